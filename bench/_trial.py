@@ -1,0 +1,257 @@
+"""What the checks of `bench.testing` work on: a small log, and a detector class that is fitted on it once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.detector import Detector, Supervision, TimeRange
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, Sequences
+
+# Float32 sums depend on how sequences are batched, so scores agree to float32 precision, not to the bit.
+_ATOL: Final = 1e-6
+_RTOL: Final = 1e-5
+
+TEMPLATES: Final = (
+    "session opened for user <*>",
+    "request received from <*>",
+    "authentication of user <*> succeeded",
+    "reading block <*> from disk",
+    "block <*> sent to <*>",
+    "writing checkpoint to <*>",
+    "checkpoint written in <*> ms",
+    "cache refreshed",
+    "heartbeat sent to <*>",
+    "connection to <*> established",
+    "connection to <*> closed",
+    "session closed for user <*>",
+    "data TLB error interrupt, core <*>",
+    "kernel panic: fatal machine check on <*>",
+)
+_N_NORMAL_KEYS: Final = 12  # the last two templates occur in abnormal sequences only
+UNSEEN_TEXTS: Final = ("block <*> is corrupt, giving up after <*> retries", "out of memory: killed process <*>")
+_TEXTS: Final = TEMPLATES + UNSEEN_TEXTS
+_SOURCE, _TARGET = 0, 1
+_TWO_SYSTEMS: Final = ("foreign-anomalies", "few-label", "zero-label-target")
+
+
+class SkipCheck(Exception):
+    """Raised by a check that does not apply to a detector; the message is the reason."""
+
+
+class ToyLog(NamedTuple):
+    """A small log: cyclic normal sequences, and abnormal ones out of order and with failure messages."""
+
+    train: Sequences
+    labels: NDArray[np.int8] | None
+    incidents: list[TimeRange] | None
+    test: Sequences
+    test_labels: NDArray[np.int8]
+
+
+def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
+    """Sequences from rows of text ids: the toy log's templates are 0 to 13, the texts 14 and 15 match no template."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    log = Sequences.from_lists(rows, _TEXTS)
+    n_values = np.concatenate([[0], np.cumsum(log.text_ids % 3)]).astype(np.int64)
+    gaps = [np.concatenate([[0.0], rng.exponential(1.0, n)])[:n] for n in lengths]
+    return replace(
+        log,
+        log_keys=np.where(log.text_ids < len(TEMPLATES), log.text_ids, UNKNOWN_KEY).astype(np.int32),
+        elapsed_s=np.concatenate([np.cumsum(gap) for gap in gaps]) if gaps else np.zeros(0),
+        start_time=1.6e9 + 1e6 * seed + 60.0 * np.arange(len(rows), dtype=np.float64),
+        lines=log.lines + 100_000 * seed,
+        ids=tuple(f"{seed}:{i}" for i in range(len(rows))),
+        parameters=Parameters(rng.normal(size=int(n_values[-1])), n_values),
+    )
+
+
+def _draw(n_normal: int, n_abnormal: int, failures: Sequence[int], seed: int) -> tuple[Sequences, NDArray[np.int8]]:
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.repeat([NORMAL, ABNORMAL], [n_normal, n_abnormal])).astype(np.int8)
+    rows = []
+    for label in truth:
+        row = (rng.integers(_N_NORMAL_KEYS) + np.arange(rng.integers(8, 17))) % _N_NORMAL_KEYS
+        if label == ABNORMAL:
+            rng.shuffle(row)
+            row[rng.permutation(len(row))[:3]] = rng.choice(failures, 3)
+        rows.append(row.tolist())
+    return sequences_of(rows, seed=seed), truth
+
+
+def _known(supervision: Supervision, truth: NDArray[np.int8], system: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Which labels the harness reveals in training; None = no labels at all."""
+    position = np.arange(len(truth))
+    in_source = np.equal(system, _SOURCE)
+    match supervision:
+        case "supervised" | "foreign-anomalies":
+            return np.full(len(truth), True)
+        case "positive-unlabelled":
+            return np.equal(truth, NORMAL) & np.equal(position % 2, 0)
+        case "few-label":
+            return in_source | np.equal(position % 8, 1)
+        case "zero-label-target":
+            return in_source
+        case _:
+            return None
+
+
+def toy_log(supervision: Supervision) -> ToyLog:
+    """Return the toy log with as much truth in training as the harness reveals under this supervision."""
+    n_abnormal = {"normal-only": 0, "training-free": 0, "control": 0, "contaminated": 4}.get(supervision, 20)
+    train, truth = _draw(60, n_abnormal, (12, 13), seed=1)
+    test, test_labels = _draw(40, 12, (12, 13, 14, 15), seed=2)
+    if supervision in _TWO_SYSTEMS:
+        train = replace(train, system=(np.arange(len(train)) % 2).astype(np.uint8))
+        test = replace(test, system=np.full(len(test), _TARGET, dtype=np.uint8))
+    if supervision == "foreign-anomalies":
+        kept = (truth == NORMAL) | (train.system == _SOURCE)
+        train, truth = train.select(kept), truth[kept]
+    train = replace(train, texts=TEMPLATES)
+    known = _known(supervision, truth, train.system)
+    labels = None if known is None else np.where(known, truth, UNLABELLED).astype(np.int8)
+    weak = [(float(t), float(t) + 59.0) for t in train.start_time[truth == ABNORMAL]]
+    return ToyLog(train, labels, weak if supervision == "weak" else None, test, test_labels)
+
+
+def copy_of(log: Sequences, *, writable: bool = True) -> Sequences:
+    """The same sequences in arrays of their own."""
+
+    def copied(array: NDArray[Any]) -> NDArray[Any]:
+        array = array.copy()
+        array.setflags(write=writable)
+        return array
+
+    parameters = log.parameters and Parameters(copied(log.parameters.values), copied(log.parameters.offsets))
+    arrays: dict[str, Any] = {name: copied(value) for name, value in _arrays(log).items() if "." not in name}
+    return replace(log, parameters=parameters, **arrays)
+
+
+def _arrays(log: Sequences) -> dict[str, NDArray[Any]]:
+    values = {field.name: getattr(log, field.name) for field in dataclasses.fields(log)}
+    if log.parameters is not None:
+        values |= {"parameters.values": log.parameters.values, "parameters.offsets": log.parameters.offsets}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def same_arrays(one: Sequences, other: Sequences) -> bool:
+    """Whether every array of the one equals that of the other, NaN included."""
+    a, b = _arrays(one), _arrays(other)
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=True) for k in a)
+
+
+class Trial:
+    """One detector class under check: fits it as seldom as possible and hands every call its own copy of the data."""
+
+    def __init__(self, cls: type[Detector], config: object = None) -> None:
+        self.cls = cls
+        self.config = config
+
+    @functools.cached_property
+    def log(self) -> ToyLog:
+        """The toy log under the detector's supervision."""
+        return toy_log(self.cls.tags.supervision)
+
+    def make(self) -> Detector:
+        """Return a new instance, not fitted; always the same seed."""
+        return self.cls(self.config, seed=0, device="cpu")
+
+    def fit(self, train: Sequences, labels: NDArray[np.int8] | None, into: Detector | None = None) -> Detector:
+        """Fit a new instance, or the given one."""
+        detector = into or self.make()
+        detector.fit(copy_of(train), None if labels is None else labels.copy(), incidents=self.log.incidents)
+        return detector
+
+    @functools.cached_property
+    def _first_fit(self) -> tuple[Detector, object, bool, dict[str, str]] | Exception:
+        detector, train = self.make(), copy_of(self.log.train)
+        labels = None if self.log.labels is None else self.log.labels.copy()
+        try:
+            returned = detector.fit(train, labels, incidents=self.log.incidents)
+        except Exception as error:  # kept, so that a failing fit is not run again for every check
+            return error
+        return detector, returned, same_arrays(train, self.log.train), fingerprint(detector)
+
+    @property
+    def first_fit(self) -> tuple[Detector, object, bool, dict[str, str]]:
+        """The fitted instance that most checks share, what fit returned, whether it left its input alone, its state."""
+        if isinstance(self._first_fit, Exception):
+            raise self._first_fit
+        return self._first_fit
+
+    def score(self, sequences: Sequences, by: Detector | None = None) -> NDArray[np.float64]:
+        """Scores of a copy, by the shared instance or the given one."""
+        return (by or self.first_fit[0]).score(copy_of(sequences))
+
+    @functools.cached_property
+    def reproducible(self) -> bool:
+        """Whether a second instance of the same seed gives the scores of the first."""
+        first = self.score(self.log.test)
+        return alike(self.score(self.log.test, self.fit(self.log.train, self.log.labels)), first)
+
+    def need_reproducible(self) -> None:
+        """Skip a check that compares two fits where they cannot be compared."""
+        if not self.cls.tags.deterministic:
+            raise SkipCheck("tagged as not deterministic, so two fits cannot be compared")
+        if not self.reproducible:
+            raise SkipCheck("two fits of one seed differ (check_same_seed), so they cannot be compared")
+
+
+def alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether two arrays of scores agree to float32 precision."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=_RTOL, atol=_ATOL, equal_nan=True)
+
+
+def require(condition: bool, message: str) -> None:
+    """Fail the check with this message unless the condition holds."""
+    # Not `assert`: under `python -O` the whole kit would pass.
+    if not condition:
+        raise AssertionError(message)
+
+
+def require_scores(scores: object, n: int) -> None:
+    """Fail the check unless these are finite float64 scores of n sequences."""
+    if not isinstance(scores, np.ndarray):
+        raise AssertionError(f"score returned {type(scores).__name__}, not an array")
+    require(scores.dtype == np.float64, f"scores are {scores.dtype}, not float64")
+    require(scores.shape == (n,), f"scores have shape {scores.shape}, not ({n},)")
+    require(bool(np.isfinite(scores).all()), f"{int((~np.isfinite(scores)).sum())} of {n} scores are not finite")
+
+
+def fingerprint(detector: Detector) -> dict[str, str]:
+    """A digest of each attribute; objects of foreign classes (clients, connections) count by their type only."""
+    return {name: repr(_plain(value, {})) for name, value in vars(detector).items()}
+
+
+def _plain(value: Any, seen: dict[int, object]) -> object:
+    if isinstance(value, str | bytes | int | float | complex | np.generic | type | None):
+        return value
+    if id(value) in seen:
+        return "seen"
+    seen[id(value)] = value  # kept alive, or its id could be given to another object
+    if isinstance(value, np.ndarray):
+        content = repr(value.tolist()).encode() if value.dtype == np.object_ else value.tobytes()
+        return value.dtype.str, value.shape, hashlib.sha256(content).hexdigest()
+    if hasattr(value, "detach"):
+        return _plain(value.detach().cpu().numpy(), seen)
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, Mapping):
+        return [(_plain(k, seen), _plain(v, seen)) for k, v in value.items()]
+    if isinstance(value, list | tuple):
+        return [_plain(item, seen) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_plain(item, seen)) for item in value)
+    if dataclasses.is_dataclass(value):
+        return [_plain(getattr(value, field.name), seen) for field in dataclasses.fields(value)]
+    if hasattr(value, "state_dict"):
+        return _plain(value.state_dict(), seen)
+    return _plain(vars(value), seen) if hasattr(value, "get_params") else type(value).__qualname__

@@ -1,0 +1,46 @@
+"""The command line: one file per command group, no logic, and nothing heavy imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final, NoReturn
+
+import typer
+
+from bench.cli import data, lists, results, run
+from bench.cli._options import EXIT_INTERRUPTED
+from bench.errors import BenchError
+
+_UsageError: Final[Any] = typer.BadParameter.__bases__[0]
+"""What typer raises for an unknown option or a value it cannot convert; it exports only this subclass of it."""
+
+app = typer.Typer(
+    name="bench",
+    help="Honest comparison of log anomaly detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run.add_to(app)
+results.add_to(app)
+lists.add_to(app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Console script: bad input is one sentence on stderr and exit code 2."""
+    try:
+        sys.exit(app(prog_name="bench", standalone_mode=False))
+    except BenchError as error:
+        _stop(str(error))
+    except _UsageError as error:
+        # Without arguments the help was printed instead, and there is no message.
+        _stop(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _stop(message: str) -> NoReturn:
+    if message:
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(2)

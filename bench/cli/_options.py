@@ -1,0 +1,50 @@
+"""Options that several commands share, and their completions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of methods for the last part of a comma-separated list."""
+    from bench import registry
+
+    head, comma, last = incomplete.rpartition(",")
+    return [f"{head}{comma}{name}" for name in registry.available() if name.startswith(last)]
+
+
+def complete_scenarios(incomplete: str) -> list[str]:
+    """Data sets, and transfers between them."""
+    from bench.data.cards import catalogue
+
+    names = sorted({card.name for card in catalogue().cards})
+    pairs = [f"{a}{sign}{b}" for a in names for b in names if a != b for sign in ("2", "+")]
+    return [name for name in names + pairs if name.startswith(incomplete)]
+
+
+def complete_suites(incomplete: str) -> list[str]:
+    """Names of shipped suites."""
+    from bench.experiment.suites import suite_names
+
+    return [name for name in suite_names() if name.startswith(incomplete)]
+
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of records, scores and tables.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder with the files of data sets and further cards; BENCH_DATA if not given."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+Suite = Annotated[
+    str | None,
+    typer.Option("--suite", help="A shipped suite by name, or a TOML file.", autocompletion=complete_suites),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="METHOD.KEY=VALUE", help="A hyper-parameter; 1,2 or 1.0:1.6:0.1 gives several rows."),
+]
+RESULTS = Path("results")
+EXIT_GATE, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 3, 130

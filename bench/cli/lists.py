@@ -1,0 +1,143 @@
+"""`bench list`, `bench check`, `bench version`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bench import __version__
+from bench.cli._options import EXIT_GATE, AsJson, Data, complete_methods
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.registry import DetectorRef
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    app.command("list")(list_)
+    app.command("check")(check)
+    app.command("version")(version)
+
+
+def list_(
+    what: Annotated[Literal["methods", "datasets", "scenarios", "suites"], typer.Argument()],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is."""
+    rows = {"methods": _methods, "datasets": _datasets, "scenarios": _scenarios, "suites": _suites}[what](data)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    widths = [max(len(str(row[key])) for row in rows) for key in rows[0]]
+    for row in rows:
+        typer.echo(
+            "  ".join(str(value).ljust(width) for value, width in zip(row.values(), widths, strict=True)).rstrip()
+        )
+
+
+def check(
+    method: Annotated[str, typer.Argument(help="A method, or path.py:Class.", autocompletion=complete_methods)],
+    as_json: AsJson = False,
+) -> None:
+    """Run the conformance kit on a detector; exit 1 when a check fails."""
+    from bench import registry
+    from bench.testing import check_detector, summarise
+
+    ref = registry.find(method)
+    try:
+        detector = registry.load(ref)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"'{method}' cannot be imported ({type(error).__name__}: {error}): correct it") from None
+    results = check_detector(detector)
+    if as_json:
+        rows = [{"name": r.name, "status": r.status, "reason": r.reason, "detail": r.detail} for r in results]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        for result in results:
+            remark = (
+                result.detail if result.status == "failed" else (result.reason if result.status == "skipped" else "")
+            )
+            typer.echo(f"{result.status:8} {result.name}" + (f": {remark}" if remark else ""))
+        typer.echo(summarise(results))
+    if any(result.status in ("failed", "xpass") for result in results):
+        raise typer.Exit(EXIT_GATE)
+
+
+def version(as_json: AsJson = False) -> None:
+    """Print the version, and those of the libraries that numbers depend on."""
+    from bench.experiment.environment import describe_environment
+    from bench.experiment.spec import PROTOCOL_VERSION
+
+    environment = describe_environment() | {"version": __version__, "protocol_version": PROTOCOL_VERSION}
+    if as_json:
+        typer.echo(json.dumps(environment, indent=1))
+        return
+    typer.echo(f"bench {__version__} (protocol {PROTOCOL_VERSION}), Python {environment['python']}")
+    typer.echo(", ".join(f"{name} {number}" for name, number in environment["packages"].items()))
+
+
+def _methods(data: Path | None) -> list[dict[str, str]]:
+    from bench import registry
+
+    return [
+        {"name": ref.name, "kind": "control" if ref.is_control else "method", "summary": _summary(ref)}
+        for ref in registry.available().values()
+    ]
+
+
+def _summary(ref: DetectorRef) -> str:
+    from bench import registry
+
+    try:
+        return registry.summarise(ref)
+    except Exception as error:  # of another package, which must not hide the others
+        return f"cannot be read ({type(error).__name__}: {error}): repair or uninstall {ref.distribution}"
+
+
+def _datasets(data: Path | None) -> list[dict[str, str]]:
+    from bench.data.cards import catalogue
+
+    known = catalogue(data)
+    cards = sorted(known.cards, key=lambda card: (card.name, -card.rank))
+    return [
+        {
+            "edition": card.key,
+            "tier": card.tier,
+            "available": "available" if known.is_available(card) else "files missing",
+            "title": card.title,
+        }
+        for card in cards
+    ]
+
+
+def _scenarios(data: Path | None) -> list[dict[str, str]]:
+    from bench.data.cards import catalogue
+
+    known = catalogue(data)
+    names = sorted({card.name for card in known.cards if known.is_available(card)})
+    within = [{"scenario": name, "meaning": f"within {known.resolve(name).key}"} for name in names]
+    transfers = [
+        {"scenario": f"{a}2{b}", "meaning": f"train on {known.resolve(a).key}, test on {known.resolve(b).key}"}
+        for a in names
+        for b in names
+        if a != b
+    ]
+    combined = [
+        {"scenario": f"{a}+{b}", "meaning": f"{known.resolve(a).key} and {known.resolve(b).key} together"}
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    ]
+    return within + transfers + combined
+
+
+def _suites(data: Path | None) -> list[dict[str, str]]:
+    from bench.experiment.suites import load_suite, suite_names
+
+    return [{"name": name, "description": load_suite(name).description} for name in suite_names()]

@@ -1,0 +1,269 @@
+"""`bench run`, `bench sweep`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli._options import (
+    EXIT_FAILED_CELL,
+    EXIT_INTERRUPTED,
+    RESULTS,
+    AsJson,
+    Data,
+    Out,
+    Set,
+    Suite,
+    complete_methods,
+    complete_scenarios,
+)
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.cards import Catalogue
+    from bench.experiment.runner import Outcome, Settings
+    from bench.experiment.spec import Cell
+    from bench.experiment.store import Store
+    from bench.experiment.suites import SuitePart
+
+Methods = Annotated[
+    str | None,
+    typer.Option("--methods", "-m", help="mlad,deeplog+nearest,mine.py:Mine", autocompletion=complete_methods),
+]
+ScenarioOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        "-s",
+        help="bgl, bgl2tbird (train on bgl, test on tbird), bgl+tbird (combined), hdfs@simulated; commas for several.",
+        autocompletion=complete_scenarios,
+    ),
+]
+Train = Annotated[str | None, typer.Option("--train", help="Data sets to train on, e.g. bgl+tbird.")]
+Test = Annotated[str | None, typer.Option("--test", help="Data sets to test on, with --train.")]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", help="5 means seeds 0 to 4; 3,7 means those two.", show_default="5")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", help="chronological, paper, or both with a comma.", show_default="chronological"),
+]
+Threshold = Annotated[
+    list[str] | None,
+    typer.Option("--threshold", help="Rule to add to the records; the table is made by the first one given."),
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
+WindowSize = Annotated[
+    int | None,
+    typer.Option("--window-size", help="Lines per window, where a log has no sessions.", show_default="20"),
+]
+WindowStep = Annotated[
+    int | None, typer.Option("--window-step", help="Lines between window starts; the window size if not given.")
+]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    app.command("run")(run)
+    app.command("sweep")(sweep)
+
+
+def run(
+    methods: Methods = None,
+    scenario: ScenarioOption = None,
+    train: Train = None,
+    test: Test = None,
+    suite: Suite = None,
+    seeds: Seeds = None,
+    settings: Set = None,
+    split: SplitOption = None,
+    threshold: Threshold = None,
+    window_size: WindowSize = None,
+    window_step: WindowStep = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    timeout: Timeout = None,
+    data: Data = None,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Run methods on scenarios and print the table; what is already recorded is not run again."""
+    from bench.experiment.suites import SuitePart, load_suite
+
+    if suite:
+        if any((methods, scenario, train, test, seeds, settings, split, window_size, window_step)):
+            raise BenchError(
+                "--suite names its own methods, scenarios, seeds, splits, settings and windows: "
+                "leave these options out, or copy its TOML file and change that"
+            )
+        parts = load_suite(suite).parts
+    else:
+        part = SuitePart(
+            scenarios=tuple(_scenarios(scenario, train, test)),
+            methods=tuple(_split_list(methods, "--methods", "mlad,deeplog")),
+            splits=tuple(_split_list("chronological" if split is None else split, "--split", "chronological")),
+            seeds="5" if seeds is None else seeds,
+            settings=tuple(settings or ()),
+            window_size=20 if window_size is None else window_size,
+            window_step=window_step,
+        )
+        parts = (part,)
+    _limit_threads(threads)
+    _execute(parts, device, threads, timeout, threshold or [], data, out, as_json)
+
+
+def sweep(
+    settings: Set = None,
+    methods: Methods = None,
+    scenario: ScenarioOption = None,
+    seeds: Seeds = None,
+    split: SplitOption = None,
+    threshold: Threshold = None,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    data: Data = None,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Run one method with several values of a setting: --set mlad.alpha=1.0:1.6:0.1 (the end is included)."""
+    from bench.experiment.spec import parse_settings
+
+    grids = parse_settings(settings or [])
+    if not any(len(values) > 1 for grid in grids.values() for values in grid.values()):
+        raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
+    named = methods or ",".join(grids)
+    run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, device=device,
+        threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
+
+
+def _scenarios(scenario: str | None, train: str | None, test: str | None) -> list[str]:
+    if scenario and not (train or test):
+        return _split_list(scenario, "--scenario", "bgl2tbird")
+    if train and not scenario:
+        return [f"{train}2{test}" if test else train]
+    raise BenchError("say what to run on: either --scenario bgl2tbird, or --train bgl --test tbird")
+
+
+def _split_list(text: str | None, option: str, example: str) -> list[str]:
+    items = [item.strip() for item in (text or "").split(",") if item.strip()]
+    if not items:
+        raise BenchError(f"{option} is empty: give at least one, e.g. {option} {example}")
+    return list(dict.fromkeys(items))
+
+
+def _limit_threads(threads: int) -> None:
+    """Must come before numpy, polars and torch are imported: they read these once."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def _execute(
+    parts: tuple[SuitePart, ...],
+    device: str,
+    threads: int,
+    timeout: float | None,
+    rules: list[str],
+    data: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    from bench.data.cards import catalogue as make_catalogue
+    from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+    from bench.experiment.runner import Settings
+    from bench.experiment.store import Store
+
+    catalogue, store = make_catalogue(data), Store(out)
+    extra = tuple(parse_rule(rule) for rule in rules)
+    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra)
+    cells = [cell for part in parts for cell in _plan(part, catalogue, store)]
+    _announce(cells)
+    outcome = _run_watched(cells, store, catalogue, settings)
+    _report(outcome, store, str(extra[0]) if extra else DEFAULT_RULE, as_json)
+    if outcome.n_failed:
+        raise typer.Exit(EXIT_FAILED_CELL)
+
+
+def _plan(part: SuitePart, catalogue: Catalogue, store: Store) -> list[Cell]:
+    from bench.data.grouping import Grouping
+    from bench.experiment.scenario import parse_scenario
+    from bench.experiment.spec import parse_seeds, plan, resolve_methods
+
+    scenarios = [parse_scenario(text, catalogue) for text in part.scenarios]
+    try:
+        methods = resolve_methods(part.methods, part.settings, store.cache)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchError(f"'{store.cache}' cannot be written ({reason}): choose another folder with --out") from None
+    return plan(
+        scenarios,
+        methods,
+        splits=part.splits,
+        seeds=parse_seeds(part.seeds),
+        grouping=Grouping(part.window_size, part.window_size if part.window_step is None else part.window_step),
+    )
+
+
+def _device(name: str) -> str:
+    """Check a device other than the CPU before anything runs on it."""
+    if name == "cpu":
+        return name
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise BenchError(
+            f"the device '{name}' cannot be used ({str(error).splitlines()[0]}): use --device cpu"
+        ) from None
+    return name
+
+
+def _announce(cells: list[Cell]) -> None:
+    """The first line of output: which editions are used."""
+    for key in dict.fromkeys(cell.scenario.key for cell in cells):
+        scenario = next(cell.scenario for cell in cells if cell.scenario.key == key)
+        words = [f"{card.key} ({'simulated' if card.kind == 'simulated' else card.tier})" for card in scenario.cards]
+        train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
+        typer.echo(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
+
+
+def _run_watched(cells: list[Cell], store: Store, catalogue: Catalogue, settings: Settings) -> Outcome:
+    from bench.cli._progress import Watcher
+    from bench.experiment.runner import run as run_cells
+
+    with Watcher() as watcher:
+        try:
+            return run_cells(cells, store, catalogue, settings, watcher, on_resume=_tell_resumed)
+        except KeyboardInterrupt:
+            watcher.stop()
+            typer.echo(
+                f"interrupted: {watcher.done} of {watcher.total} runs finished and were kept; "
+                "the same command goes on from there",
+                err=True,
+            )
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _tell_resumed(n_resumed: int, total: int) -> None:
+    if n_resumed:
+        typer.echo(f"resumed {n_resumed} of {total} runs from their records", err=True)
+
+
+def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
+    import json
+
+    from bench.reporting.pages import write_tables
+    from bench.reporting.tables import make_tables, render, summary
+
+    tables = make_tables(outcome.records)
+    if as_json:
+        typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
+    else:
+        typer.echo("\n".join(render(table, rule) for table in tables))
+    for path in write_tables(store, {table.key for table in tables}):
+        typer.echo(f"written: {path}", err=True)

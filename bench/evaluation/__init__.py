@@ -1,0 +1,1 @@
+"""(scores, labels) -> numbers; pure functions."""

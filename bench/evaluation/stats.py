@@ -1,0 +1,161 @@
+"""Intervals: a stratified bootstrap over the test sequences of one record, and its combination over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.evaluation.thresholds import OperatingPoints, as_abnormal, flag, operating_points
+
+LEVELS: Final = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
+"""Levels at which a record keeps the quantiles of its bootstrap distributions."""
+
+_DECIMALS: Final = 4
+_CHUNK_CELLS: Final = 1_000_000
+"""Cells (replicates x groups of scores) held at once; some six arrays of 8 bytes each live at a time, so 50 MB."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and its interval; low <= mean <= high."""
+
+    mean: float
+    low: float
+    high: float
+    n_seeds: int
+
+
+def bootstrap(
+    scores: NDArray[np.float64],
+    labels: NDArray[Any],
+    thresholds: Mapping[str, float],
+    *,
+    n: int = 400,
+    seed: int,
+) -> dict[str, Any]:
+    """Bootstrap quantiles of one record's metrics, as JSON.
+
+    scores: float64 (n_sequences,), finite;  labels: 0 normal, 1 abnormal (int or bool), (n_sequences,)
+    thresholds: threshold of each rule that has one, by name;  n: replicates
+
+    Returns {"n": n, "levels": [...], "auroc": q, "ap": q, "rules": {name: {"f1": q, "precision": q, "recall": q,
+    "fpr": q}}}; q holds one value per level, rounded to 4 decimals, or is None where the metric is (see `metrics`).
+
+    Abnormal and normal sequences are resampled apart, each as many as there are, so the prevalence is kept; thresholds
+    stay as estimated. Resampling n1 abnormal sequences of which a share r is flagged gives Bin(n1, r) true positives
+    exactly, so no sequence is drawn. A rate that is exactly 0 or 1 never varies in a bootstrap: its quantiles are the
+    point. Every rule starts the same random stream, so its quantiles do not depend on which others are asked for.
+
+    Raises ValueError for other labels, other shapes and scores that are not finite.
+    """
+    abnormal = as_abnormal(scores, labels)
+    rules = {
+        name: _resample_rule(flag(scores, threshold), abnormal, n, np.random.default_rng(seed))
+        for name, threshold in thresholds.items()
+    }
+    return {
+        "n": n,
+        "levels": list(LEVELS),
+        **_resample_ranking(operating_points(scores, labels), n, np.random.default_rng(seed)),
+        "rules": rules,
+    }
+
+
+def combine(
+    points: Sequence[float],
+    quantiles: Sequence[Sequence[float]],
+    *,
+    level: float = 0.95,
+    n: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean over seeds with an interval from seeds and test sequences.
+
+    points: the metric of each seed;  quantiles: its bootstrap quantiles at LEVELS, for each seed
+    level: coverage asked for;  n: replicates;  seed: of these draws
+
+    A replicate draws as many seeds as there are, with replacement, and one uniform number u, takes each drawn seed's
+    u-quantile, and averages. Sharing u makes the test-sequence errors of all seeds move together. That is right when
+    the seeds share a test set, since a lucky test set is lucky for all, and too wide, never too narrow, when they do
+    not; independent draws would shrink an error that averaging over seeds cannot shrink. Quantiles beyond the outer
+    LEVELS are taken as the outermost. With few seeds the spread between them is underestimated, as in any bootstrap of
+    few items; one seed gives its bootstrap interval alone. The interval is widened to hold the mean where a skewed
+    bootstrap does not. Deterministic.
+
+    Raises ValueError without points, or when points and quantiles do not match.
+    """
+    if not points or len(points) != len(quantiles) or any(len(row) != len(LEVELS) for row in quantiles):
+        raise ValueError(f"need {len(LEVELS)} quantiles for each of at least one point; got {len(points)} points")
+    rng = np.random.default_rng(seed)
+    u = rng.random(n)
+    drawn = rng.integers(0, len(points), size=(n, len(points)))
+    values = np.stack([np.interp(u, LEVELS, row) for row in quantiles], axis=1)
+    means = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    mean = float(np.mean(points))
+    return Interval(mean, min(float(low), mean), max(float(high), mean), len(points))
+
+
+def _resample_rule(
+    flagged: NDArray[np.bool_], abnormal: NDArray[np.bool_], n: int, rng: np.random.Generator
+) -> dict[str, list[float] | None]:
+    n_abnormal = int(np.count_nonzero(abnormal))
+    n_normal = len(abnormal) - n_abnormal
+    tp = rng.binomial(n_abnormal, np.count_nonzero(flagged & abnormal) / max(n_abnormal, 1), size=n)
+    fp = rng.binomial(n_normal, np.count_nonzero(flagged & ~abnormal) / max(n_normal, 1), size=n)
+    return {
+        "f1": _quantiles(2 * tp / (tp + fp + n_abnormal)) if n_abnormal else None,
+        "precision": _quantiles(tp / np.maximum(tp + fp, 1)) if n_abnormal else None,
+        "recall": _quantiles(tp / n_abnormal) if n_abnormal else None,
+        "fpr": _quantiles(fp / n_normal) if n_normal else None,
+    }
+
+
+def _resample_ranking(points: OperatingPoints, n: int, rng: np.random.Generator) -> dict[str, list[float] | None]:
+    n_abnormal, n_normal = int(points.tp[-1]), int(points.fp[-1])
+    if not n_abnormal:
+        return {"auroc": None, "ap": None}
+    if not n_normal:
+        return {"auroc": None, "ap": _quantiles(np.ones(n))}
+    auroc, ap = [], []
+    for abnormal, normal in _draws(*_groups(points), n, rng):
+        tp, fp = abnormal.cumsum(axis=1), normal.cumsum(axis=1)
+        auroc.append((normal * (tp - 0.5 * abnormal)).sum(axis=1) / (n_abnormal * n_normal))
+        ap.append((abnormal * (tp / np.maximum(tp + fp, 1))).sum(axis=1) / n_abnormal)
+    return {"auroc": _quantiles(np.concatenate(auroc)), "ap": _quantiles(np.concatenate(ap))}
+
+
+def _groups(points: OperatingPoints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Abnormal and normal sequences per group of scores, highest first.
+
+    A group is a distinct score, except that neighbouring scores which only normal sequences have are one group: how
+    these rank among themselves changes neither AUROC nor AP, and abnormal sequences being few, few groups remain.
+    """
+    abnormal, normal = np.diff(points.tp), np.diff(points.fp)
+    has_abnormal = abnormal > 0
+    starts = np.flatnonzero(np.concatenate([[True], has_abnormal[1:] | has_abnormal[:-1]]))
+    return np.add.reduceat(abnormal, starts), np.add.reduceat(normal, starts)
+
+
+def _draws(
+    abnormal: NDArray[np.int64], normal: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Resampled group counts, in chunks of (replicates, n_groups)."""
+    chunk = max(1, _CHUNK_CELLS // len(abnormal))
+    for start in range(0, n, chunk):
+        size = min(chunk, n - start)
+        yield _multinomial(abnormal, size, rng), _multinomial(normal, size, rng)
+
+
+def _multinomial(counts: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    total = int(counts.sum())
+    filled = np.flatnonzero(counts)
+    drawn = np.zeros((size, len(counts)), dtype=np.int64)
+    drawn[:, filled] = rng.multinomial(total, counts[filled] / total, size=size)
+    return drawn
+
+
+def _quantiles(values: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), _DECIMALS) for value in np.quantile(values, LEVELS)]

@@ -1,0 +1,1 @@
+"""A spec -> a record."""

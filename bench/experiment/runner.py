@@ -1,0 +1,338 @@
+"""Runs cells and keeps their records: resume, one preparation for many methods, a failure is a record with a reason."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import registry
+from bench.data.cards import Catalogue
+from bench.data.embedding import nearest_keys
+from bench.data.prepare import Loader, Part, Prepared
+from bench.detector import Detector
+from bench.errors import BenchError
+from bench.evaluation.thresholds import ThresholdRule, parse_rule
+from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
+from bench.experiment.measure import default_rules, measure
+from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
+from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
+from bench.types import NORMAL, UNLABELLED, Sequences
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What does not belong to a run's identity."""
+
+    device: str = "cpu"
+    threads: int = 1
+    timeout_s: float | None = None
+    extra_rules: tuple[ThresholdRule, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    records: list[Record] = field(default_factory=list)
+    n_resumed: int = 0
+
+    @property
+    def n_failed(self) -> int:
+        """Records that are neither ok nor skipped."""
+        return sum(record["status"] not in FINISHED for record in self.records)
+
+
+class CellTimeoutError(BaseException):
+    """A cell took longer than it was given; no Exception, so that a detector's own `except Exception` lets it pass."""
+
+
+_FOLDERS: Final = re.compile(r"(?<![\w./:~-])(?:/[^/\s'\":,]+)*/(?=[^/\s'\":,])")
+
+Watch = Callable[[int, int, Cell, Record | None], None]
+"""Called with (done, total, cell, record or None before it starts); done and total count the runs still to do."""
+
+MAX_REASON: Final = 500
+"""Characters of a failure's reason that a record keeps."""
+
+
+def run(
+    cells: Sequence[Cell],
+    store: Store,
+    catalogue: Catalogue,
+    settings: Settings,
+    watch: Watch,
+    *,
+    on_resume: Callable[[int, int], None] = lambda n_resumed, total: None,
+) -> Outcome:
+    """Run what has no finished record, in order, and return the records of all cells.
+
+    What a user can get wrong is a BenchError before the first cell runs; only a split that leaves no sequences is found
+    when its data are first prepared. After that, as after Ctrl-C or a kill, all finished cells are kept. `on_resume` is
+    told how many records are taken over, of how many, before anything runs.
+    """
+    store.require_writable()
+    store.remove_leftovers()
+    cells = list({cell.run_id: cell for cell in cells}.values())
+    ids = [cell.run_id for cell in cells]
+    kept = {run_id: record for run_id in dict.fromkeys(ids) if (record := _resumable(run_id, store, settings))}
+    missing = [cell for cell, run_id in zip(cells, ids, strict=True) if run_id not in kept]
+    _check_configs(missing)
+    _verify_files(missing, catalogue)
+    on_resume(len(kept), len(cells))
+    loader = Loader(catalogue)
+    done = dict(kept)
+    for position, (cell, prepared) in enumerate(_with_data(missing, loader)):
+        watch(position, len(missing), cell, None)
+        record = _run_cell(cell, prepared, store, settings)
+        done[record["run_id"]] = record
+        watch(position + 1, len(missing), cell, record)
+    return Outcome([done[run_id] for run_id in ids], n_resumed=len(kept))
+
+
+def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
+    """The finished record with all rules asked for, adding rules from its stored scores; None if it must run."""
+    record = store.read(run_id)
+    if record is None or record["status"] not in FINISHED:
+        return None
+    missing = [rule for rule in settings.extra_rules if str(rule) not in record.get("thresholds", {})]
+    if record["status"] == "skipped" or not missing:
+        return record
+    scores = store.read_scores(run_id)
+    if scores is None:
+        return None
+    rules = [*_rules_of(record), *missing]
+    record |= measure(scores, record["systems"], rules, split=record["spec"]["split"])
+    return store.write(record)
+
+
+def _rules_of(record: Record) -> list[ThresholdRule]:
+    return [parse_rule(text) for text in record["thresholds"]]
+
+
+def _check_configs(cells: Sequence[Cell]) -> None:
+    """Let every Config judge the values of --set before anything runs; what else is wrong fails in its own cell."""
+    for method in {cell.method.label: cell.method for cell in cells}.values():
+        if method.description.error or not method.passed:
+            continue
+        try:
+            config = registry.load(method.ref).Config
+        except Exception:
+            continue
+        try:
+            config(**method.config)
+        except Exception as error:
+            raise BenchError(f"'{method.label}' does not accept its --set: {_one_line(error)}") from None
+
+
+def _verify_files(cells: Sequence[Cell], catalogue: Catalogue) -> None:
+    """Compare the checksums of all files before the first cell runs, not when the last one needs them."""
+    for card in {card.key: card for cell in cells for card in cell.scenario.cards}.values():
+        for file in card.files if card.kind != "simulated" else ():
+            catalogue.path(file)
+
+
+def _with_data(cells: Sequence[Cell], loader: Loader) -> Iterator[tuple[Cell, tuple[Prepared, float]]]:
+    """Each cell with its data and the seconds they took; neighbours that share data share the preparation."""
+    last = None
+    for cell in cells:
+        drawn_by = cell.seed if cell.split == "paper" else None
+        key = (cell.scenario.key, cell.split, drawn_by, cell.grouping)
+        if key != last:
+            start = time.perf_counter()
+            prepared = loader.prepare(cell.data)
+            last, current = key, (prepared, time.perf_counter() - start)
+        yield cell, current
+
+
+def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, settings: Settings) -> Record:
+    prepared, seconds = data
+    record = _new_record(cell, prepared, settings)
+    record["seconds"]["prepare"] = round(seconds, 3)
+    scores: Scores | None = None
+    before = reset_peak_memory()
+    try:
+        with _time_limit(settings.timeout_s):
+            scores = _fit_and_score(cell, prepared, settings, record)
+        if scores is not None:
+            rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
+            record |= measure(scores, prepared.systems, rules, split=cell.split)
+    except CellTimeoutError:
+        record |= {"status": "timeout", "reason": f"took longer than {settings.timeout_s:g} s"}
+    except MemoryError:
+        record |= {"status": "out_of_memory", "reason": "the machine's memory did not suffice"}
+    except (Exception, SystemExit) as error:
+        out_of_memory = type(error).__name__ == "OutOfMemoryError"
+        record |= {"status": "out_of_memory" if out_of_memory else "error", **_failure(error)}
+    peak = peak_memory_mib()
+    record["memory_mib"] = {"peak_rss": peak, "added": round(peak - before, 1)}
+    return store.write(record, scores if record["status"] == "ok" else None)
+
+
+def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
+    method = cell.method
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": cell.run_id,
+        "spec": cell.spec(),
+        "scenario": cell.scenario.key,
+        "simulated": [card.key for card in cell.scenario.cards if card.kind == "simulated"],
+        "tiers": {card.key: card.tier for card in cell.scenario.cards},
+        "method": method.label,
+        "systems": list(prepared.systems),
+        "status": "ok",
+        "reason": None,
+        "detector": {
+            "supervision": method.description.supervision,
+            "is_control": method.ref.is_control,
+            "config": dict(method.config),
+            "config_passed": dict(method.passed),
+            "distribution": method.ref.distribution,
+            "version": None if method.ref.is_local else method.ref.version,
+        },
+        "counts": prepared.facts,
+        "seconds": {},
+        "threads": settings.threads,
+        "device": settings.device,
+        "environment": describe_environment(),
+        "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _fit_and_score(cell: Cell, prepared: Prepared, settings: Settings, record: Record) -> Scores | None:
+    if prepared.skip_reason:
+        record |= {"status": "skipped", "reason": prepared.skip_reason}
+        return None
+    detector_class = registry.load(cell.method.ref)
+    _limit_torch(settings.threads)
+    detector = detector_class(detector_class.Config(**cell.method.config), seed=cell.seed, device=settings.device)
+    train, labels = _training_view(detector, prepared.train)
+    reason = _skip_reason(detector, train)
+    if reason:
+        record |= {"status": "skipped", "reason": reason}
+        return None
+    start = time.perf_counter()
+    detector.fit(train, labels)
+    record["seconds"]["fit"] = round(time.perf_counter() - start, 3)
+    start = time.perf_counter()
+    scores = _score_parts(detector, prepared, cell.method.variant)
+    record["seconds"]["score"] = round(time.perf_counter() - start, 3)
+    record["monitor"] = _rounded(jsonable(detector.monitor()))
+    return scores
+
+
+def _training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
+    """What a method of this supervision may see of the training part."""
+    match detector.tags.supervision:
+        case "normal-only" | "control" | "training-free":
+            return train.normals, None
+        case "contaminated":
+            return train.sequences, None
+        case "positive-unlabelled":
+            return train.sequences, np.where(train.labels == NORMAL, NORMAL, UNLABELLED).astype(np.int8)
+        case _:
+            return train.sequences, train.labels
+
+
+def _skip_reason(detector: Detector, train: Sequences) -> str | None:
+    supported = ("normal-only", "control", "training-free", "contaminated", "positive-unlabelled", "supervised")
+    if detector.tags.supervision not in supported:
+        return f"the runner has no protocol for the supervision '{detector.tags.supervision}' yet"
+    return detector.skip(train)
+
+
+def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
+    """Scores and labels of every part, as they are stored."""
+    n_keys = prepared.facts["n_log_keys"]
+
+    def score(part: Part) -> NDArray[np.float64]:
+        sequences = part.sequences
+        if variant == NEAREST:
+            sequences = nearest_keys(sequences, sequences.texts[:n_keys], NEAREST_MIN_COSINE)
+        return _checked(detector.score(sequences), len(sequences))
+
+    native = detector.native_threshold_
+    scores: Scores = {
+        "validation": score(prepared.validation),
+        "validation_labels": prepared.validation.labels,
+        "test": score(prepared.test),
+        "test_labels": prepared.test.labels,
+        "test_system": prepared.test.sequences.system,
+        "native": np.array([] if native is None else [native], np.float64),
+    }
+    if prepared.target_validation is not None:
+        scores["target_validation"] = score(prepared.target_validation)
+        scores["target_validation_labels"] = prepared.target_validation.labels
+    return scores
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits: what was watched is for reading, and records are reviewed as diffs."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _checked(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    if not isinstance(scores, np.ndarray):
+        raise TypeError(f"score() returned {type(scores).__name__}, the contract says float64 ({n},)")
+    if scores.shape != (n,) or scores.dtype != np.float64:
+        raise ValueError(f"score() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"score() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
+    return scores
+
+
+def _limit_torch(threads: int) -> None:
+    """Set torch's threads where a detector brought torch in; never import it for that."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise CellTimeoutError after so many seconds; without SIGALRM (Windows, other threads) there is no limit."""
+    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: Any) -> None:
+        raise CellTimeoutError
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """Reason and frames of an exception, without the machine's paths."""
+    frames = [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return {"reason": f"{type(error).__name__}: {_one_line(error)}", "traceback": frames[-12:]}
+
+
+def _one_line(error: BaseException) -> str:
+    """The message in one line, of each absolute path only the last part: folders are the machine's business."""
+    text = _FOLDERS.sub("", " ".join(str(error).split()))
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."

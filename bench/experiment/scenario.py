@@ -1,0 +1,76 @@
+"""The grammar of scenarios: `bgl`, `bgl2tbird`, `bgl+tbird`, `bgl+tbird2spirit`, editions by `bgl@stream-a`.
+
+`2` separates source and target only in front of a known data-set name, so editions may hold a 2 themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bench.data.cards import Card, Catalogue
+from bench.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Editions to train on and to test on; equal unless it is a transfer."""
+
+    train: tuple[Card, ...]
+    test: tuple[Card, ...]
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the tested systems are not the trained ones."""
+        return self.train != self.test
+
+    @property
+    def key(self) -> str:
+        """`bgl@raw12k2tbird@raw29k`: the scenario with its editions."""
+        train = "+".join(card.key for card in self.train)
+        return f"{train}2{'+'.join(card.key for card in self.test)}" if self.is_transfer else train
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """All editions taking part."""
+        return self.train + (self.test if self.is_transfer else ())
+
+
+def parse_scenario(text: str, catalogue: Catalogue) -> Scenario:
+    """Read a scenario; a bare name takes the available edition of the highest rank."""
+    sides = _sides(text, catalogue.names)
+    if sides is None:
+        raise BenchError(
+            f"unknown scenario '{text}': write a data set ({', '.join(catalogue.names)}), A2B for a transfer, "
+            "A+B for combined systems, or A+B2C"
+        )
+    return make_scenario(sides[0], sides[1], catalogue)
+
+
+def make_scenario(train: list[str], test: list[str], catalogue: Catalogue) -> Scenario:
+    """A scenario from data-set names; what `--train X --test Y` says without the grammar."""
+    sources = tuple(catalogue.resolve(name) for name in train)
+    targets = tuple(catalogue.resolve(name) for name in test) or sources
+    for side in (sources, targets):
+        if len({card.name for card in side}) < len(side):
+            raise BenchError(f"'{'+'.join(card.key for card in side)}' names a system twice: name each once")
+    shared = {card.name for card in sources} & {card.name for card in targets}
+    if shared and sources != targets:
+        raise BenchError(f"a transfer cannot train and test on '{min(shared)}': leave it out on one side")
+    return Scenario(sources, targets)
+
+
+def _sides(text: str, names: list[str]) -> tuple[list[str], list[str]] | None:
+    """Names before and after the separating 2 (no names after it where there is none), or None."""
+    one = rf"(?:{'|'.join(map(re.escape, names))})(?:@[a-z0-9._-]+?)?"
+    side = rf"{one}(?:\+{one})*"
+    match = re.fullmatch(rf"({side})2({side})", text) or re.fullmatch(rf"({side})()", text)
+    if match is None:
+        return _unknown_edition_or_none(text, names)
+    return match[1].split("+"), match[2].split("+") if match[2] else []
+
+
+def _unknown_edition_or_none(text: str, names: list[str]) -> tuple[list[str], list[str]] | None:
+    """Let a known name with a strange edition reach the catalogue, whose message lists the editions."""
+    name = text.partition("@")[0]
+    return ([text], []) if "@" in text and name in names and not re.search(r"[+\s]", text) else None

@@ -1,0 +1,277 @@
+"""From what a user typed to resolved cells, each with a run_id that depends on everything that can change a number."""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bench import registry
+from bench.data.cards import Card
+from bench.data.embedding import encoder_name
+from bench.data.grouping import Grouping
+from bench.data.prepare import DataSpec
+from bench.data.splits import PROTOCOLS
+from bench.errors import BenchError
+from bench.experiment.scenario import Scenario
+from bench.experiment.store import jsonable
+from bench.registry import Description, DetectorRef, FieldInfo
+
+PROTOCOL_VERSION: Final = 1
+"""Raised whenever code of grouping, splits, parsing, thresholds or metrics changes a number."""
+
+NEAREST: Final = "nearest"
+NEAREST_MIN_COSINE: Final = 0.8
+VARIANTS: Final = (NEAREST,)
+MAX_RANGE: Final = 1000
+"""Values of one swept setting at most: more is a slip of the pen."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A detector with its variant and resolved config."""
+
+    ref: DetectorRef
+    description: Description
+    variant: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    passed: Mapping[str, Any] = field(default_factory=dict)
+    """What was given by --set: shown beside the name."""
+
+    @property
+    def label(self) -> str:
+        """The name of its row: `deeplog+nearest`, `mlad[alpha=1.3]`."""
+        # Of a local file the folder stays out: it is the machine's.
+        name = self.ref.name.replace("\\", "/").rpartition("/")[2] if self.ref.is_local else self.ref.name
+        name = f"{name}+{self.variant}" if self.variant else name
+        given = ",".join(f"{key}={value}" for key, value in sorted(self.passed.items()))
+        return f"{name}[{given}]" if given else name
+
+    @property
+    def uses_texts(self) -> bool:
+        """Whether sentence vectors take part, so that the encoder belongs to the run's identity."""
+        return "texts" in self.description.uses or self.variant == NEAREST
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a method on a scenario under a split with a seed."""
+
+    scenario: Scenario
+    method: Method
+    split: str
+    grouping: Grouping
+    seed: int
+
+    @property
+    def data(self) -> DataSpec:
+        """What data it needs; cells that share it share the preparation."""
+        return DataSpec(self.scenario.train, self.scenario.test, self.split, self.grouping, self.seed)
+
+    def spec(self) -> dict[str, Any]:
+        """The resolved spec, as JSON: the run's identity."""
+        spec = {
+            "protocol_version": PROTOCOL_VERSION,
+            "train": [_edition(card) for card in self.scenario.train],
+            "test": [_edition(card) for card in self.scenario.test],
+            "split": self.split,
+            "seed": self.seed,
+            "detector": _detector(self.method),
+        }
+        if not all(card.has_sessions for card in self.scenario.cards):
+            spec["grouping"] = dataclasses.asdict(self.grouping)
+        if self.method.uses_texts:
+            spec["encoder"] = encoder_name()
+        return spec
+
+    @property
+    def run_id(self) -> str:
+        """First 16 hex digits of SHA-256 over the canonical JSON of `spec()`."""
+        return run_id(self.spec())
+
+
+def run_id(spec: Mapping[str, Any]) -> str:
+    """The identity of a resolved spec."""
+    canonical = json.dumps(jsonable(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def plan(
+    scenarios: Sequence[Scenario],
+    methods: Sequence[Method],
+    *,
+    splits: Sequence[str],
+    seeds: Sequence[int],
+    grouping: Grouping,
+) -> list[Cell]:
+    """All cells, ordered so that those which share their data stand together."""
+    for name in splits:
+        if name not in PROTOCOLS:
+            raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
+    return [
+        Cell(scenario, method, split, grouping, seed)
+        for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
+    ]
+
+
+def resolve_methods(names: Sequence[str], settings: Sequence[str], cache: Path) -> list[Method]:
+    """Methods with configs from `--set`, several for a swept value, and every control behind them."""
+    refs = [_variant(name) for name in dict.fromkeys(names)]
+    refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs]
+    grids = parse_settings(settings)
+    if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
+        chosen = ", ".join(ref.name for ref, _ in refs)
+        raise BenchError(f"--set names '{unused[0]}', which is not among the methods of this run: {chosen}")
+    return [
+        method
+        for ref, variant in refs
+        for method in _configured(ref, variant, registry.describe(ref, cache), grids.get(ref.name, {}))
+    ]
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """`mlad.alpha=1.0:1.6:0.1` -> {"mlad": {"alpha": ["1.0", ..., "1.6"]}}; commas and ranges give several values."""
+    parsed: dict[str, dict[str, list[str]]] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        method, dot, key = path.rpartition(".")
+        if not (equals and dot and method and key):
+            raise BenchError(f"--set {setting} cannot be read: write it as method.key=value, e.g. mlad.alpha=1.3")
+        parsed.setdefault(method, {})[key] = _values(text, setting)
+    return parsed
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3` -> [0, 1, 2];  `3,7` -> [3, 7];  `7,` -> [7]."""
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        seeds = []
+    if "," not in text and seeds and seeds[0] > 0:
+        return list(range(seeds[0]))
+    if "," not in text or not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise BenchError(f"--seeds {text} cannot be read: write 5 for seeds 0 to 4, or 3,7 for those two")
+    return seeds
+
+
+def _values(text: str, setting: str) -> list[str]:
+    if text.startswith(("[", "{")):
+        return [text]
+    parts = text.split(":")
+    if len(parts) != 3:
+        return text.split(",")
+    try:
+        start, stop, step = (decimal.Decimal(part) for part in parts)
+    except decimal.InvalidOperation:
+        return [text]
+    finite = start.is_finite() and stop.is_finite() and step.is_finite()
+    if not finite or step <= 0 or stop < start:
+        raise BenchError(
+            f"--set {setting} is an empty range: write start:stop:step with a positive step, stop included"
+        )
+    if (stop - start) / step >= MAX_RANGE:
+        raise BenchError(f"--set {setting} has more than {MAX_RANGE} values: choose a larger step")
+    return [str(start + step * i) for i in range(int((stop - start) / step) + 1)]
+
+
+def _variant(name: str) -> tuple[DetectorRef, str]:
+    base, plus, variant = name.rpartition("+")
+    if not plus or ".py:" in variant:  # the plus belongs to a folder
+        return registry.find(name), ""
+    if variant not in VARIANTS:
+        raise BenchError(f"unknown variant '+{variant}' of '{name}': choose one of {', '.join(VARIANTS)}")
+    return registry.find(base), variant
+
+
+def _configured(
+    ref: DetectorRef, variant: str, description: Description, grid: Mapping[str, list[str]]
+) -> list[Method]:
+    if description.error:
+        return [Method(ref, description, variant)]
+    defaults = {name: _normal(info) for name, info in description.fields.items()}
+    converted = {key: [_convert(ref, key, text, description) for text in texts] for key, texts in grid.items()}
+    return [
+        Method(ref, description, variant, defaults | dict(zip(converted, values, strict=True)), _shown(grid, texts))
+        for values, texts in zip(itertools.product(*converted.values()), itertools.product(*grid.values()), strict=True)
+    ]
+
+
+def _normal(info: FieldInfo) -> Any:
+    """The default as `_convert` would give it: `alpha: float = 1` and --set alpha=1.0 are one config."""
+    whole = isinstance(info.default, int) and not isinstance(info.default, bool)
+    return float(info.default) if info.kind == "float" and whole else info.default
+
+
+def _shown(grid: Mapping[str, list[str]], texts: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(grid, texts, strict=True))
+
+
+def _convert(ref: DetectorRef, key: str, text: str, description: Description) -> Any:
+    info = description.fields.get(key)
+    if info is None:
+        known = ", ".join(description.fields) or "none"
+        raise BenchError(f"'{ref.name}' has no setting '{key}': it has {known}")
+    if info.optional and text.lower() in ("none", "null"):
+        return None
+    try:
+        value = _by_kind(info, text)
+    except ValueError:
+        raise BenchError(f"--set {ref.name}.{key}={text}: '{text}' is no {_kind_name(info)}") from None
+    if info.choices and value not in info.choices:
+        choices = ", ".join(map(str, info.choices))
+        raise BenchError(f"--set {ref.name}.{key}={text}: choose one of {choices}")
+    return value
+
+
+def _by_kind(info: FieldInfo, text: str) -> Any:
+    if info.kind == "bool":
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    if info.kind == "int":
+        return int(text)
+    if info.kind == "float":
+        return _finite(text)
+    return json.loads(text) if info.kind == "json" else text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _kind_name(info: FieldInfo) -> str:
+    names = {"int": "whole number", "float": "finite number", "bool": "true or false", "json": "JSON value"}
+    return names.get(info.kind, "text")
+
+
+def _edition(card: Card) -> dict[str, Any]:
+    return {
+        "edition": card.key,
+        "sha256": card.digests(),
+        "format": dataclasses.asdict(card.format),
+        "parser": dataclasses.asdict(card.parser),
+        "drop_events": card.drop_events,
+    }
+
+
+def _detector(method: Method) -> dict[str, Any]:
+    module, _, attribute = method.ref.target.partition(":")
+    fields = method.description.fields
+    return {
+        "name": Path(module).stem if method.ref.is_local else method.ref.name,
+        "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
+        "source_sha256": method.ref.version if method.ref.is_local else None,
+        "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
+        "config": {key: value for key, value in method.config.items() if fields[key].identity},
+    }

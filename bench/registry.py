@@ -1,0 +1,230 @@
+"""Finding detectors: entry points and `path.py:Class`, loaded only when they are run.
+
+What the command line must know of a detector (its tags, the fields of its Config) is remembered on disk by the hash of
+its source, so that listing methods and resuming a run import neither torch nor the method.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.detector import Detector
+
+DETECTOR_GROUP: Final = "bench.detectors"
+CONTROL_GROUP: Final = "bench.controls"
+
+
+@dataclass(frozen=True)
+class DetectorRef:
+    """Where a detector is to be found; nothing of it is imported yet."""
+
+    name: str
+    target: str
+    """`module:Class`, or `path.py:Class`."""
+    is_control: bool = False
+    distribution: str = ""
+    version: str = ""
+    """Version of the distribution, or for a local file the SHA-256 of its source."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it comes from a file rather than an installed package."""
+        return self.target.partition(":")[0].endswith(".py")
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """One hyper-parameter."""
+
+    kind: Literal["int", "float", "bool", "str", "json"]
+    default: Any
+    optional: bool = False
+    choices: tuple[Any, ...] = ()
+    identity: bool = True
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a detector without importing it again."""
+
+    supervision: str
+    uses: tuple[str, ...]
+    deterministic: bool
+    fields: Mapping[str, FieldInfo]
+    summary: str = ""
+    error: str = ""
+    """Why it could not be imported, if so."""
+
+
+def available() -> dict[str, DetectorRef]:
+    """All installed detectors and controls by name; two different targets for one name are a BenchError."""
+    found: dict[str, DetectorRef] = {}
+    for group in (DETECTOR_GROUP, CONTROL_GROUP):
+        for point in entry_points(group=group):
+            ref = _from_entry_point(point, is_control=group == CONTROL_GROUP)
+            other = found.setdefault(ref.name, ref)
+            if other.target != ref.target:
+                raise BenchError(
+                    f"two detectors are called '{ref.name}': {other.target} ({other.distribution}) and "
+                    f"{ref.target} ({ref.distribution}); uninstall or rename one"
+                )
+    return dict(sorted(found.items()))
+
+
+def controls() -> list[DetectorRef]:
+    """The trivial detectors that stand in every table."""
+    return [ref for ref in available().values() if ref.is_control]
+
+
+def find(name: str) -> DetectorRef:
+    """The detector of that name, or of `path.py:Class`."""
+    if ".py:" in name:
+        return _from_file(name)
+    known = available()
+    if name not in known:
+        methods = ", ".join(ref.name for ref in known.values())
+        raise BenchError(f"unknown method '{name}': choose one of {methods}, or give path.py:Class")
+    return known[name]
+
+
+def load(ref: DetectorRef) -> type[Detector]:
+    """Import the detector's class; what its import raises passes through."""
+    from bench.detector import Detector
+
+    module_name, _, attribute = ref.target.partition(":")
+    module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise BenchError(f"'{ref.target}' has no class '{attribute}': correct the name behind the colon")
+    if not (isinstance(found, type) and issubclass(found, Detector)):
+        raise BenchError(f"'{ref.target}' is not a subclass of bench.detector.Detector: derive it from that class")
+    return found
+
+
+def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
+    """Tags and config fields; imports the detector only when its source changed since the last time."""
+    try:
+        file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
+        if file is not None and file.is_file():
+            return _description_from_json(json.loads(file.read_text(encoding="utf-8")))
+        description = _describe_class(load(ref))
+    except BenchError:
+        raise
+    except Exception as error:
+        return Description("unknown", (), True, {}, error=f"{type(error).__name__}: {error}")
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(description)), encoding="utf-8")
+        temporary.replace(file)
+    return description
+
+
+def summarise(ref: DetectorRef) -> str:
+    """First line of the class's docstring, else of its module's, read from the source without importing it."""
+    module_name, _, attribute = ref.target.partition(":")
+    spec = None if ref.is_local else importlib.util.find_spec(module_name)
+    path = module_name if ref.is_local else (spec.origin if spec else None)
+    if path is None:
+        raise ModuleNotFoundError(f"no module {module_name}")
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
+    text = (ast.get_docstring(classes[0]) if classes else None) or ast.get_docstring(tree) or ""
+    return text.partition("\n")[0]
+
+
+def _from_entry_point(point: EntryPoint, *, is_control: bool) -> DetectorRef:
+    dist = point.dist
+    return DetectorRef(point.name, point.value, is_control, dist.name if dist else "", dist.version if dist else "")
+
+
+def _from_file(name: str) -> DetectorRef:
+    path = Path(name.partition(":")[0])
+    if not path.is_file():
+        raise BenchError(f"the file '{path}' of method '{name}' does not exist: correct the path")
+    return DetectorRef(name, name, version=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"bench_local_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _source_digest(ref: DetectorRef) -> str:
+    """Hash of the detector's target, of all Python files beside its module, and of the contract."""
+    digest = hashlib.sha256(ref.target.encode())
+    module_name = ref.target.partition(":")[0]
+    files = [Path(__file__), Path(__file__).with_name("detector.py")]
+    if ref.is_local:
+        files.append(Path(module_name))
+    else:
+        spec = importlib.util.find_spec(module_name)
+        if spec is not None and spec.origin is not None:
+            files += sorted(Path(spec.origin).parent.glob("*.py"))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _describe_class(detector: type[Detector]) -> Description:
+    hints = typing.get_type_hints(detector.Config)
+    fields = {field.name: _field_info(field, hints[field.name]) for field in dataclasses.fields(detector.Config)}
+    module = sys.modules.get(detector.__module__)
+    text = detector.__doc__ or (module.__doc__ if module else "") or ""
+    return Description(
+        supervision=detector.tags.supervision,
+        uses=tuple(sorted(detector.tags.uses)),
+        deterministic=detector.tags.deterministic,
+        fields=fields,
+        summary=text.strip().splitlines()[0] if text.strip() else "",
+    )
+
+
+def _field_info(field: dataclasses.Field[Any], hint: Any) -> FieldInfo:
+    default = field.default if field.default is not dataclasses.MISSING else None
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    default = json.loads(json.dumps(default))  # as it comes back from the cache: a tuple is a list
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    optional = type(None) in typing.get_args(hint)
+    base = parts[0] if optional and len(parts) == 1 else hint
+    identity = field.metadata.get("identity", True)
+    if typing.get_origin(base) is Literal:
+        choices = typing.get_args(base)
+        return FieldInfo(_kind(type(choices[0])), default, optional, choices, identity)
+    return FieldInfo(_kind(base), default, optional, (), identity)
+
+
+def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:
+    names: dict[Any, Literal["int", "float", "bool", "str"]] = {int: "int", float: "float", bool: "bool", str: "str"}
+    return names.get(hint, "json")
+
+
+def _description_from_json(values: dict[str, Any]) -> Description:
+    fields = {
+        name: FieldInfo(**{**info, "choices": tuple(info["choices"])}) for name, info in values.pop("fields").items()
+    }
+    return Description(**{**values, "uses": tuple(values["uses"]), "fields": fields})

@@ -1,0 +1,187 @@
+"""Sequences of log events as arrays: what detectors are given. Imports numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN_KEY: Final = -1
+"""Log key of an event whose template was not seen in training."""
+
+NORMAL: Final = 0
+ABNORMAL: Final = 1
+UNLABELLED: Final = -1
+
+_HASH_SALTS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Numeric message parameters per event, in CSR form.
+
+    values: float64 (n_values,)        in the order of the message
+    offsets: int64 (n_events + 1,)     event e has values[offsets[e]:offsets[e + 1]]
+    """
+
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+class Unique(NamedTuple):
+    """What `Sequences.unique` returns."""
+
+    sequences: Sequences
+    """The distinct sequences, each as its first occurrence, in order of first occurrence."""
+    counts: NDArray[np.int64]
+    """(n_unique,) multiplicity of each."""
+    inverse: NDArray[np.int64]
+    """(n_sequences,) so that sequence i equals unique sequence inverse[i]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Sessions or windows of one split part, in CSR form: no Python object per event.
+
+    log_keys: int32 (n_events,)        key in the training vocabulary, or UNKNOWN_KEY
+    text_ids: int32 (n_events,)        index into texts; an unseen line still has a text
+    texts: tuple[str, ...]             text k is the template of log key k; behind the templates of training stand
+                                       the distinct masked messages of lines that matched none of them
+    offsets: int64 (n_sequences + 1,)  sequence i is log_keys[offsets[i]:offsets[i + 1]]
+    elapsed_s: float64 (n_events,)     seconds since the sequence's first event; NaN where the log has no time
+    start_time: float64 (n_sequences,) Unix seconds, or NaN
+    system: uint8 (n_sequences,)       which system it comes from, for combined and transfer runs
+    lines: int64 (n_events,)           raw line numbers, from 0
+    ids: tuple[str, ...]               session id, or the number of the window's first line; () where nobody asked
+    parameters: Parameters | None      numeric message parameters, for the methods that use them
+    """
+
+    log_keys: NDArray[np.int32]
+    text_ids: NDArray[np.int32]
+    texts: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    elapsed_s: NDArray[np.float64]
+    start_time: NDArray[np.float64]
+    system: NDArray[np.uint8]
+    lines: NDArray[np.int64]
+    ids: tuple[str, ...] = ()
+    parameters: Parameters | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        """Number of events of all sequences together."""
+        return len(self.log_keys)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 (n_sequences,): events per sequence."""
+        return np.diff(self.offsets)
+
+    @property
+    def sequence_of_event(self) -> NDArray[np.int64]:
+        """int64 (n_events,): the sequence each event belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @classmethod
+    def from_lists(cls, log_keys: Sequence[Sequence[int]], texts: Sequence[str], **fields: Any) -> Sequences:
+        """Small sequences from lists of log keys, for tests and examples.
+
+        An UNKNOWN_KEY gets the last text. Other fields are filled with zeros or NaN unless given.
+        """
+        lengths = np.array([len(keys) for keys in log_keys], dtype=np.int64)
+        flat = np.array([key for keys in log_keys for key in keys], dtype=np.int32)
+        arrays: dict[str, Any] = {
+            "log_keys": flat,
+            "text_ids": np.where(flat == UNKNOWN_KEY, len(texts) - 1, flat).astype(np.int32),
+            "texts": tuple(texts),
+            "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "elapsed_s": np.full(len(flat), np.nan),
+            "start_time": np.full(len(lengths), np.nan),
+            "system": np.zeros(len(lengths), dtype=np.uint8),
+            "lines": np.arange(len(flat), dtype=np.int64),
+        }
+        return cls(**(arrays | fields))
+
+    def select(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Sequences:
+        """The sequences at these positions, in this order (or where the mask is true)."""
+        index = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
+        lengths = self.lengths[index]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        events = np.repeat(self.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Sequences(
+            log_keys=self.log_keys[events],
+            text_ids=self.text_ids[events],
+            texts=self.texts,
+            offsets=offsets,
+            elapsed_s=self.elapsed_s[events],
+            start_time=self.start_time[index],
+            system=self.system[index],
+            lines=self.lines[events],
+            ids=tuple(self.ids[i] for i in index) if self.ids else (),
+            parameters=_select_parameters(self.parameters, events),
+        )
+
+    def with_log_keys(self, log_keys: NDArray[np.int32]) -> Sequences:
+        """The same sequences under other log keys."""
+        return replace(self, log_keys=log_keys)
+
+    def unique(self) -> Unique:
+        """Distinct sequences by (system, log keys, text ids), with counts and inverse; times and lines are the first's.
+
+        Grouping is by a 64-bit hash and then verified event by event, so the result is exact.
+        """
+        for salt in _HASH_SALTS:
+            _, first, inverse = np.unique(self.fingerprints(salt), return_index=True, return_inverse=True)
+            if self._all_equal(first[inverse]):
+                break
+        else:
+            raise ArithmeticError("two independent 64-bit hashes collided")
+        order = np.argsort(first, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        inverse = rank[inverse].astype(np.int64)
+        counts = np.bincount(inverse, minlength=len(order)).astype(np.int64)
+        return Unique(self.select(first[order].astype(np.int64)), counts, inverse)
+
+    def fingerprints(self, salt: np.uint64 = _HASH_SALTS[0]) -> NDArray[np.uint64]:
+        """uint64 (n_sequences,): a hash of (system, log keys, text ids in order); equal sequences have equal ones."""
+        position = np.arange(self.n_events, dtype=np.int64) - np.repeat(self.offsets[:-1], self.lengths)
+        words = (self.log_keys.astype(np.int64) << 32) ^ self.text_ids
+        mixed = _mix(_mix(words.view(np.uint64) + salt) ^ (position.view(np.uint64) * salt))
+        total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+        sums = total[self.offsets[1:]] - total[self.offsets[:-1]]
+        return _mix(sums + _mix(self.lengths.view(np.uint64) * salt + self.system))
+
+    def _all_equal(self, representative: NDArray[np.int64]) -> bool:
+        lengths = self.lengths
+        if not np.array_equal(lengths, lengths[representative]):
+            return False
+        if not np.array_equal(self.system, self.system[representative]):
+            return False
+        events = np.repeat(self.offsets[representative] - self.offsets[:-1], lengths) + np.arange(self.n_events)
+        return bool(
+            np.array_equal(self.log_keys, self.log_keys[events])
+            and np.array_equal(self.text_ids, self.text_ids[events])
+        )
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64: spreads each input bit over all output bits."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64]) -> Parameters | None:
+    if parameters is None:
+        return None
+    lengths = np.diff(parameters.offsets)[events]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    values = np.repeat(parameters.offsets[events] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Parameters(parameters.values[values], offsets)

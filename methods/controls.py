@@ -1,0 +1,335 @@
+"""The trivial detectors that stand in every table: what a method does not beat, it has not learned.
+
+`all-positive`  flags everything; F1 = 2p / (1 + p) at prevalence p, so 0.667 where half of the test is abnormal
+`random`        knows nothing; AUROC 0.5
+`new-event`     is any log key new? Nearly perfect on BGL, where failures print lines of their own
+`length`        is the sequence shorter or longer than any in training? Good on HDFS sessions, blind on fixed windows
+`ecvc`          has training a sequence with similar event counts? The strongest simple detector on sessions
+`clock`         is it late? Its AUROC says how much of the label is time alone
+
+`new-event`, `length` and `ecvc` are detectors of Landauer, Skopik and Wurzenberger, "A Critical Review of Common Log
+Data Sets Used for Evaluation of Sequence-based Anomaly Detection Techniques" (FSE 2024), code
+github.com/ait-aecid/anomaly-detection-log-datasets. They are given the normal training sequences; labels are not read.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange, report_progress
+from bench.types import UNKNOWN_KEY, Sequences
+
+_State = dict[str, NDArray[Any]]
+
+_BLOCK_VECTORS: Final = 4096
+"""Training count vectors compared at once at most: more do not fit the cache."""
+_BLOCK_CELLS: Final = 4_000_000
+"""Cells of float32 of such a block at most: 16 MB."""
+_DECIMALS: Final = 10
+"""Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """Nothing to set."""
+
+
+@dataclass(frozen=True)
+class NewEventConfig:
+    """Hyper-parameters of `new-event`."""
+
+    measure: Literal["count", "share"] = "count"
+    """`count`: number of unseen events; `share`: that divided by the length. Landauer et al. ask only whether there is
+    any, and at the native threshold 0 the two agree. As a ranking, every further unseen event is further evidence,
+    while a share lets one in a short session outrank ten in a long one; on windows of one length they rank alike."""
+
+
+class _Control(Detector):
+    """Keeps what was learned as named arrays, so that saving is the same for all."""
+
+    Config: ClassVar[type] = NoConfig
+    fitted_: _State | None = None
+
+    def fit(
+        self,
+        train: Sequences,
+        labels: NDArray[np.int8] | None = None,
+        *,
+        incidents: list[TimeRange] | None = None,
+    ) -> Self:
+        """Learn from the normal training sequences; labels and incidents are not read."""
+        self.fitted_ = self._learn(train)
+        return self
+
+    @abstractmethod
+    def _learn(self, train: Sequences) -> _State:
+        """Everything `score` needs, never empty."""
+
+    def state(self) -> _State:
+        """Everything `fit` learned. Raises NotFittedError before `fit`."""
+        if self.fitted_ is None:
+            raise NotFittedError(f"{type(self).__name__} must be fitted before it scores or is saved")
+        return dict(self.fitted_)
+
+    def load_state(self, state: _State) -> Self:
+        """Take over what `state` returned."""
+        self.fitted_ = dict(state)
+        return self
+
+
+class AllPositive(_Control):
+    """Score 0 for every sequence and native threshold -inf: flags everything, whatever the log.
+
+    The floor of F1: 2p / (1 + p). On a test that is half abnormal it is 0.667, on the Hadoop logs 0.915, which is the
+    best F1 published there. Under a conformal or quantile rule it flags nothing; AUROC is 0.5.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset())
+    native_threshold_ = float("-inf")
+
+    def _learn(self, train: Sequences) -> _State:
+        return {"n_train": np.array([len(train)], dtype=np.int64)}
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,): zeros."""
+        self.state()
+        return np.zeros(len(sequences))
+
+
+class Random(_Control):
+    """A uniform number in [0, 1) per sequence: AUROC 0.5 and AP the prevalence, up to chance.
+
+    The number is a hash of the seed, the system, the length and the first and last raw line number. So it belongs to
+    the sequence and not to its place in a batch; two sequences with equal events at other lines get other numbers, and
+    empty sequences of one system all get the same.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
+
+    def _learn(self, train: Sequences) -> _State:
+        return {"seed": np.array([self.seed % 2**64], dtype=np.uint64)}
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,) in [0, 1)."""
+        digest = _mix(np.repeat(self.state()["seed"], len(sequences)))
+        for part in (sequences.system, sequences.lengths, *_first_and_last_line(sequences)):
+            digest = _mix(digest ^ part.astype(np.uint64))
+        return (digest >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+class NewEvent(_Control):
+    """Number of events whose log key no normal training sequence had; native threshold 0: any such event flags.
+
+    Landauer et al., "Events": F1 0.988 on BGL and 0.924 on Thunderbird with an oracle threshold and random training
+    sequences. Weak where failures are in the order or the number of known events (HDFS 0.54, Hadoop 0.29), and
+    wherever a new software version prints new lines: the cut decides. UNKNOWN_KEY always counts as unseen, and so does
+    a key of the vocabulary which only abnormal training sequences have.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control")
+    Config: ClassVar[type] = NewEventConfig
+    native_threshold_ = 0.0
+
+    def _learn(self, train: Sequences) -> _State:
+        return {"known_keys": _known_keys(train)}
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,): number (or share, see `NewEventConfig`) of unseen events."""
+        total: NDArray[np.int64] = np.concatenate([[0], np.cumsum(self._unseen(sequences))])
+        counts: NDArray[np.float64] = (total[sequences.offsets[1:]] - total[sequences.offsets[:-1]]).astype(np.float64)
+        if self.config.measure == "count":
+            return counts
+        return counts / np.maximum(sequences.lengths, 1)
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): 1 for an unseen event."""
+        return self._unseen(sequences).astype(np.float32)
+
+    def _unseen(self, sequences: Sequences) -> NDArray[np.bool_]:
+        return np.isin(sequences.log_keys, self.state()["known_keys"], invert=True)
+
+
+class Length(_Control):
+    """How far the number of events lies outside the range of training, relative to the bound it passes.
+
+    score = max(0, (min - length) / min, (length - max) / max), a bound of 0 counting as 1; native threshold 0. Landauer
+    et al., "Length": flagged outside [min, max]; the distance is ours, as that rule gives no ranking, and is relative
+    because sequences can be too long by far more events than too short. F1 0.54 to 0.56 on HDFS sessions, 0.65 on
+    Thunderbird; on fixed windows it is 0 everywhere and flags nothing.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control")
+    native_threshold_ = 0.0
+
+    def skip(self, train: Sequences) -> str | None:
+        """Without a training sequence there is no range."""
+        return None if len(train) else "no training sequence"
+
+    def _learn(self, train: Sequences) -> _State:
+        return {"range": np.array([train.lengths.min(), train.lengths.max()], dtype=np.int64)}
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,), at least 0."""
+        low, high = (int(bound) for bound in self.state()["range"])
+        short = (low - sequences.lengths) / max(low, 1)
+        long = (sequences.lengths - high) / max(high, 1)
+        return np.maximum(0.0, np.maximum(short, long))
+
+
+class ECVC(_Control):
+    """Event count vector clustering: distance of a sequence's event counts to the nearest ones of training, in [0, 1].
+
+    Landauer et al.: with counts divided by the length to frequencies a, b, the distance is sum |a - b| / sum max(a, b).
+    As frequencies sum to 1, with the overlap o = sum min(a, b) the L1 distance is 2 - 2o and the distance is
+    2 L1 / (2 + L1) = (2 - 2o) / (2 - o). F1 0.96 on HDFS, 0.94 on BGL, 0.95 on Thunderbird, with an oracle threshold
+    and random training sequences. It cannot see order, and on Hadoop it only flags everything.
+
+    All keys that training did not have share one extra column (`oov`), as UNKNOWN_KEY does; as long as training has no
+    UNKNOWN_KEY either, this gives exactly what a column for each would. An empty sequence has distance 0 if training
+    had an empty one, else 1; so has every sequence where there was no training sequence at all.
+
+    Equal frequencies are one vector, found exactly by reduced counts. Vectors which occur in training have distance 0
+    and are not compared. The others are compared over their own keys only, which in logs are few of all.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control")
+
+    def _learn(self, train: Sequences) -> _State:
+        known_keys = _known_keys(train)
+        vectors = _count_vectors(train, known_keys).unique().sequences
+        return {
+            "known_keys": known_keys,
+            "columns": vectors.log_keys,
+            "counts": vectors.text_ids,
+            "offsets": vectors.offsets,
+        }
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,) in [0, 1]."""
+        state = self.state()
+        train = _vectors(state["columns"], state["counts"], state["offsets"])
+        tested = _count_vectors(sequences, state["known_keys"])
+        unique = _vectors(
+            np.concatenate([train.log_keys, tested.log_keys]),
+            np.concatenate([train.text_ids, tested.text_ids]),
+            np.concatenate([train.offsets, train.offsets[-1] + tested.offsets[1:]]),
+        ).unique()
+        # The training vectors are distinct and come first, so they are also the first of the unique ones.
+        unmatched = unique.sequences.select(np.arange(len(train), len(unique.sequences)))
+        width = len(state["known_keys"]) + 1
+        overlap = _largest_overlap(_frequencies(unmatched, width), _frequencies(train, width))
+        distances = np.concatenate([np.zeros(len(train)), (2.0 - 2.0 * overlap) / (2.0 - overlap)])
+        return np.round(distances, _DECIMALS)[unique.inverse[len(train) :]]
+
+
+class Clock(_Control):
+    """Position in the log: the raw line number of the last event, 0 for an empty sequence.
+
+    No detector, but a question to the data: its AUROC is far from 0.5 where failures come in one stretch of time, and
+    a method that sees anything which drifts with time (a new version, a counter) can then score without seeing
+    failures. Data sets put together from pieces give it an F1 above 0.9.
+    """
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
+
+    def _learn(self, train: Sequences) -> _State:
+        return {"n_train": np.array([len(train)], dtype=np.int64)}
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,): line numbers."""
+        self.state()
+        return _first_and_last_line(sequences)[1].astype(np.float64)
+
+
+def _known_keys(train: Sequences) -> NDArray[np.int32]:
+    return np.unique(train.log_keys[train.log_keys != UNKNOWN_KEY])
+
+
+def _first_and_last_line(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    first, last = np.zeros(len(sequences), dtype=np.int64), np.zeros(len(sequences), dtype=np.int64)
+    filled = sequences.lengths > 0
+    first[filled] = sequences.lines[sequences.offsets[:-1][filled]]
+    last[filled] = sequences.lines[sequences.offsets[1:][filled] - 1]
+    return first, last
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A step of splitmix64: spreads each input bit over all output bits."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _vectors(columns: NDArray[np.int32], counts: NDArray[np.int32], offsets: NDArray[np.int64]) -> Sequences:
+    """Sparse count vectors in the form of sequences, columns as log keys and counts as text ids.
+
+    They have the same layout, and `Sequences.unique` then finds equal vectors exactly.
+    """
+    n_vectors = len(offsets) - 1
+    return Sequences(
+        log_keys=columns,
+        text_ids=counts,
+        texts=(),
+        offsets=offsets,
+        elapsed_s=np.zeros(len(columns)),
+        start_time=np.zeros(n_vectors),
+        system=np.zeros(n_vectors, dtype=np.uint8),
+        lines=np.zeros(len(columns), dtype=np.int64),
+    )
+
+
+def _count_vectors(sequences: Sequences, known_keys: NDArray[np.int32]) -> Sequences:
+    """Counts per known key, and of all others in the last column, divided by their greatest common divisor."""
+    columns = np.searchsorted(known_keys, sequences.log_keys)
+    columns[np.isin(sequences.log_keys, known_keys, invert=True)] = len(known_keys)
+    shape = (len(sequences), len(known_keys) + 1)
+    ones = np.ones(sequences.n_events, dtype=np.int32)
+    # A copy, because sum_duplicates writes into these arrays, and scipy may share the offsets of `sequences`.
+    matrix = csr_matrix((ones, columns, sequences.offsets), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    lengths = np.diff(matrix.indptr)
+    counts = matrix.data
+    if len(counts):
+        divisors = np.gcd.reduceat(counts, matrix.indptr[:-1][lengths > 0])
+        counts = counts // np.repeat(divisors, lengths[lengths > 0])
+    return _vectors(matrix.indices.astype(np.int32), counts, matrix.indptr.astype(np.int64))
+
+
+def _frequencies(vectors: Sequences, width: int) -> csr_matrix:
+    """Sparse float64 (n_vectors, width): counts divided by their sum."""
+    matrix = csr_matrix(
+        (vectors.text_ids.astype(np.float64), vectors.log_keys, vectors.offsets), shape=(len(vectors), width)
+    )
+    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), vectors.lengths)
+    return matrix
+
+
+def _largest_overlap(rows: csr_matrix, train: csr_matrix) -> NDArray[np.float64]:
+    """float64 (n_rows,): the largest sum min(row, t) over the training vectors t; 0 where there is none.
+
+    The nearest vector is searched in float32, which doubles the speed, and its overlap then computed in float64.
+    """
+    n_rows, (n_train, width) = rows.shape[0], train.shape
+    if not n_train or not n_rows:
+        return np.zeros(n_rows)
+    best, nearest = np.full(n_rows, -1.0, dtype=np.float32), np.zeros(n_rows, dtype=np.int64)
+    values, bounds = rows.data.astype(np.float32)[:, None], rows.indptr
+    size = max(1, min(_BLOCK_VECTORS, _BLOCK_CELLS // width))
+    for start in range(0, n_train, size):
+        block = np.ascontiguousarray(train[start : start + size].astype(np.float32).toarray().T)
+        for i in range(n_rows):
+            part = slice(bounds[i], bounds[i + 1])
+            shared = block[rows.indices[part]]
+            overlaps = np.minimum(shared, values[part], out=shared).sum(axis=0)
+            candidate = int(overlaps.argmax())
+            if overlaps[candidate] > best[i]:
+                best[i], nearest[i] = overlaps[candidate], start + candidate
+        report_progress("comparing count vectors", min(start + size, n_train), n_train)
+    return np.asarray(rows.minimum(train[nearest]).sum(axis=1), dtype=np.float64).ravel()

@@ -1,0 +1,110 @@
+"""A run that is killed keeps what was finished; the same command says what it resumes, and finishes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SLOW = '''
+import os, time
+from dataclasses import dataclass
+import numpy as np
+from bench.detector import Detector, DetectorTags
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+class Slow(Detector):
+    """Waits from the second seed on."""
+    tags = DetectorTags(supervision="normal-only")
+    Config = Config
+    def fit(self, train, labels=None, *, incidents=None):
+        if self.seed > 0:
+            time.sleep(float(os.environ["SLOW_S"]))
+        return self
+    def score(self, sequences):
+        return sequences.lengths.astype(np.float64)
+'''
+COMMAND = ("run", "--methods", "slow.py:Slow", "--scenario", "bgl@simulated", "--seeds", "2", "--out", "results")
+N_FIRST_SEED = 7
+"""The slow detector and six controls."""
+
+
+def start(folder, seconds):
+    environment = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"}
+    environment |= {"SLOW_S": str(seconds), "OMP_NUM_THREADS": "1", "BENCH_CACHE": str(folder / "cache")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *COMMAND],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def records(folder):
+    return {path: path.read_bytes() for path in (folder / "results" / "runs").glob("*.json")}
+
+
+@pytest.fixture(scope="module", params=[signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+def interrupted(request, tmp_path_factory):
+    """What a run left that was stopped while its eighth cell waited, and what the next run did with it."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "slow.py").write_text(SLOW)
+    process = start(folder, 120)
+    deadline = time.monotonic() + 60
+    while len(records(folder)) < N_FIRST_SEED and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    # The eighth cell begins right after the seventh record; give it time to fall asleep.
+    time.sleep(0.3)
+    os.kill(process.pid, request.param)
+    out, err = process.communicate(timeout=30)
+    left = records(folder)
+    again = start(folder, 0)
+    again_out, again_err = again.communicate(timeout=60)
+    return {
+        "signal": request.param,
+        "first": (process.returncode, out, err),
+        "left": left,
+        "again": (again.returncode, again_out, again_err),
+        "folder": folder,
+    }
+
+
+def test_it_was_stopped_in_the_middle(interrupted):
+    code, out, err = interrupted["first"]
+    assert out == ""
+    if interrupted["signal"] == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130
+        lines = err.splitlines()
+        assert lines[0] == "using bgl@simulated (simulated)"
+        assert lines[1:] == ["interrupted: 7 of 14 runs finished and were kept; the same command goes on from there"]
+
+
+def test_what_was_finished_is_kept_and_nothing_else(interrupted):
+    found = [json.loads(content) for content in interrupted["left"].values()]
+    assert len(found) == N_FIRST_SEED
+    assert {record["status"] for record in found} == {"ok"}
+    assert {record["spec"]["seed"] for record in found} == {0}
+
+
+def test_the_same_command_says_what_it_resumes_and_finishes(interrupted):
+    code, out, err = interrupted["again"]
+    assert code == 0, err
+    assert "resumed 7 of 14 runs from their records" in err
+    assert "### bgl@simulated, chronological (simulated)" in out
+    assert len(records(interrupted["folder"])) == 2 * N_FIRST_SEED
+    assert not list((interrupted["folder"] / "results").rglob("*.tmp"))
+
+
+def test_finished_records_are_not_written_again(interrupted):
+    after = records(interrupted["folder"])
+    assert {path: after[path] for path in interrupted["left"]} == interrupted["left"]

@@ -1,0 +1,206 @@
+"""`bench list`, `check`, `version`, `data` and shell completion."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from bench import __version__, registry
+from bench.cli import _options, main
+from bench.data.cards import catalogue
+from bench.experiment.spec import PROTOCOL_VERSION
+from bench.experiment.suites import suite_names
+
+GOOD = '''
+import numpy as np
+from dataclasses import dataclass
+from bench.detector import Detector, DetectorTags, NotFittedError
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+class Good(Detector):
+    """Unseen events of a sequence."""
+    tags = DetectorTags(supervision="normal-only")
+    Config = Config
+    def fit(self, train, labels=None, *, incidents=None):
+        self.known_ = np.unique(train.log_keys)
+        return self
+    def score(self, sequences):
+        if not hasattr(self, "known_"):
+            raise NotFittedError("score before fit")
+        scores = np.zeros(len(sequences))
+        np.add.at(scores, sequences.sequence_of_event, ~np.isin(sequences.log_keys, self.known_))
+        return scores
+    def state(self):
+        return {"known": self.known_}
+    def load_state(self, state):
+        self.known_ = state["known"]
+        return self
+
+class Broken(Good):
+    def score(self, sequences):
+        return super().score(sequences)[:-1]
+'''
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return run
+
+
+def as_json(result):
+    code, out, err = result
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_methods_have_a_summary_and_a_kind(call):
+    rows = {row["name"]: row for row in as_json(call("list", "methods", "--json"))}
+    assert rows["mlad"]["kind"] == rows["deeplog"]["kind"] == "method"
+    assert rows["ecvc"]["kind"] == "control"
+    assert all(len(row["summary"]) > 10 for row in rows.values())
+
+
+def test_the_text_has_a_line_for_each(call):
+    for what in ("methods", "datasets", "scenarios", "suites"):
+        rows = as_json(call("list", what, "--json"))
+        code, out, err = call("list", what)
+        assert (code, err) == (0, "")
+        assert len(out.splitlines()) == len(rows)
+        assert all(line.startswith(next(iter(row.values()))) for line, row in zip(out.splitlines(), rows, strict=True))
+
+
+def test_datasets_say_whether_their_files_are_here(call, tmp_path):
+    rows = {row["edition"]: row["available"] for row in as_json(call("list", "datasets", "--json"))}
+    assert rows["bgl@simulated"] == "available"
+    assert rows["bgl@raw12k"] == "files missing"
+    assert as_json(call("list", "datasets", "--json", "--data", tmp_path)) == as_json(
+        call("list", "datasets", "--json")
+    )
+    assert call("data", "list")[1] == call("list", "datasets")[1]
+
+
+def test_every_listed_scenario_can_be_read(call):
+    from bench.experiment.scenario import parse_scenario
+
+    rows = as_json(call("list", "scenarios", "--json"))
+    names = [row["scenario"] for row in rows]
+    assert {"bgl", "bgl2tbird", "bgl+tbird"} <= set(names)
+    assert all(parse_scenario(name, catalogue()) for name in names)
+
+
+def test_a_broken_plugin_does_not_hide_the_others(call, monkeypatch):
+    known = registry.available()
+    bad = registry.DetectorRef("bad", "no_such_package.module:Bad", distribution="bad-plugin")
+    monkeypatch.setattr(registry, "available", lambda: {"bad": bad} | known)
+    code, out, _ = call("list", "methods")
+    assert code == 0
+    assert "bad" in out.splitlines()[0]
+    assert "uninstall bad-plugin" in out
+    assert len(out.splitlines()) == len(known) + 1
+
+
+def test_version(call):
+    found = as_json(call("version", "--json"))
+    assert found["version"] == __version__
+    assert found["protocol_version"] == PROTOCOL_VERSION
+    assert found["packages"]["numpy"] == np.__version__
+    for _ in range(2):
+        code, out, _ = call("version")
+        assert code == 0
+        assert out.startswith(f"bench {__version__} (protocol {PROTOCOL_VERSION}), Python ")
+        assert f"numpy {np.__version__}" in out
+
+
+def test_check_passes_a_good_detector(call, tmp_path):
+    (tmp_path / "mine.py").write_text(GOOD)
+    code, out, _ = call("check", "mine.py:Good")
+    assert code == 0, out
+    assert out.splitlines()[-1].startswith("ran ")
+    assert "failed  " not in out
+
+
+def test_check_fails_a_broken_detector_and_says_why(call, tmp_path):
+    (tmp_path / "mine.py").write_text(GOOD)
+    code, out, _ = call("check", "mine.py:Broken", "--json")
+    assert code == 1
+    wrong = [row for row in json.loads(out) if row["status"] == "failed"]
+    assert wrong
+    assert all(row["detail"] for row in wrong)
+
+
+@pytest.mark.parametrize("text", ["import no_such_module", "1 / 0", "class Broken(:"])
+def test_check_of_what_cannot_be_imported_is_bad_input(call, tmp_path, text):
+    (tmp_path / "mine.py").write_text(text)
+    code, out, err = call("check", "mine.py:Broken")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 'mine.py:Broken' cannot be imported (")
+    assert len(err.splitlines()) == 1
+
+
+def test_info_of_an_edition(call):
+    code, out, _ = call("data", "info", "hdfs@simulated")
+    assert code == 0
+    facts = as_json(call("data", "info", "hdfs@simulated", "--json"))
+    assert facts["edition"] == "hdfs@simulated"
+    assert facts["unit"] == "sessions"
+    assert facts["lines"] > 1000
+    assert all(name in out for name in facts)
+
+
+def test_verify_compares_counts_with_the_card(call):
+    code, out, _ = call("data", "verify")
+    assert code == 0
+    assert set(out.splitlines()) == {f"{name}@simulated: ok" for name in ("bgl", "hdfs", "tbird")}
+
+
+def test_verify_fails_where_a_card_counts_otherwise(call, tmp_path):
+    import hashlib
+
+    content = b"- a line\n" * 30
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "log.txt").write_bytes(content)
+    (tmp_path / "data" / "mine" / "_system.toml").write_text(
+        'title = "x"\nlicence = "MIT"\ncitation = "x"\n[format]\nlabel = "first-token"\n'
+    )
+    (tmp_path / "data" / "mine" / "one.toml").write_text(
+        f'tier = "evaluation"\nrank = 1\nkind = "lines"\n[[files]]\nname = "log.txt"\n'
+        f'sha256 = "{hashlib.sha256(content).hexdigest()}"\n[counts]\nlines = 31\nsessions = 2\n'
+    )
+    code, out, _ = call("data", "verify", "mine", "--data", tmp_path / "data")
+    assert code == 1
+    assert out == "mine@one: lines 30, the card says 31; sessions unknown, the card says 2\n"
+
+
+def test_completion_returns_names(monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    assert _options.complete_methods("ml") == ["mlad"]
+    assert _options.complete_methods("mlad,de") == ["mlad,deeplog"]
+    assert _options.complete_methods("zzz") == []
+    assert {"bgl", "bgl2tbird", "bgl+hdfs"} <= set(_options.complete_scenarios("bgl"))
+    assert "bgl2bgl" not in _options.complete_scenarios("")
+    assert _options.complete_suites("") == suite_names()
+
+
+def test_the_shell_is_given_the_completions(monkeypatch, capsys):
+    monkeypatch.setenv("_BENCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "bench run --methods dee")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "deeplog" in capsys.readouterr().out

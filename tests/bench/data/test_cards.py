@@ -1,0 +1,286 @@
+"""Cards: what is shipped is complete, what a user brings works, and what is wrong says so in one sentence."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.data import cards
+from bench.data.cards import Catalogue, catalogue, file_sha256
+from bench.data.prepare import DataSpec, Loader
+from bench.data.readers import read
+from bench.errors import BenchError
+
+ROOT = Path(__file__).parents[3]
+LINES = b"- one\n- two\nBAD three\n"
+FIRST_TOKEN = {"label": "first-token"}
+
+
+def complaint(call, *arguments, **fields):
+    """The sentence a BenchError consists of."""
+    with pytest.raises(BenchError) as caught:
+        call(*arguments, **fields)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert ":" in text, "the way out stands behind a colon"
+    return text
+
+
+@pytest.fixture
+def edited(own_system, tmp_path):
+    """The complaint about a working card after `old` was replaced by `new` in it."""
+    own_system({"a.log": LINES}, format=FIRST_TOKEN, parser={"masks": ["x+"]})
+    path = tmp_path / "data/app/mine.toml"
+
+    def edit(old, new):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        return complaint(catalogue, tmp_path / "data")
+
+    return edit
+
+
+@pytest.mark.parametrize("card", catalogue().cards, ids=lambda card: card.key)
+def test_shipped_cards_are_complete(card):
+    for field in ("title", "licence", "citation", "notes", "tier", "kind"):
+        assert getattr(card, field).strip(), field
+    assert card.counts
+    assert all(count >= 0 for count in card.counts.values())
+    assert any(key.startswith("abnormal_") for key in card.counts)
+    assert card.digests()
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in card.digests().values())
+
+
+def test_shipped_editions():
+    keys = {card.key for card in catalogue().cards}
+    assert {"bgl@raw12k", "bgl@stream-a", "hdfs@blocks-a", "hdfs@sessions-345k", "tbird@raw29k"} <= keys
+    assert {"spirit@lines-a", "bgl@simulated", "tbird@simulated", "hdfs@simulated"} <= keys
+
+
+def test_only_the_systems_that_may_be_tuned_on_are_development():
+    for card in catalogue().cards:
+        may_be = card.name in ("spirit", "liberty") or card.kind == "simulated"
+        assert (card.tier == "development") == may_be, card.key
+
+
+def test_datasets_is_no_python_package():
+    assert (ROOT / "datasets").is_dir()
+    assert not list((ROOT / "datasets").rglob("*.py"))
+
+
+def test_bare_name_without_data_is_the_simulated_edition():
+    assert catalogue().resolve("bgl").key == "bgl@simulated"
+
+
+def test_bare_name_takes_the_highest_rank_that_is_here(own_system, tmp_path):
+    own_system({"low.log": LINES}, edition="low", rank=20, format=FIRST_TOKEN)
+    found = own_system({"high.log": LINES}, edition="high", rank=30, format=FIRST_TOKEN)
+    assert found.resolve("app").key == "app@high"
+    assert found.resolve("app@low").key == "app@low"
+    assert [card.key for card in found.editions("app")] == ["app@high", "app@low"]
+    (tmp_path / "data/app/high.log").unlink()
+    assert found.resolve("app").key == "app@low"
+
+
+def test_bare_name_with_an_own_edition_of_a_shipped_system(own_system):
+    found = own_system({"a.log": LINES}, name="bgl", edition="mine", rank=99, format=FIRST_TOKEN)
+    assert found.resolve("bgl").key == "bgl@mine"
+
+
+def test_bare_names_with_the_real_data(real_data):
+    found = catalogue(real_data)
+    best = {name: found.resolve(name).key for name in ("bgl", "hdfs", "spirit", "tbird")}
+    assert best == {
+        "bgl": "bgl@raw12k",
+        "hdfs": "hdfs@blocks-a",
+        "spirit": "spirit@lines-a",
+        "tbird": "tbird@raw29k",
+    }
+
+
+def test_alias():
+    found = catalogue()
+    assert "thunderbird" in found.names
+    assert found.resolve("thunderbird") == found.resolve("tbird")
+    assert found.resolve("thunderbird@simulated").key == "tbird@simulated"
+
+
+def test_the_folder_may_come_from_the_environment(own_system, monkeypatch, tmp_path):
+    own_system({"a.log": LINES}, format=FIRST_TOKEN)
+    assert "app" not in catalogue().names
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    assert "app" in catalogue().names
+
+
+def test_unknown_name():
+    text = complaint(catalogue().resolve, "bgk")
+    assert "'bgk'" in text
+    assert "bgl, hdfs, spirit, tbird, thunderbird" in text
+
+
+def test_unknown_edition():
+    text = complaint(catalogue().resolve, "bgl@raw13k")
+    assert "'bgl@raw13k'" in text
+    assert "bgl@raw12k" in text
+
+
+@pytest.mark.parametrize("key", ["", "BGL", "bgl@", "@raw12k", "bgl raw12k", "../bgl", "bgl@raw12k\n"])
+def test_what_is_no_key(key):
+    with pytest.raises(BenchError, match="is no data set") as caught:
+        catalogue().resolve(key)
+    assert f"'{key}'" in str(caught.value)
+
+
+def test_edition_without_a_data_folder():
+    text = complaint(catalogue().resolve, "bgl@raw12k")
+    assert "bgl@raw12k" in text
+    assert "bgl/first10k.log.gz" in text
+    assert "BENCH_DATA" in text
+
+
+def test_edition_whose_file_is_not_there(tmp_path):
+    text = complaint(catalogue(tmp_path).resolve, "bgl@raw12k")
+    assert "bgl/first10k.log.gz" in text
+    assert str(tmp_path) in text
+
+
+def test_bare_name_without_any_available_edition():
+    text = complaint(catalogue().resolve, "spirit")
+    assert "'spirit'" in text
+    assert "spirit/lines_a.log.gz" in text
+
+
+def test_data_folder_that_does_not_exist(tmp_path):
+    text = complaint(catalogue, tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in text
+
+
+def test_a_path_needs_a_folder_and_the_file(own_system, tmp_path):
+    found = own_system({"a.log": LINES}, format=FIRST_TOKEN)
+    file = found.resolve("app").files[0]
+    assert found.path(file).read_bytes() == LINES
+    assert "BENCH_DATA" in complaint(Catalogue(found.cards, None).path, file)
+    (tmp_path / "data/app/a.log").unlink()
+    assert "'app/a.log'" in complaint(found.path, file)
+
+
+def test_wrong_checksum(own_system, tmp_path):
+    found = own_system({"a.log": LINES}, format=FIRST_TOKEN)
+    card = found.resolve("app")
+    assert len(read(card, found)) == 3
+    (tmp_path / "data/app/a.log").write_bytes(LINES + b"- four\n")
+    text = complaint(read, card, found)
+    assert "'app/a.log'" in text
+    assert "checksum" in text
+    assert card.files[0].sha256[:12] in text
+
+
+def test_a_checksum_is_computed_once(own_system, monkeypatch):
+    found = own_system({"a.log": LINES}, format=FIRST_TOKEN)
+    before = file_sha256.cache_info().misses
+    for _ in range(3):
+        found.path(found.resolve("app").files[0])
+    assert file_sha256.cache_info().misses == before + 1
+
+
+def test_own_card_with_the_key_of_a_shipped_one(own_system):
+    text = complaint(own_system, {"a": b""}, name="bgl", edition="raw12k")
+    assert "bgl@raw12k" in text
+    assert "rename" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("format", "colour = 1\nformat", "'colour'"),
+        ("format", "name = 'x'\nformat", "'name'"),
+        ("format = {", "format = {{", "TOML"),
+        ("label = ", "label ", "TOML"),
+        ("label", "labels", "labels"),
+        ("first-token", "first_token", "first_token"),
+        ("sha256", "sha", "sha"),
+        ('role = "log"', 'role = "logs"', "'logs'"),
+        ('role = "log"', 'role = "labels"', "role = 'log'"),
+        ('["x+"]', '["x+", "("]', "'('"),
+        ('["x+"]', '"x+"', "masks"),
+        ("label =", 'header = "[", label =', "'['"),
+        ("label =", 'header = "^.*$", label =', "message"),
+        ("label =", 'session = "(", label =', "'('"),
+        ('"first-token"', '"label-file"', "label_key"),
+        ("format", "kind = 'binary'\nformat", "'binary'"),
+        ("format", "tier = 'gold'\nformat", "'gold'"),
+        ("format", "rank = 'high'\nformat", "'high'"),
+        ("format", "aliases = 'a'\nformat", "aliases"),
+        ("files", "drop_events = 1 #", "no file"),
+    ],
+)
+def test_mistakes_in_a_card(edited, old, new, expected):
+    text = edited(old, new)
+    assert "mine.toml" in text
+    assert expected in text
+
+
+def test_a_mistyped_checksum(edited):
+    text = edited('sha256 = "', 'sha256 = "XY')
+    assert "64 hex digits" in text
+
+
+def test_incomplete_card(own_system, tmp_path):
+    own_system({"a.log": LINES})
+    system = tmp_path / "data/app/_system.toml"
+    system.write_text("\n".join(line for line in system.read_text().splitlines() if not line.startswith("licence")))
+    assert "'licence'" in complaint(catalogue, tmp_path / "data")
+
+
+def test_card_that_is_no_text(own_system, tmp_path):
+    own_system({"a.log": LINES})
+    (tmp_path / "data/app/mine.toml").write_bytes(b"\xff\xfe")
+    assert "mine.toml" in complaint(catalogue, tmp_path / "data")
+
+
+def test_name_that_cannot_be_asked_for(own_system):
+    text = complaint(own_system, {"a.log": LINES}, name="MyApp")
+    assert "MyApp@mine" in text
+    assert "lower-case" in text
+
+
+def test_an_edition_overrides_its_system(own_system):
+    found = own_system({"a.log": LINES}, title="This one", tier="evaluation", format=FIRST_TOKEN)
+    card = found.resolve("app")
+    assert (card.title, card.tier, card.licence) == ("This one", "evaluation", "MIT")
+
+
+def test_digests(own_system):
+    card = own_system({"a.log": b"", "b.log": b"x"}, format=FIRST_TOKEN).resolve("app")
+    assert card.digests() == {
+        "app/a.log": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "app/b.log": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+    }
+    simulated = catalogue().resolve("hdfs@simulated")
+    assert simulated.digests() == dict(simulated.sha256)
+
+
+def test_installed_cards_are_found_first(tmp_path, monkeypatch):
+    package = tmp_path / "bench"
+    (package / "data").mkdir(parents=True)
+    monkeypatch.setattr(cards, "__file__", str(package / "data/cards.py"))
+    assert cards._shipped_folder() == tmp_path / "datasets"
+    (package / "_cards").mkdir()
+    assert cards._shipped_folder() == package / "_cards"
+
+
+def test_logs_of_ones_own_end_to_end(own_system):
+    lines = [f"{'BAD' if i in (5, 190) else '-'} {i} {'abc'[i % 3]} step" for i in range(200)]
+    found = own_system(
+        {"a.log": "\n".join(lines[:100]).encode(), "b.log": "\n".join(lines[100:]).encode()},
+        format={"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"},
+    )
+    card = found.resolve("app")
+    made = Loader(found).prepare(DataSpec((card,), (card,)))
+    assert made.systems == ("app@mine",)
+    # Windows end at lines 19, 39, ..., 199; the cuts are 120 and 160.
+    assert made.train.labels.tolist() == [1, 0, 0, 0, 0, 0]
+    assert made.validation.labels.tolist() == [0, 0]
+    assert made.test.labels.tolist() == [0, 1]
+    assert made.train.sequences.texts == ("a step", "b step", "c step")

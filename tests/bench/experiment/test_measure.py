@@ -1,0 +1,150 @@
+"""Thresholds and metrics of one cell against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.measure import default_rules, measure
+
+SYSTEMS = ("bgl@a", "tbird@b")
+
+
+def scores(**changes):
+    """Eight validation normals 1 to 8 and one abnormal 9; test normals 0 2 4 6, abnormals 5 and 8."""
+    arrays = {
+        "validation": np.array([3.0, 1, 2, 4, 9, 5, 6, 7, 8]),
+        "validation_labels": np.array([0, 0, 0, 0, 1, 0, 0, 0, 0], np.int8),
+        "test": np.array([0.0, 5, 2, 4, 8, 6]),
+        "test_labels": np.array([0, 1, 0, 0, 1, 0], np.int8),
+        "test_system": np.zeros(6, np.uint8),
+        "native": np.array([4.5]),
+    }
+    return arrays | changes
+
+
+def measured(*rules, split="chronological", systems=SYSTEMS, **changes):
+    return measure(scores(**changes), systems, [parse_rule(rule) for rule in rules], split=split)
+
+
+def test_toy_by_hand():
+    """conformal:0.5 of n = 8 is the ceil(9 x 0.5) = 5th smallest normal, 5: one flag (8), and one too many (6)."""
+    found = measured("conformal:0.5", "native", "oracle", "fixed:100")
+    assert {name: threshold["value"] for name, threshold in found["thresholds"].items()} == {
+        "conformal:0.5": 5.0,
+        "native": 4.5,
+        "oracle": 4.0,
+        "fixed:100": 100.0,
+    }
+    assert found["thresholds"]["conformal:0.5"] == {
+        "value": 5.0,
+        "fitted_on": "validation normals",
+        "n": 8,
+        "reason": None,
+    }
+    block = found["metrics"]["all"]
+    assert (block["n"], block["n_abnormal"]) == (6, 2)
+    conformal = block["rules"]["conformal:0.5"]
+    assert {name: conformal[name] for name in ("tp", "fp", "fn", "tn")} == {"tp": 1, "fp": 1, "fn": 1, "tn": 3}
+    assert (conformal["precision"], conformal["recall"], conformal["f1"], conformal["fpr"]) == (0.5, 0.5, 0.5, 0.25)
+    native = block["rules"]["native"]
+    assert (native["tp"], native["fp"]) == (2, 1)
+    assert native["f1"] == pytest.approx(0.8)
+    assert block["rules"]["fixed:100"]["f1"] == 0
+    # Of 8 pairs of an abnormal and a normal only (5, 6) is in the wrong order; AP = 1/2 x 1/1 + 1/2 x 2/3.
+    assert block["ranking"]["auroc"] == pytest.approx(7 / 8)
+    assert block["ranking"]["ap"] == pytest.approx(5 / 6)
+    assert block["ranking"]["oracle_f1"] == pytest.approx(block["rules"]["oracle"]["f1"]) == pytest.approx(0.8)
+
+
+def test_abnormal_validation_sequences_move_no_threshold():
+    changed = scores()["validation"] * np.where(scores()["validation_labels"] == 1, 1000, 1)
+    assert measured("conformal:0.2", validation=changed) == measured("conformal:0.2")
+
+
+def test_what_cannot_be_estimated_has_a_reason_and_no_metrics():
+    found = measured("conformal:0.01", "native", native=np.array([]))
+    assert found["thresholds"]["conformal:0.01"]["value"] is None
+    assert found["thresholds"]["conformal:0.01"]["reason"] == "needs at least 99 validation normals, has 8"
+    assert found["thresholds"]["native"]["reason"] == "method has no native threshold"
+    assert found["metrics"]["all"]["rules"] == {}
+    assert found["metrics"]["all"]["ranking"]["auroc"] == pytest.approx(7 / 8)
+
+
+def test_an_infinite_native_threshold_flags_everything():
+    found = measured("native", native=np.array([-np.inf]))
+    assert found["thresholds"]["native"]["value"] == -math.inf
+    assert found["metrics"]["all"]["rules"]["native"]["flagged_share"] == 1
+
+
+def test_one_tested_system_has_no_block_of_its_own():
+    assert set(measured("native")["metrics"]) == {"all"}
+    target_only = np.ones(6, np.uint8)
+    assert set(measured("native", test_system=target_only)["metrics"]) == {"all"}
+
+
+def test_several_tested_systems_have_blocks_at_the_shared_threshold():
+    found = measured("native", test_system=np.array([0, 0, 0, 1, 1, 1], np.uint8))["metrics"]
+    assert set(found) == {"all", *SYSTEMS}
+    assert (found["bgl@a"]["n"], found["bgl@a"]["n_abnormal"]) == (3, 1)
+    assert found["bgl@a"]["rules"]["native"]["f1"] == 1.0
+    assert (found["tbird@b"]["rules"]["native"]["tp"], found["tbird@b"]["rules"]["native"]["fp"]) == (1, 1)
+
+
+def target(**changes):
+    return {
+        "target_validation": np.array([10.0, 20, 30, 40]),
+        "target_validation_labels": np.array([0, 0, 0, 1], np.int8),
+    } | changes
+
+
+def test_target_rules_read_the_target():
+    found = measured("quantile:1", "quantile:1@target-normals", "quantile:1@target-unlabelled", **target())
+    assert {name: (t["value"], t["n"]) for name, t in found["thresholds"].items()} == {
+        "quantile:1": (8.0, 8),
+        "quantile:1@target-normals": (30.0, 3),
+        "quantile:1@target-unlabelled": (40.0, 4),
+    }
+
+
+def test_under_the_paper_split_the_unlabelled_target_is_not_estimable():
+    rules = ("quantile:1@target-normals", "quantile:1@target-unlabelled")
+    found = measured(*rules, split="paper", **target())["thresholds"]
+    assert found["quantile:1@target-normals"]["value"] == 30.0
+    assert found["quantile:1@target-unlabelled"]["value"] is None
+    assert "leaves only normals" in found["quantile:1@target-unlabelled"]["reason"]
+
+
+def test_without_a_target_its_rules_are_not_estimable():
+    found = measured("quantile:1@target-normals")["thresholds"]["quantile:1@target-normals"]
+    assert found["value"] is None
+    assert "not a transfer" in found["reason"]
+
+
+def test_default_rules():
+    base = ["native", "conformal:0.01", "oracle"]
+    assert [str(rule) for rule in default_rules(is_transfer=False)] == base
+    assert [str(rule) for rule in default_rules(is_transfer=True)] == [
+        *base,
+        "conformal:0.01@target-normals",
+        "conformal:0.01@target-unlabelled",
+    ]
+
+
+def test_a_rule_added_later_equals_one_asked_for_at_once():
+    at_once = measured("native", "conformal:0.2", "quantile:0.9")
+    alone = measured("quantile:0.9")
+    assert at_once["thresholds"]["quantile:0.9"] == alone["thresholds"]["quantile:0.9"]
+    for part in ("rules", "bootstrap"):
+        both = at_once["metrics"]["all"][part], alone["metrics"]["all"][part]
+        first, second = (found["rules"] if part == "bootstrap" else found for found in both)
+        assert first["quantile:0.9"] == second["quantile:0.9"]
+    assert at_once["metrics"]["all"]["ranking"] == alone["metrics"]["all"]["ranking"]
+
+
+def test_methods_on_one_test_set_share_their_bootstrap_draws():
+    """The same ranking under other scores must give the same interval."""
+    one = measured("oracle")["metrics"]["all"]["bootstrap"]
+    other = measured("oracle", test=scores()["test"] * 3 - 1)["metrics"]["all"]["bootstrap"]
+    assert one == other

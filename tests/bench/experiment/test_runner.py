@@ -1,0 +1,492 @@
+"""Resume, failures as records, and who sees what: with detectors that write down what they were given."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.data.cards import Catalogue, catalogue
+from bench.data.grouping import Grouping
+from bench.data.prepare import Loader
+from bench.errors import BenchError
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment import runner
+from bench.experiment.runner import Settings
+from bench.experiment.scenario import parse_scenario
+from bench.experiment.spec import plan, resolve_methods
+from bench.experiment.store import Store
+
+PROBES = '''
+"""Detectors that write down what they see, and detectors that go wrong in every way."""
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+import numpy as np
+from bench.detector import Detector, DetectorTags
+
+@dataclass(frozen=True)
+class Config:
+    alpha: float = 1.0
+    log: str = field(default="", metadata={"identity": False})
+    def __post_init__(self):
+        if self.alpha < 0:
+            raise ValueError(f"alpha is {self.alpha}: choose a number from 0")
+
+class Probe(Detector):
+    tags = DetectorTags(supervision="normal-only")
+    Config = Config
+    native_threshold_ = 3.0
+    def write(self, **values):
+        if self.config.log:
+            with Path(self.config.log).open("a") as stream:
+                stream.write(json.dumps(values) + "\\n")
+    def fit(self, train, labels=None, *, incidents=None):
+        self.write(step="fit", name=type(self).__name__, seed=self.seed, device=self.device, n=len(train),
+                   lines=train.lines.tolist(), labels=None if labels is None else labels.tolist(),
+                   incidents=incidents)
+        self.go()
+        return self
+    def go(self):
+        pass
+    def score(self, sequences):
+        self.write(step="score", lines=sequences.lines.tolist(), unknown=int((sequences.log_keys < 0).sum()))
+        return np.array([float(keys.max()) for keys in np.split(sequences.log_keys, sequences.offsets[1:-1])]) * 1.0
+
+def of(supervision):
+    return type(supervision, (Probe,), {"tags": DetectorTags(supervision=supervision)})
+
+Contaminated = of("contaminated")
+Supervised = of("supervised")
+Unlabelled = of("positive-unlabelled")
+Weak = of("weak")
+Few = of("few-label")
+TrainingFree = of("training-free")
+
+class Broken(Probe):
+    def go(self):
+        paths = f"{Path.cwd()}/a/b.txt\\n and {Path.home()}/c.txt, {sys.prefix}/lib"
+        raise RuntimeError(f"cannot open {paths}; 3/4 | x" + "y" * 5000)
+class Memory(Probe):
+    def go(self):
+        raise MemoryError
+class OutOfMemoryError(RuntimeError):
+    pass
+class Cuda(Probe):
+    def go(self):
+        raise OutOfMemoryError("CUDA out of memory")
+class Slow(Probe):
+    def go(self):
+        for _ in range(200):
+            try:
+                time.sleep(0.1)
+            except Exception:
+                pass
+class Skips(Probe):
+    def skip(self, train):
+        return f"needs more than {len(train)} sequences"
+class Exits(Probe):
+    def go(self):
+        sys.exit(5)
+class Interrupted(Probe):
+    def go(self):
+        raise KeyboardInterrupt
+class Flaky(Probe):
+    def go(self):
+        if not Path(self.config.log + ".repaired").exists():
+            raise OSError("not yet")
+class Infinite(Probe):
+    def score(self, sequences):
+        return np.full(len(sequences), np.inf)
+class Nan(Probe):
+    def score(self, sequences):
+        return np.where(np.arange(len(sequences)) == 0, np.nan, 0.0)
+class Short(Probe):
+    def score(self, sequences):
+        return np.zeros(len(sequences) - 1)
+class Single(Probe):
+    def score(self, sequences):
+        return np.zeros(len(sequences), np.float32)
+class Plain(Probe):
+    def score(self, sequences):
+        return [0.0] * len(sequences)
+class Monitored(Probe):
+    def monitor(self):
+        return {"loss": np.array([1.0, np.nan]), "epochs": np.int64(3)}
+class BadMonitor(Probe):
+    def monitor(self):
+        return {"what": object()}
+class Picky(Probe):
+    @dataclass(frozen=True)
+    class Config(Config):
+        alpha: float = -1.0
+'''
+
+
+@pytest.fixture(scope="module")
+def known() -> Catalogue:
+    return dataclasses.replace(catalogue(), data_dir=None)
+
+
+@pytest.fixture(scope="module")
+def prepared_once():
+    """What was prepared, by its spec: so that each test does not prepare the same data anew."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, prepared_once):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    prepare = Loader.prepare
+
+    def remembered(self, spec):
+        if spec not in prepared_once:
+            prepared_once[spec] = prepare(self, spec)
+        return prepared_once[spec]
+
+    # Cards hold dictionaries, so a spec is recognised by its text.
+    monkeypatch.setattr(Loader, "prepare", lambda self, spec: remembered(self, _Key(spec)))
+
+
+class _Key:
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __hash__(self):
+        return hash(repr(self.spec))
+
+    def __eq__(self, other):
+        return repr(self.spec) == repr(other.spec)
+
+    def __getattr__(self, name):
+        return getattr(self.spec, name)
+
+
+@pytest.fixture
+def bench(tmp_path, known):
+    return Bench(tmp_path, known)
+
+
+class Bench:
+    """A results folder, the probes, and what they wrote."""
+
+    def __init__(self, folder, known):
+        self.folder, self.known = folder, known
+        self.store = Store(folder / "results")
+        self.log = folder / "log.jsonl"
+        (folder / "probes.py").write_text(PROBES)
+
+    def cells(self, *names, scenario="bgl", seeds=(0,), split="chronological", settings=()):
+        paths = [f"{self.folder / 'probes.py'}:{name}" for name in names]
+        given = [f"{path.removesuffix('+nearest')}.log={self.log}" for path in paths if not path.endswith(":Picky")]
+        given += [f"{self.folder / 'probes.py'}:{text}" for text in settings]
+        methods = [m for m in resolve_methods(paths, given, self.folder / "cache") if not m.ref.is_control]
+        return plan([parse_scenario(scenario, self.known)], methods, splits=[split], seeds=seeds, grouping=Grouping())
+
+    def run(self, cells, settings=None, watch=lambda *seen: None, **options):
+        return runner.run(cells, self.store, self.known, settings or Settings(), watch, **options)
+
+    def one(self, name, settings=None, **options):
+        return self.run(self.cells(name, **options), settings).records[0]
+
+    def seen(self, step):
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [values for values in map(json.loads, lines) if values["step"] == step]
+
+
+def test_an_ok_record_holds_what_a_table_and_a_reader_need(bench):
+    record = bench.one("Probe", seeds=[3])
+    assert record["status"] == "ok"
+    assert record["reason"] is None
+    assert record["method"].startswith("probes.py:Probe")
+    assert record["scenario"] == "bgl@simulated"
+    assert record["simulated"] == ["bgl@simulated"]
+    assert record["tiers"] == {"bgl@simulated": "development"}
+    assert record["spec"]["seed"] == 3
+    assert set(record["thresholds"]) == {"native", "conformal:0.01", "oracle"}
+    assert set(record["seconds"]) == {"prepare", "fit", "score"}
+    assert record["memory_mib"]["peak_rss"] > 10
+    assert record["environment"]["packages"]["numpy"] == np.__version__
+    assert record == bench.store.read(record["run_id"])
+    assert [fit["seed"] for fit in bench.seen("fit")] == [3]
+
+
+def test_no_record_holds_a_path_of_the_machine(bench):
+    for name in ("Probe", "Broken"):
+        record = bench.one(name)
+        del record["detector"]["config"]["log"]
+        del record["detector"]["config_passed"]["log"]
+        record["method"] = record["method"].partition("[")[0]
+        text = json.dumps(record)
+        for path in (Path.cwd(), Path.home(), bench.folder):
+            assert str(path) not in text
+
+
+def test_what_is_recorded_is_not_run_again(bench):
+    first = bench.run(bench.cells("Probe", "Contaminated"))
+    second = bench.run(bench.cells("Probe", "Contaminated"))
+    assert (first.n_resumed, second.n_resumed) == (0, 2)
+    assert second.records == first.records
+    assert len(bench.seen("fit")) == 2
+
+
+def test_resume_runs_only_what_is_missing_and_says_so_first(bench):
+    bench.run(bench.cells("Probe", seeds=[0, 1]))
+    told, watched = [], []
+    outcome = bench.run(
+        bench.cells("Probe", seeds=[0, 1, 2]),
+        watch=lambda *seen: watched.append(seen[:2]),
+        on_resume=lambda *seen: told.append((*seen, len(watched))),
+    )
+    assert told == [(2, 3, 0)]
+    assert watched == [(0, 1), (1, 1)]
+    assert [record["spec"]["seed"] for record in outcome.records] == [0, 1, 2]
+    assert [fit["seed"] for fit in bench.seen("fit")] == [0, 1, 2]
+
+
+def test_a_skipped_cell_is_kept_and_a_failed_one_runs_again(bench):
+    assert bench.one("Skips")["status"] == "skipped"
+    assert bench.run(bench.cells("Skips")).n_resumed == 1
+    assert bench.one("Flaky")["status"] == "error"
+    Path(f"{bench.log}.repaired").write_text("")
+    outcome = bench.run(bench.cells("Flaky"))
+    assert (outcome.n_resumed, outcome.n_failed) == (0, 0)
+    assert outcome.records[0]["status"] == "ok"
+    assert len(bench.seen("fit")) == 2
+
+
+def test_the_same_cell_twice_runs_once(bench):
+    outcome = bench.run([*bench.cells("Probe"), *bench.cells("Probe")])
+    assert len(outcome.records) == len(bench.seen("fit")) == 1
+
+
+def test_an_error_is_a_record_with_a_reason_in_one_line(bench):
+    record = bench.one("Broken")
+    assert record["status"] == "error"
+    assert record["reason"].startswith("RuntimeError: cannot open b.txt and c.txt, lib; 3/4 | x")
+    assert "\n" not in record["reason"]
+    assert len(record["reason"]) < 600
+    assert any("probes.py" in frame and frame.endswith(" go") for frame in record["traceback"])
+    assert not any("/" in frame for frame in record["traceback"])
+    assert "metrics" not in record
+    assert bench.store.read_scores(record["run_id"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("Memory", "out_of_memory", "memory did not suffice"),
+        ("Cuda", "out_of_memory", "CUDA out of memory"),
+        ("Skips", "skipped", "needs more than"),
+        ("Few", "skipped", "no protocol for the supervision 'few-label'"),
+        ("Exits", "error", "SystemExit: 5"),
+        ("Infinite", "error", "scores that are not finite"),
+        ("Nan", "error", "1 scores that are not finite"),
+        ("Short", "error", r"the contract says float64 \("),
+        ("Single", "error", "returned float32"),
+        ("Plain", "error", "returned list"),
+        ("BadMonitor", "error", "object cannot be kept in a record"),
+        ("Weak", "skipped", "no protocol for the supervision 'weak'"),
+    ],
+)
+def test_each_way_to_fail_has_its_status_and_reason(bench, name, status, reason):
+    record = bench.one(name)
+    assert record["status"] == status
+    assert re.search(reason, record["reason"])
+
+
+def test_a_timeout_ends_the_cell_even_where_the_detector_catches_everything(bench):
+    record = bench.one("Slow", Settings(timeout_s=0.3))
+    assert record["status"] == "timeout"
+    assert record["reason"] == "took longer than 0.3 s"
+
+
+def test_a_timeout_leaves_quick_cells_alone(bench):
+    assert bench.one("Probe", Settings(timeout_s=30))["status"] == "ok"
+
+
+def test_one_bad_method_does_not_stop_the_others(bench):
+    outcome = bench.run(bench.cells("Broken", "Probe", "Exits", "Short", "Contaminated"))
+    assert [r["status"] for r in outcome.records] == ["error", "ok", "error", "error", "ok"]
+    assert outcome.n_failed == 3
+
+
+def test_a_class_that_cannot_be_imported_fails_in_its_own_row(bench, monkeypatch):
+    cells = bench.cells("Broken", "Probe")
+    load = registry.load
+
+    def broken(ref):
+        if ref.name.endswith(":Broken"):
+            raise ImportError("no module named 'x'")
+        return load(ref)
+
+    monkeypatch.setattr(registry, "load", broken)
+    records = bench.run(cells).records
+    assert [record["status"] for record in records] == ["error", "ok"]
+    assert records[0]["reason"] == "ImportError: no module named 'x'"
+
+
+def test_a_config_that_refuses_a_given_value_stops_before_anything_runs(bench):
+    cells = bench.cells("Probe", "Contaminated", settings=["Contaminated.alpha=-2"])
+    with pytest.raises(BenchError, match=r"alpha is -2\.0: choose a number from 0"):
+        bench.run(cells)
+    assert list(bench.store.records()) == []
+    assert bench.seen("fit") == []
+
+
+def test_a_config_that_refuses_its_own_defaults_fails_in_its_own_row(bench):
+    records = bench.run(bench.cells("Picky", "Probe")).records
+    assert [record["status"] for record in records] == ["error", "ok"]
+    assert records[0]["reason"] == "ValueError: alpha is -1.0: choose a number from 0"
+
+
+def test_nothing_is_written_for_the_interrupted_cell_and_the_finished_are_kept(bench):
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(bench.cells("Probe", "Interrupted", "Contaminated"))
+    assert [record["method"].partition("[")[0] for record in bench.store.records()] == ["probes.py:Probe"]
+    assert not list(bench.store.root.rglob("*.tmp"))
+    assert bench.run(bench.cells("Probe", "Contaminated")).n_resumed == 1
+
+
+def views(bench, name):
+    """What fit was given, beside what the loader prepared."""
+    cell = bench.cells(name)[0]
+    data = Loader(bench.known).prepare(cell.data)
+    assert bench.run([cell]).records[0]["status"] == "ok"
+    (fit,) = bench.seen("fit")
+    return fit, data
+
+
+@pytest.mark.parametrize("name", ["Probe", "TrainingFree"])
+def test_normal_only_sees_only_normals_and_no_labels(bench, name):
+    fit, data = views(bench, name)
+    assert fit["labels"] is None
+    assert fit["lines"] == data.train.normals.lines.tolist()
+    assert 0 < fit["n"] < len(data.train.labels)
+
+
+def test_contaminated_sees_all_without_labels(bench):
+    fit, data = views(bench, "Contaminated")
+    assert fit["labels"] is None
+    assert fit["lines"] == data.train.sequences.lines.tolist()
+
+
+def test_supervised_sees_all_with_labels(bench):
+    fit, data = views(bench, "Supervised")
+    assert fit["labels"] == data.train.labels.tolist()
+    assert set(fit["labels"]) == {0, 1}
+
+
+def test_positive_unlabelled_never_sees_an_abnormal_label(bench):
+    fit, data = views(bench, "Unlabelled")
+    assert fit["labels"] == [0 if label == 0 else -1 for label in data.train.labels]
+    assert set(fit["labels"]) == {0, -1}
+
+
+@pytest.mark.parametrize("split", ["chronological", "paper"])
+def test_no_test_or_validation_sequence_reaches_fit(bench, split):
+    cell = bench.cells("Supervised", split=split)[0]
+    data = Loader(bench.known).prepare(cell.data)
+    bench.run([cell])
+    (fit,) = bench.seen("fit")
+    later = set(data.test.sequences.lines.tolist()) | set(data.validation.sequences.lines.tolist())
+    assert len(later) > 100
+    assert not later & set(fit["lines"])
+    assert len(fit["labels"]) == len(data.train.labels)
+
+
+def test_a_transfer_fits_on_the_source_alone_and_scores_the_target(bench):
+    record = bench.one("Probe", scenario="bgl2tbird")
+    assert record["status"] == "ok"
+    assert record["systems"] == ["bgl@simulated", "tbird@simulated"]
+    assert "conformal:0.01@target-normals" in record["thresholds"]
+    (fit,) = bench.seen("fit")
+    assert fit["n"] == record["counts"]["n_train"] - record["counts"]["n_train_abnormal"]
+    scores = bench.store.read_scores(record["run_id"])
+    assert scores is not None
+    assert set(scores["test_system"].tolist()) == {1}
+    assert len(scores["target_validation"]) > 0
+
+
+def test_a_combined_run_has_a_block_for_each_system(bench):
+    record = bench.one("Probe", scenario="bgl+tbird")
+    assert set(record["metrics"]) == {"all", "bgl@simulated", "tbird@simulated"}
+    parts = [record["metrics"][name]["n"] for name in ("bgl@simulated", "tbird@simulated")]
+    assert sum(parts) == record["metrics"]["all"]["n"] == record["counts"]["n_test"]
+
+
+def test_nearest_maps_unknown_texts_to_templates_of_training_before_scoring(bench, monkeypatch):
+    asked = []
+
+    def to_the_first(sequences, templates, min_cosine):
+        asked.append((templates, min_cosine))
+        return sequences.with_log_keys(np.maximum(sequences.log_keys, 0))
+
+    monkeypatch.setattr(runner, "nearest_keys", to_the_first)
+    plain, nearest = bench.run(bench.cells("Probe", "Probe+nearest")).records
+    assert plain["run_id"] != nearest["run_id"]
+    assert nearest["method"].startswith("probes.py:Probe+nearest")
+    assert [score["unknown"] > 0 for score in bench.seen("score")] == [True, True, False, False]
+    assert {len(templates) for templates, _ in asked} == {plain["counts"]["n_log_keys"]}
+    assert {min_cosine for _, min_cosine in asked} == {nearest["spec"]["detector"]["variant"]["min_cosine"]} == {0.8}
+
+
+def test_a_rule_added_from_stored_scores_equals_that_of_a_fresh_run(bench, tmp_path, known):
+    extra = Settings(extra_rules=(parse_rule("quantile:0.9"), parse_rule("fixed:2.5")))
+    bench.one("Probe")
+    later = bench.run(bench.cells("Probe"), extra)
+    assert later.n_resumed == 1
+    assert len(bench.seen("fit")) == 1
+    (tmp_path / "fresh").mkdir()
+    at_once = Bench(tmp_path / "fresh", known).one("Probe", extra)
+    assert at_once["run_id"] == later.records[0]["run_id"]
+    for part in ("thresholds", "metrics"):
+        assert later.records[0][part] == at_once[part]
+    assert "quantile:0.9" in at_once["metrics"]["all"]["rules"]
+    assert bench.store.read(at_once["run_id"]) == later.records[0]
+
+
+def test_without_stored_scores_a_new_rule_runs_the_cell_again(bench):
+    record = bench.one("Probe")
+    (bench.store.root / "scores" / f"{record['run_id']}.npz").unlink()
+    assert bench.run(bench.cells("Probe")).n_resumed == 1
+    outcome = bench.run(bench.cells("Probe"), Settings(extra_rules=(parse_rule("quantile:0.9"),)))
+    assert outcome.n_resumed == 0
+    assert "quantile:0.9" in outcome.records[0]["thresholds"]
+    assert len(bench.seen("fit")) == 2
+
+
+def test_what_a_detector_watched_is_kept(bench):
+    assert bench.one("Monitored")["monitor"] == {"loss": [1.0, None], "epochs": 3}
+
+
+def test_the_same_run_elsewhere_gives_the_same_numbers(bench, tmp_path, known):
+    (tmp_path / "other").mkdir()
+    other = Bench(tmp_path / "other", known)
+    cells = bench.cells("Probe", seeds=[1]), other.cells("Probe", seeds=[1])
+    first = bench.run(cells[0], Settings(threads=1)).records[0]
+    second = other.run(cells[1], Settings(threads=2)).records[0]
+    assert first["run_id"] == second["run_id"]
+    assert first["metrics"] == second["metrics"]
+
+
+def test_leftovers_of_a_killed_run_go(bench):
+    bench.one("Probe")
+    leftover = bench.store.root / "runs" / "aa.json.999999999.tmp"
+    leftover.write_text("half")
+    bench.one("Probe")
+    assert not leftover.exists()
+
+
+def test_a_damaged_record_stops_before_anything_runs(bench):
+    record = bench.one("Probe")
+    (bench.store.root / "runs" / f"{record['run_id']}.json").write_text("{")
+    with pytest.raises(BenchError, match="is damaged"):
+        bench.run(bench.cells("Contaminated", "Probe"))
+    assert [fit["name"] for fit in bench.seen("fit")] == ["Probe"]

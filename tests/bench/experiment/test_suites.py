@@ -1,0 +1,89 @@
+"""Suites are TOML files; whatever is wrong with one is a sentence that names it."""
+
+import pytest
+
+from bench.data.cards import catalogue
+from bench.data.splits import PROTOCOLS
+from bench.errors import BenchError
+from bench.experiment.scenario import parse_scenario
+from bench.experiment.spec import parse_seeds, parse_settings
+from bench.experiment.suites import load_suite, suite_names
+
+
+def suite_file(folder, text):
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_shipped_suite_says_what_it_is_and_can_be_planned(name):
+    suite = load_suite(name)
+    assert suite.name == name
+    assert len(suite.description) > 20
+    for part in suite.parts:
+        assert part.methods
+        assert set(part.splits) <= set(PROTOCOLS)
+        assert parse_seeds(part.seeds)
+        parse_settings(part.settings)
+
+
+def test_the_smoke_suite_runs_without_data_and_covers_every_kind_of_scenario(monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    known = catalogue()
+    scenarios = [parse_scenario(text, known) for part in load_suite("smoke").parts for text in part.scenarios]
+    assert any(scenario.is_transfer for scenario in scenarios)
+    assert any(len(scenario.train) > 1 for scenario in scenarios)
+    assert any(card.has_sessions for scenario in scenarios for card in scenario.cards)
+    assert all(card.kind == "simulated" for scenario in scenarios for card in scenario.cards)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    text = """
+description = "mine"
+[[run]]
+scenarios = ["bgl"]
+methods = ["random"]
+[[run]]
+scenarios = ["tbird"]
+methods = ["ecvc"]
+splits = ["paper"]
+seeds = "3,7"
+set = ["ecvc.x=1"]
+window_size = 10
+window_step = 5
+"""
+    suite = load_suite(suite_file(tmp_path, text))
+    first, second = suite.parts
+    assert (suite.name, suite.description) == ("mine", "mine")
+    assert (first.splits, first.seeds, first.settings, first.window_size) == (("chronological",), "5", (), 20)
+    assert (second.splits, second.seeds, second.settings) == (("paper",), "3,7", ("ecvc.x=1",))
+    assert (second.window_size, second.window_step) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[run", "cannot be read"),
+        ("description = 'x'", r"no \[\[run\]\] block"),
+        ("run = 3", r"no \[\[run\]\] block"),
+        ("run = [1]", r"no \[\[run\]\] block"),
+        ("[[run]]\nscenarios = ['bgl']", "needs a list 'methods'"),
+        ("[[run]]\nscenarios = 'bgl'\nmethods = ['random']", "needs a list 'scenarios'"),
+        ("[[run]]\nscenarios = []\nmethods = ['random']", "needs a list 'scenarios'"),
+        ("[[run]]\nscenarios = [1]\nmethods = ['random']", "needs a list 'scenarios'"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nsplits = 'paper'", "needs a list 'splits'"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nset = 'a.b=1'", "needs a list 'set'"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nwindow_size = 'x'", "'window_size'.*whole number"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nseed = 1", "unknown key 'seed'.*seeds"),
+    ],
+)
+def test_what_is_wrong_with_a_suite_is_a_sentence(tmp_path, text, words):
+    with pytest.raises(BenchError, match=words):
+        load_suite(suite_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.toml", "../suites/smoke"])
+def test_an_unknown_suite_lists_the_known_ones(name):
+    with pytest.raises(BenchError, match=f"unknown suite '{name}'.*smoke"):
+        load_suite(name)

@@ -1,0 +1,195 @@
+"""The gate fails when a recorded value is missing or fell by more than its tolerance, and never otherwise."""
+
+import json
+
+import pytest
+
+from bench.errors import BenchError
+from bench.evaluation.stats import LEVELS
+from bench.experiment.store import SCHEMA_VERSION
+from bench.reporting.gate import compare, load_baseline, rows_by_name, write_baseline
+
+RULE = "conformal:0.01"
+NAME = "bgl@a | chronological | 20/20 | protocol 1 | toy"
+
+
+def record(method="toy", seed=0, f1=0.9, *, scenario="bgl@a", status="ok", native=None, digest="00", day=1, protocol=1):
+    flat = [f1] * len(LEVELS)
+    edition = {"edition": scenario, "sha256": digest}
+    rules = {RULE: {"f1": f1}} | ({"native": {"f1": 0.4}} if native else {})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": f"{method}{seed}{scenario}",
+        "spec": {
+            "protocol_version": protocol,
+            "train": [edition],
+            "test": [edition],
+            "split": "chronological",
+            "seed": seed,
+            "grouping": {"window_size": 20, "window_step": 20},
+            "detector": {"name": method},
+        },
+        "scenario": scenario,
+        "method": method,
+        "status": status,
+        "reason": None if status == "ok" else "no",
+        "detector": {"supervision": "normal-only"},
+        "thresholds": {RULE: {"value": 1.0, "reason": None}, "native": {"value": native}},
+        "metrics": {
+            "all": {
+                "ranking": {"auroc": 0.95, "ap": 0.85},
+                "rules": rules,
+                "bootstrap": {"levels": list(LEVELS), "auroc": flat, "ap": flat}
+                | {"rules": {name: {"f1": flat} for name in rules}},
+            }
+        },
+        "started_at": f"2026-01-0{day}T00:00:00+00:00",
+    }
+
+
+@pytest.fixture
+def baseline(tmp_path):
+    path = tmp_path / "baseline.json"
+    write_baseline(path, [record(seed=0, f1=0.8), record(seed=1, f1=1.0)])
+    return path
+
+
+def failures(path, records, scenarios=None):
+    return [str(finding) for finding in compare(records, load_baseline(path), scenarios) if finding.failed]
+
+
+def test_the_baseline_holds_the_means_and_the_seeds(baseline):
+    content = load_baseline(baseline)
+    assert content["rows"] == {NAME: {"seeds": [0, 1], "f1": 0.9, "auroc": 0.95, "ap": 0.85}}
+    assert content["tolerance"] == 0.02
+    assert content["rule"] == RULE
+
+
+def test_the_same_records_pass_and_every_value_is_compared(baseline):
+    findings = compare([record(seed=0, f1=0.8), record(seed=1, f1=1.0)], load_baseline(baseline))
+    assert [(finding.metric, finding.failed) for finding in findings] == [
+        ("f1", False),
+        ("auroc", False),
+        ("ap", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("f1", "n_failed"), [(0.95, 0), (1.0, 0), (0.9, 0), (0.89, 0), (0.88, 0), (0.8799, 1), (0.5, 1)]
+)
+def test_a_drop_within_the_tolerance_passes_and_beyond_it_fails(baseline, f1, n_failed):
+    found = failures(baseline, [record(seed=seed, f1=f1) for seed in (0, 1)])
+    assert len(found) == n_failed
+    assert all(f"{NAME}: f1 {f1:.4f}, baseline 0.9000, tolerance 0.02" in text for text in found)
+
+
+def test_auroc_and_ap_are_held_too(baseline):
+    worse = [record(seed=seed) for seed in (0, 1)]
+    for one in worse:
+        one["metrics"]["all"]["ranking"] = {"auroc": 0.5, "ap": 0.5}
+    assert [text.split(": ")[1].split()[0] for text in failures(baseline, worse)] == ["auroc", "ap"]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [record("other", seed=seed) for seed in (0, 1)],
+        [record(seed=0)],
+        [record(seed=0), record(seed=1, status="error")],
+        [record(seed=seed, scenario="bgl@b") for seed in (0, 1)],
+        [record(seed=seed, protocol=2) for seed in (0, 1)],
+    ],
+)
+def test_a_row_or_a_seed_without_a_record_fails(baseline, records):
+    assert len(failures(baseline, records)) == 3
+    assert "no record" in failures(baseline, records)[0]
+
+
+def test_more_seeds_and_more_methods_change_nothing(baseline):
+    records = [record(seed=0, f1=0.8), record(seed=1, f1=1.0), record(seed=2, f1=0.0), record("new", f1=0.0)]
+    assert failures(baseline, records) == []
+
+
+def test_a_tolerance_set_by_hand_counts_and_survives_an_update(baseline):
+    content = load_baseline(baseline)
+    content["rows"][NAME]["tolerance"] = 0.3
+    content["tolerance"] = 0.05
+    baseline.write_text(json.dumps(content))
+    lower = [record(seed=seed, f1=0.65) for seed in (0, 1)]
+    assert failures(baseline, lower) == []
+    write_baseline(baseline, lower)
+    assert load_baseline(baseline)["rows"][NAME] == {
+        "seeds": [0, 1],
+        "f1": 0.65,
+        "auroc": 0.95,
+        "ap": 0.85,
+        "tolerance": 0.3,
+    }
+    assert load_baseline(baseline)["tolerance"] == 0.05
+
+
+def test_a_suite_restricts_what_is_compared(tmp_path):
+    path = tmp_path / "baseline.json"
+    records = [record(), record(scenario="tbird@b")]
+    write_baseline(path, records)
+    assert failures(path, records[:1], {"bgl@a"}) == []
+    assert len(failures(path, records[:1])) == 3
+    with pytest.raises(BenchError, match="no row to compare"):
+        failures(path, records, {"hdfs@c"})
+
+
+def test_a_suite_restricts_what_is_updated(tmp_path):
+    path = tmp_path / "baseline.json"
+    write_baseline(path, [record(), record(scenario="tbird@b")])
+    count = write_baseline(path, [record(f1=0.5), record(scenario="tbird@b", f1=0.1)], {"bgl@a"})
+    assert count == 1
+    assert sorted(row["f1"] for row in load_baseline(path)["rows"].values()) == [0.5, 0.9]
+
+
+def test_a_failed_run_cannot_become_a_baseline(tmp_path):
+    with pytest.raises(BenchError, match=r"toy' failed \(error: no\): run it again"):
+        write_baseline(tmp_path / "baseline.json", [record(), record(seed=1, status="error")])
+    assert not (tmp_path / "baseline.json").exists()
+
+
+def test_a_skipped_row_is_no_row_of_the_baseline(tmp_path):
+    path = tmp_path / "baseline.json"
+    assert write_baseline(path, [record(), record("skips", status="skipped")]) == 1
+
+
+def test_without_records_there_is_no_baseline(tmp_path):
+    with pytest.raises(BenchError, match="no finished record"):
+        write_baseline(tmp_path / "baseline.json", [])
+
+
+def test_what_flags_everything_is_held_by_its_native_rule(tmp_path):
+    path = tmp_path / "baseline.json"
+    write_baseline(path, [record("all-positive", native="-inf")])
+    (row,) = load_baseline(path)["rows"].values()
+    assert row["f1"] == 0.4
+
+
+def test_where_data_changed_the_last_run_counts():
+    rows = rows_by_name([record(f1=0.1, digest="01", day=2), record(f1=0.9, digest="00", day=1)])
+    assert [one["metrics"]["all"]["rules"][RULE]["f1"] for one in rows[NAME].records] == [0.1]
+    rows = rows_by_name([record(f1=0.1, digest="01", day=1), record(f1=0.9, digest="00", day=2)])
+    assert [one["metrics"]["all"]["rules"][RULE]["f1"] for one in rows[NAME].records] == [0.9]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        ("{", "is damaged"),
+        ("[]", "no table 'rows'"),
+        ('{"rows": 3}', "no table 'rows'"),
+        ('{"rows": {"a": {"f1": 1}}}', "no table 'rows' with seeds"),
+    ],
+)
+def test_what_is_wrong_with_a_baseline_is_a_sentence(tmp_path, content, words):
+    path = tmp_path / "baseline.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(BenchError, match=words):
+        load_baseline(path)

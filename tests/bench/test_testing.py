@@ -1,0 +1,471 @@
+"""The conformance kit passes a good detector and names exactly what is wrong with a broken one."""
+
+import dataclasses
+from typing import ClassVar, get_args
+
+import numpy as np
+import pytest
+
+from bench import testing
+from bench._trial import toy_log
+from bench.detector import Detector, DetectorTags, NotFittedError, Supervision
+from bench.errors import BenchError
+from bench.testing import CHECKS, CheckResult, check_detector, conforms, parametrize_with_checks, summarise
+from bench.types import UNKNOWN_KEY
+
+NAMES = [check.__name__ for check in CHECKS]
+
+
+@dataclasses.dataclass(frozen=True)
+class GoodConfig:
+    smoothing: float = 0.5
+    hidden: tuple[int, ...] = (4, 2)
+
+
+class Good(Detector):
+    """Mean surprise of the keys. The broken detectors below differ from it in one thing each."""
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")
+    Config = GoodConfig
+
+    def fit(self, train, labels=None, *, incidents=None):
+        counts = np.append(np.bincount(train.log_keys[train.log_keys >= 0], minlength=20), 0)
+        self.surprise_ = -np.log((counts + self.config.smoothing) / (counts.sum() + self.config.smoothing))
+        return self
+
+    def score(self, sequences):
+        if not hasattr(self, "surprise_"):
+            raise NotFittedError
+        total = np.bincount(sequences.sequence_of_event, self.surprise_[sequences.log_keys], minlength=len(sequences))
+        return total / np.maximum(sequences.lengths, 1)
+
+    def state(self):
+        return {"surprise": self.surprise_}
+
+    def load_state(self, state):
+        self.surprise_ = state["surprise"]
+        return self
+
+
+def with_score(change):
+    """A detector whose score is `change(self, sequences, good_scores)`."""
+    return type(change.__name__, (Good,), {"score": lambda self, s: change(self, s, Good.score(self, s))})
+
+
+class StateInInit(Good):
+    def __init__(self, config=None, *, seed=0, device="cpu"):
+        super().__init__(config, seed=seed, device=device)
+        self.model = None
+
+
+@dataclasses.dataclass
+class ThawedConfig:
+    smoothing: float = 0.5
+
+
+class Thawed(Good):
+    Config = ThawedConfig
+
+
+class UnknownPart(Good):
+    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "colour"}))
+
+
+class SkipsEverything(Good):
+    def skip(self, train):
+        return "not today"
+
+
+class FitReturnsNone(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        super().fit(train)
+
+
+class PeeksAtLabels(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        return super().fit(train if labels is None else train.select(labels == 0))
+
+
+class FitWrites(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        super().fit(train)
+        train.log_keys[:] = 0
+        return self
+
+
+class Unseeded(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        super().fit(train)
+        self.surprise_ *= np.random.default_rng().uniform(1, 2)
+        return self
+
+
+class Remembers(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        before = getattr(self, "surprise_", 0.0)
+        super().fit(train)
+        self.surprise_ = self.surprise_ + before
+        return self
+
+
+class NeedsLongSequences(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        if train.lengths.min() < 2:
+            raise ValueError("no window fits")
+        return super().fit(train)
+
+
+class ObjectState(Good):
+    def state(self):
+        return {"surprise": self.surprise_.astype(object)}
+
+
+class LosesItsThreshold(Good):
+    def fit(self, train, labels=None, *, incidents=None):
+        self.native_threshold_ = 3.0
+        return super().fit(train)
+
+
+class WideWeights(Good):
+    def explain(self, sequences):
+        return np.zeros((sequences.n_events, 2), dtype=np.float32)
+
+
+class FloatVectors(Good):
+    def represent(self, sequences):
+        return np.zeros((len(sequences), 2))
+
+
+class UnwritableMonitor(Good):
+    def monitor(self):
+        return {"loss": np.zeros(2)}
+
+
+class ScoresUnfitted(Good):
+    def score(self, sequences):
+        return Good.score(self, sequences) if hasattr(self, "surprise_") else np.zeros(len(sequences))
+
+
+def not_a_number(self, s, scores):
+    return np.where(s.lengths == 10, np.nan, scores)
+
+
+def short_precision(self, s, scores):
+    return scores.astype(np.float32)
+
+
+def inverted(self, s, scores):
+    return -scores
+
+
+def remembers_scores(self, s, scores):
+    self.last_ = scores
+    return scores
+
+
+def drifts(self, s, scores):
+    self.surprise_ += 1e-9
+    return scores
+
+
+def writes_into_keys(self, s, scores):
+    s.log_keys[s.log_keys == UNKNOWN_KEY] = 0
+    return scores
+
+
+def sorts_in_place(self, s, scores):
+    s.elapsed_s.sort()
+    return scores
+
+
+def counts_from_the_top(self, s, scores):
+    return scores + 1e-3 * np.arange(len(s))
+
+
+def divided_by_the_longest(self, s, scores):
+    return scores / max(1, s.lengths.max())
+
+
+def standardised(self, s, scores):
+    return (scores - scores.mean()) / (scores.std() or np.nan)
+
+
+def later_is_worse(self, s, scores):
+    return scores + np.nan_to_num(s.start_time) * 1e-9
+
+
+def reads_texts(self, s, scores):
+    return scores + 0.1 * (len(s.texts[0]) > 0)
+
+
+def numbers_texts(self, s, scores):
+    last = np.zeros(len(s))
+    np.maximum.at(last, s.sequence_of_event, s.text_ids * (s.text_ids > 13))
+    return scores + last
+
+
+def nan_where_nothing_is_known(self, s, scores):
+    unknown = np.bincount(s.sequence_of_event, s.log_keys < 0, minlength=len(s))
+    return np.where((unknown == s.lengths) & (s.lengths > 0), np.nan, scores)
+
+
+def nan_for_empty(self, s, scores):
+    return np.where(s.lengths == 0, np.nan, scores)
+
+
+def nan_for_one_event(self, s, scores):
+    return np.where(s.lengths == 1, np.nan, scores)
+
+
+def position_table_of_512(self, s, scores):
+    np.zeros(512)[s.lengths - 1]
+    return scores
+
+
+BROKEN = {
+    StateInInit: {"check_init_stores_only"},
+    Thawed: {"check_config"},
+    UnknownPart: {"check_tags"},
+    SkipsEverything: {"check_skip"},
+    ScoresUnfitted: {"check_not_fitted"},
+    FitReturnsNone: {"check_fit_returns_self"},
+    # A NaN on ordinary sequences is seen wherever ordinary sequences must have finite scores.
+    with_score(not_a_number): {"check_scores", "check_fit_short_sequences"},
+    with_score(inverted): {"check_direction"},
+    with_score(remembers_scores): {"check_score_is_pure"},
+    with_score(drifts): {"check_score_is_pure"},
+    with_score(writes_into_keys): {"check_inputs_untouched"},
+    with_score(sorts_in_place): {"check_inputs_untouched"},
+    FitWrites: {"check_inputs_untouched"},
+    Unseeded: {"check_same_seed"},
+    Remembers: {"check_refit"},
+    NeedsLongSequences: {"check_fit_short_sequences"},
+    with_score(counts_from_the_top): {"check_permutation", "check_parts"},
+    with_score(divided_by_the_longest): {"check_parts"},
+    with_score(standardised): {"check_parts", "check_single_sequence"},
+    with_score(later_is_worse): {"check_duplicates"},
+    with_score(reads_texts): {"check_declared_uses"},
+    with_score(numbers_texts): {"check_text_numbering"},
+    with_score(nan_where_nothing_is_known): {"check_unseen_events", "check_one_event"},
+    with_score(nan_for_empty): {"check_empty_sequence"},
+    with_score(nan_for_one_event): {"check_one_event"},
+    with_score(position_table_of_512): {"check_long_sequence"},
+    PeeksAtLabels: {"check_labels_invisible"},
+    ObjectState: {"check_state"},
+    LosesItsThreshold: {"check_state"},
+    WideWeights: {"check_explanations"},
+    FloatVectors: {"check_explanations"},
+    UnwritableMonitor: {"check_explanations"},
+}
+
+
+def failed(results):
+    return {result.name for result in results if result.status in {"failed", "xpass"}}
+
+
+def tagged(supervision, **tags):
+    return type("Tagged", (Good,), {"tags": DetectorTags(supervision=supervision, **tags)})
+
+
+@parametrize_with_checks([Good])
+def test_good_detector(check):
+    check()
+
+
+def test_good_detector_runs_every_check():
+    results = check_detector(Good)
+    assert [result.name for result in results] == NAMES
+    assert {result.status for result in results} == {"passed"}
+    assert conforms(results)
+    assert summarise(results) == f"ran {len(NAMES)} of {len(NAMES)} checks, 0 failed"
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda cls: cls.__name__)
+def test_broken_detector_fails_exactly_its_check(broken):
+    results = check_detector(broken)
+    assert failed(results) == BROKEN[broken], summarise(results)
+    assert not conforms(results)
+
+
+def test_every_check_can_fail():
+    assert set().union(*BROKEN.values()) == set(NAMES)
+
+
+def test_wrong_dtype_is_found():
+    assert "check_scores" in failed(check_detector(with_score(short_precision)))
+
+
+def test_every_check_has_a_reason_and_a_short_body():
+    for check in CHECKS:
+        assert check.__doc__.strip().endswith("."), check.__name__
+        assert len(check.__doc__.splitlines()) == 1
+
+
+@pytest.mark.parametrize("supervision", get_args(Supervision))
+def test_every_supervision_has_a_toy_log(supervision):
+    results = check_detector(tagged(supervision))
+    assert conforms(results), summarise(results)
+    log = toy_log(supervision)
+    assert len(log.test) == len(log.test_labels)
+    assert log.labels is None or (len(log.labels) == len(log.train) and log.labels.dtype == np.int8)
+
+
+def test_labels_are_given_only_as_far_as_the_tags_say():
+    assert toy_log("normal-only").labels is None
+    assert toy_log("contaminated").labels is None
+    assert toy_log("weak").labels is None
+    assert len(toy_log("weak").incidents) == 20
+    assert set(toy_log("supervised").labels) == {0, 1}
+    assert set(toy_log("positive-unlabelled").labels) == {-1, 0}
+    zero = toy_log("zero-label-target")
+    assert set(zero.labels[zero.train.system == 1]) == {-1}
+    assert set(zero.labels[zero.train.system == 0]) == {0, 1}
+    few = toy_log("few-label")
+    assert 0 < np.mean(few.labels[few.train.system == 1] >= 0) < 0.5
+    foreign = toy_log("foreign-anomalies")
+    assert set(foreign.labels[foreign.train.system == 1]) == {0}
+    assert set(foreign.labels[foreign.train.system == 0]) == {0, 1}
+
+
+def test_skipped_checks_say_why():
+    skipped = {r.name: r.reason for r in check_detector(tagged("control")) if r.status == "skipped"}
+    assert skipped == {"check_direction": "a control's job is to be trivial"}
+    skipped = {r.name for r in check_detector(tagged("normal-only", deterministic=False)) if r.status == "skipped"}
+    assert skipped == {"check_same_seed", "check_refit", "check_labels_invisible"}
+    skipped = {r.name for r in check_detector(tagged("supervised")) if r.status == "skipped"}
+    assert skipped == {"check_labels_invisible"}
+
+
+def test_detector_without_state_is_not_failed_for_it():
+    cls = type("Unsaved", (Good,), {"state": Detector.state, "load_state": Detector.load_state})
+    results = check_detector(cls)
+    assert conforms(results)
+    assert f"ran {len(NAMES) - 1} of {len(NAMES)} checks, 0 failed" in summarise(results)
+
+
+def test_transposed_state_survives_saving():
+    class Transposed(Good):
+        def state(self):
+            return {"surprise": np.stack([self.surprise_, -self.surprise_]).T}
+
+        def load_state(self, state):
+            self.surprise_ = state["surprise"][:, 0]
+            return self
+
+    assert conforms(check_detector(Transposed))
+
+
+def test_expected_failure_is_kept_with_its_reason():
+    broken = with_score(inverted)
+    results = check_detector(broken, expected_failures={"check_direction": "lower is worse in its paper"})
+    result = next(r for r in results if r.name == "check_direction")
+    assert (result.status, result.reason) == ("xfail", "lower is worse in its paper")
+    assert "AUROC" in result.detail
+    assert conforms(results)
+    assert summarise(results).endswith(f"ran {len(NAMES)} of {len(NAMES)} checks, 0 failed")
+
+
+def test_unexpected_pass_is_a_failure():
+    results = check_detector(Good, expected_failures={"check_direction": "was wrong once"})
+    assert failed(results) == {"check_direction"}
+    assert not conforms(results)
+    assert summarise(results).endswith(f"ran {len(NAMES)} of {len(NAMES)} checks, 1 failed")
+
+
+@pytest.mark.parametrize("expected", [{"check_nonsense": "because"}, {"check_state": " "}])
+def test_bad_expectations_are_refused(expected):
+    with pytest.raises(BenchError):
+        check_detector(Good, expected_failures=expected)
+    with pytest.raises(BenchError):
+        parametrize_with_checks([Good], expected_failures={Good: expected})
+
+
+def test_a_kit_that_ran_nothing_is_not_green(monkeypatch):
+    assert not conforms([])
+    assert not conforms([CheckResult("check_state", "skipped", "no state")])
+    assert not conforms([CheckResult("check_state", "xfail", "no state")])
+    assert "nothing was shown" in summarise([CheckResult("check_state", "skipped", "no state")])
+    with pytest.raises(BenchError):
+        parametrize_with_checks([])
+    monkeypatch.setattr(testing, "CHECKS", ())
+    assert not conforms(check_detector(Good))
+    with pytest.raises(BenchError):
+        parametrize_with_checks([Good])
+
+
+def test_crashing_fit_fails_the_checks_and_runs_once():
+    calls = []
+
+    class Crashes(Good):
+        def fit(self, train, labels=None, *, incidents=None):
+            calls.append(len(train))
+            raise RuntimeError("out of ideas")
+
+    results = check_detector(Crashes)
+    assert len(failed(results)) > 15
+    assert "out of ideas" in next(r for r in results if r.name == "check_scores").detail
+    assert len(calls) <= 2
+
+
+def test_fits_are_few():
+    sizes = []
+
+    class Counts(Good):
+        def fit(self, train, labels=None, *, incidents=None):
+            sizes.append(len(train))
+            return super().fit(train)
+
+    assert conforms(check_detector(Counts))
+    assert sorted(sizes) == [20, 20, 60, 60, 60, 60]
+
+
+def test_config_reaches_the_detector():
+    seen = set()
+
+    class Reports(Good):
+        def fit(self, train, labels=None, *, incidents=None):
+            seen.add(self.config.smoothing)
+            return super().fit(train)
+
+    assert conforms(check_detector(Reports, config=GoodConfig(smoothing=2.0)))
+    assert seen == {2.0}
+
+
+def outcome_in_pytest(cls, name, expected=None):
+    mark = parametrize_with_checks([cls], expected_failures={cls: expected or {}})
+    check = next(param.values[0] for param in mark.args[1] if param.id == f"{cls.__name__}-{name}")
+    try:
+        check()
+    except (pytest.skip.Exception, pytest.fail.Exception, pytest.xfail.Exception) as outcome:
+        return type(outcome)
+    return None
+
+
+def test_pytest_sees_the_same_outcomes():
+    broken = with_score(inverted)
+    assert outcome_in_pytest(Good, "check_direction") is None
+    assert outcome_in_pytest(broken, "check_direction") is pytest.fail.Exception
+    assert outcome_in_pytest(broken, "check_direction", {"check_direction": "known"}) is pytest.xfail.Exception
+    assert outcome_in_pytest(Good, "check_direction", {"check_direction": "known"}) is pytest.fail.Exception
+    assert outcome_in_pytest(tagged("control"), "check_direction") is pytest.skip.Exception
+
+
+def test_torch_modules_count_as_state():
+    torch = pytest.importorskip("torch")
+
+    class UpdatesStatistics(Good):
+        """Scores in training mode, so that batch norm goes on learning from the test data."""
+
+        state, load_state = Detector.state, Detector.load_state
+
+        def fit(self, train, labels=None, *, incidents=None):
+            super().fit(train)
+            self.norm_ = torch.nn.BatchNorm1d(1)
+            return self
+
+        def score(self, sequences):
+            scores = Good.score(self, sequences)
+            self.norm_(torch.from_numpy(np.append(scores, [0.0, 1.0])).float()[:, None])
+            return scores
+
+    assert failed(check_detector(UpdatesStatistics)) == {"check_score_is_pure"}

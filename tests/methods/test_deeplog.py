@@ -1,0 +1,207 @@
+"""DeepLog after its sheet: ranks, unknown keys, padding, exactness of the fast path."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bench.detector import NotFittedError
+from bench.types import UNKNOWN_KEY, Sequences
+from methods import deeplog
+from methods.deeplog import Config, DeepLog
+
+TEXTS = tuple(f"template {key}" for key in range(9))
+QUICK = Config(history=3, hidden=16, embedding_dim=8, max_epochs=30, batch_size=32, learning_rate=0.02, epoch="all")
+CYCLE = [[(start + i) % 3 for i in range(12)] for start in range(3)] * 20
+
+
+def of(log_keys):
+    return Sequences.from_lists(log_keys, TEXTS)
+
+
+def random_lists(seed, n, n_keys=6, low=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(low, n_keys, rng.integers(0, 15)).tolist() for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Trained on the cycle 0 1 2 0 1 2, from each of its starts."""
+    return DeepLog(QUICK, seed=0).fit(of(CYCLE))
+
+
+def test_a_learned_cycle_has_rank_zero_behind_the_first_key(fitted):
+    ranks = fitted.explain(of([[0, 1, 2, 0, 1, 2, 0]]))
+    assert ranks[1:].tolist() == [0] * 6
+
+
+def test_a_swapped_key_has_a_rank_above_zero(fitted):
+    assert fitted.explain(of([[0, 1, 2, 0, 2, 1]]))[4] >= 1
+
+
+def test_an_unknown_key_has_the_rank_n_and_is_flagged_by_any_g(fitted):
+    scores = fitted.score(of([[0, 1, UNKNOWN_KEY], [0, 1, 7], [UNKNOWN_KEY], [7] * 20]))
+    assert scores.tolist() == [3, 3, 3, 3]
+    assert (scores > len(fitted.keys_) - 1).all()
+
+
+def test_with_g_of_all_keys_only_unknown_keys_are_flagged(fitted):
+    lists = random_lists(1, 200, n_keys=3, low=-1)
+    flagged = fitted.score(of(lists)) > len(fitted.keys_) - 1
+    assert flagged.tolist() == [UNKNOWN_KEY in keys for keys in lists]
+
+
+def test_the_native_threshold_is_g_minus_one(fitted):
+    assert fitted.native_threshold_ == 8
+    assert DeepLog(replace(QUICK, g=3, max_epochs=1)).fit(of(CYCLE)).native_threshold_ == 2
+
+
+def test_a_session_of_length_one_and_an_empty_one(fitted):
+    scores = fitted.score(of([[0], []]))
+    assert np.isfinite(scores).all()
+    assert scores[1] == 0
+    assert fitted.score(of([])).shape == (0,)
+
+
+def slow_scores(detector, lists):
+    """The definition, event by event."""
+    class_of = {int(key): i for i, key in enumerate(detector.keys_)}
+    h = detector.config.history
+    scores = []
+    for keys in lists:
+        tokens = [class_of.get(key, -1) + 2 for key in keys]
+        worst = 0
+        for t, token in enumerate(tokens):
+            past = ([0] * h + tokens[:t])[-h:]
+            with torch.no_grad():
+                logits = detector.net_(torch.tensor([past]))[0]
+            rank = len(class_of) if token < 2 else int((logits > logits[token - 2]).sum())
+            worst = max(worst, rank)
+        scores.append(worst)
+    return scores
+
+
+@pytest.mark.parametrize("inputs", ["embedding", "one-hot"])
+def test_scores_equal_the_plain_loop(inputs):
+    config = replace(QUICK, inputs=inputs, max_epochs=2, history=4)
+    detector = DeepLog(config, seed=1).fit(of(random_lists(0, 60)))
+    tested = random_lists(2, 60, n_keys=8, low=-1)
+    assert detector.score(of(tested)).tolist() == slow_scores(detector, tested)
+
+
+def test_block_size_changes_nothing(fitted, monkeypatch):
+    tested = of(random_lists(3, 50, n_keys=4, low=-1))
+    whole = fitted.score(tested)
+    monkeypatch.setattr(deeplog, "_BLOCK", 7)
+    assert fitted.score(tested).tolist() == whole.tolist()
+
+
+def test_order_and_duplicates_change_nothing(fitted):
+    tested = of(random_lists(4, 40, n_keys=4, low=-1))
+    order = np.random.default_rng(0).integers(0, 40, 100)
+    assert fitted.score(tested.select(order)).tolist() == fitted.score(tested)[order].tolist()
+
+
+def test_flags_do_not_increase_with_g(fitted):
+    scores = fitted.score(of(random_lists(5, 100, n_keys=4, low=-1)))
+    flags = [(scores > g - 1).sum() for g in range(1, 6)]
+    assert flags == sorted(flags, reverse=True)
+
+
+def test_predictions_are_the_unfolded_sequences():
+    tokens, offsets = np.array([2, 3, 2, 3, 4, 2, 3]), np.array([0, 2, 2, 7])
+    found = deeplog.predictions_of(tokens, offsets, 2)
+    events = [(*found.histories[found.history_of[p]].tolist(), int(found.targets[p]) + 2) for p in found.prediction_of]
+    assert events == [(0, 0, 2), (0, 2, 3), (0, 0, 2), (0, 2, 3), (2, 3, 4), (3, 4, 2), (4, 2, 3)]
+    assert len(found.targets) == 5
+
+
+def test_distinct_rows_is_exact_beyond_64_bits():
+    rows = np.random.default_rng(0).integers(0, 5, (300, 40)) * 1000
+    rows = rows[np.random.default_rng(1).integers(0, 300, 900)]
+    first, inverse = deeplog._distinct_rows(rows)
+    assert len(first) == len({tuple(row) for row in rows.tolist()})
+    assert (rows[first][inverse] == rows).all()
+
+
+def test_training_predictions_are_distinct_with_counts(fitted):
+    (once, few), (often, many) = (fitted._training_predictions(of(lists)) for lists in (CYCLE[:3], CYCLE))
+    assert often.targets.tolist() == once.targets.tolist()
+    total = (many.train + many.held_out).tolist()
+    assert total == [20 * (a + b) for a, b in zip(few.train, few.held_out, strict=True)]
+    assert sum(total) == sum(map(len, CYCLE))
+
+
+def test_unknown_keys_in_training_are_no_target():
+    detector = DeepLog(replace(QUICK, max_epochs=1)).fit(of([[0, UNKNOWN_KEY, 1]] * 30))
+    assert detector.keys_.tolist() == [0, 1]
+    assert detector.net_.outlet.out_features == 2
+
+
+def test_labels_are_not_read(fitted):
+    labels = np.random.default_rng(0).integers(0, 2, len(CYCLE)).astype(np.int8)
+    again = DeepLog(QUICK, seed=0).fit(of(CYCLE), labels)
+    for name, value in fitted.state().items():
+        assert np.array_equal(value, again.state()[name])
+
+
+def test_fit_twice_is_fit_once_and_leaves_the_global_generator_alone(fitted):
+    before = torch.get_rng_state()
+    detector = DeepLog(QUICK, seed=0).fit(of(random_lists(0, 20))).fit(of(CYCLE))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in fitted.state().items():
+        assert np.array_equal(value, detector.state()[name])
+
+
+def test_another_seed_is_another_network(fitted):
+    other = DeepLog(replace(QUICK, max_epochs=1), seed=1).fit(of(CYCLE))
+    assert not np.array_equal(other.state()["net.outlet.weight"], fitted.state()["net.outlet.weight"])
+
+
+def test_state_round_trip(fitted):
+    tested = of(random_lists(6, 30, n_keys=8, low=-1))
+    state = {name: value.copy() for name, value in fitted.state().items()}
+    loaded = DeepLog(QUICK).load_state(state)
+    assert loaded.score(tested).tolist() == fitted.score(tested).tolist()
+    assert loaded.native_threshold_ == fitted.native_threshold_
+
+
+def test_monitor_tells_the_epochs(fitted):
+    facts = fitted.monitor()
+    assert facts["epochs_run"] == len(facts["epochs"])
+    assert {"train_loss", "held_out_loss"} <= set(facts["epochs"][0])
+    assert DeepLog().monitor() == {}
+
+
+def test_score_and_state_before_fit():
+    for call in (lambda: DeepLog().score(of([[0]])), lambda: DeepLog().state()):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_training_without_events_is_skipped_with_a_reason():
+    assert DeepLog().skip(of([[]])) is not None
+    assert DeepLog().skip(of([[0]])) is None
+    with pytest.raises(ValueError, match="no training sequence"):
+        DeepLog().fit(of([[], []]))
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert (config.history, config.layers, config.hidden, config.g) == (10, 2, 64, 9)
+
+
+def test_impossible_configs_are_refused():
+    with pytest.raises(ValueError, match="history"):
+        Config(history=0)
+
+
+@pytest.mark.parametrize("inputs", ["embedding", "one-hot"])
+def test_network_runs_on_meta(inputs):
+    with torch.device("meta"):
+        net = deeplog.Network(replace(QUICK, inputs=inputs, dropout=0.3), 5)
+        histories, targets = torch.randint(7, (4, 3)), torch.randint(5, (4,))
+        F.cross_entropy(net(histories), targets).backward()
+    assert all(parameter.grad.is_meta for parameter in net.parameters())

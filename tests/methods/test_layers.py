@@ -1,0 +1,227 @@
+"""The shared layers do what their names promise, compared with independent implementations."""
+
+from collections import Counter
+
+import entmax as reference
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from torch import nn
+
+from methods import _layers
+
+
+def random_scores(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [
+        (1.0, lambda x: torch.softmax(x, -1)),
+        (0.5, lambda x: torch.softmax(x, -1)),
+        (1.2, lambda x: reference.entmax_bisect(x, 1.2, -1)),
+        (1.5, lambda x: reference.entmax15(x, -1)),
+        (1.8, lambda x: reference.entmax_bisect(x, 1.8, -1)),
+        (2.0, lambda x: reference.sparsemax(x, -1)),
+    ],
+)
+def test_entmax_and_its_gradient_equal_the_reference(alpha, expected):
+    ours, theirs = (random_scores(3, 4, 9).mul(2).requires_grad_() for _ in range(2))
+    upstream = random_scores(3, 4, 9, seed=1)
+    weights, wanted = _layers.entmax(ours, alpha), expected(theirs)
+    (weights * upstream).sum().backward()
+    (wanted * upstream).sum().backward()
+    torch.testing.assert_close(weights, wanted, atol=2e-6, rtol=0)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4), atol=1e-5, rtol=0)
+
+
+def test_entmax_known_values():
+    assert _layers.entmax(torch.tensor([2.0, 0.0]), 2).tolist() == [1.0, 0.0]
+    torch.testing.assert_close(_layers.entmax(torch.zeros(5), 1.5), torch.full((5,), 0.2))
+    assert (_layers.entmax(torch.linspace(-3, 3, 10), 1.5) == 0).any()
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.2, 1.5, 2.0])
+def test_entmax_of_a_single_position_is_one(alpha):
+    assert _layers.entmax(torch.tensor([-7.0]), alpha).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
+def test_multiplicity_stands_for_repeated_entries(alpha):
+    scores, multiplicity = random_scores(6), torch.tensor([1.0, 3, 1, 0, 2, 5])
+    index = torch.repeat_interleave(torch.arange(6), multiplicity.long())
+    together = torch.zeros(6).index_add(0, index, _layers.entmax(scores[index], alpha))
+    torch.testing.assert_close(_layers.entmax(scores, alpha, multiplicity), together, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1.3, 1.5, 2.0])
+def test_gradient_with_multiplicity_is_the_numerical_one(alpha):
+    scores = random_scores(4, 5).double().requires_grad_()
+    multiplicity = torch.tensor([1.0, 2, 3, 0, 1], dtype=torch.float64)
+    # Bisection stops at float32 accuracy.
+    tolerances = {"atol": 1e-3, "eps": 1e-4} if alpha == 1.3 else {}
+    assert torch.autograd.gradcheck(lambda x: _layers.entmax(x, alpha, multiplicity), scores, **tolerances)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
+def test_a_row_of_padding_gets_zeros_and_finite_gradients(alpha):
+    scores = random_scores(2, 3).requires_grad_()
+    weights = _layers.entmax(scores, alpha, torch.tensor([[0.0, 0, 0], [1, 1, 0]]))
+    weights.square().sum().backward()
+    assert weights[0].tolist() == [0, 0, 0]
+    assert torch.isfinite(scores.grad).all()
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_unique_bags_group_equal_sequences(merge):
+    rows = [[3, 3, 1], [1, 3, 3], [], [2], [3, 3, 1], []]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    ids = np.array([i for row in rows for i in row], np.int64)
+    bags, counts, inverse = _layers.unique_bags(ids, offsets, merge_repeats=merge)
+    assert counts.tolist() == ([3, 2, 1] if merge else [2, 1, 2, 1])
+    for row, bag in zip(rows, inverse, strict=True):
+        part = slice(bags.offsets[bag], bags.offsets[bag + 1])
+        assert Counter(row) == sum(
+            (Counter({i: int(m)}) for i, m in zip(bags.ids[part], bags.multiplicity[part], strict=True)), Counter()
+        )
+
+
+def test_pad_fills_on_the_right():
+    matrix = _layers.pad(np.arange(6), np.array([0, 3, 3, 6]), np.array([2, 1]), fill=-1)
+    assert matrix.tolist() == [[3, 4, 5], [-1, -1, -1]]
+
+
+def test_length_chunks_cover_everything_within_the_limits():
+    lengths = np.random.default_rng(0).integers(0, 300, 500)
+    chunks = list(_layers.length_chunks(lengths, max_tokens=1000, max_cells=50_000))
+    assert sorted(np.concatenate(chunks)) == list(range(500))
+    for chunk in chunks:
+        longest = lengths[chunk].max()
+        assert len(chunk) == 1 or (len(chunk) * longest <= 1000 and len(chunk) * longest**2 <= 50_000)
+        assert longest <= 4 or lengths[chunk].min() >= longest // 2
+
+
+def test_length_chunks_of_nothing():
+    assert list(_layers.length_chunks(np.zeros(0, np.int64))) == []
+
+
+def test_weighted_mean_ignores_padding_and_counts_repeats():
+    x = torch.tensor([[[1.0], [4.0], [100.0]], [[5.0], [5.0], [5.0]]])
+    assert _layers.weighted_mean(x, torch.tensor([[2.0, 1, 0], [0, 0, 0]])).tolist() == [[2.0], [0.0]]
+
+
+def test_sinusoidal_has_the_textbook_entries():
+    code = _layers.sinusoidal(4, 5, torch.zeros(1))
+    assert code.shape == (4, 5)
+    np.testing.assert_allclose(code[3, :2], [np.sin(3), np.cos(3)], rtol=1e-6)
+    np.testing.assert_allclose(code[3, 2], np.sin(3 / 10_000 ** (2 / 5)), rtol=1e-5)
+
+
+def test_attention_in_blocks_of_queries_changes_nothing(monkeypatch):
+    layer = _layers.EntmaxAttention(8, 2, 1.5)
+    x, multiplicity = random_scores(2, 30, 8), torch.ones(2, 30)
+    results = []
+    for cells in (2**23, 500):
+        monkeypatch.setattr(_layers, "MAX_CELLS", cells)
+        layer.zero_grad()
+        out = layer(x, multiplicity)
+        out.square().sum().backward()
+        results.append((out.detach(), layer.inner.weight.grad.clone()))
+    for whole, blocked in zip(*results, strict=True):
+        torch.testing.assert_close(whole, blocked, atol=1e-4, rtol=1e-4)
+
+
+def test_attention_with_equal_heads_needs_a_matching_width():
+    with pytest.raises(ValueError, match="heads"):
+        _layers.EntmaxAttention(10, 4, 1.5)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
+def test_encoder_layer_runs_on_meta(alpha):
+    with torch.device("meta"):
+        layer = _layers.EncoderLayer(8, 2, 16, alpha=alpha, dropout=0.5)
+        layer(torch.randn(3, 4, 8), torch.ones(3, 4)).sum().backward()
+    assert all(parameter.grad.is_meta for parameter in layer.parameters())
+
+
+def test_feed_forward_uses_celu():
+    layer = _layers.EncoderLayer(8, 2, 16, alpha=1.5, dropout=0.0)
+    (activation,) = (module for module in layer.modules() if isinstance(module, nn.CELU))
+    x = torch.linspace(-3, 3, 13)
+    torch.testing.assert_close(activation(x), x.clamp_min(0) + (x.exp() - 1).clamp_max(0))
+
+
+def random_mixture(k=3, d=4):
+    rng = np.random.default_rng(0)
+    means, roots = rng.normal(size=(k, d)), rng.normal(size=(k, d, d))
+    covariances = roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d)
+    shares = rng.dirichlet(np.ones(k))
+    mixture = _layers.Mixture(*map(torch.tensor, (np.log(shares), means, covariances, np.linalg.cholesky(covariances))))
+    return mixture, shares, means, covariances
+
+
+def test_energy_is_the_negative_log_likelihood():
+    mixture, shares, means, covariances = random_mixture()
+    points = np.random.default_rng(1).normal(size=(20, 4)) * 3
+    density = sum(
+        share * multivariate_normal(mean, covariance).pdf(points)
+        for share, mean, covariance in zip(shares, means, covariances, strict=True)
+    )
+    np.testing.assert_allclose(mixture.energy(torch.tensor(points)), -np.log(density), atol=1e-5)
+
+
+def test_energy_grows_along_a_ray_away_from_all_means():
+    mixture, *_ = random_mixture()
+    direction = torch.tensor([1.0, -2, 0.5, 1], dtype=torch.float64)
+    energy = mixture.energy(torch.arange(10, 1000, 10)[:, None] * direction)
+    assert (energy.diff() > 0).all()
+
+
+def test_mixture_of_moments_is_the_weighted_textbook_estimate():
+    rng = np.random.default_rng(0)
+    points, gamma = rng.normal(size=(50, 3)), rng.dirichlet(np.ones(2), 50)
+    parts = [_layers.moments(*map(torch.tensor, (points[part], gamma[part]))) for part in (slice(20), slice(20, 50))]
+    summed = _layers.Moments(*(a + b for a, b in zip(*parts, strict=True)))
+    mixture = _layers.mixture_of(summed, jitter=1e-3)
+    np.testing.assert_allclose(mixture.log_share.exp().sum(), 1)
+    for k in range(2):
+        np.testing.assert_allclose(mixture.mean[k], np.average(points, axis=0, weights=gamma[:, k]), atol=1e-6)
+        expected = np.cov(points.T, aweights=gamma[:, k], ddof=0) + 1e-3 * np.eye(3)
+        np.testing.assert_allclose(mixture.covariance[k], expected, atol=1e-6)
+    torch.testing.assert_close(mixture.covariance, mixture.covariance.transpose(1, 2))
+    assert (torch.linalg.eigvalsh(mixture.covariance) > 0).all()
+
+
+def test_an_empty_component_is_dropped_without_nan():
+    points = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    gamma = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+    mixture = _layers.mixture_of(_layers.moments(points, gamma), jitter=1e-3, min_share=1e-4)
+    mixture.energy(points).sum().backward()
+    assert mixture.log_share[1] == -torch.inf
+    assert torch.isfinite(points.grad).all()
+
+
+def test_jitter_grows_until_the_covariance_can_be_factorised():
+    bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0.0], [0.0, -0.005]]]))
+    mixture = _layers.mixture_of(_layers.Moments(*(part.double() for part in bad)), jitter=1e-3)
+    np.testing.assert_allclose(mixture.covariance[0].diagonal(), [1.01, 0.005], rtol=1e-6)
+
+
+def test_a_covariance_of_nan_is_a_clear_error():
+    bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.full((1, 2, 2), torch.nan))
+    with pytest.raises(_layers.SingularError, match="jitter"):
+        _layers.mixture_of(bad, jitter=1e-3)
+
+
+def test_texts_survive_as_arrays():
+    texts = ["a <*> b", "ü\n", ""]
+    assert _layers.array_to_texts(_layers.texts_to_array(texts)) == texts
+
+
+def test_parameters_survive_as_arrays():
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    _layers.load_arrays(target, _layers.arrays_of(source) | {"other": np.zeros(1)})
+    assert torch.equal(source.weight, target.weight)

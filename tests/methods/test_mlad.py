@@ -1,0 +1,341 @@
+"""MLAD after its sheet (section 14): invariances, numerics, switches, reproducibility."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from bench.detector import NotFittedError
+from bench.types import Sequences
+from methods import _layers, mlad
+from methods.mlad import MLAD, Config, Network, objective
+
+TEXTS = tuple(f"template {key}" for key in range(30))
+QUICK = Config(width=20, heads=2, ffn_width=16, k=3, max_epochs=4, batch_size=64, dropout=0.1)
+
+
+def fake_embed(texts):
+    """A unit vector per text that depends on nothing else."""
+    vectors = [
+        np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)).standard_normal(384)
+        for text in texts
+    ]
+    vectors = np.array(vectors).reshape(-1, 384)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_sentence_encoder(monkeypatch, request):
+    if "real_encoder" not in request.fixturenames:
+        monkeypatch.setattr(mlad, "embed", fake_embed)
+
+
+@pytest.fixture
+def real_encoder(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+
+def of(log_keys, texts=TEXTS, **fields):
+    return Sequences.from_lists(log_keys, texts, **fields)
+
+
+def random_lists(seed, n, n_keys=20, longest=12):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, n_keys, rng.integers(1, longest)).tolist() for _ in range(n)]
+
+
+TRAIN = of(random_lists(0, 200))
+TEST = of(random_lists(1, 60, n_keys=30))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlad, "embed", fake_embed)
+        return MLAD(QUICK, seed=0).fit(TRAIN)
+
+
+def same_state(a, b):
+    return all(np.array_equal(value, b.state()[name]) for name, value in a.state().items())
+
+
+SWITCHES = [
+    {},
+    {"alpha": 1.0},
+    {"alpha": 1.2},
+    {"alpha": 2.0},
+    {"k": 1},
+    {"first_term": "bce0"},
+    {"first_term": "none"},
+    {"penalty": "dagmm", "penalty_weight": 0.005},
+    {"mixture_dim": 8},
+    {"use_gmm": False},
+    {"use_gmm": False, "first_term": "bce0"},
+    {"embedding": "learned"},
+    {"projection": "learned"},
+    {"positional": "sinusoidal"},
+    {"pooling": "cls"},
+    {"merge_repeats": False},
+    {"epoch": "all"},
+]
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_every_switch_trains_scores_and_survives_saving(switches):
+    config = replace(QUICK, max_epochs=1, **switches)
+    detector = MLAD(config).fit(TRAIN)
+    scores = detector.score(TEST)
+    assert scores.dtype == np.float64
+    assert scores.shape == (60,)
+    assert np.isfinite(scores).all()
+    state = {name: value.copy() for name, value in detector.state().items()}
+    assert MLAD(config).load_state(state).score(TEST).tolist() == scores.tolist()
+    json.dumps(detector.monitor())
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_network_and_objective_run_on_meta(switches):
+    config = replace(QUICK, **switches)
+    with torch.device("meta"):
+        net, width = Network(config, 9), config.width
+        tokens = torch.randn(4, 5, width)
+        vectors = net(tokens, torch.ones(4, 5))
+        encoded = mlad.Encoded(vectors, tokens.mean(1))
+        objective(net, encoded, torch.full((4,), 0.25), config)["loss"].backward()
+    assert vectors.is_meta
+    assert net.blocks[0].attention.inner.weight.grad.is_meta
+
+
+def test_order_of_events_does_not_matter_without_positions(fitted):
+    shuffled = of([list(reversed(keys)) for keys in random_lists(1, 60, n_keys=30)])
+    assert fitted.score(shuffled).tolist() == fitted.score(TEST).tolist()
+
+
+def test_order_of_events_matters_with_positions():
+    detector = MLAD(replace(QUICK, positional="sinusoidal", max_epochs=1)).fit(TRAIN)
+    a, b = detector.score(of([[0, 1, 2, 3], [3, 2, 1, 0]]))
+    assert a != b
+
+
+@pytest.mark.parametrize("switches", [{}, {"pooling": "cls"}, {"positional": "sinusoidal"}, {"alpha": 1.0}])
+def test_padding_does_not_change_the_vector(switches):
+    net = Network(replace(QUICK, **switches), 9).double().eval()
+    tokens = torch.randn(2, 4, 20, generator=torch.Generator().manual_seed(0)).double()
+    multiplicity = torch.tensor([[1.0, 2, 1, 1], [3, 1, 1, 1]]).double()
+    padded = torch.cat([tokens, 50 * torch.ones(2, 3, 20)], 1)
+    more = torch.cat([multiplicity, torch.zeros(2, 3)], 1)
+    torch.testing.assert_close(net(tokens, multiplicity), net(padded, more), atol=1e-12, rtol=0)
+
+
+def test_equal_events_as_one_token_change_nothing(fitted):
+    net, table = fitted.net_, torch.as_tensor(fake_embed(TEXTS)[:, :20]).double()
+    expanded = net(table[[0, 1, 1, 1, 2]][None], torch.ones(1, 5).double())
+    merged = net(table[[0, 1, 2]][None], torch.tensor([[1.0, 3, 1]]).double())
+    torch.testing.assert_close(expanded, merged, atol=1e-12, rtol=0)
+
+
+def test_company_and_chunks_do_not_change_scores(fitted, monkeypatch):
+    scores = fitted.score(TEST)
+    alone = [fitted.score(TEST.select(np.array([i])))[0] for i in range(len(TEST))]
+    np.testing.assert_allclose(alone, scores, rtol=0, atol=1e-6)
+    monkeypatch.setattr(_layers, "length_chunks", lambda lengths: iter(np.arange(len(lengths))[:, None]))
+    monkeypatch.setattr(_layers, "MAX_CELLS", 40)
+    monkeypatch.setattr(mlad, "_BLOCK", 7)
+    np.testing.assert_allclose(fitted.score(TEST), scores, rtol=0, atol=1e-6)
+
+
+def test_recomputing_activations_changes_no_gradient(monkeypatch):
+    net = Network(replace(QUICK, dropout=0.0), 9)
+    unique = _layers.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets)
+    features, which = torch.as_tensor(mlad.project(fake_embed(TEXTS), 20)), np.arange(50)
+    gradients = []
+    for limit in (2**14, 10):
+        monkeypatch.setattr(_layers, "MAX_TOKENS", limit)
+        net.zero_grad()
+        net.encode(features, unique.bags, which).vectors.square().sum().backward()
+        gradients.append(net.blocks[0].attention.inner.weight.grad.clone())
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 100])
+def test_identical_sequences_train_to_finite_scores(n):
+    detector = MLAD(QUICK).fit(of([[0, 1, 1]] * n))
+    assert np.isfinite(detector.score(TEST)).all()
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("switches", [{}, {"penalty": "dagmm", "penalty_weight": 0.005}])
+def test_loss_and_gradient_are_finite_in_a_collapsed_batch(k, switches):
+    config = replace(QUICK, k=k, **switches)
+    net = Network(config, 9)
+    vectors = torch.ones(3, 20, requires_grad=True)  # fewer than K, and identical
+    parts = objective(net, mlad.Encoded(vectors, vectors.detach()), torch.full((3,), 1 / 3), config)
+    parts["loss"].backward()
+    assert all(torch.isfinite(value) for value in parts.values())
+    assert torch.isfinite(vectors.grad).all()
+
+
+def test_one_component_collapse_is_finite():
+    config = replace(QUICK, k=3)
+    net = Network(config, 9)
+    with torch.no_grad():
+        net.responsibility.bias.copy_(torch.tensor([50.0, 0, 0]))
+    vectors = torch.randn(10, 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert net.responsibilities(vectors)[:, 1:].sum() == 0
+    objective(net, mlad.Encoded(vectors, vectors.detach()), torch.full((10,), 0.1), config)["loss"].backward()
+    assert torch.isfinite(vectors.grad).all()
+
+
+def test_responsibilities_and_shares_sum_to_one(fitted):
+    gamma = fitted.net_.responsibilities(torch.randn(7, 20).double())
+    torch.testing.assert_close(gamma.sum(1), torch.ones(7).double(), atol=1e-6, rtol=0)
+    assert fitted.mixture_.log_share.exp().sum() == pytest.approx(1)
+    assert (torch.linalg.eigvalsh(fitted.mixture_.covariance) > 0).all()
+
+
+def test_the_objective_is_equation_7():
+    config = replace(QUICK, dropout=0.0)
+    net = Network(config, 9)
+    parts = objective(net, mlad.Encoded(torch.randn(30, 20), torch.randn(30, 20)), torch.full((30,), 1 / 30), config)
+    expected = parts["first_term"] + 0.1 * parts["energy"] - 0.005 * parts["penalty"]
+    torch.testing.assert_close(parts["loss"], expected)
+
+
+def test_weights_stand_for_repeats():
+    net = Network(QUICK, 9)
+    vectors, inputs = torch.randn(4, 20), torch.randn(4, 20)
+    index = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3])
+    weights = torch.bincount(index) / 8
+    a = objective(net, mlad.Encoded(vectors, inputs), weights, QUICK)
+    b = objective(net, mlad.Encoded(vectors[index], inputs[index]), torch.full((8,), 1 / 8), QUICK)
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], atol=1e-5, rtol=1e-5)
+
+
+def test_novel_texts_score_higher():
+    rng = np.random.default_rng(0)
+    normal = [[a] * m + [b] * (10 - m) for a, b, m in rng.integers([0, 0, 5], [10, 10, 11], (600, 3)).tolist()]
+    abnormal = [[*keys[:7], *rng.integers(10, 30, 3).tolist()] for keys in normal[:100]]
+    detector = MLAD(Config(max_epochs=15, batch_size=64, epoch="all")).fit(of(normal[100:500]))
+    scores = detector.score(of(normal[500:] + abnormal))
+    assert roc_auc_score([0] * 100 + [1] * 100, scores) > 0.9
+
+
+def test_a_text_has_one_vector_whatever_stands_beside_it():
+    many = MLAD(QUICK)._read(TEST)[1].numpy()
+    alone = [MLAD(QUICK)._read(of([[key]]))[1].numpy()[0] for key in np.unique(TEST.text_ids)]
+    np.testing.assert_allclose(many, alone, rtol=0, atol=1e-13)
+    assert 0.5 < many.std() < 2
+
+
+def test_scores_depend_on_texts_not_on_keys_or_ids(fitted):
+    renumbered = of([[29 - key for key in keys] for keys in random_lists(1, 60, n_keys=30)], TEXTS[::-1])
+    np.testing.assert_allclose(fitted.score(renumbered), fitted.score(TEST), rtol=1e-9)
+    blind = TEST.with_log_keys(np.full(TEST.n_events, -1, np.int32))
+    assert fitted.score(blind).tolist() == fitted.score(TEST).tolist()
+
+
+def test_the_learned_embedding_has_one_row_for_unseen_texts():
+    detector = MLAD(replace(QUICK, embedding="learned", max_epochs=1)).fit(TRAIN)
+    a, b, c = detector.score(of([[25], [29], [0]]))
+    assert a == b != c
+
+
+def test_only_the_learned_embedding_saves_texts(fitted):
+    assert _layers.array_to_texts(fitted.state()["vocabulary"]) == []
+    learned = MLAD(replace(QUICK, embedding="learned", max_epochs=1)).fit(TRAIN)
+    assert _layers.array_to_texts(learned.state()["vocabulary"]) == list(TEXTS[:20])
+
+
+def test_empty_sequences_get_the_energy_of_a_component_mean(fitted):
+    empty, normal = fitted.score(of([[], [0, 1]]))
+    assert empty == float(fitted.mixture_.energy(fitted.mixture_.mean).min())
+    assert np.isfinite(normal)
+    assert fitted.score(of([])).shape == (0,)
+
+
+def test_a_long_sequence_of_distinct_texts_is_scored(fitted, monkeypatch):
+    monkeypatch.setattr(_layers, "MAX_CELLS", 2**16)
+    texts = tuple(f"line {i}" for i in range(700))
+    assert np.isfinite(fitted.score(of([list(range(700)), [0]], texts))).all()
+
+
+def test_same_seed_same_scores_another_seed_others(fitted):
+    before = torch.get_rng_state()
+    assert same_state(fitted, MLAD(QUICK, seed=0).fit(TRAIN))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same_state(fitted, MLAD(QUICK, seed=1).fit(TRAIN))
+
+
+def test_fit_twice_is_fit_once(fitted):
+    assert same_state(fitted, MLAD(QUICK, seed=0).fit(TEST).fit(TRAIN))
+
+
+def test_labels_are_not_read(fitted):
+    labels = np.random.default_rng(0).integers(0, 2, len(TRAIN)).astype(np.int8)
+    assert same_state(fitted, MLAD(QUICK, seed=0).fit(TRAIN, labels))
+
+
+def test_score_is_pure(fitted):
+    first = fitted.score(TEST)
+    assert fitted.score(TEST).tolist() == first.tolist()
+
+
+def test_monitor_watches_the_collapse(fitted):
+    facts = fitted.monitor()
+    assert len(facts["covariance_traces"]) == 3
+    assert 0 <= facts["attention_zeros"] < 1
+    assert facts["responsibility_entropy"] >= 0
+    assert {"train_energy", "held_out_energy", "train_penalty"} <= set(facts["epochs"][0])
+    json.dumps(facts)
+    assert MLAD().monitor() == {}
+
+
+def test_represent_gives_a_vector_per_sequence(fitted):
+    vectors = fitted.represent(TEST)
+    assert vectors.shape == (60, 20)
+    assert vectors.dtype == np.float32
+
+
+def test_before_fit():
+    for call in (lambda: MLAD().score(TEST), lambda: MLAD().state()):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_training_without_events_is_skipped_with_a_reason():
+    assert MLAD().skip(of([[]])) is not None
+    assert MLAD().skip(TRAIN) is None
+    with pytest.raises(ValueError, match="no training sequence"):
+        MLAD().fit(of([[], []]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "way_out"),
+    [
+        ({"penalty": "dagmm"}, "0.005"),
+        ({"use_gmm": False, "first_term": "none"}, "rec"),
+        ({"jitter": 0.0}, "jitter"),
+        ({"k": 0}, "k 0"),
+    ],
+)
+def test_meaningless_configs_are_refused(wrong, way_out):
+    with pytest.raises(ValueError, match=way_out):
+        Config(**wrong)
+
+
+def test_defaults_are_those_of_the_sheet():
+    config = Config()
+    assert (config.layers, config.heads, config.ffn_width, config.k, config.alpha) == (2, 4, 256, 5, 1.5)
+    assert (config.energy_weight, config.penalty_weight, config.jitter, config.dropout) == (0.1, -0.005, 1e-3, 0.5)
+    assert (config.learning_rate, config.batch_size, config.max_epochs, config.width) == (1e-3, 512, 30, 100)
+
+
+def test_with_the_real_sentence_encoder(real_encoder):
+    texts = ("generating core", "ciod: error loading", "machine check interrupt", "unrelated thing")
+    detector = MLAD(replace(QUICK, max_epochs=2)).fit(of([[0, 1], [1, 0, 0], [0]] * 10, texts))
+    assert np.isfinite(detector.score(of([[0], [3], [2, 3]], texts))).all()
