@@ -92,11 +92,11 @@ def run(
     _check_configs(missing)
     _verify_files(missing, catalogue)
     on_resume(len(kept), len(cells))
-    loader = Loader(catalogue)
+    fitter = _Fitter(settings)
     done = dict(kept)
-    for position, (cell, prepared) in enumerate(_with_data(missing, loader)):
+    for position, (cell, prepared) in enumerate(_with_data(missing, Loader(catalogue))):
         watch(position, len(missing), cell, None)
-        record = _run_cell(cell, prepared, store, settings)
+        record = _run_cell(cell, prepared, store, fitter)
         done[record["run_id"]] = record
         watch(position + 1, len(missing), cell, record)
     return Outcome([done[run_id] for run_id in ids], n_resumed=len(kept))
@@ -148,24 +148,26 @@ def _with_data(cells: Sequence[Cell], loader: Loader) -> Iterator[tuple[Cell, tu
     """Each cell with its data and the seconds they took; neighbours that share data share the preparation."""
     last = None
     for cell in cells:
-        drawn_by = cell.seed if cell.split == "paper" else None
-        key = (cell.scenario.key, cell.split, drawn_by, cell.grouping)
-        if key != last:
+        if cell.data_key != last:
             start = time.perf_counter()
             prepared = loader.prepare(cell.data)
-            last, current = key, (prepared, time.perf_counter() - start)
+            last, current = cell.data_key, (prepared, time.perf_counter() - start)
         yield cell, current
 
 
-def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, settings: Settings) -> Record:
+def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, fitter: _Fitter) -> Record:
     prepared, seconds = data
+    settings = fitter.settings
     record = _new_record(cell, prepared, settings)
     record["seconds"]["prepare"] = round(seconds, 3)
     scores: Scores | None = None
     before = reset_peak_memory()
     try:
         with _time_limit(settings.timeout_s):
-            scores = _fit_and_score(cell, prepared, settings, record)
+            detector = _runnable(cell, prepared, fitter, record)
+            if detector is not None:
+                before = reset_peak_memory()
+                scores = _fit_and_score(detector, cell, prepared, fitter, record)
         if scores is not None:
             rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
             record |= measure(scores, prepared.systems, rules, split=cell.split)
@@ -211,21 +213,47 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
     }
 
 
-def _fit_and_score(cell: Cell, prepared: Prepared, settings: Settings, record: Record) -> Scores | None:
-    if prepared.skip_reason:
-        record |= {"status": "skipped", "reason": prepared.skip_reason}
-        return None
-    detector_class = registry.load(cell.method.ref)
-    _limit_torch(settings.threads)
-    detector = detector_class(detector_class.Config(**cell.method.config), seed=cell.seed, device=settings.device)
+class _Fitter:
+    """Fits detectors and keeps the last one, since a variant such as `deeplog+nearest` only scores other sequences."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._last: tuple[object, Detector, float] | None = None
+
+    def new(self, cell: Cell) -> Detector:
+        """The detector of a cell, fitted already where the cell before fitted the same one on the same data."""
+        if self._last is not None and self._last[0] == cell.fit_key:
+            return self._last[1]
+        detector_class = registry.load(cell.method.ref)
+        _limit_torch(self.settings.threads)
+        return detector_class(detector_class.Config(**cell.method.config), seed=cell.seed, device=self.settings.device)
+
+    def fit(self, detector: Detector, cell: Cell, train: Sequences, labels: NDArray[np.int8] | None) -> float:
+        """Fit it unless that was done; returns the seconds it took."""
+        if self._last is None or self._last[1] is not detector:
+            self._last = None
+            start = time.perf_counter()
+            detector.fit(train, labels)
+            self._last = (cell.fit_key, detector, time.perf_counter() - start)
+        return self._last[2]
+
+
+def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
+    """The detector, or None where it cannot run on such data; the record then says why."""
+    reason = prepared.skip_reason
+    detector = None
+    if reason is None:
+        detector = fitter.new(cell)
+        reason = _skip_reason(detector, _training_view(detector, prepared.train)[0])
+    if reason is None:
+        return detector
+    record |= {"status": "skipped", "reason": reason}
+    return None
+
+
+def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
     train, labels = _training_view(detector, prepared.train)
-    reason = _skip_reason(detector, train)
-    if reason:
-        record |= {"status": "skipped", "reason": reason}
-        return None
-    start = time.perf_counter()
-    detector.fit(train, labels)
-    record["seconds"]["fit"] = round(time.perf_counter() - start, 3)
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)

@@ -92,6 +92,17 @@ class Cell:
         return spec
 
     @property
+    def data_key(self) -> tuple[object, ...]:
+        """Cells with equal keys use the same data: under `chronological` the seed draws nothing."""
+        drawn_by = self.seed if self.split == "paper" else None
+        return (self.scenario.key, self.split, drawn_by, self.grouping)
+
+    @property
+    def fit_key(self) -> tuple[object, ...]:
+        """Cells with equal keys fit the same detector to the same data; a variant changes only what is scored."""
+        return (*self.data_key, self.method.ref, json.dumps(dict(self.method.config), sort_keys=True), self.seed)
+
+    @property
     def run_id(self) -> str:
         """First 16 hex digits of SHA-256 over the canonical JSON of `spec()`."""
         return run_id(self.spec())
