@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from bench.errors import BenchError
 SCHEMA_VERSION: Final = 1
 FINISHED: Final = ("ok", "skipped")
 """Statuses that resume does not run again."""
+
+_PLAIN_LIST: Final = re.compile(r"(?<=: )\[\n(?: +[-\d.eE]+,?\n)+ +\]")
+_LINE_BREAK: Final = re.compile(r"\n +")
 
 Record = dict[str, Any]
 Scores = dict[str, NDArray[Any]]
@@ -66,7 +70,7 @@ class Store:
         if scores is not None:
             path = self._scores / f"{run_id}.npz"
             replace_file(path, lambda temporary: _save_arrays(temporary, scores))
-        text = json.dumps(jsonable(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        text = record_text(record)
         replace_file(self._runs / f"{run_id}.json", lambda temporary: temporary.write_text(text, encoding="utf-8"))
         stored: Record = json.loads(text)
         return stored
@@ -130,6 +134,14 @@ def _load(path: Path) -> Record:
             f"{SCHEMA_VERSION}: use the version that wrote it, or another --out"
         )
     return record
+
+
+def record_text(record: Record) -> str:
+    """A record as its file holds it: keys in order, one line for each, a list of plain values on one line."""
+    text = json.dumps(jsonable(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (
+        _PLAIN_LIST.sub(lambda found: _LINE_BREAK.sub(" ", found[0]).replace("[ ", "[").replace(" ]", "]"), text) + "\n"
+    )
 
 
 def jsonable(value: Any) -> Any:

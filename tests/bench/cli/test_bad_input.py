@@ -3,11 +3,8 @@
 import gzip
 import hashlib
 import json
-import sys
 
 import pytest
-
-from bench.cli import main
 
 DETECTORS = """
 from dataclasses import dataclass
@@ -53,24 +50,9 @@ sha256 = "{sha256}"
 """
 
 
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run `bench` as its console script does; returns exit code, stdout, stderr."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def _toy(call, tmp_path):
     (tmp_path / "toy.py").write_text(DETECTORS)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run
 
 
 def refused(result):

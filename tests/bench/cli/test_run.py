@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from bench.cli import main
-
 DETECTORS = '''
 from dataclasses import dataclass
 import numpy as np
@@ -38,31 +36,22 @@ RUN = ("run", "--scenario", "bgl@simulated", "--seeds", "2", "--methods")
 
 
 class Shell:
-    """Runs `bench` as its console script does, in a folder with detectors."""
+    """`bench` in a folder with detectors."""
 
-    def __init__(self, monkeypatch, capsys, folder):
-        self.monkeypatch, self.capsys, self.folder = monkeypatch, capsys, folder
+    def __init__(self, call, folder):
+        self.call, self.folder = call, folder
 
     def __call__(self, *arguments):
-        self.monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = self.capsys.readouterr()
-        return stopped.value.code or 0, out, err
+        return self.call(*arguments)
 
     def records(self):
         return [json.loads(path.read_text()) for path in sorted((self.folder / "results" / "runs").glob("*.json"))]
 
 
 @pytest.fixture
-def shell(monkeypatch, capsys, tmp_path):
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+def shell(call, tmp_path):
     (tmp_path / "toy.py").write_text(DETECTORS)
-    return Shell(monkeypatch, capsys, tmp_path)
+    return Shell(call, tmp_path)
 
 
 def rows(text):

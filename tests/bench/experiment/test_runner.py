@@ -437,6 +437,27 @@ def test_nearest_maps_unknown_texts_to_templates_of_training_before_scoring(benc
     assert {min_cosine for _, min_cosine in asked} == {nearest["spec"]["detector"]["variant"]["min_cosine"]} == {0.8}
 
 
+def test_a_variant_reuses_the_detector_that_was_fitted_just_before(bench):
+    plain, nearest = bench.run(bench.cells("Probe", "Probe+nearest")).records
+    assert len(bench.seen("fit")) == 1
+    assert plain["seconds"]["fit"] == nearest["seconds"]["fit"]
+
+
+def test_nothing_else_reuses_a_fitted_detector(bench):
+    bench.run(bench.cells("Probe", seeds=(0, 1)))
+    assert [fit["seed"] for fit in bench.seen("fit")] == [0, 1]
+    bench.run(bench.cells("Probe", seeds=(0,), split="paper"))
+    assert len(bench.seen("fit")) == 3
+    bench.run(bench.cells("Probe", settings=["Probe.alpha=2,3"]))
+    assert len(bench.seen("fit")) == 5
+
+
+def test_a_variant_of_a_failed_fit_tries_again_and_fails_by_itself(bench):
+    records = bench.run(bench.cells("Broken", "Broken+nearest")).records
+    assert [record["status"] for record in records] == ["error", "error"]
+    assert len(bench.seen("fit")) == 2
+
+
 def test_a_rule_added_from_stored_scores_equals_that_of_a_fresh_run(bench, tmp_path, known):
     extra = Settings(extra_rules=(parse_rule("quantile:0.9"), parse_rule("fixed:2.5")))
     bench.one("Probe")

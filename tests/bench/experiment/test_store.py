@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.experiment.store import SCHEMA_VERSION, Store, jsonable, replace_file
+from bench.experiment.store import SCHEMA_VERSION, Store, jsonable, record_text, replace_file
 
 WRITE_FOREVER = """
 import sys
@@ -192,3 +192,11 @@ def test_sigkill_in_the_middle_of_a_write_leaves_no_half_record(store):
             assert scores["test"][0] >= one["number"], "the scores are written first"
         store.remove_leftovers()
         assert not list(store.root.rglob("*.tmp"))
+
+
+def test_a_list_of_numbers_stands_on_one_line_and_nothing_else_changes():
+    record = {"a": [1, -2.5, 3e-7], "b": ["x, [1\n 2]", "y"], "c": {"d": [], "e": [[1, 2], [3]]}, "f": [{"g": [0.5]}]}
+    text = record_text(record)
+    assert json.loads(text) == record
+    assert '"a": [1, -2.5, 3e-07]' in text
+    assert '"g": [0.5]' in text
