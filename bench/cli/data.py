@@ -1,4 +1,4 @@
-"""`bench data list|info|verify`."""
+"""`bench data list|info|verify|fetch|new`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import EXIT_GATE, AsJson, Data
+from bench.cli.fetch import fetch
+from bench.cli.new import new
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.cards import Card, Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
+app.command()(fetch)
+app.command()(new)
 
 Edition = Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@simulated")]
 
@@ -79,6 +83,8 @@ def _counts(card: Card, known: Catalogue) -> dict[str, int]:
 
 
 def _differences(card: Card, known: Catalogue) -> list[str]:
+    for file in card.files:
+        known.path(file, thorough=True)
     counts = _counts(card, known)
     return [
         f"{name} {counts.get(name, 'unknown')}, the card says {value}"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from bench.data.downloads import Download, check_download, check_member, note_path, require_intact
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "simulated"]
@@ -32,11 +33,25 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of an edition, found by its name relative to the data folder and by its SHA-256."""
+    """One file of an edition, found by its name relative to the data folder and by its SHA-256.
+
+    Of a file that is fetched only the archive's checksum is published: it has `member` and `max_bytes` instead.
+    """
 
     name: str
-    sha256: str
+    sha256: str = ""
     role: Role = "log"
+    member: str = ""
+    """Its name inside the archive of `[download]`."""
+    max_bytes: int = 0
+    """How large the member may be at most, in bytes."""
+    archive: str = ""
+    """Checksum of the archive, such as `md5:...`; taken from `[download]`, never written in `[[files]]`."""
+
+    @property
+    def digest(self) -> str:
+        """Its identity in a run: its SHA-256, or the archive's checksum and its name in there."""
+        return f"{self.archive}/{self.member}" if self.archive else self.sha256
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ class Card:
     notes: str = ""
     aliases: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
+    download: Download | None = None
     format: Format = field(default_factory=Format)
     parser: ParserSettings = field(default_factory=ParserSettings)
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -110,8 +126,8 @@ class Card:
         return [file for file in self.files if file.role == role]
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of everything the edition is made of: its identity in a run."""
-        return dict(self.sha256) if self.kind == "simulated" else {file.name: file.sha256 for file in self.files}
+        """Digests of everything the edition is made of: its identity in a run."""
+        return dict(self.sha256) if self.kind == "simulated" else {file.name: file.digest for file in self.files}
 
 
 @dataclass(frozen=True)
@@ -137,30 +153,40 @@ class Catalogue:
         """Whether all files of the edition are here (by name; the checksum is tested when they are read)."""
         if card.kind == "simulated":
             return True
-        return self.data_dir is not None and all((self.data_dir / file.name).is_file() for file in card.files)
+        return self.data_dir is not None and all(_is_here(self.data_dir / file.name, file) for file in card.files)
 
     def resolve(self, key: str) -> Card:
         """The card of `bgl@raw12k`, or for a bare `bgl` the available edition of the highest rank."""
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise BenchError(f"'{key}' is no data set: write a name such as bgl, or an edition such as bgl@simulated")
-        editions = self.editions(match["name"])
-        if match["edition"] is None:
-            return self._best_available(match["name"], editions)
+        name, edition = _split_key(key)
+        if edition is None:
+            return self._best_available(name, self.editions(name))
+        card = self.find(key)
+        self._require_available(card)
+        return card
+
+    def find(self, key: str) -> Card:
+        """The card of `bgl@raw12k`, whether its files are here or not."""
+        name, edition = _split_key(key)
+        editions = self.editions(name)
         for card in editions:
-            if card.edition == match["edition"]:
-                self._require_available(card)
+            if card.edition == edition:
                 return card
         known = ", ".join(card.key for card in editions)
         raise BenchError(f"unknown edition '{key}': choose one of {known}")
 
-    def path(self, file: DataFile) -> Path:
-        """Where a file is, after its checksum was verified."""
+    def path(self, file: DataFile, *, thorough: bool = False) -> Path:
+        """Where a file is, after its checksum was verified.
+
+        A fetched file is hashed in full only when `thorough`: else its size and modification time are compared.
+        """
         if self.data_dir is None:
             raise BenchError(f"'{file.name}' needs a data folder: set BENCH_DATA or give --data DIR")
         path = self.data_dir / file.name
         if not path.is_file():
             raise BenchError(f"'{file.name}' is not in {self.data_dir}: put it there, or set BENCH_DATA to its folder")
+        if file.archive:
+            require_intact(path, file.name, file.archive, file.member, thorough=thorough)
+            return path
         stat = path.stat()
         found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
         if found != file.sha256:
@@ -182,7 +208,11 @@ class Catalogue:
             return
         where = "no data folder is set" if self.data_dir is None else f"not all of them are in {self.data_dir}"
         files = ", ".join(file.name for file in card.files)
-        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: set BENCH_DATA or give --data DIR")
+        way_out = "set BENCH_DATA or give --data DIR"
+        if card.download is not None:
+            way_out = f"fetch it with `bench data fetch {card.key}`" + (f", or {way_out}" if self.data_dir else "")
+            way_out += "" if self.data_dir else " and --data DIR"
+        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: {way_out}")
 
 
 def catalogue(data_dir: Path | None = None) -> Catalogue:
@@ -198,11 +228,28 @@ def catalogue(data_dir: Path | None = None) -> Catalogue:
     return Catalogue(tuple(cards.values()), folder)
 
 
+def shipped_names() -> set[str]:
+    """Names and aliases of the systems whose cards come with the program; no other card may take them."""
+    shipped = _load_folder(_shipped_folder())
+    return {card.name for card in shipped} | {alias for card in shipped for alias in card.aliases}
+
+
 @functools.lru_cache(maxsize=256)
 def file_sha256(path: Path, size: int, mtime_ns: int) -> str:
     """SHA-256 of a file; size and modification time make the memory of it valid."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _split_key(key: str) -> tuple[str, str | None]:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise BenchError(f"'{key}' is no data set: write a name such as bgl, or an edition such as bgl@simulated")
+    return match["name"], match["edition"]
+
+
+def _is_here(path: Path, file: DataFile) -> bool:
+    return path.is_file() and (not file.archive or note_path(path).is_file())
 
 
 def _shipped_folder() -> Path:
@@ -233,13 +280,15 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
     if unknown := sorted(set(values) - known):
         raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': known are {', '.join(sorted(known))}")
     try:
+        download = Download(**values["download"]) if "download" in values else None
         card = Card(
             **values
             | {
                 "name": path.parent.name,
                 "edition": path.stem,
                 "aliases": _strings(path, "aliases", values.get("aliases", [])),
-                "files": tuple(DataFile(**file) for file in values.get("files", ())),
+                "files": tuple(_data_file(file, download) for file in values.get("files", ())),
+                "download": download,
                 "format": Format(**values.get("format", {})),
                 "parser": _parser_settings(path, values.get("parser", {})),
             }
@@ -250,6 +299,13 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
         ) from None
     _check(path, card)
     return card
+
+
+def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile:
+    if "archive" in values:
+        raise TypeError("unexpected key 'archive' in [[files]]")
+    archive = download.checksum if download is not None and "member" in values else ""
+    return DataFile(**values, archive=archive)
 
 
 def _parser_settings(path: Path, values: Mapping[str, Any]) -> ParserSettings:
@@ -305,10 +361,20 @@ def _check_patterns(path: Path, card: Card) -> None:
 def _check_files(path: Path, card: Card) -> None:
     if card.kind == "simulated":
         return
+    if card.download is not None:
+        check_download(path, card.download)
+        members = [file.member for file in card.files if file.member]
+        if not members or len(set(members)) < len(members):
+            raise BenchError(f"the card {path} has a [download]: give each of its [[files]] a member of its own")
     if not card.files:
         raise BenchError(f"the card {path} names no file: add [[files]] with name and sha256")
     for file in card.files:
-        if _SHA256.fullmatch(file.sha256) is None:
+        if card.download is not None and not file.sha256:
+            check_member(path, file.name, file.member, file.max_bytes)
+        elif file.member:
+            wrong = "no [download]" if card.download is None else "both a member and a sha256"
+            raise BenchError(f"the card {path} has {wrong} for '{file.name}': see datasets/README.md")
+        elif _SHA256.fullmatch(file.sha256) is None:
             raise BenchError(f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case")
     needed: dict[Kind, Role] = {"lines": "log", "id-stream": "events", "id-sessions": "sessions"}
     if not card.files_of(needed[card.kind]):

@@ -133,12 +133,12 @@ def _label_table(card: Card, catalogue: Catalogue) -> pl.DataFrame | None:
 
 
 def _read_lines(card: Card, contents: list[bytes], label_table: pl.DataFrame | None) -> Log:
-    decoded = [_decode(content) for content in contents]
+    decoded = [decode(content) for content in contents]
     series = [pl.read_lines(io.BytesIO(content), name="line") for content, _ in decoded]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in series])[:-1]]).astype(np.int64)
     masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
     try:
-        table = _cut(pl.concat(series), card.format)
+        table = cut(pl.concat(series), card.format)
         masked = table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
     except pl.exceptions.ComputeError as error:
         # Python accepts patterns that polars' linear-time engine refuses.
@@ -166,7 +166,7 @@ def _require_times(log: Log, card: Card) -> None:
         raise BenchError(f"no time in '{card.key}' can be read as '{form.time}': correct `time` in its card")
 
 
-def _decode(content: bytes) -> tuple[bytes, int]:
+def decode(content: bytes) -> tuple[bytes, int]:
     """Content that is valid UTF-8, and how many lines had to be repaired for it."""
     try:
         content.decode()
@@ -177,7 +177,7 @@ def _decode(content: bytes) -> tuple[bytes, int]:
     return content, 0
 
 
-def _cut(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
+def cut(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
     """Columns label (int8), time (float64), message (str), headerless (bool)."""
     frame = lines.lazy().with_columns(pl.col("line").str.strip_chars_end("\r"))
     label = pl.lit(UNLABELLED, pl.Int8)

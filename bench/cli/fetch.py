@@ -1,0 +1,101 @@
+"""`bench data fetch`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli._options import AsJson, Data
+
+if TYPE_CHECKING:
+    from bench.data.cards import Card
+    from bench.data.fetch import Fetched
+
+_REFRESH_S = 0.1
+
+
+def fetch(
+    edition: Annotated[str, typer.Argument(help="A data set such as bgl, or an edition such as bgl@full.")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a public data set into the data folder; goes on where an interrupted download ended."""
+    from bench.data.cards import catalogue
+    from bench.data.fetch import downloadable, is_intact
+    from bench.data.fetch import fetch as fetch_edition
+
+    known = catalogue(data)
+    card = downloadable(known, edition)
+    if known.data_dir is not None and not is_intact(card, known):
+        # On stderr with --json, so that standard output is JSON alone.
+        typer.echo(_terms(card), err=as_json)
+    with _Bar() as bar:
+        fetched = fetch_edition(card, known, report=bar.report)
+    if as_json:
+        typer.echo(json.dumps(_as_json(fetched), indent=1))
+        return
+    typer.echo(f"{card.key} is {'already there and intact' if fetched.was_there else 'fetched'} in {known.data_dir}")
+    for file in fetched.files:
+        typer.echo(f"  {file['name']}  {file['bytes']:,} bytes  SHA-256 {file['sha256']}")
+
+
+def _terms(card: Card) -> str:
+    address = card.download.url if card.download else ""
+    return f"{card.title}\nfrom      {address}\nlicence   {card.licence}\ncitation  {card.citation}"
+
+
+def _as_json(fetched: Fetched) -> dict[str, Any]:
+    card = fetched.card
+    return {
+        "edition": card.key,
+        "status": "already there" if fetched.was_there else "fetched",
+        "url": card.download.url if card.download else "",
+        "archive": card.download.checksum if card.download else "",
+        "licence": card.licence,
+        "citation": card.citation,
+        "files": list(fetched.files),
+    }
+
+
+class _Bar:
+    """Progress on stderr; quiet when not a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as Speed
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._what: str | None = None
+        self._task = self._progress.add_task("", total=None, visible=False)
+        self._last_draw = 0.0
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self._progress.stop()
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Show `what` with `done` of `total` bytes (0: unknown)."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what = what
+            self._progress.reset(self._task, description=what, visible=True, total=total or None, completed=done)
+        elif now - self._last_draw >= _REFRESH_S or done == total:
+            self._last_draw = now
+            self._progress.update(self._task, completed=done, total=total or None)

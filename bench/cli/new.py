@@ -1,0 +1,120 @@
+"""`bench data new`: a card for a log of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bench.cli._options import AsJson, Data
+
+if TYPE_CHECKING:
+    from bench.data.newcard import NewCard, ShownLine
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="What the data set shall be called.")],
+    log: Annotated[Path, typer.Argument(help="A log file: plain, gz, xz or zip.")],
+    data: Data = None,
+    label: Annotated[
+        Literal["first-token", "none"] | None,
+        typer.Option("--label", help="Where the label of a line stands; guessed if not given."),
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy a log from elsewhere below the data folder.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace cards, and with --copy a copied log, of before.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Guess the format of a log, write a card for it, and show how ten lines are read."""
+    from bench.data.newcard import new_card, ways_to_label
+
+    made = new_card(name, log, data_dir=data, label=label, copy=copy, force=force)
+    ways = ways_to_label(made)
+    if as_json:
+        typer.echo(json.dumps(_facts(made, ways), indent=1))
+        return
+    _print_guess(made)
+    _print_lines(made.shown)
+    typer.echo("\nHow labels can be given:")
+    for way, lines in ways.items():
+        typer.echo(f"\n* {way}\n" + "\n".join(f"    {line}" for line in lines.splitlines()))
+    typer.echo(f"\nNext: bench data info {name}{_data_option(made)}")
+    if not made.is_told:
+        typer.echo(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+
+
+def _print_guess(made: NewCard) -> None:
+    found = made.guess
+    label = {"first-token": f"first token, normal is '{found.form.normal}'", "none": "none found"}[found.form.label]
+    facts = {
+        "data set": made.key,
+        "file": f"{made.log}, {made.n_lines:,} lines",
+        "format": f"{found.name}: {found.matched:.1%} of the first {found.n_lines:,} lines match",
+        "times": f"{found.timed:.1%} read" if found.form.time else "none read",
+        "label": label,
+        "session id": f"perhaps {found.session} (a commented line of the card)" if found.session else "none found",
+        "cards": ", ".join(map(str, made.written)),
+    }
+    for fact, value in facts.items():
+        typer.echo(f"{fact.ljust(10)}  {value}")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+
+
+def _print_lines(lines: tuple[ShownLine, ...]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD)
+    columns = [c for c in ("number", "time", "label", "message") if any(getattr(line, c) for line in lines)]
+    room = console.width - 2
+    for column in columns:
+        width = max(len(column), *(len(str(getattr(line, column))) for line in lines))
+        # Rich would take the room for long messages from the columns before them.
+        width = width if column != "message" else max(20, min(width, room - 3))
+        room -= width + 3
+        table.add_column("line" if column == "number" else column, no_wrap=True, overflow="ellipsis", width=width)
+    for line in lines:
+        # Text, because a message such as [error] is no markup, and a log may hold control characters.
+        table.add_row(*(Text(_printable(str(getattr(line, column))[:300])) for column in columns))
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _data_option(made: NewCard) -> str:
+    return "" if made.is_told else f" --data {shlex.quote(str(made.data_dir))}"
+
+
+def _facts(made: NewCard, ways: dict[str, str]) -> dict[str, Any]:
+    found = made.guess
+    return {
+        "edition": made.key,
+        "data": str(made.data_dir),
+        "log": made.log,
+        "lines": made.n_lines,
+        "format": found.name,
+        "lines looked at": found.n_lines,
+        "matched": round(found.matched, 6),
+        "timed": round(found.timed, 6),
+        "label": found.form.label,
+        "normal": found.form.normal,
+        "header": found.form.header,
+        "time": found.form.time,
+        "session": found.session,
+        "masks": [mask for mask, _ in found.masks],
+        "notes": list(found.notes),
+        "cards": [str(path) for path in made.written],
+        "read": [dataclasses.asdict(line) for line in made.shown],
+        "ways to label": ways,
+    }
