@@ -21,6 +21,7 @@ from typing import IO, Final, Literal, cast
 import polars as pl
 
 from bench.data.cards import Format
+from bench.data.header import cut
 from bench.data.layouts import (
     FIXED,
     LEVELLED,
@@ -35,7 +36,7 @@ from bench.data.layouts import (
     Layout,
     TimeShape,
 )
-from bench.data.readers import cut, decode
+from bench.data.readers import decode
 from bench.data.structured import json_layouts, logfmt_layouts
 from bench.errors import BenchError
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from bench.data.cards import file_sha256, shipped_names
 from bench.data.guess import HEAD_LINES, GivenLabel, Guess, count_lines, guess, head
-from bench.data.readers import cut
+from bench.data.header import cut
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL
 

@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bench.data.cards import Card, Catalogue, Format
+from bench.data.cards import Card, Catalogue
+from bench.data.header import cut, has_plain_spaces
 from bench.errors import BenchError
 from bench.types import NORMAL, UNLABELLED
 
@@ -135,10 +136,11 @@ def _label_table(card: Card, catalogue: Catalogue) -> pl.DataFrame | None:
 def _read_lines(card: Card, contents: list[bytes], label_table: pl.DataFrame | None) -> Log:
     decoded = [decode(content) for content in contents]
     series = [pl.read_lines(io.BytesIO(content), name="line") for content, _ in decoded]
+    plain = all(has_plain_spaces(content) for content, _ in decoded)
     starts = np.concatenate([[0], np.cumsum([len(part) for part in series])[:-1]]).astype(np.int64)
     masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
     try:
-        table = cut(pl.concat(series), card.format)
+        table = cut(pl.concat(series), card.format, plain_spaces=plain)
         masked = table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
     except pl.exceptions.ComputeError as error:
         # Python accepts patterns that polars' linear-time engine refuses.
@@ -168,6 +170,8 @@ def _require_times(log: Log, card: Card) -> None:
 
 def decode(content: bytes) -> tuple[bytes, int]:
     """Content that is valid UTF-8, and how many lines had to be repaired for it."""
+    if content.isascii():
+        return content, 0
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -175,39 +179,6 @@ def decode(content: bytes) -> tuple[bytes, int]:
         repaired = [line.decode(errors="replace").encode() for line in lines]
         return b"\n".join(repaired), sum(old != new for old, new in zip(lines, repaired, strict=True))
     return content, 0
-
-
-def cut(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
-    """Columns label (int8), time (float64), message (str), headerless (bool)."""
-    frame = lines.lazy().with_columns(pl.col("line").str.strip_chars_end("\r"))
-    label = pl.lit(UNLABELLED, pl.Int8)
-    if form.label == "first-token":
-        frame = frame.with_columns(
-            pl.col("line").str.extract(r"^(\S*)", 1).alias("token"), pl.col("line").str.replace(r"^\S*\s?", "")
-        )
-        # A blank line, or one that begins with a space, carries no label.
-        is_labelled = pl.col("token") != ""
-        label = pl.when(is_labelled).then((pl.col("token") != form.normal).cast(pl.Int8)).otherwise(label)
-    fields = pl.col("line").str.extract_groups(form.header)
-    frame = frame.with_columns(fields.alias("fields"))
-    message = pl.col("fields").struct.field("message")
-    return frame.select(
-        label.alias("label"),
-        _time(form).alias("time"),
-        pl.coalesce(message, pl.col("line")).alias("message"),
-        message.is_null().alias("headerless"),
-    ).collect()
-
-
-def _time(form: Format) -> pl.Expr:
-    text = pl.col("fields").struct.field("time") if "(?P<time>" in form.header and form.time else None
-    if text is None:
-        return pl.lit(float("nan"), pl.Float64)
-    if form.time == "epoch":
-        seconds = text.cast(pl.Float64, strict=False)
-    else:
-        seconds = text.str.to_datetime(form.time, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
-    return seconds.fill_null(float("nan"))
 
 
 def _factorise(values: pl.Series) -> tuple[NDArray[np.int32], tuple[str, ...]]:
