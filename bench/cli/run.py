@@ -96,7 +96,8 @@ def run(
     from bench.experiment.suites import SuitePart, load_suite
 
     if suite:
-        if any((methods, scenario, train, test, seeds, settings, split, window_size, window_step)):
+        own = (methods, scenario, train, test, seeds, settings, split, window_size, window_step)
+        if any(value is not None for value in own):
             raise BenchError(
                 "--suite names its own methods, scenarios, seeds, splits, settings and windows: "
                 "leave these options out, or copy its TOML file and change that"

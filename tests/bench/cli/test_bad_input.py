@@ -130,6 +130,7 @@ def changed(**options):
         (["run", "--suite", "nope"], "unknown suite 'nope': choose one of"),
         ([*RUN, "--suite", "smoke"], "--suite names its own"),
         (["run", "--suite", "smoke", "--seeds", "1"], "--suite names its own"),
+        (["run", "--suite", "smoke", "--window-size", "0"], "--suite names its own"),
         (["sweep", "--set", "random.x=1", "--scenario", "bgl"], "nothing to sweep"),
         (["sweep", "--scenario", "bgl"], "nothing to sweep"),
         (["nope"], "No such command 'nope'"),
