@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TESTS ?=
+JOBS ?= 2
 
 .PHONY: demo test lint clean
 
@@ -11,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

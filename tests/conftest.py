@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.prepare import Loader
 
 # Read once, because no test may see it by accident.

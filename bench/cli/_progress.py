@@ -18,6 +18,39 @@ if TYPE_CHECKING:
 _REFRESH_S = 0.1
 
 
+class Steps:
+    """Draws what a long step reports of itself, for commands that run nothing else."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._step = self._progress.add_task("", total=None, visible=False)
+        self._last = ("", 0.0)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        listen_to_progress(self._on_step)
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        listen_to_progress(None)
+        self._progress.stop()
+
+    def _on_step(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._last[0] or now - self._last[1] >= _REFRESH_S or done == total:
+            self._last = (what, now)
+            self._progress.update(self._step, description=what, completed=done, total=total or None, visible=True)
+
+
 class Watcher:
     """Draws a run's progress; called by the runner before and after each cell."""
 

@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|fetch|new`."""
+"""`bench data list|info|verify|prepare|fetch|new`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import typer
 from bench.cli._options import EXIT_GATE, AsJson, Data
 from bench.cli.fetch import fetch
 from bench.cli.new import new
+from bench.cli.prepare import prepare
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.cards import Card, Catalogue
+    from bench.data.cards import Card
+    from bench.data.catalogue import Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
 app.command()(fetch)
 app.command()(new)
+app.command()(prepare)
 
 Edition = Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@simulated")]
 
@@ -37,7 +40,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Lines, sequences, labels, time range, licence and citation of an edition."""
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
 
     known = catalogue(data)
     card = known.resolve(edition)
@@ -56,7 +59,7 @@ def verify(
     data: Data = None,
 ) -> None:
     """Read editions and compare checksums and counts with their cards; exit 1 when one differs."""
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
 
     known = catalogue(data)
     cards = [known.resolve(edition)] if edition else [card for card in known.cards if known.is_available(card)]

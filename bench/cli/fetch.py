@@ -23,7 +23,7 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Download a public data set into the data folder; goes on where an interrupted download ended."""
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
     from bench.data.fetch import downloadable, is_intact
     from bench.data.fetch import fetch as fetch_edition
 

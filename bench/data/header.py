@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from bench.data.cards import Format
 from bench.types import UNLABELLED
@@ -17,6 +19,14 @@ from bench.types import UNLABELLED
 _MESSAGE: Final = "(?P<message>.*)$"
 _WORDS: Final = {r"\S+": "", "[0-9]+": r"^[0-9]+$", r"(?P<time>\S+)": "", "(?P<time>[0-9]+)": r"^[0-9]+$"}
 """Fields of a simple header, and what a word must match besides holding no white space."""
+
+
+HALF_YEAR_S: Final = 15_768_000
+"""A jump back by more than this means that the next year has begun."""
+_LEAP_YEAR: Final = 2000
+_LEAP_START_S: Final = 946_684_800
+_DAY_S: Final = 86_400
+_MARCH_S: Final = 60 * _DAY_S
 
 
 class _Word(NamedTuple):
@@ -121,5 +131,17 @@ def _time(form: Format, text: pl.Expr | None) -> pl.Expr:
     if form.time == "epoch":
         seconds = text.cast(pl.Float64, strict=False)
     else:
-        seconds = text.str.to_datetime(form.time, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
+        # Without a year the time is read in a leap year, which has all days; `in_year` puts it into its own.
+        pattern, text = (f"%Y {form.time}", pl.format(f"{_LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
+        seconds = text.str.to_datetime(pattern, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
     return seconds.fill_null(float("nan"))
+
+
+def in_year(times: NDArray[np.float64], years: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Move times, Unix seconds within the leap year 2000, to the same day and clock of other years."""
+    starts = (years - 1970).astype("datetime64[Y]").astype("datetime64[s]")
+    lengths = (years - 1969).astype("datetime64[Y]").astype("datetime64[s]") - starts
+    seconds = times - _LEAP_START_S
+    is_later = seconds >= _MARCH_S
+    shift = np.where(is_later & (lengths.astype(np.int64) == 365 * _DAY_S), _DAY_S, 0)
+    return starts.astype(np.float64) + seconds - shift

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import math
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import polars as pl
 
-from bench.data.cards import file_sha256, shipped_names
+from bench.data.catalogue import file_sha256, shipped_names
 from bench.data.guess import HEAD_LINES, GivenLabel, Guess, count_lines, guess, head
 from bench.data.header import cut
+from bench.data.streams import PACKINGS
+from bench.data.writing import replacing, toml_string, write_text
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL
 
 _NAME: Final = re.compile("[a-z][a-z0-9_-]*")
 _SYSTEM_FILE: Final = "_system.toml"
 _LOG_SUFFIXES: Final = {".log", ".txt", ".json", ".jsonl", ".ndjson", ".out"}
-_PACKED_SUFFIXES: Final = {".gz", ".xz", ".zip"}
 _N_SHOWN: Final = 10
 _N_ALERTS: Final = 3
 
@@ -90,7 +88,7 @@ def new_card(
     relative = _relative(inside, folder)
     texts = (_system_text(name, log.name, found), _edition_text(name, relative, digest, n_lines, found))
     for target, text in zip(targets, texts, strict=True):
-        _write(target, text)
+        write_text(target, text)
     found = Guess(**{**vars(found), "notes": (*notes, *found.notes)})
     return NewCard(
         f"{name}@{edition}", folder, told is not None, relative, n_lines, targets, found, _shown(lines, found)
@@ -99,7 +97,7 @@ def new_card(
 
 def edition_of(log: Path) -> str:
     """The edition's name: the file's, without endings, in the characters that a card allows."""
-    path = log.with_suffix("") if log.suffix.lower() in _PACKED_SUFFIXES else log
+    path = log.with_suffix("") if log.suffix.lower() in PACKINGS else log
     stem = path.stem if path.suffix.lower() in _LOG_SUFFIXES else path.name
     return re.sub("[^a-z0-9._-]+", "-", stem.lower()).strip("-._") or "log"
 
@@ -117,7 +115,7 @@ normal = "-"                # what means normal; every other first token means a
         "a file with one row for each session": f"""# in {system}
 [format]
 label = "label-file"
-session = {_toml(session)}   # the session id inside a message
+session = {toml_string(session)}   # the session id inside a message
 label_key = "session"       # columns of the label file
 label_value = "label"
 normal = "normal"
@@ -158,7 +156,7 @@ def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Pa
     target = folder / name / log.name
     if target.exists() and not force:
         raise BenchError(f"{target} exists: give --force to replace it by '{log}', or remove it")
-    with _replacing(target) as stream, log.open("rb") as source:
+    with replacing(target) as stream, log.open("rb") as source:
         shutil.copyfileobj(source, stream, 1 << 20)
     return target
 
@@ -166,31 +164,6 @@ def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Pa
 def _relative(path: Path, folder: Path) -> str:
     root = folder.absolute() if path.is_relative_to(folder.absolute()) else folder.resolve()
     return path.absolute().relative_to(root).as_posix()
-
-
-def _write(path: Path, text: str) -> None:
-    with _replacing(path) as stream:
-        stream.write(text.encode())
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` only when it is whole."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as stream:
-            temporary = Path(stream.name)
-            yield stream
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise BenchError(
-            f"{path} cannot be written ({error.strerror}): make room, or use another data folder"
-        ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _shown(lines: list[str], found: Guess) -> tuple[ShownLine, ...]:
@@ -215,16 +188,10 @@ def _iso(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
 
 
-def _toml(value: Any) -> str:
-    """A string as TOML, as it is where that can be."""
-    is_literal = isinstance(value, str) and "'" not in value and value.isprintable()
-    return f"'{value}'" if is_literal else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def _system_text(name: str, log_name: str, found: Guess) -> str:
-    session = _toml(found.session or "order-[0-9]+")
-    width = max(len(_toml(mask)) for mask, _ in found.masks) + 1
-    masks = "\n".join(f"  {(_toml(mask) + ',').ljust(width)}  # {what}" for mask, what in found.masks)
+    session = toml_string(found.session or "order-[0-9]+")
+    width = max(len(toml_string(mask)) for mask, _ in found.masks) + 1
+    masks = "\n".join(f"  {(toml_string(mask) + ',').ljust(width)}  # {what}" for mask, what in found.masks)
     return f"""# {name}: guessed by `bench data new` from the first lines of {json.dumps(log_name, ensure_ascii=False)}.
 # {found.name}: {found.matched:.1%} of {found.n_lines} lines matched. Correct what is wrong: see datasets/README.md.
 licence = "not stated"
@@ -232,10 +199,10 @@ citation = "none"
 homepage = ""
 
 [format]
-label = {_toml(found.form.label)}   # or 'first-token', 'label-file', 'none'
-normal = {_toml(found.form.normal)}   # the label that means normal
-header = {_toml(found.form.header)}
-time = {_toml(found.form.time)}
+label = {toml_string(found.form.label)}   # or 'first-token', 'label-file', 'none'
+normal = {toml_string(found.form.normal)}   # the label that means normal
+header = {toml_string(found.form.header)}
+time = {toml_string(found.form.time)}
 # session = {session}   # uncomment to score sessions instead of windows of lines
 
 [parser]
@@ -247,14 +214,14 @@ masks = [
 
 def _edition_text(name: str, relative: str, digest: str, n_lines: int, found: Guess) -> str:
     note = f"The card was guessed ({found.name}) from the first {min(found.n_lines, HEAD_LINES)} lines."
-    return f"""title = {_toml(f"{name}: {relative}")}
+    return f"""title = {toml_string(f"{name}: {relative}")}
 tier = "development"
 rank = 50
 kind = "lines"
-notes = {_toml(note)}
+notes = {toml_string(note)}
 
 [[files]]
-name = {_toml(relative)}
+name = {toml_string(relative)}
 sha256 = "{digest}"
 
 [counts]

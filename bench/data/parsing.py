@@ -9,14 +9,27 @@ a message of mostly `<*>` a new cluster each time. Log keys equal those of line-
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from drain3.drain import Drain
 from numpy.typing import NDArray
 
 from bench.data.cards import ParserSettings
-from bench.data.readers import WILDCARD
+from bench.data.log import WILDCARD
 from bench.types import UNKNOWN_KEY
+
+_CHUNK: Final = 1 << 14
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Drain's answer to each message, and the version of the tree that gave it."""
+
+    keys: NDArray[np.int32]
+    versions: NDArray[np.int64]
+    version: int = 0
 
 
 class DrainParser:
@@ -37,20 +50,29 @@ class DrainParser:
 
     def learn(self, message_ids: NDArray[np.int32], messages: Sequence[str]) -> NDArray[np.int32]:
         """Learn lines in order and return int32 (n_lines,): the log key each had at that moment."""
-        known: list[int] = [UNKNOWN_KEY] * len(messages)
-        known_at: list[int] = [-1] * len(messages)
-        version = 0
-        keys: list[int] = []
-        for message in message_ids.tolist():
-            if known_at[message] != version:
-                cluster, change = self._drain.add_log_message(messages[message])
-                known[message] = cluster.cluster_id - 1
-                if change == "none":
-                    known_at[message] = version
-                else:
-                    version += 1
-            keys.append(known[message])
-        return np.array(keys, dtype=np.int32)
+        keys = np.empty(len(message_ids), np.int32)
+        memory = _Memory(np.full(len(messages), UNKNOWN_KEY, np.int32), np.full(len(messages), -1, np.int64))
+        start = 0
+        while start < len(message_ids):
+            chunk = message_ids[start : start + _CHUNK]
+            n_learned = self._learn_until_change(chunk, messages, memory)
+            keys[start : start + n_learned] = memory.keys[chunk[:n_learned]]
+            start += n_learned
+        return keys
+
+    def _learn_until_change(self, chunk: NDArray[np.int32], messages: Sequence[str], memory: _Memory) -> int:
+        """Learn lines until one changes the tree; returns how many lines that took, with that one."""
+        for position in np.flatnonzero(memory.versions[chunk] != memory.version).tolist():
+            message = chunk[position]
+            if memory.versions[message] == memory.version:
+                continue
+            cluster, change = self._drain.add_log_message(messages[message])
+            memory.keys[message] = cluster.cluster_id - 1
+            if change != "none":
+                memory.version += 1
+                return int(position) + 1
+            memory.versions[message] = memory.version
+        return len(chunk)
 
     def match(self, messages: Sequence[str]) -> NDArray[np.int32]:
         """Return int32 (n_messages,): the log key of each message without learning, UNKNOWN_KEY where none fits."""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.cards import Card, Catalogue
+from bench.data.cards import Card
+from bench.data.catalogue import Catalogue
 from bench.data.grouping import Grouping, Groups, group
+from bench.data.log import Log, take
 from bench.data.parsing import DrainParser
-from bench.data.readers import Log, read
+from bench.data.prepared import open_prepared
 from bench.data.splits import Split, split
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
@@ -87,7 +89,7 @@ class Loader:
     def log(self, card: Card) -> Log:
         """The edition as read."""
         if card.key not in self._logs:
-            self._logs[card.key] = read(card, self._catalogue)
+            self._logs[card.key] = open_prepared(card, self._catalogue)
         return self._logs[card.key]
 
     def groups(self, card: Card, grouping: Grouping) -> Groups:
@@ -162,14 +164,14 @@ class _Vocabulary:
         seen = np.flatnonzero(np.bincount(system.log.message_ids[system.split.parser_lines]))
         keys = np.full(len(system.log.messages), UNKNOWN_KEY, np.int32)
         keys[seen] = np.arange(len(seen), dtype=np.int32) + len(self.texts)
-        self.texts.extend(system.log.messages[message] for message in seen)
+        self.texts.extend(take(system.log.messages, seen))
         self._stream_keys[system.index] = keys
 
     def _frozen(self, system: _System, messages: NDArray[np.int64]) -> NDArray[np.int32]:
         """Log keys of distinct messages of a log, nothing being learned."""
         if system.index in self._stream_keys:
             return self._stream_keys[system.index][messages]
-        texts = [system.log.messages[message] for message in messages]
+        texts = take(system.log.messages, messages)
         if self._drain is not None and not system.log.is_parsed:
             return self._key_of_cluster[self._drain.match(texts)]
         return np.array([self._key_of_text.get(text, UNKNOWN_KEY) for text in texts], np.int32)
@@ -219,7 +221,7 @@ class _Vocabulary:
         text_ids = keys.copy()
         unknown = np.flatnonzero(keys == UNKNOWN_KEY)
         text_ids[unknown] = np.arange(len(unknown), dtype=np.int32) + len(texts)
-        texts.extend(system.log.messages[message] for message in messages[unknown])
+        texts.extend(take(system.log.messages, messages[unknown]))
         return keys[inverse], text_ids[inverse]
 
 
@@ -241,11 +243,13 @@ def _require_one_parser(sources: list[_System]) -> None:
 def _ids(groups: Groups, which: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[str, ...]:
     """Session ids, or the number of each window's first line."""
     if groups.ids:
-        return tuple(groups.ids[i] for i in which.tolist())
+        return tuple(take(groups.ids, which))
     return tuple(map(str, first.tolist()))
 
 
 def _concatenate(pieces: Sequence[Sequences], texts: tuple[str, ...]) -> Sequences:
+    if len(pieces) == 1:
+        return replace(pieces[0], texts=texts)
     starts = np.cumsum([0] + [piece.n_events for piece in pieces])
     offsets = [piece.offsets[1:] + start for piece, start in zip(pieces, starts, strict=False)]
     return Sequences(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
-from bench.data.cards import Catalogue
+from bench.data.catalogue import Catalogue
 from bench.data.embedding import nearest_keys
 from bench.data.prepare import Loader, Part, Prepared
 from bench.detector import Detector

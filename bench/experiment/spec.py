@@ -270,9 +270,11 @@ def _edition(card: Card) -> dict[str, Any]:
     return {
         "edition": card.key,
         "sha256": card.digests(),
-        "format": dataclasses.asdict(card.format),
+        "format": card.format.identity(),
         "parser": dataclasses.asdict(card.parser),
         "drop_events": card.drop_events,
+        **({"incidents": card.incidents} if card.incidents else {}),
+        **({"lines": card.lines} if card.lines else {}),
     }
 
 

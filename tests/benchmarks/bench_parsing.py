@@ -62,12 +62,14 @@ def make_log(path: Path, n_lines: int) -> None:
 
 def ours(path: Path) -> tuple[int, str]:
     """Lines and a digest of their log keys, by the data layer."""
-    from bench.data.cards import Card, Catalogue, DataFile, catalogue
+    from bench.data.cards import Card, DataFile
+    from bench.data.catalogue import Catalogue, catalogue, file_sha256
     from bench.data.parsing import DrainParser
     from bench.data.readers import read
 
     model = next(card for card in catalogue().cards if card.key == "bgl@simulated")
-    digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
+    stat = path.stat()
+    digest = file_sha256(path, stat.st_size, stat.st_mtime_ns)
     card = Card(
         name="made", edition="up", title="", tier="development", rank=0, kind="lines", licence="MIT", citation="",
         files=(DataFile(path.name, digest),), format=model.format, parser=model.parser,
@@ -83,7 +85,7 @@ def drain3(path: Path) -> tuple[int, str]:
     from drain3.drain import Drain
     from drain3.masking import LogMasker, MaskingInstruction
 
-    from bench.data.cards import catalogue
+    from bench.data.catalogue import catalogue
 
     settings = next(card for card in catalogue().cards if card.key == "bgl@simulated").parser
     masker = LogMasker([MaskingInstruction(mask, "*") for mask in settings.masks], "<", ">")

@@ -234,7 +234,7 @@ BAD_DATA = {
     "no abnormal line": ({"lines": log_lines(abnormal=10**9)[1:]}, "no abnormal sequence in the test part"),
     "no normal line": ({"lines": log_lines(abnormal=1)}, "no normal sequence for train"),
     "too short": ({"lines": log_lines(10)}, "no window of 20 lines fits"),
-    "empty file": ({"content": b""}, "no window of 20 lines fits into 0 lines"),
+    "empty file": ({"content": b""}, "holds no line: its files are empty"),
     "broken card": ({"edition": "title = "}, "cannot be read"),
     "unknown key": ({"edition": "nope = 1\n" + EDITION}, "unknown key 'nope'"),
     "no such tier": ({"edition": EDITION.replace('"evaluation"', '"best"')}, "'best'"),

@@ -175,7 +175,7 @@ def test_bad_files_and_folders(complaint, tea_log, tmp_path):
     assert "pantry is a file, and the cards need a folder" in complaint("pantry", tmp_path / "pantry")
     broken = tmp_path / "cut.log.gz"
     broken.write_bytes(gzip.compress(b"".join(b"%d cup\n" % i for i in range(1_000_000)))[:-100])
-    assert "'cut.log.gz' cannot be read" in complaint("kitchen", broken)
+    assert "'cut.log.gz' cannot be unpacked" in complaint("kitchen", broken)
     assert not (tmp_path / "kitchen").exists()
 
 

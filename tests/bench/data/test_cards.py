@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import cards
-from bench.data.cards import Catalogue, catalogue, file_sha256
+from bench.data import catalogue as catalogue_module
+from bench.data.catalogue import Catalogue, catalogue, file_sha256
 from bench.data.prepare import DataSpec, Loader
 from bench.data.readers import read
 from bench.errors import BenchError
@@ -82,7 +82,7 @@ def test_the_identity_of_recorded_runs_stays():
         "bgl/first10k.log.gz": "07f88cda5f0b898a97de85c05935820850494059878b9ea782ae50390e8f3757",
         "bgl/sampled2k.log.gz": "352359c731d1b17d06bb2bfddd56675dfc8331c1869b6340139c8ae765f1263b",
     }
-    rest = json.dumps([dataclasses.asdict(card.format), dataclasses.asdict(card.parser), card.drop_events])
+    rest = json.dumps([card.format.identity(), dataclasses.asdict(card.parser), card.drop_events])
     assert (
         hashlib.sha256(rest.encode()).hexdigest() == "650883fe2485d1bba37f7a568788b3393802e470525fade26c7b04e4abe71a59"
     )
@@ -294,10 +294,10 @@ def test_digests(own_system):
 def test_installed_cards_are_found_first(tmp_path, monkeypatch):
     package = tmp_path / "bench"
     (package / "data").mkdir(parents=True)
-    monkeypatch.setattr(cards, "__file__", str(package / "data/cards.py"))
-    assert cards._shipped_folder() == tmp_path / "datasets"
+    monkeypatch.setattr(catalogue_module, "__file__", str(package / "data/catalogue.py"))
+    assert catalogue_module._shipped_folder() == tmp_path / "datasets"
     (package / "_cards").mkdir()
-    assert cards._shipped_folder() == package / "_cards"
+    assert catalogue_module._shipped_folder() == package / "_cards"
 
 
 def test_logs_of_ones_own_end_to_end(own_system):

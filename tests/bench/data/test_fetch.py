@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.cards import catalogue, file_sha256
+from bench.data.catalogue import catalogue, file_sha256
 from bench.data.downloads import note_path, read_note
 from bench.data.fetch import downloadable, fetch, is_intact
 from bench.data.readers import read

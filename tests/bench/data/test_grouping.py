@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.grouping import Grouping, group
-from bench.data.readers import Log
+from bench.data.log import Log
 from bench.errors import BenchError
 
 

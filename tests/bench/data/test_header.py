@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from bench.data import header
-from bench.data.cards import Format, catalogue
+from bench.data.cards import Format
+from bench.data.catalogue import catalogue
 from bench.data.header import cut, has_plain_spaces
 
 BGL = r"^(?P<time>[0-9]+) \S+ \S+ (?P<message>.*)$"

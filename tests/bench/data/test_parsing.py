@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from drain3.drain import Drain
 
-from bench.data.cards import ParserSettings, catalogue
+from bench.data.cards import ParserSettings
+from bench.data.catalogue import catalogue
 from bench.data.parsing import DrainParser
 
 

@@ -11,8 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from bench.data.cards import Card, Catalogue, DataFile, Format, ParserSettings, catalogue
-from bench.data.readers import decompress, read
+from bench.data.cards import Card, DataFile, Format, ParserSettings
+from bench.data.catalogue import Catalogue, catalogue
+from bench.data.readers import read
+from bench.data.streams import content as decompress
 from bench.errors import BenchError
 
 RAW = ["bgl@raw12k", "tbird@raw29k", "spirit@lines-a", "hdfs@blocks-a"]
@@ -148,7 +150,10 @@ def test_empty_file(log_of):
     log = log_of({"a.log": b"", "b.log": b"- 1 up\n", "c.log": b""})
     assert len(log) == 1
     assert log.file_starts.tolist() == [0, 0, 1]
-    assert len(log_of(b"")) == 0
+
+
+def test_files_without_any_line(complaint):
+    assert "'app@mine' holds no line" in complaint({"a.log": b"", "b.log.gz": gzip.compress(b"")})
 
 
 def test_files_follow_each_other_as_in_the_card(log_of):

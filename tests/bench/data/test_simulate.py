@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.grammar import KINDS
 from bench.data.parsing import DrainParser
 from bench.data.readers import read

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.grouping import Grouping, Groups
 from bench.data.splits import PROTOCOLS, split
 from bench.errors import BenchError

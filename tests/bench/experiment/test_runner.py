@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.cards import Catalogue, catalogue
+from bench.data.catalogue import Catalogue, catalogue
 from bench.data.grouping import Grouping
 from bench.data.prepare import Loader
 from bench.errors import BenchError

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench import registry
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.scenario import parse_scenario

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.splits import PROTOCOLS
 from bench.errors import BenchError
 from bench.experiment.scenario import parse_scenario

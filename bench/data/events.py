@@ -1,0 +1,100 @@
+"""Pre-parsed editions: streams and sessions of event ids instead of lines."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bench.data.cards import Card
+from bench.data.catalogue import Catalogue
+from bench.data.labels import read_csv, require_columns
+from bench.data.log import Log
+from bench.data.streams import content
+from bench.errors import BenchError
+from bench.types import NORMAL, UNLABELLED
+
+
+def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
+    """A stream of event ids, one row per event: columns `event_id` and `label`."""
+    file = card.files_of("events")[0]
+    table = read_csv(content(catalogue.path(file)), card)
+    require_columns(table, ("event_id", "label"), card)
+    table = table.slice(card.drop_events)
+    if card.lines is not None:
+        first, stop = card.lines
+        if stop > len(table):
+            raise BenchError(f"'{card.key}' has {len(table)} events, not {stop}: choose a smaller slice")
+        table = table.slice(first, stop - first)
+    labels = _whole_numbers(table, "label", card)
+    events = _whole_numbers(table, "event_id", card)
+    if events.null_count():
+        raise BenchError(f"a table of '{card.key}' has an event without event_id: correct it")
+    ids, distinct = _codes(events.to_numpy())
+    return Log(
+        message_ids=ids,
+        messages=_template_texts(distinct, card, catalogue),
+        labels=(labels != NORMAL).cast(pl.Int8).fill_null(UNLABELLED).to_numpy(),
+        times=np.full(len(ids), np.nan),
+        file_starts=np.zeros(1, np.int64),
+        is_parsed=True,
+    )
+
+
+def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
+    """Sessions of event ids as arrays: X (n, length) with 0 as padding, y (n,)."""
+    path = catalogue.path(card.files_of("sessions")[0])
+    try:
+        with np.load(path) as arrays:
+            events, labels = arrays["X"], arrays["y"]
+    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise BenchError(f"'{path.name}' holds no arrays X and y ({error}): fetch it again") from None
+    if events.ndim != 2 or labels.shape != events.shape[:1]:
+        raise BenchError(
+            f"'{path.name}' holds X {events.shape} and y {labels.shape}: one row of X for each y is needed"
+        )
+    is_event = events != 0
+    ids, distinct = _codes(events[is_event])
+    return Log(
+        message_ids=ids,
+        messages=_template_texts(distinct, card, catalogue),
+        labels=np.full(len(ids), UNLABELLED, np.int8),
+        times=np.full(len(ids), np.nan),
+        file_starts=np.zeros(1, np.int64),
+        session_lines=np.arange(len(ids), dtype=np.int64),
+        session_codes=np.repeat(np.arange(len(events), dtype=np.int32), is_event.sum(axis=1)),
+        session_ids=tuple(map(str, range(len(events)))),
+        session_labels=labels.astype(np.int8),
+        is_parsed=True,
+    )
+
+
+def _codes(values: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Index of each value among the distinct ones, and these, ascending; several times faster than np.unique."""
+    distinct = pl.Series(values).unique().sort().to_numpy()
+    return np.searchsorted(distinct, values).astype(np.int32), distinct
+
+
+def _whole_numbers(table: pl.DataFrame, column: str, card: Card) -> pl.Series:
+    """A column of text as Int64; null where the cell is empty."""
+    numbers = table[column].cast(pl.Int64, strict=False)
+    wrong = table[column].filter(numbers.is_null() & table[column].is_not_null())
+    if len(wrong):
+        raise BenchError(f"a table of '{card.key}' has the {column} '{wrong[0]}': only whole numbers are understood")
+    return numbers
+
+
+def _template_texts(event_ids: NDArray[np.int64], card: Card, catalogue: Catalogue) -> tuple[str, ...]:
+    """Text of each event id; ids without a text of their own stay apart from each other by their number."""
+    files = card.files_of("templates")
+    known: dict[int, str] = {}
+    if files:
+        table = read_csv(content(catalogue.path(files[0])), card)
+        require_columns(table, ("event_id", card.template_column), card)
+        numbers = _whole_numbers(table, "event_id", card).to_list()
+        texts = table[card.template_column].str.strip_chars().to_list()
+        known = {number: text for number, text in zip(numbers, texts, strict=True) if number is not None and text}
+    return tuple(known.get(event_id, f"unknown event {event_id}") for event_id in event_ids.tolist())

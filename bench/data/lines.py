@@ -1,0 +1,218 @@
+"""Raw log lines -> a log's columns, block by block, so that memory does not grow with the file.
+
+A line is cut into label, time and message by polars' regular expressions; the label is removed first, so that no
+header, mask, parser or encoder can see it. What matches a mask becomes `<*>`, and only the distinct masked messages are
+kept, with an index per line. Blocks are independent of each other but for the numbering of messages and sessions, so
+they are worked on in as many threads as polars has, and numbered in their order.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import re
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bench.data import streams
+from bench.data.cards import Card
+from bench.data.catalogue import Catalogue
+from bench.data.gathering import Block, BlockSessions, Gathering, has_time
+from bench.data.header import cut, has_plain_spaces
+from bench.data.log import WILDCARD, Defect, DefectKind
+from bench.detector import report_progress
+from bench.errors import BenchError
+from bench.types import ABNORMAL
+
+_REPORT_EVERY: Final = 4
+"""Blocks between two reports of progress."""
+
+
+class Source(NamedTuple):
+    """A file of lines: its name, and its content in blocks of whole lines."""
+
+    name: str
+    blocks: Iterator[bytes]
+
+
+class _Piece(NamedTuple):
+    """Lines of one file; without any where a file begins."""
+
+    file: str
+    content: bytes
+
+
+def files(card: Card, catalogue: Catalogue) -> Iterator[Source]:
+    """The log files of an edition in the order of its card, those inside a zip in the order of their names."""
+    for file in card.files_of("log"):
+        path = catalogue.path(file)
+        if "*" not in file.inside:
+            yield Source("/".join(filter(None, (file.name, file.inside))), streams.blocks(path, file.inside))
+            continue
+        for member in _matching(path, file.inside):
+            yield Source(f"{file.name}/{member}", streams.blocks(path, member))
+
+
+def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> None:
+    """Read all sources in their order."""
+    for i, block in enumerate(_in_order(card, _pieces(sources, card))):
+        gathering.add(block)
+        if i % _REPORT_EVERY == 0:
+            report_progress(f"reading {card.key}", gathering.n_lines, card.counts.get("lines", 0))
+
+
+def _matching(path: Path, pattern: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = sorted(fnmatch.filter((info.filename for info in archive.infolist() if not info.is_dir()), pattern))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BenchError(f"'{path.name}' cannot be unpacked ({error}): it is damaged; fetch it again") from None
+    if not found:
+        raise BenchError(f"'{path.name}' holds no file that matches '{pattern}': correct `inside` in the card")
+    return found
+
+
+def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
+    """The blocks of all files, of a slice only its lines; each file begins with an empty one."""
+    first, stop = card.lines or (0, 0)
+    passed = 0
+    for name, blocks in sources:
+        yield _Piece(name, b"")
+        for content in blocks:
+            if card.lines is None:
+                yield _Piece(name, content)
+                continue
+            n_lines = content.count(b"\n") + (not content.endswith(b"\n"))
+            if passed + n_lines > first:
+                yield _Piece(name, _lines_of(content, max(0, first - passed), stop - passed))
+            passed += n_lines
+            if passed >= stop:
+                return
+    if card.lines is not None:
+        raise BenchError(f"'{card.key}' ends at line {passed}, there are no lines up to {stop}: choose a smaller slice")
+
+
+def _lines_of(content: bytes, start: int, stop: int) -> bytes:
+    """Lines start to stop - 1 of a block."""
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")) + 1
+    begin = int(ends[start - 1]) if start else 0
+    return content[begin : int(ends[stop - 1])] if stop <= len(ends) else content[begin:]
+
+
+def _in_order(card: Card, pieces: Iterator[_Piece]) -> Iterator[Block]:
+    """Read pieces in polars' number of threads, a few ahead, and yield them in their order."""
+    n_threads = pl.thread_pool_size()
+    if n_threads == 1:
+        for piece in pieces:
+            yield _read_block(card, piece)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        ahead: deque[Future[Block]] = deque()
+        for piece in pieces:
+            ahead.append(pool.submit(_read_block, card, piece))
+            if len(ahead) > n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _read_block(card: Card, piece: _Piece) -> Block:
+    if not piece.content:
+        return Block.start_of_file()
+    utf8, replaced = decode(piece.content)
+    defects: list[tuple[DefectKind, NDArray[np.int64]]] = [("replaced", replaced)]
+    lines = pl.read_lines(io.BytesIO(utf8), name="line")
+    lines, long = _without_long(lines)
+    defects.append(("cut", long))
+    if b"\0" in utf8:
+        defects.append(("nul", np.flatnonzero(lines["line"].str.contains("\0", literal=True).to_numpy())))
+    table, masked = _cut_and_mask(card, lines, plain_spaces=has_plain_spaces(utf8))
+    headerless, times = table["headerless"].to_numpy(), table["time"].to_numpy()
+    defects.append(("headerless", np.flatnonzero(headerless)))
+    if has_time(card):
+        defects.append(("timeless", np.flatnonzero(np.isnan(times) & ~headerless)))
+    ids, messages = _factorise(masked)
+    return Block(
+        message_ids=ids,
+        messages=messages,
+        labels=table["label"].to_numpy(),
+        times=times,
+        defects=[Defect(kind, len(where), int(where[0])) for kind, where in defects if len(where)],
+        alerts=_alerts(card, lines, table["label"]),
+        sessions=_sessions(card, piece.file, table["message"]) if card.format.session else None,
+    )
+
+
+def _cut_and_mask(card: Card, lines: pl.DataFrame, *, plain_spaces: bool) -> tuple[pl.DataFrame, pl.Series]:
+    masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
+    try:
+        table = cut(lines, card.format, plain_spaces=plain_spaces)
+        return table, table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
+    except pl.exceptions.ComputeError as error:
+        # Python accepts patterns that polars' linear-time engine refuses.
+        text = str(error).splitlines()
+        reason = next((line for line in text if line.startswith("error: ")), text[0])
+        raise BenchError(f"the card '{card.key}' has a pattern that cannot be used ({reason}): rewrite it") from None
+
+
+def decode(content: bytes) -> tuple[bytes, NDArray[np.int64]]:
+    """Content that is valid UTF-8, and which lines had to be repaired for it."""
+    if content.isascii():
+        return content, np.empty(0, np.int64)
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        lines = content.split(b"\n")
+        repaired = [line.decode(errors="replace").encode() for line in lines]
+        changed = [old != new for old, new in zip(lines, repaired, strict=True)]
+        return b"\n".join(repaired), np.flatnonzero(changed)
+    return content, np.empty(0, np.int64)
+
+
+def _without_long(lines: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Cut lines that are too long, and tell which they are."""
+    lengths = lines["line"].str.len_bytes()
+    if (lengths.max() or 0) <= streams.MAX_LINE_BYTES:  # type: ignore[operator]
+        return lines, np.empty(0, np.int64)
+    is_long = lengths > streams.MAX_LINE_BYTES
+    short = pl.when(is_long).then(pl.col("line").str.head(streams.MAX_LINE_BYTES)).otherwise(pl.col("line"))
+    return lines.with_columns(line=short), np.flatnonzero(is_long.to_numpy())
+
+
+def _factorise(values: pl.Series) -> tuple[NDArray[np.int32], list[str]]:
+    """Index per row and the distinct values in order of first occurrence."""
+    distinct = values.unique(maintain_order=True)
+    table = pl.DataFrame({"value": distinct, "id": np.arange(len(distinct), dtype=np.int32)})
+    ids = values.to_frame("value").join(table, on="value", how="left", maintain_order="left")["id"]
+    return ids.to_numpy(), distinct.to_list()
+
+
+def _alerts(card: Card, lines: pl.DataFrame, label: pl.Series) -> list[tuple[str, int]]:
+    """The first tokens that mean abnormal, with their number of lines."""
+    if card.format.label != "first-token":
+        return []
+    tokens = lines["line"].filter(label == ABNORMAL).str.extract(r"^(\S*)", 1)
+    return tokens.value_counts().rows()
+
+
+def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | None:
+    """A line belongs to every session whose id it names, once; a line that names none to no session."""
+    number = np.arange(len(messages), dtype=np.int64)
+    if card.format.session_from == "file":
+        found = re.search(card.format.session, name)
+        return BlockSessions(number, np.zeros(len(number), np.int32), [found[0]]) if found else None
+    ids = pl.col("message").str.extract_all(card.format.session).list.unique(maintain_order=True)
+    table = pl.DataFrame({"line": number, "message": messages}).select("line", ids)
+    pairs = table.explode("message").drop_nulls()
+    if pairs.is_empty():
+        return None
+    codes, names = _factorise(pairs["message"])
+    return BlockSessions(pairs["line"].to_numpy(), codes, names)
