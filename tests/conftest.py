@@ -24,6 +24,11 @@ SYSTEM = {
 }
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Packed bytes hold the time they were made at: as names of tests they would differ between parallel workers."""
+    return argname if isinstance(val, bytes) and len(val) > 16 else None
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder of real logs; without it a test fails, unless BENCH_ALLOW_NO_DATA=1 says that it is not expected."""

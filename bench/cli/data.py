@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,21 +37,45 @@ def list_(data: Data = None, as_json: AsJson = False) -> None:
 @app.command()
 def info(
     edition: Edition,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw lines and anomalies over time as EDITION.png.")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lines, sequences, labels, time range, licence and citation of an edition."""
+    """Lines, templates, sequences, labels, duplicates, time range, licence and citation of an edition."""
+    from bench.cli._progress import Steps
     from bench.data.catalogue import catalogue
+    from bench.data.facts import edition_facts
 
     known = catalogue(data)
     card = known.resolve(edition)
-    facts = _facts(card, known)
+    with Steps():
+        facts = edition_facts(card, known)
+    if plot:
+        facts["picture"] = str(_plot(card, known))
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name.ljust(width)}  {value}")
+        typer.echo(f"{name.ljust(width)}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count:,}" for key, count in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(value) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plot(card: Card, known: Catalogue) -> Path:
+    from bench.data.facts import timeline
+    from bench.data.splits import CUTS
+    from bench.reporting.timeline import draw_timeline
+
+    target = Path(f"{card.key.replace('@', '-')}.png")
+    draw_timeline(timeline(card, known, CUTS), card.key, target)
+    return target
 
 
 @app.command()
@@ -94,42 +119,3 @@ def _differences(card: Card, known: Catalogue) -> list[str]:
         for name, value in card.counts.items()
         if counts.get(name) != value
     ]
-
-
-def _facts(card: Card, known: Catalogue) -> dict[str, Any]:
-    import datetime
-
-    import numpy as np
-
-    from bench.data.grouping import Grouping, group
-    from bench.data.readers import read
-
-    log = read(card, known)
-    groups = group(log, Grouping())
-    _, repeats = np.unique(log.message_ids, return_counts=True)
-    times = log.times[~np.isnan(log.times)]
-    span = (
-        [datetime.datetime.fromtimestamp(t, datetime.UTC).isoformat() for t in (times.min(), times.max())]
-        if len(times)
-        else []
-    )
-    labelled = groups.labels[groups.labels >= 0]
-    return {
-        "edition": card.key,
-        "title": card.title,
-        "system": known.editions(card.name)[0].name,
-        "tier": card.tier,
-        "kind": card.kind,
-        "lines": len(log),
-        "time range (UTC)": " to ".join(span) or "no time",
-        "distinct masked messages": len(repeats),
-        "unit": "sessions" if card.has_sessions else "windows of 20 lines",
-        "sequences": len(groups),
-        "abnormal": f"{int((labelled == 1).sum())} ({(labelled == 1).mean():.1%})" if len(labelled) else "no labels",
-        "lines with bytes that are no UTF-8 (replaced)": log.n_replaced,
-        "lines without the card's header (kept whole)": log.n_headerless,
-        "files": ", ".join(file.name for file in card.files) or "made by the simulator",
-        "licence": card.licence,
-        "citation": card.citation,
-        "notes": " ".join(card.notes.split()),
-    }

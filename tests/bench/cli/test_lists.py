@@ -188,3 +188,11 @@ def test_the_shell_is_given_the_completions(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "deeplog" in capsys.readouterr().out
+
+
+def test_info_draws_a_picture(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call("data", "info", "hdfs@simulated", "--plot")
+    assert code == 0
+    assert "hdfs-simulated.png" in out
+    assert (tmp_path / "hdfs-simulated.png").read_bytes().startswith(b"\x89PNG")

@@ -54,7 +54,7 @@ def test_from_a_log_to_a_table(call, tea_log, tmp_path):
     code, out, _ = call("data", "info", "kitchen", *data, "--json")
     facts = json.loads(out)
     assert (code, facts["lines"], facts["distinct masked messages"]) == (0, 4000, 3)
-    assert facts["lines without the card's header (kept whole)"] == 0
+    assert facts["defects"] == []
     assert call("data", "verify", "kitchen", *data)[:2] == (0, "kitchen@tea-log: ok\n")
     code, out, _ = call("run", "--methods", "new-event", "--scenario", "kitchen", *data, "--seeds", 1)
     assert code == 0
@@ -70,7 +70,7 @@ def test_without_labels_info_works(call, tea_log, monkeypatch):
     assert "\nNext: bench data info kitchen\n" in out
     assert "export" not in out
     code, out, _ = call("data", "info", "kitchen@plain", "--json")
-    assert (code, json.loads(out)["abnormal"]) == (0, "no labels")
+    assert (code, json.loads(out)["abnormal sequences"]) == (0, "no labels")
 
 
 def test_json_names_everything(call, tea_log):
