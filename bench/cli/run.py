@@ -49,7 +49,7 @@ Seeds = Annotated[
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="chronological, paper, or both with a comma.", show_default="chronological"),
+    typer.Option("--split", help="chronological, paper or given; several with commas.", show_default="chronological"),
 ]
 Threshold = Annotated[
     list[str] | None,

@@ -18,9 +18,11 @@ from typing import Any, Final, Literal, get_args
 from bench.data.downloads import Download, check_download, check_member
 from bench.errors import BenchError
 
-Kind = Literal["lines", "id-stream", "id-sessions", "simulated"]
+Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
 Tier = Literal["evaluation", "development", "smoke"]
-Role = Literal["log", "labels", "events", "sessions", "templates"]
+Role = Literal[
+    "log", "labels", "events", "sessions", "templates", "train", "validation", "test-normal", "test-abnormal"
+]
 LabelPlace = Literal["first-token", "label-file", "session-list", "incidents", "none"]
 SessionPlace = Literal["message", "file"]
 
@@ -28,6 +30,12 @@ _NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
 _UNPUBLISHED: Final = "unpublished"
+_NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
+    "lines": ("log",),
+    "id-stream": ("events",),
+    "id-sessions": ("sessions",),
+    "id-splits": ("train", "test-normal", "test-abnormal"),
+}
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -144,7 +152,7 @@ class Card:
     @property
     def has_sessions(self) -> bool:
         """Whether sequences are sessions rather than windows."""
-        return self.kind == "id-sessions" or bool(self.format.session)
+        return self.kind in ("id-sessions", "id-splits") or bool(self.format.session)
 
     def files_of(self, role: Role) -> list[DataFile]:
         """The files that play this part, in order."""
@@ -317,8 +325,6 @@ def _check_files(path: Path, card: Card) -> None:
             raise BenchError(
                 f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case, or 'unpublished'"
             )
-    needed: dict[Kind, Role] = {"lines": "log", "id-stream": "events", "id-sessions": "sessions"}
-    if not card.files_of(needed[card.kind]):
-        raise BenchError(
-            f"the card {path} is of kind {card.kind}: give one of its [[files]] role = '{needed[card.kind]}'"
-        )
+    for role in _NEEDED[card.kind]:
+        if not card.files_of(role):
+            raise BenchError(f"the card {path} is of kind {card.kind}: give one of its [[files]] role = '{role}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 
@@ -9,13 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bench.data.cards import Card
+from bench.data.cards import Card, Role
 from bench.data.catalogue import Catalogue
 from bench.data.labels import read_csv, require_columns
-from bench.data.log import Log
+from bench.data.log import PARTS, Log
 from bench.data.streams import content
 from bench.errors import BenchError
-from bench.types import NORMAL, UNLABELLED
+from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
 
 def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
@@ -70,6 +71,67 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
         session_labels=labels.astype(np.int8),
         is_parsed=True,
     )
+
+
+def read_id_splits(card: Card, catalogue: Catalogue) -> Log:
+    """Sequences that come in files for training and test: one a line, its ids between blanks.
+
+    A name may stand before them, with a comma behind it.
+    """
+    roles: tuple[tuple[Role, int, int], ...] = (
+        ("train", PARTS.index("train"), NORMAL),
+        ("validation", PARTS.index("validation"), NORMAL),
+        ("test-normal", PARTS.index("test"), NORMAL),
+        ("test-abnormal", PARTS.index("test"), ABNORMAL),
+    )
+    tables = [
+        _sequence_lines(content(catalogue.path(file), file.inside), card).with_columns(part=part, label=label)
+        for role, part, label in roles
+        for file in card.files_of(role)
+    ]
+    table = pl.concat(tables)
+    events = table["ids"].explode()
+    distinct = events.unique(maintain_order=True)
+    numbers = pl.DataFrame({"id": distinct, "number": np.arange(len(distinct), dtype=np.int32)})
+    ids = events.to_frame("id").join(numbers, on="id", how="left", maintain_order="left")["number"].to_numpy()
+    return Log(
+        message_ids=ids,
+        messages=_named_events(distinct, card, catalogue),
+        labels=np.full(len(ids), UNLABELLED, np.int8),
+        times=np.full(len(ids), np.nan),
+        file_starts=np.zeros(1, np.int64),
+        session_lines=np.arange(len(ids), dtype=np.int64),
+        session_codes=np.repeat(np.arange(len(table), dtype=np.int32), table["ids"].list.len().to_numpy()),
+        session_ids=tuple(table["name"].fill_null("").to_list()),
+        session_labels=table["label"].to_numpy().astype(np.int8),
+        session_parts=table["part"].to_numpy().astype(np.int8),
+        is_parsed=True,
+    )
+
+
+def _sequence_lines(text: bytes, card: Card) -> pl.DataFrame:
+    """Columns name and ids, a row for each line that is not blank."""
+    if not text.isascii():
+        text = text.decode(errors="replace").encode()
+    lines = pl.read_lines(io.BytesIO(text), name="line")["line"].str.strip_chars()
+    lines = lines.filter(lines != "")
+    if not len(lines):
+        raise BenchError(f"a file of '{card.key}' holds no sequence: its lines must hold ids with blanks between them")
+    named = lines.to_frame("line").select(
+        name=pl.col("line").str.extract("^([^,]*),", 1),
+        ids=pl.col("line").str.replace("^[^,]*,", "").str.strip_chars().str.replace_all(r"\s+", " ").str.split(" "),
+    )
+    empty = named.with_row_index(offset=1).filter(pl.col("ids").list.first() == "")
+    if len(empty):
+        raise BenchError(f"a sequence of '{card.key}' has a name but no ids ('{empty['name'][0]}'): remove the line")
+    return named
+
+
+def _named_events(ids: pl.Series, card: Card, catalogue: Catalogue) -> tuple[str, ...]:
+    numbers = ids.cast(pl.Int64, strict=False)
+    if numbers.null_count():
+        return tuple(f"event {name}" for name in ids.to_list())
+    return _template_texts(numbers.to_numpy(), card, catalogue)
 
 
 def _codes(values: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -38,12 +38,14 @@ class Groups:
     lines: int64 (n_events,);  offsets: int64 (n_sequences + 1,)
     labels: int8 (n_sequences,) a window is abnormal when any line is
     ids: Sequence[str]         session ids, () for windows
+    parts: int8 (n_sequences,) position in `PARTS` where the files say it, else None
     """
 
     lines: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
     ids: Sequence[str] = ()
+    parts: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,4 +86,5 @@ def _sessions(log: Log) -> Groups:
     present = counts > 0
     offsets = np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64)
     ids = log.session_ids if present.all() else tuple(take(log.session_ids, np.flatnonzero(present)))
-    return Groups(log.session_lines[order], offsets, log.session_labels[present], ids)
+    parts = None if log.session_parts is None else log.session_parts[present]
+    return Groups(log.session_lines[order], offsets, log.session_labels[present], ids, parts)

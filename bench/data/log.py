@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 WILDCARD: Final = "<*>"
 """What stands in a text for what a mask matched."""
 
+PARTS: Final = ("train", "validation", "test")
+
 DefectKind = Literal["replaced", "headerless", "cut", "nul", "timeless"]
 DEFECTS: Final[dict[DefectKind, str]] = {
     "replaced": "lines with bytes that are no UTF-8 (read as U+FFFD)",
@@ -94,6 +96,7 @@ class Log:
     file_starts: int64 (n_files,)      first line of each file: windows restart there
     session_lines, session_codes       int64, int32 (n_pairs,): line l belongs to session c; None without sessions
     session_ids: Sequence[str];  session_labels: int8 (n_sessions,)
+    session_parts: int8 (n_sessions,)  position in `PARTS` where the files say what trains and what tests; else None
     is_parsed: bool                    messages are templates already, no parser runs
     defects: tuple[Defect, ...]        lines that were not as they should be
     notes: tuple[str, ...]             what else a reader of results should know, such as sessions without a label
@@ -109,6 +112,7 @@ class Log:
     session_codes: NDArray[np.int32] | None = None
     session_ids: Sequence[str] = ()
     session_labels: NDArray[np.int8] | None = None
+    session_parts: NDArray[np.int8] | None = None
     is_parsed: bool = False
     defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()

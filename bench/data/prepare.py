@@ -267,7 +267,8 @@ def _concatenate(pieces: Sequence[Sequences], texts: tuple[str, ...]) -> Sequenc
 
 def _require_usable(sources: list[_System], targets: list[_System]) -> None:
     for system in sources:
-        for part in ("train", "validation"):
+        # Files that come with a split often have nothing to validate on: no threshold can be estimated then.
+        for part in ("train",) if system.groups.parts is not None else ("train", "validation"):
             labels = system.groups.labels[getattr(system.split, part)]
             if not (labels == NORMAL).any():
                 raise BenchError(
@@ -286,7 +287,7 @@ def _require_usable(sources: list[_System], targets: list[_System]) -> None:
 
 def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:
     """Id streams can be transferred only where texts match."""
-    streams = [card.key for card in spec.systems if card.kind in ("id-stream", "id-sessions")]
+    streams = [card.key for card in spec.systems if card.kind in ("id-stream", "id-sessions", "id-splits")]
     if not spec.is_transfer or not streams or (test.sequences.log_keys != UNKNOWN_KEY).any():
         return None
     return f"{streams[0]} is an id stream and none of the target's texts equals one of the source's"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.columns import Columns
-from bench.data.events import read_id_sessions, read_id_stream
+from bench.data.events import read_id_sessions, read_id_splits, read_id_stream
 from bench.data.gathering import Gathering
 from bench.data.labels import SessionLabels, label_file, session_labels
 from bench.data.lines import Source, files, read_lines
@@ -27,6 +27,8 @@ def read(card: Card, catalogue: Catalogue, columns: Columns | None = None) -> Lo
         return columns.fill(read_id_stream(card, catalogue))
     if card.kind == "id-sessions":
         return columns.fill(read_id_sessions(card, catalogue))
+    if card.kind == "id-splits":
+        return columns.fill(read_id_splits(card, catalogue))
     made = simulated_files(card) if card.kind == "simulated" else {}
     gathering = Gathering(card, columns)
     read_lines(card, [Source(card.key, _blocks(made["lines"]))] if made else files(card, catalogue), gathering)

@@ -1,4 +1,4 @@
-"""The two split protocols: which sequences train, validate and test, and which lines the parser may learn from."""
+"""The split protocols: which sequences train, validate and test, and which lines the parser may learn from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.data.grouping import Groups
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL
 
-Protocol = Literal["chronological", "paper"]
+Protocol = Literal["chronological", "paper", "given"]
 PROTOCOLS: Final[tuple[str, ...]] = get_args(Protocol)
 CUTS: Final = (0.6, 0.8)
 """Training ends at 60 % of the lines, validation at 80 %."""
@@ -40,11 +40,15 @@ def split(groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping
     `chronological`: cuts at 60 % and 80 % of the lines; a sequence counts where it ends, so that training uses nothing
     from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal and m random normal
     sequences, m = min(abnormal, floor(normal / 2)); 20 % of the remaining normals validate (they are exchangeable with
-    the test normals), the others train. The seed drives the draw.
+    the test normals), the others train. The seed drives the draw. `given`: as the files say.
     """
     if not (groups.labels != -1).any():
         raise BenchError("the data has no label at all, so nothing can be evaluated: give labels as its card describes")
+    if protocol == "given":
+        return _given(groups, n_lines)
     if protocol == "chronological":
+        if groups.parts is not None:
+            raise BenchError("its sequences stand in no order of time: use --split given, or --split paper")
         return _chronological(groups, n_lines)
     if protocol == "paper":
         if overlapping:
@@ -84,6 +88,13 @@ def _paper(groups: Groups, n_lines: int, seed: int) -> Split:
         parser_lines=_lines_of(groups, n_lines, train),
         facts={"m": m},
     )
+
+
+def _given(groups: Groups, n_lines: int) -> Split:
+    if groups.parts is None:
+        raise BenchError("its files do not say what trains and what tests: use --split chronological or paper")
+    train, validation, test = (np.flatnonzero(groups.parts == part) for part in range(3))
+    return Split(train, validation, test, _lines_of(groups, n_lines, train), facts={"given": len(train)})
 
 
 def _lines_of(groups: Groups, n_lines: int, which: Index) -> Index:

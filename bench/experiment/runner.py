@@ -287,6 +287,8 @@ def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores
 
     def score(part: Part) -> NDArray[np.float64]:
         sequences = part.sequences
+        if not len(sequences):
+            return np.empty(0)
         if variant == NEAREST:
             sequences = nearest_keys(sequences, sequences.texts[:n_keys], NEAREST_MIN_COSINE)
         return _checked(detector.score(sequences), len(sequences))

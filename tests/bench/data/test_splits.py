@@ -27,7 +27,7 @@ def parts(found):
 
 
 def test_protocols():
-    assert PROTOCOLS == ("chronological", "paper")
+    assert PROTOCOLS == ("chronological", "paper", "given")
 
 
 def test_chronological_cuts_at_60_and_80_percent_of_the_lines():
@@ -121,7 +121,7 @@ def test_paper_draws_from_the_whole_log():
         assert abs(part.mean() - 500) < 60
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ["chronological", "paper"])
 def test_unlabelled_sequences_take_no_part(protocol):
     labels = [0, -1, 0, 1, -1, 0, 0, -1, 0, 1]
     found = split(windows(labels), 20, protocol, seed=0)
@@ -142,7 +142,7 @@ def test_overlapping_windows_are_refused_under_paper():
     assert len(split(windows([0, 0, 1, 0]), 8, "chronological", seed=0, overlapping=True).train) == 2
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ["chronological", "paper"])
 def test_no_label_at_all(protocol):
     with pytest.raises(BenchError, match="no label at all"):
         split(windows([-1, -1]), 4, protocol, seed=0)
