@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import data, lists, results, run
+from bench.cli import data, fit, lists, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 run.add_to(app)
 results.add_to(app)
 lists.add_to(app)
+fit.add_to(app)
 app.add_typer(data.app, name="data")
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
-from drain3.drain import Drain
+from drain3.drain import Drain, LogCluster, Node
 from numpy.typing import NDArray
 
 from bench.data.cards import ParserSettings
@@ -78,3 +78,30 @@ class DrainParser:
         """Return int32 (n_messages,): the log key of each message without learning, UNKNOWN_KEY where none fits."""
         found = (self._drain.match(message, full_search_strategy="fallback") for message in messages)
         return np.array([UNKNOWN_KEY if cluster is None else cluster.cluster_id - 1 for cluster in found], np.int32)
+
+    def state(self) -> dict[str, Any]:
+        """Clusters and tree as JSON: enough to match, and to match alike."""
+        clusters = [list(cluster.log_template_tokens) for cluster in self._drain.clusters]
+        return {"clusters": clusters, "tree": _tree_as_json(self._drain.root_node)}
+
+    @classmethod
+    def from_state(cls, settings: ParserSettings, state: dict[str, Any]) -> Self:
+        """The parser of which `state` was stored."""
+        made = cls(settings)
+        for number, tokens in enumerate(state["clusters"], 1):
+            made._drain.id_to_cluster[number] = LogCluster(tokens, number)
+        made._drain.clusters_counter = len(state["clusters"])
+        made._drain.root_node = _tree_from_json(state["tree"])
+        return made
+
+
+def _tree_as_json(node: Node) -> list[Any]:
+    return [list(node.cluster_ids), {key: _tree_as_json(child) for key, child in node.key_to_child_node.items()}]
+
+
+def _tree_from_json(values: list[Any]) -> Node:
+    node = Node()
+    node.cluster_ids = list(values[0])
+    # The first level of the tree is keyed by the number of tokens, which JSON makes a text, as drain3 does itself.
+    node.key_to_child_node = {key: _tree_from_json(child) for key, child in values[1].items()}
+    return node

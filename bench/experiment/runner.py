@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from bench import registry
 from bench.data.catalogue import Catalogue
 from bench.data.embedding import nearest_keys
-from bench.data.prepare import Loader, Part, Prepared
+from bench.data.prepare import Loader, Prepared
+from bench.data.vocabulary import Part
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
@@ -366,3 +367,11 @@ def _one_line(error: BaseException) -> str:
     """The message in one line, of each absolute path only the last part: folders are the machine's business."""
     text = _FOLDERS.sub("", " ".join(str(error).split()))
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."
+
+
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
+    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+    fitter = _Fitter(settings)
+    detector = fitter.new(cell)
+    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
+    return detector

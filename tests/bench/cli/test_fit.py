@@ -1,0 +1,156 @@
+"""`bench fit` and `bench score`: a saved detector scores new lines as the run scored them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bench.data.catalogue import catalogue
+from bench.data.prepare import DataSpec, Loader
+from bench.data.vocabulary import Vocabulary
+
+FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
+WORDS = ["open door", "close door", "read meter of room", "send report to head office", "sleep"]
+
+
+def line(i):
+    if i % 97 == 96:
+        return f"BAD {i} explosion in room {i}"
+    return f"- {i} {WORDS[(i * i) % 5]} {i % 7}"
+
+
+@pytest.fixture
+def data(own_system):
+    """A system of 1,000 lines with an alert now and then, and its folder."""
+    text = "".join(f"{line(i)}\n" for i in range(1000))
+    return own_system({"a.log": text.encode()}, format=FORM, parser={"masks": ["[0-9]+"]}).data_dir
+
+
+@pytest.fixture
+def saved(data, call, tmp_path):
+    def make(method="ecvc", *arguments):
+        if "--threshold" not in arguments:
+            arguments += ("--threshold", "conformal:0.2")  # eight normal windows validate
+        code, out, err = call("fit", method, "--scenario", "app", "--data", data, "--save", tmp_path / "m", *arguments)
+        assert code == 0, err
+        assert "saved in" in out
+        return tmp_path / "m"
+
+    return make
+
+
+def rows(out):
+    return [json.loads(row) for row in out.splitlines()]
+
+
+@pytest.mark.parametrize("method", ["ecvc", "new-event", "length", "deeplog"])
+def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method):
+    """The windows of the test part stand in the file as they stood in the run."""
+    settings = ("--set", "deeplog.max_epochs=2") if method == "deeplog" else ()
+    folder = saved(method, *settings)
+    code, out, err = call("score", folder, data / "app" / "a.log", "--json")
+    assert code == 0, err
+    found = rows(out)
+    assert [(row["first_line"], row["last_line"]) for row in found[:2]] == [(1, 20), (21, 40)]
+    arguments = ("--methods", method, "--scenario", "app", "--seeds", 1, *settings, "--data", data, "--json")
+    _, out, _ = call("run", *arguments, "--out", tmp_path / "r")
+    row = next(row for row in json.loads(out) if row["method"].startswith(method))
+    with np.load(tmp_path / "r" / "scores" / f"{row['run_ids'][0]}.npz") as scores:
+        assert [row["score"] for row in found[40:]] == pytest.approx(scores["test"].tolist(), rel=1e-9)
+    provenance = json.loads((folder / "detector.json").read_text())["provenance"]
+    assert provenance["run_id"] == row["run_ids"][0]
+
+
+def test_sessions_are_scored_by_their_names(call, tmp_path):
+    folder = tmp_path / "m"
+    assert call("fit", "ecvc", "--scenario", "hdfs@simulated", "--save", folder)[0] == 0
+    from bench.data.readers import simulated_files
+
+    log = tmp_path / "new.log"
+    log.write_bytes(simulated_files(catalogue().resolve("hdfs@simulated"))["lines"])
+    code, out, err = call("score", folder, log, "--json")
+    assert code == 0, err
+    assert len(rows(out)) == catalogue().resolve("hdfs@simulated").counts["sessions"]
+    assert all(row["id"].startswith("blk_") for row in rows(out))
+
+
+def test_a_pipe_is_scored_as_its_windows_fill(saved):
+    """A real process: the first rows come while the pipe is still open."""
+    command = [sys.executable, "-m", "bench", "score", str(saved()), "-", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        process.stdin.write("".join(f"{line(i)}\n" for i in range(50)).encode())
+        process.stdin.flush()
+        first, second = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
+        assert (first["last_line"], second["first_line"]) == (20, 21)
+        process.stdin.write("".join(f"{line(i)}\n" for i in range(50, 65)).encode())
+        process.stdin.close()
+        (third,) = rows(process.stdout.read().decode())
+        assert (third["first_line"], third["last_line"], process.wait()) == (41, 60, 0)
+
+
+def test_a_pipe_in_odd_pieces_equals_the_file(saved, data):
+    folder = saved("ecvc", "--window-size", 10, "--window-step", 7)
+    file = data / "app" / "a.log"
+    command = [sys.executable, "-m", "bench", "score", str(folder)]
+    whole = subprocess.run([*command, str(file)], capture_output=True, check=True).stdout
+    piece = "import sys,time\nfor i in range(0, 1 << 20, 997):\n b = open(sys.argv[1], 'rb').read()[i:i + 997]\n"
+    piece += " if not b: break\n sys.stdout.buffer.write(b); sys.stdout.flush(); time.sleep(0.002)"
+    with subprocess.Popen([sys.executable, "-c", piece, str(file)], stdout=subprocess.PIPE) as feeder:
+        piped = subprocess.run([*command, "-"], stdin=feeder.stdout, capture_output=True, check=True).stdout
+    assert whole == piped
+    assert len(whole.splitlines()) == (1000 - 10) // 7 + 1
+
+
+def test_flagged_only(saved, call, data):
+    folder = saved("new-event", "--threshold", "native")
+    _, everything, _ = call("score", folder, data / "app" / "a.log")
+    _, flagged, summary = call("score", folder, data / "app" / "a.log", "--flagged")
+    assert 0 < len(flagged.splitlines()) < len(everything.splitlines())
+    assert flagged.splitlines() == [row for row in everything.splitlines() if row.endswith("\tflagged")]
+    assert f"{len(everything.splitlines())} sequences, {len(flagged.splitlines())} flagged" in summary
+
+
+def test_labels_of_new_lines_change_nothing(saved, call, data, tmp_path):
+    folder = saved()
+    hidden = tmp_path / "hidden.log"
+    text = (data / "app" / "a.log").read_text()
+    hidden.write_text("".join(f"CANARY{row[row.index(' ') :]}\n" for row in text.splitlines()))
+    assert call("score", folder, hidden)[1] == call("score", folder, data / "app" / "a.log")[1]
+
+
+@pytest.mark.parametrize("key", ["bgl@simulated", "tbird@simulated"])
+def test_a_stored_vocabulary_gives_the_same_log_keys(key):
+    """Matching goes through the tree, so the tree is stored, not the templates alone."""
+    found = catalogue()
+    card = found.resolve(key)
+    loader = Loader(found)
+    vocabulary = loader.prepare(DataSpec((card,), (card,))).vocabulary
+    again = Vocabulary.from_state(json.loads(json.dumps(vocabulary.state())), card.parser)
+    messages = list(loader.log(card).messages)
+    assert again._drain.match(messages).tolist() == vocabulary._drain.match(messages).tolist()
+    assert again.texts == vocabulary.texts
+
+
+def test_mistakes(saved, call, data, tmp_path):
+    def complaint(*arguments):
+        code, _, err = call(*arguments)
+        assert code == 2
+        assert err.count("\n") == 1
+        return err
+
+    folder = saved()
+    assert "does not exist" in complaint("score", folder, tmp_path / "no.log")
+    assert "no saved detector" in complaint("score", tmp_path / "nowhere", data / "app" / "a.log")
+    assert "'ecvc' cannot say which events" in complaint("score", folder, data / "app" / "a.log", "--explain", 3)
+    assert "does not know 'bgl'" in complaint("score", folder, data / "app" / "a.log", "--system", "bgl")
+    arguments = ("--data", data, "--save", tmp_path / "x")
+    assert "transfer" in complaint("fit", "ecvc", "--scenario", "app2bgl", *arguments)
+    assert "several values" in complaint(
+        "fit", "deeplog", "--scenario", "app", "--set", "deeplog.history=3,4", *arguments
+    )
+    (folder / "detector.safetensors").write_bytes(b"x")
+    assert "damaged" in complaint("score", folder, data / "app" / "a.log")
