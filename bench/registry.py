@@ -69,6 +69,8 @@ class Description:
     deterministic: bool
     fields: Mapping[str, FieldInfo]
     summary: str = ""
+    profiles: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Config values by profile, where they differ from the defaults."""
     error: str = ""
     """Why it could not be imported, if so."""
 
@@ -200,6 +202,7 @@ def _describe_class(detector: type[Detector]) -> Description:
         deterministic=detector.tags.deterministic,
         fields=fields,
         summary=text.strip().splitlines()[0] if text.strip() else "",
+        profiles=json.loads(json.dumps({name: dict(values) for name, values in detector.profiles.items()})),
     )
 
 

@@ -202,6 +202,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
             "is_control": method.ref.is_control,
             "config": dict(method.config),
             "config_passed": dict(method.passed),
+            "profile": method.profile,
             "distribution": method.ref.distribution,
             "version": None if method.ref.is_local else method.ref.version,
         },

@@ -27,6 +27,8 @@ from bench.registry import Description, DetectorRef, FieldInfo
 PROTOCOL_VERSION: Final = 1
 """Raised whenever code of grouping, splits, parsing, thresholds or metrics changes a number."""
 
+DEFAULT_PROFILE: Final = "paper"
+"""The common budget that all methods get; `original` are a method's own published settings."""
 NEAREST: Final = "nearest"
 NEAREST_MIN_COSINE: Final = 0.8
 VARIANTS: Final = (NEAREST,)
@@ -44,6 +46,8 @@ class Method:
     config: Mapping[str, Any] = field(default_factory=dict)
     passed: Mapping[str, Any] = field(default_factory=dict)
     """What was given by --set: shown beside the name."""
+    profile: str = DEFAULT_PROFILE
+    """Which set of defaults its config comes from; another than `paper` only where the method has it."""
 
     @property
     def label(self) -> str:
@@ -51,7 +55,8 @@ class Method:
         # Of a local file the folder stays out: it is the machine's.
         name = self.ref.name.replace("\\", "/").rpartition("/")[2] if self.ref.is_local else self.ref.name
         name = f"{name}+{self.variant}" if self.variant else name
-        given = ",".join(f"{key}={value}" for key, value in sorted(self.passed.items()))
+        profile = {} if self.profile == DEFAULT_PROFILE else {"profile": self.profile}
+        given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **self.passed}.items()))
         return f"{name}[{given}]" if given else name
 
     @property
@@ -132,19 +137,27 @@ def plan(
     ]
 
 
-def resolve_methods(names: Sequence[str], settings: Sequence[str], cache: Path) -> list[Method]:
-    """Methods with configs from `--set`, several for a swept value, and every control behind them."""
+def resolve_methods(
+    names: Sequence[str], settings: Sequence[str], cache: Path, profile: str = DEFAULT_PROFILE
+) -> list[Method]:
+    """Methods with configs from profile and `--set`, several for a swept value, and every control behind them."""
     refs = [_variant(name) for name in dict.fromkeys(names)]
     refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs]
     grids = parse_settings(settings)
     if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
         chosen = ", ".join(ref.name for ref, _ in refs)
         raise BenchError(f"--set names '{unused[0]}', which is not among the methods of this run: {chosen}")
-    return [
+    methods = [
         method
         for ref, variant in refs
-        for method in _configured(ref, variant, registry.describe(ref, cache), grids.get(ref.name, {}))
+        for method in _configured(ref, variant, registry.describe(ref, cache), grids.get(ref.name, {}), profile)
     ]
+    if profile != DEFAULT_PROFILE and not any(method.profile == profile for method in methods):
+        known = sorted({name for method in methods for name in method.description.profiles})
+        raise BenchError(
+            f"no method of this run has the profile '{profile}': choose one of {', '.join([DEFAULT_PROFILE, *known])}"
+        )
+    return methods
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -202,14 +215,23 @@ def _variant(name: str) -> tuple[DetectorRef, str]:
 
 
 def _configured(
-    ref: DetectorRef, variant: str, description: Description, grid: Mapping[str, list[str]]
+    ref: DetectorRef, variant: str, description: Description, grid: Mapping[str, list[str]], profile: str
 ) -> list[Method]:
     if description.error:
         return [Method(ref, description, variant)]
-    defaults = {name: _normal(info) for name, info in description.fields.items()}
+    own = description.profiles.get(profile, {})
+    defaults = {name: _normal(info) for name, info in description.fields.items()} | dict(own)
+    chosen = profile if own else DEFAULT_PROFILE
     converted = {key: [_convert(ref, key, text, description) for text in texts] for key, texts in grid.items()}
     return [
-        Method(ref, description, variant, defaults | dict(zip(converted, values, strict=True)), _shown(grid, texts))
+        Method(
+            ref,
+            description,
+            variant,
+            defaults | dict(zip(converted, values, strict=True)),
+            _shown(grid, texts),
+            chosen,
+        )
         for values, texts in zip(itertools.product(*converted.values()), itertools.product(*grid.values()), strict=True)
     ]
 

@@ -318,3 +318,26 @@ def test_what_is_remembered_of_a_detector_gives_the_same_run(cells, toy, tmp_pat
     assert list((tmp_path / "cache").rglob("*.json"))
     assert first_id(cells([toy])) == fresh
     assert registry.describe(registry.find(toy), tmp_path / "cache").supervision == "normal-only"
+
+
+def with_profile(tmp_path):
+    body = '    profiles = {"original": {"alpha": 0.5, "depth": 9}}\n'
+    (tmp_path / "tuned.py").write_text(TOY.replace("class Toy(Detector):\n", f"class Toy(Detector):\n{body}"))
+    return f"{tmp_path / 'tuned.py'}:Toy"
+
+
+def test_a_profile_replaces_defaults_and_is_overruled_by_settings(tmp_path, toy):
+    tuned = with_profile(tmp_path)
+    made = resolve_methods([tuned, toy], [f"{tuned}.depth=4"], tmp_path, "original")
+    assert [m.label for m in made[:2]] == ["tuned.py:Toy[depth=4,profile=original]", "toy.py:Toy"]
+    assert (made[0].config["alpha"], made[0].config["depth"]) == (0.5, 4)
+    assert [m.profile for m in made[:2]] == ["original", "paper"]
+    plain = resolve_methods([tuned], [], tmp_path)[0]
+    assert (plain.label, plain.config["depth"]) == ("tuned.py:Toy", made[1].config["depth"])
+
+
+def test_an_unknown_profile(tmp_path, toy):
+    with pytest.raises(BenchError, match="has the profile 'best': choose one of paper, original"):
+        resolve_methods([with_profile(tmp_path)], [], tmp_path, "best")
+    with pytest.raises(BenchError, match=r"has the profile 'original': choose one of paper$"):
+        resolve_methods([toy], [], tmp_path, "original")
