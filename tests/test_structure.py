@@ -20,6 +20,7 @@ ROOMS = {
     "bench.evaluation": 4,
     "bench.data": 4,
     "bench.registry": 4,
+    "bench.scaffold": 4,
     "bench.testing": 4,
     "bench._trial": 3,
     "bench.detector": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.registry import DetectorRef
+    from bench.testing import CheckResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,14 +62,21 @@ def check(
         rows = [{"name": r.name, "status": r.status, "reason": r.reason, "detail": r.detail} for r in results]
         typer.echo(json.dumps(rows, indent=1))
     else:
-        for result in results:
-            remark = (
-                result.detail if result.status == "failed" else (result.reason if result.status == "skipped" else "")
-            )
-            typer.echo(f"{result.status:8} {result.name}" + (f": {remark}" if remark else ""))
-        typer.echo(summarise(results))
+        _print_checks(results)
+        typer.echo(summarise(results).splitlines()[-1])
     if any(result.status in ("failed", "xpass") for result in results):
         raise typer.Exit(EXIT_GATE)
+
+
+def _print_checks(results: list[CheckResult]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("check", "result", "why it is made, or what is wrong", box=None, pad_edge=False)
+    for result in results:
+        remark = result.detail if result.status in ("failed", "xpass") else result.reason
+        table.add_row(result.name, result.status, remark)
+    Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
 def version(as_json: AsJson = False) -> None:
