@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -58,6 +58,10 @@ class Detector(ABC):
     Config: ClassVar[type]
     """A frozen dataclass of hyper-parameters. Each field has a default and a docstring with unit and source. A field
     declared with `metadata={"identity": False}` stays out of the run's identity (URLs, cache sizes)."""
+
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Config values by profile where they differ from the defaults, which are the profile `paper`; `original` holds
+    the method's own published settings."""
 
     native_threshold_: float | None = None
     """The paper's own decision rule as a threshold on the score, where it has one; may be set in `fit`."""
