@@ -32,7 +32,6 @@ from bench.types import Sequences
 from methods._counts import (
     FittedArrays,
     Floats,
-    Integers,
     State,
     as_matrix,
     count_vectors,
@@ -94,19 +93,16 @@ def _smallest_distance(rows: csr_matrix, train: csr_matrix) -> Floats:
     The nearest vector is searched in float32 by the largest o / (A + B), and its distance then computed in float64.
     """
     mass, train_mass = (np.asarray(matrix.sum(axis=1)).ravel() for matrix in (rows, train))
-    best, nearest = np.full(len(mass), -1.0), np.zeros(len(mass), np.int64)
+    empty = mass == 0.0
+    best, nearest = np.full(len(mass), -1.0, np.float32), np.zeros(len(mass), np.int64)
+    added, train_added = np.where(empty, 1.0, mass).astype(np.float32), train_mass.astype(np.float32)
     for i, block, shared in overlaps(rows, train):
-        ratio = shared / np.maximum(mass[i] + train_mass[block], np.finfo(float).tiny)
-        # Two empty vectors are equal; their ratio is that of equal ones.
-        ratio[mass[i] + train_mass[block] == 0.0] = 0.5
+        ratio = np.divide(shared, train_added[block] + added[i], out=shared)
         candidate = int(ratio.argmax())
         if ratio[candidate] > best[i]:
             best[i], nearest[i] = ratio[candidate], block.start + candidate
-    return _distance(rows, train[nearest], mass + train_mass[nearest], nearest)
-
-
-def _distance(rows: csr_matrix, others: csr_matrix, masses: Floats, nearest: Integers) -> Floats:
-    overlap = np.asarray(rows.minimum(others).sum(axis=1)).ravel()
-    union = masses - overlap
-    distance = np.divide(masses - 2.0 * overlap, union, out=np.zeros(len(nearest)), where=union > 0)
+    overlap = np.asarray(rows.minimum(train[nearest]).sum(axis=1)).ravel()
+    masses = mass + train_mass[nearest]
+    distance = (masses - 2.0 * overlap) / np.where(empty, 1.0, masses - overlap)
+    distance[empty] = 0.0 if (train_mass == 0.0).any() else 1.0
     return np.asarray(np.round(np.maximum(distance, 0.0), _DECIMALS))

@@ -15,8 +15,9 @@ The published form is this one: its scores are in [0, 1] already and are divided
 all keys unseen in training are one symbol; as training has none of them, that gives what a symbol for each would. An
 empty sequence has distance 0 to an empty one, else 1.
 
-Distances are rapidfuzz's. Sequences of training are found exactly; for the others max(length) - sum min(counts) bounds
-the distance from below, and only training sequences whose bound is below the best distance so far are compared.
+Distances are rapidfuzz's; sequences of training are found exactly and not compared. Of short sequences every pair is
+compared, many at a time. Of longer ones max(length) - sum min(counts) bounds the distance from below, and only training
+sequences whose bound is below the best distance so far are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from bench.detector import DetectorTags
+from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods._counts import (
     FittedArrays,
@@ -38,6 +39,7 @@ from methods._counts import (
     Integers,
     State,
     as_matrix,
+    blocks,
     count_vectors,
     distinct_columns,
     known_keys,
@@ -45,8 +47,12 @@ from methods._counts import (
     vectors,
 )
 
+_SHORT = 32
+"""Longest sequence of which rapidfuzz compares several pairs in one machine word."""
 _AT_ONCE = 32
 """Training sequences compared before the bound is looked at again."""
+_CODES = 255
+"""Characters that rapidfuzz looks up in a table; a hash map costs it four times as long."""
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -80,16 +86,45 @@ class EditDistance(FittedArrays):
         # Training sequences are distinct and come first, so whatever lies behind them is not one of them.
         unmatched = np.flatnonzero(both.inverse[len(train) :] >= len(train))
         distances = np.zeros(len(tested.sequences))
-        distances[unmatched] = _nearest(tested.sequences.select(unmatched), train, len(known) + 1)
+        rows = tested.sequences.select(unmatched)
+        if max(train.lengths.max(), rows.lengths.max(initial=0)) <= _SHORT:
+            distances[unmatched] = _nearest_of_short(rows, train, len(known) + 1)
+        else:
+            distances[unmatched] = _nearest_of_long(rows, train, len(known) + 1)
         return distances[tested.inverse]
 
 
-def _nearest(rows: Sequences, train: Sequences, width: int) -> Floats:
-    """float64 (n_rows,): the smallest relative distance to a training sequence."""
+def _nearest_of_short(rows: Sequences, train: Sequences, width: int) -> Floats:
+    """float64 (n_rows,): the smallest relative distance to a training sequence, from all pairs."""
+    train = train.select(np.argsort(train.lengths, kind="stable"))
+    lengths, groups = np.unique(train.lengths, return_index=True)
+    best, waiting = np.ones(len(rows)), [*blocks(len(rows), 512)][::-1]
+    while waiting:
+        block = waiting.pop()
+        part = rows.select(np.arange(block.start, block.stop))
+        if len(used := np.unique(part.log_keys)) >= _CODES:
+            middle = (block.start + block.stop) // 2
+            waiting += [slice(middle, block.stop), slice(block.start, middle)]
+            continue
+        # Characters that none of these rows has are alike to them.
+        codes = np.zeros(width, np.uint32)
+        codes[used] = np.arange(1, len(used) + 1)
+        texts = [_strings(side, codes).tolist() for side in (part, train)]
+        distances = cdist(*texts, scorer=Levenshtein.distance, dtype=np.uint8)
+        longer = np.maximum(np.maximum(part.lengths[:, None], lengths), 1)
+        best[block] = (np.minimum.reduceat(distances, groups, axis=1) / longer).min(axis=1)
+        report_progress("comparing sequences", block.stop, len(rows))
+    return best
+
+
+def _nearest_of_long(rows: Sequences, train: Sequences, width: int) -> Floats:
+    """float64 (n_rows,): the smallest relative distance to a training sequence, from pairs within the bound."""
     best = np.ones(len(rows))
     every_column = np.arange(width - 1, dtype=np.int32)
+    codes = np.arange(1, width + 1, dtype=np.uint32)
+    codes[codes >= _SURROGATES.start] += len(_SURROGATES)
     counts = [as_matrix(count_vectors(part, every_column), width) for part in (rows, train)]
-    row_texts, train_texts = _strings(rows), _strings(train)
+    row_texts, train_texts = _strings(rows, codes), _strings(train, codes)
     row_lengths, train_lengths = rows.lengths, train.lengths
     for i, block, shared in overlaps(*counts):
         longer = np.maximum(train_lengths[block], row_lengths[i])
@@ -112,12 +147,9 @@ def _smallest(text: str, others: NDArray[np.object_], longer: Integers, bounds: 
     return best
 
 
-def _strings(sequences: Sequences) -> NDArray[np.object_]:
-    """Each sequence as a string with one character per event, object (n_sequences,)."""
-    codes = sequences.log_keys.astype(np.uint32) + 1
-    codes[codes >= _SURROGATES.start] += len(_SURROGATES)
-    text = codes.astype("<u4").tobytes().decode("utf-32-le")
-    bounds = sequences.offsets.tolist()
+def _strings(sequences: Sequences, codes: NDArray[np.uint32]) -> NDArray[np.object_]:
+    """Each sequence as a string with one character per event, object (n_sequences,); codes: that of each column."""
+    text = codes[sequences.log_keys].astype("<u4").tobytes().decode("utf-32-le")
     strings = np.empty(len(sequences), dtype=object)
-    strings[:] = [text[a:b] for a, b in pairwise(bounds)]
+    strings[:] = [text[a:b] for a, b in pairwise(sequences.offsets.tolist())]
     return strings

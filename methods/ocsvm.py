@@ -1,8 +1,8 @@
 """One-class SVM (Schölkopf, Platt, Shawe-Taylor, Smola, Williamson, Neural Computation 13, 2001) on event counts.
 
 A boundary in the space of an RBF kernel that leaves a share nu of the training sequences outside. The score is the
-signed distance outwards, minus the decision function; native threshold 0. The solver is scikit-learn's (libsvm), run on
-distinct count vectors with their counts as weights; the support vectors are kept as arrays.
+signed distance outwards, minus the decision function; native threshold 0, up to the solver's tolerance. The solver is
+scikit-learn's (libsvm), run on distinct count vectors with their counts as weights; support vectors are kept as arrays.
 
 Supervision: normal-only.
 
@@ -53,7 +53,6 @@ class OCSVM(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "nu": 0.5, "standardise": False}}
-    native_threshold_ = 0.0
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)
@@ -63,10 +62,13 @@ class OCSVM(CountDetector):
             mean, deviation = np.zeros_like(mean), np.ones_like(deviation)
         points = (matrix.toarray() - mean) / deviation
         weights = counts / counts.mean()
-        spread = np.average((points - np.average(points)) ** 2, axis=0, weights=weights).mean()
-        # scikit-learn's gamma="scale", with every training sequence counted.
-        gamma = 1.0 / (points.shape[1] * (spread or 1.0))
+        # scikit-learn's gamma="scale": the variance of all cells, with every training sequence counted.
+        first, second = (np.average(points**power, axis=0, weights=weights).mean() for power in (1, 2))
+        variance = second - first**2
+        gamma = 1.0 / (points.shape[1] * (variance if variance > 1e-12 else 1.0))
         model = OneClassSVM(nu=self.config.nu, gamma=gamma, cache_size=500).fit(points, sample_weight=weights)
+        # What is no outlier by the solution may be one by the solver's tolerance, among it the most common vector.
+        inside = np.setdiff1d(np.arange(len(counts)), model.support_[model.dual_coef_[0] >= weights[model.support_]])
         return {
             "known_keys": known,
             "mean": mean,
@@ -75,6 +77,7 @@ class OCSVM(CountDetector):
             "support": np.asarray(model.support_vectors_, np.float64),
             "dual": np.asarray(model.dual_coef_[0], np.float64),
             "intercept": np.asarray(model.intercept_, np.float64),
+            "native": np.array([max(0.0, -model.decision_function(points[inside]).min(initial=0.0))]),
         }
 
     def _score_rows(self, rows: csr_matrix, state: State) -> Floats:

@@ -74,7 +74,7 @@ class PCA(CountDetector):
             "known_keys": known,
             "weights": weights,
             "mean": mean,
-            "axes": np.ascontiguousarray(axes[:, :kept]),
+            "residual_axes": np.ascontiguousarray(axes[:, kept:]),
         }
         threshold = q_statistic(values[kept:], self.config.alpha)
         if threshold is None:
@@ -82,14 +82,16 @@ class PCA(CountDetector):
         return state | {"eigenvalues": values, "native": np.array([threshold])}
 
     def _score_rows(self, rows: csr_matrix, state: State) -> Floats:
-        centred = rows.multiply(state["weights"]).toarray() - state["mean"]
-        residual = centred - (centred @ state["axes"]) @ state["axes"].T
+        # Along the axes left out, so that counts stay sparse and nothing is lost in a difference of squares.
+        axes = state["residual_axes"]
+        residual = rows @ (state["weights"][:, None] * axes) - state["mean"] @ axes
         return np.asarray(np.einsum("nv,nv->n", residual, residual), np.float64)
 
     def monitor(self) -> dict[str, Any]:
         """Dimensions of the space and of its normal part, and the threshold."""
         state = self.state()
-        return {"columns": len(state["mean"]), "components": state["axes"].shape[1], "native": self.native_threshold_}
+        columns, residual = state["residual_axes"].shape
+        return {"columns": columns, "components": columns - residual, "native": self.native_threshold_}
 
 
 def q_statistic(residual_values: Floats, alpha: float) -> float | None:
