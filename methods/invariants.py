@@ -73,7 +73,7 @@ class Invariants(CountDetector):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="contaminated")
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "singles": "unseen"}}
     native_threshold_ = 1e-6
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

@@ -30,6 +30,8 @@ from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods._counts import FittedArrays, Floats, Integers, State, blocks
 
+_BLOCK_CELLS = 20_000_000
+"""Cosines computed at once at most: 160 MB."""
 _DECIMALS = 9
 """The distance of equal texts must be 0 and not what rounding leaves."""
 
@@ -129,7 +131,7 @@ def _unit(vectors: Floats) -> Floats:
 def _mean_distance(vectors: Floats, train: Floats, k: int) -> Floats:
     """float64 (n,): mean cosine distance to the k nearest rows of train; 0 for a vector of zeros."""
     distances = np.zeros(len(vectors))
-    for part in blocks(len(vectors), 1024):
+    for part in blocks(len(vectors), max(1, min(1024, _BLOCK_CELLS // len(train)))):
         cosine = vectors[part] @ train.T
         nearest = cosine.max(axis=1) if k == 1 else np.partition(cosine, -k, axis=1)[:, -k:].mean(axis=1)
         distances[part] = 1.0 - nearest

@@ -29,7 +29,7 @@ from scipy.spatial.distance import pdist
 
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
-from methods._counts import CountConfig, CountDetector, Floats, Integers, State, idf, known_keys
+from methods._counts import CountConfig, CountDetector, Floats, Integers, State, blocks, idf, known_keys
 
 _DECIMALS = 9
 """A distance of 0 must not be above another one by rounding."""
@@ -60,11 +60,13 @@ class LogCluster(CountDetector):
         known = known_keys(train)
         rows = self._rows(train, known)
         weights = idf(rows.matrix, rows.counts)
-        directions = _directions(rows.matrix, weights)
         # Rows stand in order of first occurrence, so those of the first sequences are the first rows.
         first = int(rows.inverse[: self.config.bootstrap].max()) + 1
-        clusters = _linked(directions[:first], rows.counts[:first], self.config.max_distance)
-        _assign(clusters, directions[first:], rows.counts[first:], self.config.max_distance)
+        clusters = _linked(_directions(rows.matrix[:first], weights), rows.counts[:first], self.config.max_distance)
+        later, counts = rows.matrix[first:], rows.counts[first:]
+        for part in blocks(len(counts)):
+            _assign(clusters, _directions(later[part], weights), counts[part], self.config.max_distance)
+            report_progress("assigning count vectors", part.stop, len(counts))
         return {
             "known_keys": known,
             "weights": weights,
@@ -140,8 +142,6 @@ def _linked(directions: Floats, counts: Integers, max_distance: float) -> _Clust
 
 def _assign(clusters: _Clusters, directions: Floats, counts: Integers, max_distance: float) -> None:
     """Add each vector to the nearest cluster, or found one where none is near enough."""
-    for done, (direction, count) in enumerate(zip(directions, counts.tolist(), strict=True)):
+    for direction, count in zip(directions, counts.tolist(), strict=True):
         best, distance = clusters.nearest(direction)
         clusters.join(best if distance <= max_distance else clusters.n, direction, count)
-        if done % 1000 == 0:
-            report_progress("assigning count vectors", done, len(directions))
