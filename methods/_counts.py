@@ -258,6 +258,12 @@ def weighted_quantile(values: Floats, counts: Integers, q: float) -> float:
     return float(values[order[min(reached, len(order) - 1)]])
 
 
+def on_grid(scores: Floats) -> Floats:
+    """Scores rounded down to 0, .01, ..., .99: with them, "score >= t" for these t is all that a threshold can tell."""
+    # A score of .29 is 28.999999999999996 hundredths.
+    return np.asarray(np.minimum(np.floor(100.0 * scores + 1e-9), 99.0) / 100.0)
+
+
 def blocks(n: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
     """Slices of at most `size` that cover n."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))

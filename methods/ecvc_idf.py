@@ -4,8 +4,9 @@ Landauer, Skopik, Wurzenberger, "A Critical Review of Common Log Data Sets Used 
 Detection Techniques" (FSE 2024), variant "idf" of the control `ecvc`: counts divided by the length to frequencies a, b,
 and every event weighing w = log10((1 + N) / n_e), where n_e of N training sequences have it; the distance is
 sum w |a - b| / sum w max(a, b). An event without such a weight, that is one unseen in training, weighs 1. It has no
-native threshold; the published one is the best on test labels, here the rule `oracle`, and F1 that way is .965 on HDFS,
-.937 on BGL, .947 on Thunderbird. On Hadoop (.915) it only flags everything.
+native threshold; the published one is the best of 0, .01, ..., .99 on test labels, here the rule `oracle` with
+`thresholds="grid"` (profile `original`), and F1 that way is .965 on HDFS, .937 on BGL, .947 on Thunderbird. On Hadoop
+(.915) it only flags everything. With `weights="none"` it is `ecvc` itself, for the published form of that one.
 
 Supervision: normal-only.
 
@@ -13,15 +14,16 @@ Works badly where `ecvc` does: it cannot see order. An event of every training s
 its absence, which may be the failure, is next to invisible. A weight of 1 is that of an event in a tenth of the
 sequences: where training is large, an unseen event weighs less than a rare one.
 
-The published form is this one: its scores are in [0, 1] already and are divided by nothing else. Reconstructions [R]:
-all keys unseen in training share one column, which gives what a column for each would, as training has none of them. An
+The published scores are these: they are in [0, 1] already and are divided by nothing else. Reconstructions [R]: all
+keys unseen in training share one column, which gives what a column for each would, as training has none of them. An
 empty sequence has distance 0 if training had an empty one, else 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,7 @@ from methods._counts import (
     distinct_counts,
     document_frequency,
     known_keys,
+    on_grid,
     overlaps,
     vectors,
 )
@@ -48,7 +51,18 @@ _DECIMALS = 10
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to set."""
+    """The published forms: with and without idf weights, thresholds on a grid."""
+
+    weights: Literal["idf", "none"] = "idf"
+    """`none`: all events weigh 1, which is the control `ecvc`."""
+    thresholds: Literal["any", "grid"] = "any"
+    """`grid`: scores are rounded down to hundredths, so that the rule `oracle` tries just the published thresholds."""
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("idf", "none"):
+            raise ValueError(f"weights '{self.weights}' is unknown: use idf or none")
+        if self.thresholds not in ("any", "grid"):
+            raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
 class ECVCIdf(FittedArrays):
@@ -56,12 +70,15 @@ class ECVCIdf(FittedArrays):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")
     Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)
         rows = distinct_counts(train, known)
         frequency = document_frequency(rows.matrix, rows.counts)
         weights = np.where(frequency > 0, np.log10((1.0 + len(train)) / np.maximum(frequency, 1.0)), 1.0)
+        if self.config.weights == "none":
+            weights[:] = 1.0
         distinct = count_vectors(train, known, reduced=True).unique().sequences
         return {
             "known_keys": known,
@@ -76,7 +93,8 @@ class ECVCIdf(FittedArrays):
         state = self.state()
         train = _weighted(vectors(state["columns"], state["counts"], state["offsets"]), state["weights"])
         distinct, _, inverse = count_vectors(sequences, state["known_keys"], reduced=True).unique()
-        return _smallest_distance(_weighted(distinct, state["weights"]), train)[inverse]
+        scores = _smallest_distance(_weighted(distinct, state["weights"]), train)[inverse]
+        return on_grid(scores) if self.config.thresholds == "grid" else scores
 
 
 def _weighted(sparse_vectors: Sequences, weights: Floats) -> csr_matrix:

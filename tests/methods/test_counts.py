@@ -173,3 +173,17 @@ def test_overlaps_are_sums_of_minima(size, monkeypatch):
     for i, block, shared in _counts.overlaps(csr_matrix(rows), csr_matrix(train)):
         found[i, block] = shared
     assert np.array_equal(found, np.minimum(rows[:, None], train[None]).sum(axis=2))
+
+
+def test_oracle_on_the_grid_is_the_published_search_of_thresholds():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.random(200), rng.integers(0, 101, 100) / 100])
+    labels = (scores + rng.normal(scale=0.3, size=300) > 0.7).astype(np.int8)
+
+    def f1(flagged):
+        return 2 * (flagged & (labels == 1)).sum() / (flagged.sum() + labels.sum())
+
+    published = max(f1(scores >= hundredth / 100) for hundredth in range(100))
+    rounded = _counts.on_grid(scores)
+    assert max(f1(rounded > threshold) for threshold in [-1.0, *np.unique(rounded)]) == published
+    assert _counts.on_grid(np.array([0.0, 0.29, 0.2899, 1.0])).tolist() == [0, 0.29, 0.28, 0.99]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bench.types import UNKNOWN_KEY, Sequences
-from methods.ecvc_idf import ECVCIdf
+from methods.controls import ECVC
+from methods.ecvc_idf import Config, ECVCIdf
 
 TEXTS = tuple(map(str, range(30)))
 
@@ -69,3 +70,21 @@ def test_blocks_change_nothing(monkeypatch):
     whole = ECVCIdf().fit(train).score(tested)
     monkeypatch.setattr("methods._counts.BLOCK_VECTORS", 7)
     assert ECVCIdf().fit(train).score(tested) == pytest.approx(whole, abs=1e-9)
+
+
+def test_without_weights_it_is_the_control():
+    train, tested = of(*random_lists(0, 80)), of(*random_lists(1, 80, n_keys=11))
+    plain_scores = ECVCIdf(Config(weights="none")).fit(train).score(tested)
+    assert plain_scores == pytest.approx(ECVC().fit(train).score(tested), abs=1e-9)
+
+
+def test_published_thresholds():
+    scores = ECVCIdf(Config(weights="none", thresholds="grid")).fit(of([0, 1])).score(of([0, 1, 1], [9]))
+    # 2 (1/6 + 1/6) / (2 + 1/3) = 2/7
+    assert scores.tolist() == [0.28, 0.99]
+
+
+@pytest.mark.parametrize("wrong", [{"weights": "log"}, {"thresholds": "all"}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Config(**wrong)

@@ -5,7 +5,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from bench.types import UNKNOWN_KEY, Sequences
-from methods.edit_distance import EditDistance
+from methods.edit_distance import Config, EditDistance
 
 TEXTS = tuple(map(str, range(700)))
 
@@ -86,3 +86,10 @@ def test_empty_sequences():
 
 def test_it_has_no_native_threshold():
     assert EditDistance().fit(of([0])).native_threshold_ is None
+
+
+def test_published_thresholds():
+    detector = EditDistance(Config(thresholds="grid")).fit(of([0, 1, 2]))
+    assert detector.score(of([0, 1, 3], [9], [0, 1, 2])).tolist() == [0.33, 0.99, 0]
+    with pytest.raises(ValueError, match="thresholds 'all' is unknown"):
+        Config(thresholds="all")

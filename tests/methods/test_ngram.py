@@ -64,6 +64,11 @@ def test_the_published_form_by_hand():
     assert scores == pytest.approx(np.array([1 / 6, 1 / 10, 1 / 4, 0]) / (1 / 4))
 
 
+def test_published_thresholds_by_hand():
+    detector = NGram(replace(PUBLISHED, thresholds="grid")).fit(of([0, 1, 2], [0, 2]))
+    assert detector.score(of([1, 2], [0, 0, 1, 2], [9], [0, 1, 2])).tolist() == [0.66, 0.4, 0.99, 0]
+
+
 def test_the_published_form_tells_presence_and_not_number():
     detector = NGram(PUBLISHED).fit(of([0, 1, 2]))
     scores = detector.score(of([0, 1, 1], [2, 2, 2]))
@@ -96,7 +101,7 @@ def test_hashes_of_many_ngrams_do_not_collide():
     assert len(detector.state()["ngrams"]) == 100_000
 
 
-@pytest.mark.parametrize("wrong", [{"n": 0}, {"normalise": "maximum"}])
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"normalise": "maximum"}, {"thresholds": "all"}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Config(**wrong)
