@@ -48,10 +48,6 @@ class FittedArrays(Detector):
 
     fitted_: State | None = None
 
-    def skip(self, train: Sequences) -> str | None:
-        """Without any training event there is nothing to compare with."""
-        return None if (train.log_keys >= 0).any() else "no training sequence has an event with a known log key"
-
     def fit(
         self,
         train: Sequences,
@@ -83,7 +79,15 @@ class FittedArrays(Detector):
         return self
 
 
-class CountDetector(FittedArrays):
+class KeyDetector(FittedArrays):
+    """Compares log keys, so it needs one."""
+
+    def skip(self, train: Sequences) -> str | None:
+        """Without any training event there is nothing to compare with."""
+        return None if (train.log_keys >= 0).any() else "no training sequence has an event with a known log key"
+
+
+class CountDetector(KeyDetector):
     """Scores distinct rows of event counts; state always holds `known_keys`."""
 
     Config: ClassVar[type] = CountConfig

@@ -14,19 +14,16 @@ github.com/ait-aecid/anomaly-detection-log-datasets. They are given the normal t
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import as_matrix, count_vectors, known_keys, overlaps, vectors
-
-_State = dict[str, NDArray[Any]]
+from methods._counts import FittedArrays, State, as_matrix, count_vectors, known_keys, overlaps, vectors
 
 _DECIMALS: Final = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
@@ -47,37 +44,10 @@ class NewEventConfig:
     while a share lets one in a short session outrank ten in a long one; on windows of one length they rank alike."""
 
 
-class _Control(Detector):
-    """Keeps what was learned as named arrays, so that saving is the same for all."""
+class _Control(FittedArrays):
+    """Has nothing to set, unless it says so."""
 
     Config: ClassVar[type] = NoConfig
-    fitted_: _State | None = None
-
-    def fit(
-        self,
-        train: Sequences,
-        labels: NDArray[np.int8] | None = None,
-        *,
-        incidents: list[TimeRange] | None = None,
-    ) -> Self:
-        """Learn from the normal training sequences; labels and incidents are not read."""
-        self.fitted_ = self._learn(train)
-        return self
-
-    @abstractmethod
-    def _learn(self, train: Sequences) -> _State:
-        """Everything `score` needs, never empty."""
-
-    def state(self) -> _State:
-        """Everything `fit` learned. Raises NotFittedError before `fit`."""
-        if self.fitted_ is None:
-            raise NotFittedError(f"{type(self).__name__} must be fitted before it scores or is saved")
-        return dict(self.fitted_)
-
-    def load_state(self, state: _State) -> Self:
-        """Take over what `state` returned."""
-        self.fitted_ = dict(state)
-        return self
 
 
 class AllPositive(_Control):
@@ -90,7 +60,7 @@ class AllPositive(_Control):
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset())
     native_threshold_ = float("-inf")
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"n_train": np.array([len(train)], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -109,7 +79,7 @@ class Random(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"seed": np.array([self.seed % 2**64], dtype=np.uint64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -133,7 +103,7 @@ class NewEvent(_Control):
     Config: ClassVar[type] = NewEventConfig
     native_threshold_ = 0.0
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"known_keys": known_keys(train)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -168,7 +138,7 @@ class Length(_Control):
         """Without a training sequence there is no range."""
         return None if len(train) else "no training sequence"
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"range": np.array([train.lengths.min(), train.lengths.max()], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -197,7 +167,7 @@ class ECVC(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control")
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)
         distinct = count_vectors(train, known, reduced=True).unique().sequences
         return {
@@ -235,7 +205,7 @@ class Clock(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"n_train": np.array([len(train)], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:

@@ -32,8 +32,8 @@ from scipy.sparse import csr_matrix
 from bench.detector import DetectorTags
 from bench.types import Sequences
 from methods._counts import (
-    FittedArrays,
     Floats,
+    KeyDetector,
     State,
     as_matrix,
     count_vectors,
@@ -65,7 +65,7 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
-class ECVCIdf(FittedArrays):
+class ECVCIdf(KeyDetector):
     """Distance of a sequence's idf-weighted event frequencies to the nearest ones of training, in [0, 1]."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")

@@ -35,9 +35,9 @@ from rapidfuzz.process import cdist
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods._counts import (
-    FittedArrays,
     Floats,
     Integers,
+    KeyDetector,
     State,
     as_matrix,
     blocks,
@@ -70,7 +70,7 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
-class EditDistance(FittedArrays):
+class EditDistance(KeyDetector):
     """Smallest edit distance of a sequence's log keys to a training sequence, relative to the longer of the two."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")

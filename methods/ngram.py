@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import FittedArrays, Floats, Integers, State, distinct_columns, known_keys, on_grid
+from methods._counts import Floats, Integers, KeyDetector, State, distinct_columns, known_keys, on_grid
 
 _BORDER = 0
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -59,7 +59,7 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
-class NGram(FittedArrays):
+class NGram(KeyDetector):
     """Share of a sequence's n-grams of log keys that training never had."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")
