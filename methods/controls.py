@@ -14,23 +14,17 @@ github.com/ait-aecid/anomaly-detection-log-datasets. They are given the normal t
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange, report_progress
-from bench.types import UNKNOWN_KEY, Sequences
+from bench.detector import DetectorTags
+from bench.types import Sequences
+from methods._counts import FittedArrays, State, as_matrix, count_vectors, known_keys, overlaps, vectors
 
-_State = dict[str, NDArray[Any]]
-
-_BLOCK_VECTORS: Final = 4096
-"""Training count vectors compared at once at most: more do not fit the cache."""
-_BLOCK_CELLS: Final = 4_000_000
-"""Cells of float32 of such a block at most: 16 MB."""
 _DECIMALS: Final = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
 
@@ -50,37 +44,10 @@ class NewEventConfig:
     while a share lets one in a short session outrank ten in a long one; on windows of one length they rank alike."""
 
 
-class _Control(Detector):
-    """Keeps what was learned as named arrays, so that saving is the same for all."""
+class _Control(FittedArrays):
+    """Has nothing to set, unless it says so."""
 
     Config: ClassVar[type] = NoConfig
-    fitted_: _State | None = None
-
-    def fit(
-        self,
-        train: Sequences,
-        labels: NDArray[np.int8] | None = None,
-        *,
-        incidents: list[TimeRange] | None = None,
-    ) -> Self:
-        """Learn from the normal training sequences; labels and incidents are not read."""
-        self.fitted_ = self._learn(train)
-        return self
-
-    @abstractmethod
-    def _learn(self, train: Sequences) -> _State:
-        """Everything `score` needs, never empty."""
-
-    def state(self) -> _State:
-        """Everything `fit` learned. Raises NotFittedError before `fit`."""
-        if self.fitted_ is None:
-            raise NotFittedError(f"{type(self).__name__} must be fitted before it scores or is saved")
-        return dict(self.fitted_)
-
-    def load_state(self, state: _State) -> Self:
-        """Take over what `state` returned."""
-        self.fitted_ = dict(state)
-        return self
 
 
 class AllPositive(_Control):
@@ -93,7 +60,7 @@ class AllPositive(_Control):
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset())
     native_threshold_ = float("-inf")
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"n_train": np.array([len(train)], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -112,7 +79,7 @@ class Random(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"seed": np.array([self.seed % 2**64], dtype=np.uint64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -136,8 +103,8 @@ class NewEvent(_Control):
     Config: ClassVar[type] = NewEventConfig
     native_threshold_ = 0.0
 
-    def _learn(self, train: Sequences) -> _State:
-        return {"known_keys": _known_keys(train)}
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
+        return {"known_keys": known_keys(train)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): number (or share, see `NewEventConfig`) of unseen events."""
@@ -171,7 +138,7 @@ class Length(_Control):
         """Without a training sequence there is no range."""
         return None if len(train) else "no training sequence"
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"range": np.array([train.lengths.min(), train.lengths.max()], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -200,22 +167,22 @@ class ECVC(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control")
 
-    def _learn(self, train: Sequences) -> _State:
-        known_keys = _known_keys(train)
-        vectors = _count_vectors(train, known_keys).unique().sequences
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
+        known = known_keys(train)
+        distinct = count_vectors(train, known, reduced=True).unique().sequences
         return {
-            "known_keys": known_keys,
-            "columns": vectors.log_keys,
-            "counts": vectors.text_ids,
-            "offsets": vectors.offsets,
+            "known_keys": known,
+            "columns": distinct.log_keys,
+            "counts": distinct.text_ids,
+            "offsets": distinct.offsets,
         }
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,) in [0, 1]."""
         state = self.state()
-        train = _vectors(state["columns"], state["counts"], state["offsets"])
-        tested = _count_vectors(sequences, state["known_keys"])
-        unique = _vectors(
+        train = vectors(state["columns"], state["counts"], state["offsets"])
+        tested = count_vectors(sequences, state["known_keys"], reduced=True)
+        unique = vectors(
             np.concatenate([train.log_keys, tested.log_keys]),
             np.concatenate([train.text_ids, tested.text_ids]),
             np.concatenate([train.offsets, train.offsets[-1] + tested.offsets[1:]]),
@@ -238,17 +205,13 @@ class Clock(_Control):
 
     tags: ClassVar[DetectorTags] = DetectorTags(supervision="control", uses=frozenset({"lines"}))
 
-    def _learn(self, train: Sequences) -> _State:
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"n_train": np.array([len(train)], dtype=np.int64)}
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): line numbers."""
         self.state()
         return _first_and_last_line(sequences)[1].astype(np.float64)
-
-
-def _known_keys(train: Sequences) -> NDArray[np.int32]:
-    return np.unique(train.log_keys[train.log_keys != UNKNOWN_KEY])
 
 
 def _first_and_last_line(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -267,47 +230,10 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _vectors(columns: NDArray[np.int32], counts: NDArray[np.int32], offsets: NDArray[np.int64]) -> Sequences:
-    """Sparse count vectors in the form of sequences, columns as log keys and counts as text ids.
-
-    They have the same layout, and `Sequences.unique` then finds equal vectors exactly.
-    """
-    n_vectors = len(offsets) - 1
-    return Sequences(
-        log_keys=columns,
-        text_ids=counts,
-        texts=(),
-        offsets=offsets,
-        elapsed_s=np.zeros(len(columns)),
-        start_time=np.zeros(n_vectors),
-        system=np.zeros(n_vectors, dtype=np.uint8),
-        lines=np.zeros(len(columns), dtype=np.int64),
-    )
-
-
-def _count_vectors(sequences: Sequences, known_keys: NDArray[np.int32]) -> Sequences:
-    """Counts per known key, and of all others in the last column, divided by their greatest common divisor."""
-    columns = np.searchsorted(known_keys, sequences.log_keys)
-    columns[np.isin(sequences.log_keys, known_keys, invert=True)] = len(known_keys)
-    shape = (len(sequences), len(known_keys) + 1)
-    ones = np.ones(sequences.n_events, dtype=np.int32)
-    # A copy, because sum_duplicates writes into these arrays, and scipy may share the offsets of `sequences`.
-    matrix = csr_matrix((ones, columns, sequences.offsets), shape=shape, copy=True)
-    matrix.sum_duplicates()
-    lengths = np.diff(matrix.indptr)
-    counts = matrix.data
-    if len(counts):
-        divisors = np.gcd.reduceat(counts, matrix.indptr[:-1][lengths > 0])
-        counts = counts // np.repeat(divisors, lengths[lengths > 0])
-    return _vectors(matrix.indices.astype(np.int32), counts, matrix.indptr.astype(np.int64))
-
-
-def _frequencies(vectors: Sequences, width: int) -> csr_matrix:
+def _frequencies(sparse_vectors: Sequences, width: int) -> csr_matrix:
     """Sparse float64 (n_vectors, width): counts divided by their sum."""
-    matrix = csr_matrix(
-        (vectors.text_ids.astype(np.float64), vectors.log_keys, vectors.offsets), shape=(len(vectors), width)
-    )
-    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), vectors.lengths)
+    matrix = as_matrix(sparse_vectors, width)
+    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), sparse_vectors.lengths)
     return matrix
 
 
@@ -316,20 +242,12 @@ def _largest_overlap(rows: csr_matrix, train: csr_matrix) -> NDArray[np.float64]
 
     The nearest vector is searched in float32, which doubles the speed, and its overlap then computed in float64.
     """
-    n_rows, (n_train, width) = rows.shape[0], train.shape
+    n_rows, n_train = rows.shape[0], train.shape[0]
     if not n_train or not n_rows:
         return np.zeros(n_rows)
     best, nearest = np.full(n_rows, -1.0, dtype=np.float32), np.zeros(n_rows, dtype=np.int64)
-    values, bounds = rows.data.astype(np.float32)[:, None], rows.indptr
-    size = max(1, min(_BLOCK_VECTORS, _BLOCK_CELLS // width))
-    for start in range(0, n_train, size):
-        block = np.ascontiguousarray(train[start : start + size].astype(np.float32).toarray().T)
-        for i in range(n_rows):
-            part = slice(bounds[i], bounds[i + 1])
-            shared = block[rows.indices[part]]
-            overlaps = np.minimum(shared, values[part], out=shared).sum(axis=0)
-            candidate = int(overlaps.argmax())
-            if overlaps[candidate] > best[i]:
-                best[i], nearest[i] = overlaps[candidate], start + candidate
-        report_progress("comparing count vectors", min(start + size, n_train), n_train)
+    for i, block, shared in overlaps(rows, train):
+        candidate = int(shared.argmax())
+        if shared[candidate] > best[i]:
+            best[i], nearest[i] = shared[candidate], block.start + candidate
     return np.asarray(rows.minimum(train[nearest]).sum(axis=1), dtype=np.float64).ravel()

@@ -212,7 +212,7 @@ def test_ecvc_closed_form_equals_the_loop(seed):
 def test_ecvc_blocks_change_nothing(monkeypatch):
     train, tested = random_sequences(0, n=200), random_sequences(1, n=200)
     whole = ECVC().fit(train).score(tested)
-    monkeypatch.setattr("methods.controls._BLOCK_VECTORS", 7)
+    monkeypatch.setattr("methods._counts.BLOCK_VECTORS", 7)
     assert np.array_equal(ECVC().fit(train).score(tested), whole)
 
 

@@ -1,0 +1,142 @@
+"""k nearest neighbours in sentence-embedding space: no training, no keys, only what the lines say.
+
+A sequence is the mean of the sentence vectors of its texts; the score is the mean cosine distance to the k nearest
+distinct training sequences. With `unit="text"` each text is compared with the distinct texts of training, and the score
+is that of its least familiar line. The idea is the k-NN novelty detector (Ramaswamy, Rastogi, Shim, SIGMOD 2000) on
+sentence vectors (Reimers, Gurevych, "Sentence-BERT", EMNLP 2019), the null model of every method that reads texts.
+
+Supervision: normal-only. It reads texts and no log keys, so an unseen line is never blind to it.
+
+Works badly where one line of many is the failure (a mean hardly moves: use `unit="text"`), where order or number
+decides, and across systems: what is unlike the source is not what is abnormal. From `bgl@raw12k` to `tbird@raw29k`
+every window lies beyond the threshold, so that it equals `all-positive`, and the ranking is upside down (AUROC .12
+chronologically, .11 under `paper`; with `unit="text"` .24 and .39): Thunderbird's normal mail, login and cron lines are
+less like BGL's messages than its interconnect failures are. No sign is wrong: within Thunderbird it is .94 and .90.
+
+Reconstructions [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
+projection to 100 dimensions (profile `original`: the encoder's own 384).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from bench.data.embedding import DIMENSION, embed, project
+from bench.detector import DetectorTags, report_progress
+from bench.types import Sequences
+from methods._counts import FittedArrays, Floats, Integers, State, blocks
+
+_BLOCK_CELLS = 20_000_000
+"""Cosines computed at once at most: 160 MB."""
+_DECIMALS = 9
+"""The distance of equal texts must be 0 and not what rounding leaves."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """No paper fixes these; see the sheets of the methods that read texts."""
+
+    unit: Literal["sequence", "text"] = "sequence"
+    """What is compared: mean vectors of sequences, or texts, the score being the largest of a sequence's texts."""
+    k: int = 1
+    """Neighbours whose distances are averaged (1 as in ECVC)."""
+    dimension: int = 100
+    """Dimensions after the shared projection (design: 100 for every method); 384 is the encoder's own vector."""
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("sequence", "text"):
+            raise ValueError(f"unit '{self.unit}' is unknown: use sequence or text")
+        if self.k < 1 or not 1 <= self.dimension <= DIMENSION:
+            raise ValueError(f"k {self.k} must be at least 1 and dimension {self.dimension} in 1 to {DIMENSION}")
+
+
+class KNNEmbedding(FittedArrays):
+    """Cosine distance of a sequence's sentence vectors to the nearest ones of training."""
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"texts"}))
+    Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"dimension": DIMENSION}}
+
+    def skip(self, train: Sequences) -> str | None:
+        """Without any training event there is nothing to compare with."""
+        return None if train.n_events else "no training sequence has an event"
+
+    def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
+        items = _items(train, self.config)
+        return {"vectors": items.vectors[items.vectors.any(axis=1)]}
+
+    def score(self, sequences: Sequences) -> Floats:
+        """Return float64 (n_sequences,), in [0, 2]; an empty sequence scores 0."""
+        train = self.state()["vectors"]
+        items = _items(sequences, self.config)
+        distances = _mean_distance(items.vectors, train, min(self.config.k, len(train)))
+        if self.config.unit == "sequence":
+            return distances[items.inverse]
+        worst = np.zeros(len(sequences))
+        np.maximum.at(worst, sequences.sequence_of_event, distances[items.inverse])
+        return worst
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32] | None:
+        """Return float32 (n_events,): with `unit="text"` the distance of each text, else None."""
+        if self.config.unit == "sequence":
+            return None
+        items, train = _items(sequences, self.config), self.state()["vectors"]
+        distances = _mean_distance(items.vectors, train, min(self.config.k, len(train)))
+        return distances[items.inverse].astype(np.float32)
+
+
+class _Items(NamedTuple):
+    vectors: Floats
+    """(n_items, d) of length 1, or 0 where a sequence is empty."""
+    inverse: Integers
+    """(n_sequences,) or (n_events,): the item of each."""
+
+
+def _items(sequences: Sequences, config: Config) -> _Items:
+    """What is compared: each distinct sequence, or each distinct text."""
+    used, text_of_event = np.unique(sequences.text_ids, return_inverse=True)
+    vectors = _text_vectors([sequences.texts[i] for i in used.tolist()], config.dimension)
+    if config.unit == "text":
+        return _Items(vectors, text_of_event.astype(np.int64))
+    plain = replace(
+        sequences,
+        log_keys=np.zeros_like(sequences.log_keys),
+        text_ids=text_of_event.astype(np.int32),
+        system=np.zeros_like(sequences.system),
+    )
+    distinct, _, inverse = plain.unique()
+    shape = (len(distinct), len(used))
+    counts = csr_matrix((np.ones(distinct.n_events), distinct.text_ids, distinct.offsets), shape=shape, copy=True)
+    counts.sum_duplicates()
+    return _Items(_unit(np.asarray(counts @ vectors)), inverse)
+
+
+def _text_vectors(texts: list[str], dimension: int) -> Floats:
+    vectors = embed(texts).astype(np.float64)
+    if dimension < DIMENSION:
+        # In float64 a text's vector does not depend on how many others are projected with it.
+        vectors = vectors @ project(np.eye(DIMENSION, dtype=np.float32), dimension)
+    return _unit(vectors)
+
+
+def _unit(vectors: Floats) -> Floats:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))
+
+
+def _mean_distance(vectors: Floats, train: Floats, k: int) -> Floats:
+    """float64 (n,): mean cosine distance to the k nearest rows of train; 0 for a vector of zeros."""
+    distances = np.zeros(len(vectors))
+    for part in blocks(len(vectors), max(1, min(1024, _BLOCK_CELLS // len(train)))):
+        cosine = vectors[part] @ train.T
+        nearest = cosine.max(axis=1) if k == 1 else np.partition(cosine, -k, axis=1)[:, -k:].mean(axis=1)
+        distances[part] = 1.0 - nearest
+        report_progress("comparing vectors", part.stop, len(vectors))
+    distances[~vectors.any(axis=1)] = 0.0
+    return np.asarray(np.round(np.maximum(distances, 0.0), _DECIMALS), np.float64)
