@@ -30,7 +30,7 @@ from bench.experiment.environment import describe_environment, peak_memory_mib, 
 from bench.experiment.measure import default_rules, measure
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.types import NORMAL, UNLABELLED, Sequences
+from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
     detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = _skip_reason(detector, _training_view(detector, prepared.train)[0])
+        reason = _skip_reason(detector, *_training_view(detector, prepared.train))
     if reason is None:
         return detector
     record |= {"status": "skipped", "reason": reason}
@@ -276,10 +276,12 @@ def _training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[
             return train.sequences, train.labels
 
 
-def _skip_reason(detector: Detector, train: Sequences) -> str | None:
+def _skip_reason(detector: Detector, train: Sequences, labels: NDArray[np.int8] | None) -> str | None:
     supported = ("normal-only", "control", "training-free", "contaminated", "positive-unlabelled", "supervised")
     if detector.tags.supervision not in supported:
         return f"the runner has no protocol for the supervision '{detector.tags.supervision}' yet"
+    if detector.tags.supervision == "supervised" and (labels is None or not (labels == ABNORMAL).any()):
+        return "a supervised method needs abnormal training sequences, and this split has none"
     return detector.skip(train)
 
 
