@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|fetch|new`."""
+"""`bench data list|info|verify|fetch|new|simulate`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from bench.cli._options import EXIT_GATE, AsJson, Data
 from bench.cli.fetch import fetch
 from bench.cli.new import new
+from bench.cli.simulate import simulate
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
 app.command()(fetch)
 app.command()(new)
+app.command()(simulate)
 
 Edition = Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@simulated")]
 

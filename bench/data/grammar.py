@@ -17,6 +17,7 @@ from bench.data.simulation.checks import Table
 from bench.data.simulation.draws import MILLION
 from bench.data.simulation.records import (
     KINDS,
+    Anomaly,
     Bursts,
     Grammar,
     Labels,
@@ -154,7 +155,9 @@ def _read_bursts(table: Table) -> Bursts:
     bursts = Bursts(every, table.span("episodes", [0, 0]), table.count("speed", 1))
     table.done()
     if bursts.episodes[1] > every:
-        raise BenchError(f"[{table.where}] episodes up to {bursts.episodes[1]} are more than every = {every}: use fewer")
+        raise BenchError(
+            f"[{table.where}] episodes up to {bursts.episodes[1]} are more than every = {every}: use fewer"
+        )
     return bursts
 
 
@@ -210,7 +213,8 @@ def _read_step(entry: Table, gap: Span, slot: int) -> Step:
 
 
 def _check_names(grammar: Grammar) -> None:
-    for process in (*grammar.processes, *grammar.anomalies):
+    entries: list[Process | Anomaly] = [*grammar.processes, *grammar.anomalies]
+    for process in entries:
         pairs = [pair for step in process.steps for pair in step.values.items()]
         messages = {message for step in process.steps for message in step.messages}
         for what, used, known in (
@@ -235,7 +239,8 @@ def _check_starts(grammar: Grammar) -> None:
 
 
 def _check_counts(grammar: Grammar) -> None:
-    steps = [step for process in (*grammar.processes, *grammar.anomalies) for step in process.steps]
+    entries: list[Process | Anomaly] = [*grammar.processes, *grammar.anomalies]
+    steps = [step for entry in entries for step in entry.steps]
     if max(grammar.storms.times[1], *(step.times[1] for step in steps)) > _MOST_REPEATS:
         raise BenchError(f"a step is repeated more than {_MOST_REPEATS} times: use smaller 'times'")
     if grammar.episode_gap_us[0] + grammar.episode_gap_us[1] < 2 * grammar.bursts.speed:

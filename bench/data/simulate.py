@@ -2,15 +2,15 @@
 
 The generative model, as `docs/simulation.md` explains it:
 
-* An **episode** is one run of a process on one node, or one session. Episodes start at random gaps, or once in a period
-  (periodic jobs), and overlap, so their lines interleave. In **bursts** they start several times as fast.
+* An **episode** is one run of a process on one node, or one session. Episodes start at random gaps, or once in a
+  period (periodic jobs), and overlap, so their lines interleave. In **bursts** they start several times as fast.
 * A **process** is a list of steps; a step logs one of its messages, a drawn number of times, after a drawn gap. A step
   may turn into a **storm**: one message many times within seconds.
 * Templates **drift**: processes start or end within a part of the log, and a message may get another wording, to which
   one episode after the other changes over.
-* One of `anomaly_every` random episodes is an **anomaly**: an episode of a process with one change of one kind. The kinds
-  take turns over the whole log, so that neither the position in the log nor one kind alone gives the labels away. A kind
-  that is switched off leaves its episodes to run normally and changes no other episode.
+* One of `anomaly_every` random episodes is an **anomaly**: an episode of a process with one change of one kind. The
+  kinds take turns over the whole log, so that neither the position in the log nor one kind alone gives the labels away.
+  A kind that is switched off leaves its episodes to run normally and changes no other episode.
 
 The bytes depend on the grammar, the seed and the number of lines only: neither on the size of chunks nor on platform,
 locale or library version. See `bench.data.simulation.draws`.
@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
     kinds: NDArray[np.uint8]
     """(n_lines,): 0 normal, else 1 + the place in KINDS of the kind of anomaly that the line is part of."""
     sessions: NDArray[np.int64]
-    """(n_lines,): the number of each line's episode, in order of their starts; a session where sessions are labelled."""
+    """(n_lines,): the number of each line's episode (or session), in order of their starts."""
     session_ids: pl.Series
     """Ids of the sessions that start in this chunk, in order; empty where lines are labelled."""
     session_kinds: NDArray[np.uint8]

@@ -125,8 +125,7 @@ def _exchange(entry: Table, context: Context, usual: tuple[Step, ...]) -> tuple[
             raise BenchError(f"[{entry.where}] draws '{name}' from '{other}', which overlaps it: use other values")
     users = {step.slot for step in usual if any(_uses(context.messages, step, name) for name in values)}
     return tuple(
-        step._replace(values={**step.values, **values}, deviates=True) if step.slot in users else step
-        for step in usual
+        step._replace(values={**step.values, **values}, deviates=True) if step.slot in users else step for step in usual
     )
 
 

@@ -63,7 +63,9 @@ class Table:
         """Return places of steps, written from 1 to n, as indices from 0."""
         places = self.take(key, list)
         if not places or not all(type(p) is int and 1 <= p <= n for p in places) or len(set(places)) < len(places):
-            raise BenchError(f"[{self.where}] {key} = {places!r} is no list of steps: write numbers from 1 to {n}, once")
+            raise BenchError(
+                f"[{self.where}] {key} = {places!r} is no list of steps: write numbers from 1 to {n}, once"
+            )
         return tuple(place - 1 for place in places)
 
     def choice(self, key: str, options: Sequence[str], default: str | None = None) -> str:

@@ -38,10 +38,12 @@ def derive(keys: Keys, salt: int | Whole) -> Keys:
 def between(keys: Keys, low: int | Whole, high: int | Whole) -> Whole:
     """Return int64, low <= value <= high, from each key."""
     span = np.asarray(high - low + 1).astype(np.uint64)
-    if span.size and span.max() < 2**32:
+    # Span by span, never by the largest of a batch: a draw must not depend on what is drawn with it.
+    is_small = span < 2**32
+    if is_small.all():
         drawn = (keys >> np.uint64(32)) * span >> np.uint64(32)
     else:
-        drawn = keys % span
+        drawn = np.where(is_small, (keys >> np.uint64(32)) * np.where(is_small, span, 1) >> np.uint64(32), keys % span)
     return drawn.astype(np.int64) + low
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum, auto
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.simulation.draws import Keys, Whole, between, derive, happens
-from bench.data.simulation.records import KINDS, Grammar
+from bench.data.simulation.records import Grammar
 from bench.data.simulation.scripts import NORMAL_KIND, Scripts, compile_scripts, mean_episode_lines
 
 
@@ -59,7 +59,10 @@ class Lines(NamedTuple):
 
     def take(self, index: Whole | slice) -> Lines:
         """The lines at these places."""
-        return Lines(*(column[index] for column in self))
+        return Lines._make(column[index] for column in self)
+
+
+_T = TypeVar("_T", Episodes, Lines)
 
 
 class Block(NamedTuple):
@@ -86,9 +89,9 @@ def plan(grammar: Grammar, *, seed: int, n_lines: int, block_lines: int, kinds: 
         keep = int(np.searchsorted(ends, n_lines, "left")) + 1
         if keep < len(counts):
             made = made.take(slice(int(counts[:keep].sum())))
-            episodes = Episodes(*(column[:keep] for column in episodes))
+            episodes = Episodes._make(column[:keep] for column in episodes)
         planned, numbered = int(ends[len(episodes.key) - 1]), numbered + len(episodes.key)
-        lines = made if waiting is None else Lines(*map(np.concatenate, zip(waiting, made, strict=True)))
+        lines = made if waiting is None else _joined([waiting, made])
         lines = lines.take(np.argsort(lines.time_us, kind="stable"))
         # A later episode starts at `until` at the earliest.
         ready = len(lines.time_us) if planned >= n_lines else int(np.searchsorted(lines.time_us, until, "left"))
@@ -117,9 +120,9 @@ class _Arrivals:
         begin, self._now_us = self._now_us, int(times[-1] + gaps[-1])
         self._count += size
         parts = [Episodes(times, keys, self._pick(times, keys, number)), *self._periodic(begin, self._now_us)]
-        joined = Episodes(*map(np.concatenate, zip(*parts, strict=True)))
+        joined = _joined(parts)
         order = np.argsort(joined.start_us, kind="stable")
-        return Episodes(*(column[order] for column in joined)), self._now_us
+        return Episodes._make(column[order] for column in joined), self._now_us
 
     def _speed(self, number: Whole) -> Whole:
         bursts = self._grammar.bursts
@@ -154,7 +157,9 @@ class _Arrivals:
         for i, process in enumerate(self._grammar.processes):
             if process.period_us:
                 origin = begin - self._grammar.start_us - process.jitter_us
-                number = np.arange(max(0, origin // process.period_us), (end - self._grammar.start_us) // process.period_us + 1)
+                number = np.arange(
+                    max(0, origin // process.period_us), (end - self._grammar.start_us) // process.period_us + 1
+                )
                 keys = derive(self._periodic_keys[i], number)
                 times = self._grammar.start_us + number * process.period_us
                 times += between(derive(keys, Salt.GAP), 0, process.jitter_us)
@@ -163,10 +168,17 @@ class _Arrivals:
                 yield Episodes(times[keep], keys[keep], np.full(int(keep.sum()), i))
 
 
+def _joined(parts: Sequence[_T]) -> _T:
+    """Columns one behind the other."""
+    columns = (np.concatenate([part[i] for part in parts]) for i in range(len(parts[0])))
+    return type(parts[0])(*columns)
+
+
 def _by_weight(cumulative: Whole, keys: Keys) -> Whole:
     """A column for each row, drawn by weight."""
     drawn = between(keys, np.zeros(len(keys), np.int64), cumulative[:, -1] - 1)
-    return (drawn[:, None] >= cumulative).sum(axis=1)
+    column: Whole = (drawn[:, None] >= cumulative).sum(axis=1)
+    return column
 
 
 def _lines_of(episodes: Episodes, scripts: Scripts, grammar: Grammar, first: int) -> tuple[Lines, Whole]:
@@ -181,7 +193,8 @@ def _lines_of(episodes: Episodes, scripts: Scripts, grammar: Grammar, first: int
     slot = scripts.slot[script, place]
     key = derive(episodes.key[episode], Salt.LINE + slot * _PER_SLOT + repeat)
     per_episode = counts.sum(axis=1)
-    gaps = _gaps(key, scripts, grammar, script, place, repeat, is_storm.ravel()[flat])
+    at = (script, place)
+    gaps = _gaps(key, scripts, grammar, at=at, is_first=repeat == 0, is_storm=is_storm.ravel()[flat])
     firsts = np.cumsum(per_episode) - per_episode
     gaps[firsts] = 0
     elapsed = np.cumsum(gaps)
@@ -194,7 +207,7 @@ def _lines_of(episodes: Episodes, scripts: Scripts, grammar: Grammar, first: int
         episode=first + episode,
         episode_key=episodes.key[episode],
         key=key,
-        form=_forms(key, episodes, episode, scripts, script, place),
+        form=_forms(key, episodes, episode, scripts, at),
         kind=np.where(deviates, kind, np.uint8(NORMAL_KIND)).astype(np.uint8),
         anomaly=np.where(deviates, script - n_processes, -1),
     )
@@ -215,10 +228,15 @@ def _repeats(episodes: Episodes, scripts: Scripts, grammar: Grammar) -> Whole:
 
 
 def _gaps(
-    keys: Keys, scripts: Scripts, grammar: Grammar, script: Whole, place: Whole, repeat: Whole, is_storm: NDArray[np.bool_]
+    keys: Keys,
+    scripts: Scripts,
+    grammar: Grammar,
+    *,
+    at: tuple[Whole, Whole],
+    is_first: NDArray[np.bool_],
+    is_storm: NDArray[np.bool_],
 ) -> Whole:
     """Microseconds before each line."""
-    at, is_first = (script, place), repeat == 0
     low = np.where(is_first, scripts.first_low[at], scripts.gap_low[at])
     high = np.where(is_first, scripts.first_high[at], scripts.gap_high[at])
     in_storm = is_storm & ~is_first
@@ -227,13 +245,12 @@ def _gaps(
     return between(derive(keys, Salt.LINE_GAP), low, high)
 
 
-def _forms(keys: Keys, episodes: Episodes, episode: Whole, scripts: Scripts, script: Whole, place: Whole) -> Whole:
+def _forms(keys: Keys, episodes: Episodes, episode: Whole, scripts: Scripts, at: tuple[Whole, Whole]) -> Whole:
     """The form of each line: one of its step's, in the wording that its episode has come to use."""
-    at = (script, place)
     choice = scripts.first_choice[at]
     several = np.flatnonzero(scripts.n_choices[at] > 1)
     if len(several):
-        most = scripts.n_choices[script[several], place[several]] - 1
+        most = scripts.n_choices[at][several] - 1
         choice[several] += between(derive(keys[several], Salt.CHOICE), np.zeros(len(several), np.int64), most)
     form = scripts.choices[choice]
     later = np.flatnonzero(scripts.later_form[form] != form)

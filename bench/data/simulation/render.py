@@ -187,7 +187,9 @@ def _concat(parts: Sequence[pl.Series | str], n: int) -> pl.Series:
     columns = [part.alias(str(i)) for i, part in enumerate(parts) if isinstance(part, pl.Series)]
     if not columns:
         return pl.repeat("".join(map(str, parts)), n, dtype=pl.String, eager=True)
-    expressions = [pl.lit(part) if isinstance(part, str) else pl.col(str(i)) for i, part in enumerate(parts) if str(part)]
+    # An empty literal costs as much as a column.
+    filled = [(i, part) for i, part in enumerate(parts) if not isinstance(part, str) or part]
+    expressions = [pl.lit(part) if isinstance(part, str) else pl.col(str(i)) for i, part in filled]
     return pl.DataFrame(columns).select(pl.concat_str(expressions).alias("text"))["text"]
 
 

@@ -68,7 +68,8 @@ class Scripts(NamedTuple):
 
 def compile_scripts(grammar: Grammar, n_lines: int) -> Scripts:
     """Lay a grammar out for a log of so many lines."""
-    everything: list[tuple[Step, ...]] = [entry.steps for entry in (*grammar.processes, *grammar.anomalies)]
+    entries: list[Process | Anomaly] = [*grammar.processes, *grammar.anomalies]
+    everything = [entry.steps for entry in entries]
     shape = (len(everything), max(map(len, everything)))
     columns = {name: np.zeros(shape, np.int64) for name in Scripts._fields[:12]}
     forms, choices = _Forms(grammar.messages), list[int]()
@@ -79,7 +80,7 @@ def compile_scripts(grammar: Grammar, n_lines: int) -> Scripts:
             choices += [forms.number(message, step.values) for message in step.messages]
     kinds = [NORMAL_KIND] * len(grammar.processes) + [KINDS.index(a.kind) + 1 for a in grammar.anomalies]
     clock = _Clock(grammar, n_lines)
-    starts, ends_us = clock.phases((*grammar.processes, *grammar.anomalies))
+    starts, ends_us = clock.phases(entries)
     able = _able(grammar.processes, clock, starts)
     return Scripts(
         **columns,
