@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -15,13 +17,30 @@ from bench.data.labels import read_csv, require_columns
 from bench.data.log import Log
 from bench.data.streams import content
 from bench.errors import BenchError
-from bench.types import NORMAL, UNLABELLED
+from bench.types import ABNORMAL, NORMAL, UNLABELLED
+
+_DAMAGE = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What numpy raises for a file that is no npz."""
 
 
 def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
     """A stream of event ids, one row per event: columns `event_id` and `label`."""
     file = card.files_of("events")[0]
-    table = read_csv(content(catalogue.path(file)), card)
+    table = read_csv(content(catalogue.path(file), file.inside), card)
     require_columns(table, ("event_id", "label"), card)
     table = table.slice(card.drop_events)
     if card.lines is not None:
@@ -50,12 +69,18 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
     try:
         with np.load(path) as arrays:
             events, labels = arrays["X"], arrays["y"]
-    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise BenchError(f"'{path.name}' holds no arrays X and y ({error}): fetch it again") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BenchError(f"'{path.name}' holds no arrays X and y ({reason}): fetch it again") from None
     if events.ndim != 2 or labels.shape != events.shape[:1]:
         raise BenchError(
             f"'{path.name}' holds X {events.shape} and y {labels.shape}: one row of X for each y is needed"
         )
+    for name, values in (("X", events), ("y", labels)):
+        if values.dtype.kind not in "iu":
+            raise BenchError(f"'{path.name}' holds {name} of type {values.dtype}: whole numbers are needed")
+    if wrong := set(np.unique(labels).tolist()) - {NORMAL, ABNORMAL, UNLABELLED}:
+        raise BenchError(f"'{path.name}' holds the label {min(wrong)} in y: write 0 normal, 1 abnormal, -1 unlabelled")
     is_event = events != 0
     ids, distinct = _codes(events[is_event])
     return Log(

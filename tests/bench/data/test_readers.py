@@ -285,7 +285,7 @@ def zipped(members):
     ("name", "content"),
     [
         ("a.log", b"- 1 up\n"),
-        ("a.gz", gzip.compress(b"- 1 up\n")),
+        ("a.gz", gzip.compress(b"- 1 up\n", mtime=0)),
         ("a.xz", lzma.compress(b"- 1 up\n")),
         ("a.zip", zipped({"a.log": b"- 1 up\n"})),
     ],
@@ -298,7 +298,7 @@ def test_packed_files(log_of, name, content):
     ("name", "content"),
     [
         ("a.gz", b"- 1 up\n"),
-        ("a.gz", gzip.compress(b"- 1 up\n" * 99)[:-9]),
+        ("a.gz", gzip.compress(b"- 1 up\n" * 99, mtime=0)[:-9]),
         ("a.gz", gzip.compress(b"- 1 up\n" * 99, mtime=0)[:15] + b"\xff" * 9),
         ("a.xz", b"- 1 up\n"),
         ("a.xz", lzma.compress(b"- 1 up\n")[:-5]),
