@@ -50,6 +50,8 @@ def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
         table = table.slice(first, stop - first)
     labels = _whole_numbers(table, "label", card)
     events = _whole_numbers(table, "event_id", card)
+    if events.is_empty():
+        raise BenchError(f"'{card.key}' holds no event: put the right file in its place")
     if events.null_count():
         raise BenchError(f"a table of '{card.key}' has an event without event_id: correct it")
     ids, distinct = _codes(events.to_numpy())
@@ -82,6 +84,8 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
     if wrong := set(np.unique(labels).tolist()) - {NORMAL, ABNORMAL, UNLABELLED}:
         raise BenchError(f"'{path.name}' holds the label {min(wrong)} in y: write 0 normal, 1 abnormal, -1 unlabelled")
     is_event = events != 0
+    if not is_event.any():
+        raise BenchError(f"'{card.key}' holds no event: put the right file in the place of '{path.name}'")
     ids, distinct = _codes(events[is_event])
     return Log(
         message_ids=ids,

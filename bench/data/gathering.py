@@ -121,7 +121,10 @@ class Gathering:
             raise BenchError(f"no line of '{card.key}' names a session: correct `session` in its card")
         headerless = self._defects.get("headerless", Defect("headerless", 0, 0)).count
         if has_time(card) and not self._clock.n_read and headerless < self.n_lines:
-            raise BenchError(f"no time in '{card.key}' can be read as '{card.format.time}': correct `time` in its card")
+            raise BenchError(
+                f"no time in '{card.key}' can be read as '{card.format.time}': correct `time` in its card, "
+                "or give `year` where the times have none"
+            )
 
 
 def has_time(card: Card) -> bool:
