@@ -11,6 +11,9 @@ import time
 
 import pytest
 
+from bench.data.catalogue import catalogue
+from bench.data.prepared import open_prepared
+
 LINES = "".join(f"{'BAD' if i % 97 == 0 else '-'} {i} message {'abc'[i % 3]} of unit\n" for i in range(2000))
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
 SESSIONS = {"label": "label-file", "session": "s[0-9]+", "label_key": "id", "label_value": "state", "normal": "ok"}
@@ -94,10 +97,8 @@ def test_parts(app, options, edition, lines):
 
 
 def test_a_part_has_a_name_that_other_commands_know(app):
-    code, out, err = app.call("data", "info", "app@mine.lines-0-1500", "--data", app.data)
-    assert code == 0, err
-    assert "app@mine.lines-0-1500" in out
-    assert "1,500" in out
+    found = facts(app.call("data", "info", "app@mine.lines-0-1500", "--data", app.data, "--json"))
+    assert (found["edition"], found["lines"], found["sequences"]) == ("app@mine.lines-0-1500", 1500, 75)
     arguments = (
         "run",
         "--methods",
@@ -117,9 +118,8 @@ def test_a_part_has_a_name_that_other_commands_know(app):
 
 
 def test_a_part_of_real_data(call, real_data):
-    code, out, err = call("data", "info", "bgl@raw12k.lines-0-5000", "--data", real_data)
-    assert code == 0, err
-    assert "5,000" in out
+    found = facts(call("data", "info", "bgl@raw12k.lines-0-5000", "--data", real_data, "--json"))
+    assert (found["lines"], found["sequences"]) == (5000, 250)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_a_label_file_of_ones_own(app, logs):
     with_format(app, SESSIONS)
     found = facts(app("app@june", "--from", logs / "sessions.log", "--labels", logs / "labels.csv", "--json"))
     assert (found["lines"], found["sessions"]) == (3, 2)
-    _, out, _ = app.call("data", "info", "app@june", "--json", "--data", app.data)
-    assert json.loads(out)[0]["edition" if "edition" in json.loads(out)[0] else "key"].endswith("june")
+    known = catalogue(app.data)
+    assert open_prepared(known.resolve("app@june"), known).session_labels.tolist() == [0, 1]
 
 
 def test_a_part_of_a_new_edition(app, logs):

@@ -216,13 +216,18 @@ def test_times_that_go_back_keep_the_order_of_the_lines(log_of, monkeypatch):
         assert log.notes == ("time goes back at 2 lines; the order of the lines is kept",)
 
 
-@pytest.mark.parametrize("word", ["inf", "-inf", "nan", "1e999", "soon"])
-def test_a_time_is_a_finite_number(log_of, word):
+@pytest.mark.parametrize("word", ["inf", "-inf", "nan", "1e999", "soon", "1700000000000"])
+def test_a_time_is_a_moment_of_the_calendar(log_of, word):
     form = Format(header=r"^(?P<time>\S+) (?P<message>.*)$", time="epoch")
     log = log_of(f"1 up\n{word} up\n2 up\n".encode(), form)
     assert np.isnan(log.times).tolist() == [False, True, False]
     assert defects_of(log) == {"timeless": (1, 2)}
     assert log.notes == ()
+
+
+def test_nothing_of_the_name_of_a_file_is_in_the_log(log_of):
+    content = b"- 1 up\nBAD 2 down 7\nodd\n"
+    assert contents(log_of({"a.log": content})) == contents(log_of({"CANARY-9 BAD.log": content}))
 
 
 @pytest.mark.parametrize("session", ["(?=b)blk_[0-9]+", "(?<!x)blk"])
