@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from bench.data.downloads import Download, check_download, check_member
 from bench.errors import BenchError
@@ -37,6 +38,11 @@ _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
     "id-splits": ("train", "test-normal", "test-abnormal"),
 }
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_TYPES: Final[dict[Any, tuple[Any, str]]] = {
+    str: (str, "a text in quotes"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def load_folder(folder: Path, shipped: Path | None = None) -> list[Card]:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise BenchError(f"the card {path} cannot be read ({error}): correct its TOML") from None
 
 
@@ -202,7 +208,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "incidents": tuple(_incident(path, entry) for entry in values.get("incidents", ())),
             }
         )
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise BenchError(
             f"the card {path} is incomplete or has a wrong key ({error}): see datasets/README.md"
         ) from None
@@ -227,7 +233,7 @@ def _incident(path: Path, entry: Any) -> tuple[float, float]:
     """Start and end as Unix seconds; a date-time without a zone is UTC, as all times of logs are."""
     try:
         start, end = (_seconds(entry[name]) for name in ("start", "end"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BenchError(
             f"the card {path} has the incident {entry!r}: write {{ start = 2024-01-31T10:00:00Z, end = ... }}"
         ) from None
@@ -243,7 +249,7 @@ def _seconds(value: Any) -> float:
         value = datetime.datetime.fromisoformat(value)
     if isinstance(value, datetime.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise TypeError(value)
 
@@ -258,11 +264,9 @@ def _check(path: Path, card: Card) -> None:
     """Refuse what would otherwise be misread in silence: a mistyped `label` would leave the label in the message."""
     if _KEY.fullmatch(card.key) is None:
         raise BenchError(f"the card {path} makes the name '{card.key}': use lower-case letters, digits and hyphens")
-    for key, number in (("rank", card.rank), ("year", card.format.year)):
-        if not isinstance(number, int):
-            raise BenchError(f"the card {path} has {key} = {number!r}: write a whole number")
-    if not isinstance(card.tolerance, int | float) or not 0 <= card.tolerance <= 1:
-        raise BenchError(f"the card {path} has tolerance = {card.tolerance!r}: write a share from 0 to 1")
+    for owner in (card, card.format, card.parser, *([card.download] if card.download else []), *card.files):
+        _check_types(path, owner)
+    _check_numbers(path, card)
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("kind", card.kind, get_args(Kind)),
         ("tier", card.tier, get_args(Tier)),
@@ -277,11 +281,38 @@ def _check(path: Path, card: Card) -> None:
     _check_files(path, card)
 
 
+def _check_types(path: Path, owner: Any) -> None:
+    """Refuse a value of another type than its field's, such as a number for a text."""
+    for name, hint in get_type_hints(type(owner)).items():
+        value = getattr(owner, name)
+        if get_origin(hint) is Mapping:
+            inner, values = get_args(hint)[1], list(value.values()) if isinstance(value, dict) else [None]
+        else:
+            inner, values = hint, [value]
+        kind, word = _TYPES.get(inner, (object, ""))
+        if not all(isinstance(item, kind) and (not word or not isinstance(item, bool)) for item in values):
+            raise BenchError(f"the card {path} has {name} = {value!r}: write {word or 'a table'}")
+
+
+def _check_numbers(path: Path, card: Card) -> None:
+    numbers: list[tuple[str, float, float, float]] = [
+        ("year", card.format.year, 0, 9999),
+        ("tolerance", card.tolerance, 0, 1),
+        ("drop_events", card.drop_events, 0, 2**63 - 1),
+        ("depth", card.parser.depth, 3, 100),
+        ("similarity", card.parser.similarity, 0, 1),
+        ("max_children", card.parser.max_children, 1, 2**63 - 1),
+    ]
+    for name, number, lowest, highest in numbers:
+        if not lowest <= number <= highest:
+            raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
+
+
 def _check_patterns(path: Path, card: Card) -> None:
     for pattern in (card.format.header, card.format.session, card.format.section, *card.parser.masks):
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise BenchError(
                 f"the card {path} has the bad regular expression '{pattern}' ({error}): correct it"
             ) from None
@@ -301,7 +332,7 @@ def _check_labels(path: Path, card: Card) -> None:
         raise BenchError(f"the card {path} has label = 'session-list': give session with it")
     if form.session_from == "file" and not form.session:
         raise BenchError(f"the card {path} has session_from = 'file': give session with it")
-    if form.label == "incidents" and not (card.incidents and form.time):
+    if form.label == "incidents" and not (card.incidents and form.time and "(?P<time>" in form.header):
         raise BenchError(f"the card {path} has label = 'incidents': give [[incidents]] and a time with it")
 
 

@@ -23,7 +23,7 @@ from bench.data.downloads import note_path, require_intact
 from bench.errors import BenchError
 
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
-_SLICE: Final = re.compile(r"(?P<edition>.+)\.lines-(?P<start>[0-9]+)-(?P<stop>[0-9]+)")
+_SLICE: Final = re.compile(r"(?P<edition>.+)\.lines-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
 _LARGE_BYTES: Final = 1 << 26
 """The checksum of a larger file is remembered across processes."""
 

@@ -36,7 +36,7 @@ def session_labels(card: Card, content: bytes) -> SessionLabels:
     else:
         table, unnamed = _tabled(card, content), UNLABELLED
     abnormal = pl.col("value") != form.normal
-    alerts = table.filter(abnormal)["value"].value_counts(sort=True)
+    alerts = table.filter(abnormal)["value"].value_counts().sort("count", "value", descending=[True, False])
     return SessionLabels(
         table.select("session", abnormal.cast(pl.Int8).alias("label")),
         unnamed,
@@ -83,6 +83,11 @@ def _tabled(card: Card, content: bytes) -> pl.DataFrame:
     table = read_csv(content, card)
     require_columns(table, (form.label_key, form.label_value), card)
     table = table.select(session=pl.col(form.label_key), value=pl.col(form.label_value))
+    table = table.filter(pl.col("session").is_not_null())
+    return _one_label_each(table, card)
+
+
+def _one_label_each(table: pl.DataFrame, card: Card) -> pl.DataFrame:
     labels = table.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
     twice = labels.filter(labels["session"].is_duplicated())
     if len(twice):
@@ -91,22 +96,24 @@ def _tabled(card: Card, content: bytes) -> pl.DataFrame:
             f"the label file of '{card.key}' gives session '{twice['session'][0]}' the labels {', '.join(values)}: "
             "give each session one label"
         )
-    return table.unique("session", keep="first", maintain_order=True)
+    # A row without a label says nothing against one that has it.
+    return pl.concat([labels, table]).unique("session", keep="first", maintain_order=True)
 
 
 def _listed(card: Card, content: bytes) -> pl.DataFrame:
     """Sessions below headings, or without headings a list of the abnormal ones."""
     form = card.format
     session, section = re.compile(form.session), re.compile(form.section) if form.section else None
-    heading, rows = "" if section else "listed", {}
+    heading, rows = "" if section else "listed", list[tuple[str, str]]()
     for line in content.decode("utf-8", errors="replace").splitlines():
         if section and (match := section.match(line)):
             heading = match[1] if match.re.groups else match[0]
         elif heading and (match := session.search(line)):
-            rows[match[0]] = heading
+            rows.append((match[0], heading))
     if not rows:
         raise BenchError(f"the label file of '{card.key}' names no session: correct `session` or `section` in its card")
-    return pl.DataFrame({"session": list(rows), "value": list(rows.values())})
+    table = pl.DataFrame(rows, schema={"session": pl.String, "value": pl.String}, orient="row")
+    return _one_label_each(table, card)
 
 
 def read_csv(content: bytes, card: Card) -> pl.DataFrame:
