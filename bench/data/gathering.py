@@ -56,7 +56,8 @@ class Gathering:
         self._messages: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
         self._last_file: dict[int, int] = {}
-        self._n_files = self._n_split_sessions = 0
+        self._n_files = self._n_in_first_file = 0
+        self._split_sessions: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
         self._clock = _Clock(card.format.year)
@@ -66,6 +67,8 @@ class Gathering:
         if block.starts_file:
             self._columns.add("file_starts", np.array([self.n_lines]))
             self._n_files += 1
+            if self._n_files == 2:
+                self._n_in_first_file = len(self._sessions)
             return
         add = self._columns.add
         times = self._clock.read(block.times)
@@ -107,17 +110,19 @@ class Gathering:
         found = np.full(len(ids), UNLABELLED, np.int8)
         if table is not None:
             found, notes = label_sessions(ids, table)
-        if self._n_split_sessions:
-            split = f"{self._n_split_sessions:,} sessions continue in a later file; their lines are taken together"
+        if self._split_sessions:
+            split = f"{len(self._split_sessions):,} sessions continue in a later file; their lines are taken together"
             notes = (*notes, split)
         return found, notes
 
     def _watch_files(self, sessions: NDArray[np.int32]) -> None:
-        """Count sessions that were seen in an earlier file."""
-        if self._n_files < 2 and not self._last_file:
+        """Notice sessions that were seen in an earlier file; of an only file nothing is kept."""
+        if self._n_files < 2:
             return
         for session in sessions.tolist():
-            self._n_split_sessions += self._last_file.get(session, self._n_files) != self._n_files
+            before = 1 if session < self._n_in_first_file else self._n_files
+            if self._last_file.get(session, before) != self._n_files:
+                self._split_sessions.add(session)
             self._last_file[session] = self._n_files
 
     def _require_lines(self) -> None:

@@ -8,14 +8,11 @@ they are worked on in as many threads as polars has, and numbered in their order
 
 from __future__ import annotations
 
-import fnmatch
 import io
 import re
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +24,7 @@ from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.gathering import Block, BlockSessions, Gathering, has_time
 from bench.data.header import cut, has_plain_spaces
+from bench.data.labels import session_id
 from bench.data.log import WILDCARD, Defect, DefectKind
 from bench.detector import report_progress
 from bench.errors import BenchError
@@ -57,7 +55,7 @@ def files(card: Card, catalogue: Catalogue) -> Iterator[Source]:
         if "*" not in file.inside:
             yield Source("/".join(filter(None, (file.name, file.inside))), streams.blocks(path, file.inside))
             continue
-        for member in _matching(path, file.inside):
+        for member in streams.members(path, file.inside):
             yield Source(f"{file.name}/{member}", streams.blocks(path, member))
 
 
@@ -67,17 +65,6 @@ def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> N
         gathering.add(block)
         if i % _REPORT_EVERY == 0:
             report_progress(f"reading {card.key}", gathering.n_lines, card.counts.get("lines", 0))
-
-
-def _matching(path: Path, pattern: str) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = sorted(fnmatch.filter((info.filename for info in archive.infolist() if not info.is_dir()), pattern))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BenchError(f"'{path.name}' cannot be unpacked ({error}): it is damaged; fetch it again") from None
-    if not found:
-        raise BenchError(f"'{path.name}' holds no file that matches '{pattern}': correct `inside` in the card")
-    return found
 
 
 def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
@@ -208,11 +195,18 @@ def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | Non
     number = np.arange(len(messages), dtype=np.int64)
     if card.format.session_from == "file":
         found = re.search(card.format.session, name)
-        return BlockSessions(number, np.zeros(len(number), np.int32), [found[0]]) if found else None
-    ids = pl.col("message").str.extract_all(card.format.session).list.unique(maintain_order=True)
+        return BlockSessions(number, np.zeros(len(number), np.int32), [session_id(found)]) if found else None
+    ids = _session_ids(card.format.session).list.unique(maintain_order=True)
     table = pl.DataFrame({"line": number, "message": messages}).select("line", ids)
     pairs = table.explode("message").drop_nulls()
     if pairs.is_empty():
         return None
     codes, names = _factorise(pairs["message"])
     return BlockSessions(pairs["line"].to_numpy(), codes, names)
+
+
+def _session_ids(pattern: str) -> pl.Expr:
+    """All ids that the pattern finds in `message`, as a list."""
+    found = pl.col("message").str.extract_all(pattern)
+    group = re.compile(pattern).groupindex.get("session")
+    return found if group is None else found.list.eval(pl.element().str.extract(pattern, group))

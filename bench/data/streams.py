@@ -7,6 +7,7 @@ Plain, gz, bz2, xz, zst and members of zip files. A block ends with a newline, o
 from __future__ import annotations
 
 import bz2
+import fnmatch
 import gzip
 import lzma
 import zipfile
@@ -79,6 +80,19 @@ def content(path: Path, member: str = "") -> bytes:
     """All of a small file, such as a table of labels."""
     with unpacked(path, member) as stream:
         return stream.read()
+
+
+def members(path: Path, pattern: str) -> list[str]:
+    """The files inside a zip whose names match a pattern with `*`, in the order of their names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BenchError(f"'{path.name}' cannot be unpacked ({error}): it is damaged; fetch it again") from None
+    found = sorted(fnmatch.filter(names, pattern))
+    if not found:
+        raise BenchError(f"'{path.name}' holds no file that matches '{pattern}': correct `inside` in the card")
+    return found
 
 
 def _open(path: Path, member: str) -> IO[bytes]:
