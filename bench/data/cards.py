@@ -170,7 +170,7 @@ def load_folder(folder: Path, shipped: Path | None = None) -> list[Card]:
         own = path.with_name(_SYSTEM_FILE)
         system = own if own.is_file() or shipped is None else shipped / path.parent.name / _SYSTEM_FILE
         if path.name != _SYSTEM_FILE and system.is_file():
-            cards.append(_build(path, _merged(_read_toml(system), _read_toml(path))))
+            cards.append(_build(path, _merged(read_toml(system), read_toml(path))))
     return cards
 
 
@@ -189,7 +189,8 @@ def _merged(system: dict[str, Any], edition: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; a BenchError if it is none."""
     try:
         return _parse_toml(path, path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError

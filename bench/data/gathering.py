@@ -60,7 +60,7 @@ class Gathering:
         self._split_sessions: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
-        self._clock = _Clock(card.format.year)
+        self._clock = Clock(card.format.year)
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
@@ -141,7 +141,7 @@ def has_time(card: Card) -> bool:
     return bool(card.format.time) and "(?P<time>" in card.format.header
 
 
-class _Clock:
+class Clock:
     """Times in the order of lines: counts jumps back, and finds the years where the log has none."""
 
     def __init__(self, year: int) -> None:
@@ -151,6 +151,7 @@ class _Clock:
         self._n_backwards = 0
 
     def read(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The next times, Unix seconds, in their years."""
         known = np.flatnonzero(~np.isnan(times))
         if not len(known):
             return times
@@ -166,6 +167,7 @@ class _Clock:
         return times
 
     def notes(self) -> tuple[str, ...]:
+        """What was odd about all times so far."""
         if not self._n_backwards:
             return ()
         return (f"time goes back at {self._n_backwards:,} lines; the order of the lines is kept",)

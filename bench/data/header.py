@@ -23,7 +23,8 @@ _WORDS: Final = {r"\S+": "", "[0-9]+": r"^[0-9]+$", r"(?P<time>\S+)": "", "(?P<t
 
 HALF_YEAR_S: Final = 15_768_000
 """A jump back by more than this means that the next year has begun."""
-_LEAP_YEAR: Final = 2000
+LEAP_YEAR: Final = 2000
+"""In which times without a year are read at first, because it has all days."""
 _LEAP_START_S: Final = 946_684_800
 _DAY_S: Final = 86_400
 _MARCH_S: Final = 60 * _DAY_S
@@ -132,7 +133,7 @@ def _time(form: Format, text: pl.Expr | None) -> pl.Expr:
         seconds = text.cast(pl.Float64, strict=False)
     else:
         # Without a year the time is read in a leap year, which has all days; `in_year` puts it into its own.
-        pattern, text = (f"%Y {form.time}", pl.format(f"{_LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
+        pattern, text = (f"%Y {form.time}", pl.format(f"{LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
         seconds = text.str.to_datetime(pattern, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
     return seconds.fill_null(float("nan"))
 

@@ -196,7 +196,7 @@ def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | Non
     if card.format.session_from == "file":
         found = re.search(card.format.session, name)
         return BlockSessions(number, np.zeros(len(number), np.int32), [session_id(found)]) if found else None
-    ids = _session_ids(card.format.session).list.unique(maintain_order=True)
+    ids = session_ids(card.format.session).list.unique(maintain_order=True)
     table = pl.DataFrame({"line": number, "message": messages}).select("line", ids)
     pairs = table.explode("message").drop_nulls()
     if pairs.is_empty():
@@ -205,7 +205,7 @@ def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | Non
     return BlockSessions(pairs["line"].to_numpy(), codes, names)
 
 
-def _session_ids(pattern: str) -> pl.Expr:
+def session_ids(pattern: str) -> pl.Expr:
     """All ids that the pattern finds in `message`, as a list."""
     found = pl.col("message").str.extract_all(pattern)
     group = re.compile(pattern).groupindex.get("session")

@@ -1,4 +1,4 @@
-"""Hadoop, OpenStack, Liberty and Spirit: the shipped cards read files laid out as the public ones; the lines are made up."""
+"""Hadoop, OpenStack, Liberty and Spirit: the shipped cards read files laid out as the public ones (invented lines)."""
 
 import datetime
 import gzip
@@ -39,7 +39,7 @@ def container(number, part, kind):
 
 @pytest.fixture
 def hadoop(tmp_path):
-    """Write a Hadoop.zip of `n` jobs, of which every third is normal; returns the data folder and the number of lines."""
+    """Write a Hadoop.zip of `n` jobs, every third normal; returns the data folder and the number of lines."""
 
     def make(n=30, prefix="", listed=None, extra=()):
         kinds = {job(i): KINDS[0] if i % 3 == 0 else KINDS[1 + i % 3] for i in range(n)}
