@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import json
 import re
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bench.data import catalogue as catalogue_module
+from bench.data.cards import Card, DataFile, Format, LabelPlace, ParserSettings
 from bench.data.catalogue import Catalogue, catalogue, file_sha256
+from bench.data.downloads import Download
 from bench.data.prepare import DataSpec, Loader
 from bench.data.readers import read
 from bench.errors import BenchError
@@ -98,6 +102,20 @@ def test_only_the_systems_that_may_be_tuned_on_are_development():
     for card in catalogue().cards:
         may_be = card.name in ("spirit", "liberty") or card.kind == "simulated"
         assert (card.tier == "development") == may_be, card.key
+
+
+def test_every_key_of_a_card_is_documented_with_an_example():
+    text = (ROOT / "datasets/README.md").read_text()
+    blocks = re.findall("```toml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) > 8
+    for block in blocks:
+        tomllib.loads(block)
+    parts = {Card: {"name", "edition", "lines"}, DataFile: {"is_unpublished", "archive"}}
+    parts |= {part: set() for part in (Format, ParserSettings, Download)}
+    for part, internal in parts.items():
+        for key in {field.name for field in dataclasses.fields(part)} - internal:
+            assert re.search(rf"(?m)^(?:# )?\[*{key}(?:\]| = )", "\n".join(blocks)), f"{part} {key}"
+    assert {f'label = "{way}"' for way in get_args(LabelPlace)} <= {line.split("   ")[0] for line in text.splitlines()}
 
 
 def test_datasets_is_no_python_package():
