@@ -283,3 +283,13 @@ def test_the_ways_it_shows_are_cards_that_work(call, orders, tmp_path):
     for way, lines in ways.items():
         tomllib.loads(lines)
         assert f"bench data new shop {log} --force" in lines, way
+
+
+def test_an_edition_from_files_of_a_system_with_incidents(call, orders, tmp_path):
+    incidents = tmp_path / "incidents.csv"
+    incidents.write_text(f"{iso(80)},{iso(84)}\n")
+    assert call("data", "new", "shop", orders(), "--incidents", incidents)[0] == 0
+    code, _, err = call("data", "prepare", "shop@june", "--from", orders("june.log"), "--data", tmp_path)
+    assert (code, "bench data new shop FILE --incidents" in err) == (2, True)
+    # No card that cannot be read is left behind.
+    assert facts(call, tmp_path, "shop")["lines"] == 5 * N
