@@ -29,6 +29,7 @@ SessionPlace = Literal["message", "file"]
 
 _NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
+_SHARED_TABLES: Final = ("format", "parser")
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
 _UNPUBLISHED: Final = "unpublished"
 _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
@@ -84,7 +85,8 @@ class Format:
     time: str = ""
     """`epoch`, a strptime pattern, or empty for none."""
     session: str = ""
-    """Regular expression of the session id inside a message; empty: fixed or sliding windows."""
+    """Regular expression of the session id inside a message: its group `session`, else all that matches. Empty: fixed
+    or sliding windows."""
     normal: str = "-"
     """The label value that means normal; every other value means abnormal."""
     label_key: str = ""
@@ -93,6 +95,8 @@ class Format:
     section: str = field(default="", metadata=_NEW)
     """`session-list`: regular expression of a heading; its first group labels the sessions below. Empty: the file lists
     the abnormal sessions only."""
+    listed: str = field(default="", metadata=_NEW)
+    """`session-list`: how a session id stands in the list, where `session` does not find it there."""
     session_from: SessionPlace = field(default="message", metadata=_NEW)
     """Whether `session` is searched in each message or in the name of the file."""
     year: int = field(default=0, metadata=_NEW)
@@ -129,6 +133,8 @@ class Card:
     licence: str
     citation: str
     homepage: str = ""
+    origin: str = ""
+    """Where the files come from, for whoever puts them into the data folder by hand; ends a sentence."""
     notes: str = ""
     aliases: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
@@ -178,14 +184,37 @@ def load_folder(folder: Path, shipped: Path | None = None) -> list[Card]:
         own = path.with_name(_SYSTEM_FILE)
         system = own if own.is_file() or shipped is None else shipped / path.parent.name / _SYSTEM_FILE
         if path.name != _SYSTEM_FILE and system.is_file():
-            cards.append(_build(path, {**_read_toml(system), **_read_toml(path)}))
+            cards.append(_build(path, _merged(read_toml(system), read_toml(path))))
     return cards
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def parse_card(path: Path, system: str, edition: str) -> Card:
+    """The card that these two texts would make at `path`; a BenchError if it would be a wrong one."""
+    return _build(path, _merged(_parse_toml(path.with_name(_SYSTEM_FILE), system), _parse_toml(path, edition)))
+
+
+def _merged(system: dict[str, Any], edition: dict[str, Any]) -> dict[str, Any]:
+    """A key of the edition wins, also inside `[format]` and `[parser]`, whose other keys stay the system's."""
+    values = {**system, **edition}
+    for table in _SHARED_TABLES:
+        parts = [part[table] for part in (system, edition) if table in part]
+        if parts and all(isinstance(part, dict) for part in parts):
+            values[table] = {key: value for part in parts for key, value in part.items()}
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; a BenchError if it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        return _parse_toml(path, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        raise BenchError(f"the card {path} cannot be read ({error}): correct its TOML") from None
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"the card {path} cannot be read ({error}): correct its TOML") from None
 
 
@@ -309,7 +338,8 @@ def _check_numbers(path: Path, card: Card) -> None:
 
 
 def _check_patterns(path: Path, card: Card) -> None:
-    for pattern in (card.format.header, card.format.session, card.format.section, *card.parser.masks):
+    form = card.format
+    for pattern in (form.header, form.session, form.section, form.listed, *card.parser.masks):
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:

@@ -59,7 +59,7 @@ class Gathering:
         self._continued: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
-        self._clock = _Clock(card.format.year)
+        self._clock = Clock(card.format.year)
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
@@ -132,7 +132,7 @@ def has_time(card: Card) -> bool:
     return bool(card.format.time) and "(?P<time>" in card.format.header
 
 
-class _Clock:
+class Clock:
     """Times in the order of lines: counts jumps back, and finds the years where the log has none."""
 
     def __init__(self, year: int) -> None:
@@ -142,6 +142,7 @@ class _Clock:
         self._n_backwards = 0
 
     def read(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The next times, Unix seconds, in their years."""
         known = np.flatnonzero(~np.isnan(times))
         if not len(known):
             return times
@@ -161,6 +162,7 @@ class _Clock:
         return in_year(times, years)
 
     def notes(self) -> tuple[str, ...]:
+        """What was odd about all times so far."""
         if not self._n_backwards:
             return ()
         return (f"time goes back at {self._n_backwards:,} lines; the order of the lines is kept",)

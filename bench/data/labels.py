@@ -49,7 +49,16 @@ def label_file(card: Card, catalogue: Catalogue) -> bytes:
     files = card.files_of("labels")
     if not files:
         raise BenchError(f"the card '{card.key}' says labels stand in a file but names none: add role = \"labels\"")
-    return streams.content(catalogue.path(files[0]), files[0].inside)
+    path, inside = catalogue.path(files[0]), files[0].inside
+    if "*" in inside:
+        found = streams.matching(path, inside)
+        if len(found) > 1:
+            raise BenchError(
+                f"'{path.name}' holds {len(found)} files that match '{inside}', such as '{found[0]}' and '{found[1]}': "
+                "name the label file alone as `inside` in the card"
+            )
+        inside = found[0]
+    return streams.content(path, inside)
 
 
 def label_sessions(ids: Sequence[str], found: SessionLabels) -> tuple[NDArray[np.int8], tuple[str, ...]]:
@@ -67,6 +76,11 @@ def label_sessions(ids: Sequence[str], found: SessionLabels) -> tuple[NDArray[np
     if len(unknown):
         notes.append(f"{len(unknown):,} sessions of the label file are not in the log, such as '{unknown[0]}'")
     return labels, tuple(notes)
+
+
+def session_id(match: re.Match[str]) -> str:
+    """The session that a pattern found: its group `session`, or all that matched."""
+    return match["session"] if "session" in match.re.groupindex else match[0]
 
 
 def label_incidents(times: NDArray[np.float64], incidents: Sequence[tuple[float, float]]) -> NDArray[np.int8]:
@@ -103,13 +117,13 @@ def _one_label_each(table: pl.DataFrame, card: Card) -> pl.DataFrame:
 def _listed(card: Card, content: bytes) -> pl.DataFrame:
     """Sessions below headings, or without headings a list of the abnormal ones."""
     form = card.format
-    session, section = re.compile(form.session), re.compile(form.section) if form.section else None
+    session, section = re.compile(form.listed or form.session), re.compile(form.section) if form.section else None
     heading, rows = "" if section else "listed", list[tuple[str, str]]()
     for line in content.decode("utf-8", errors="replace").splitlines():
         if section and (match := section.match(line)):
             heading = match[1] if match.re.groups else match[0]
         elif heading and (match := session.search(line)):
-            rows.append((match[0], heading))
+            rows.append((session_id(match), heading))
     if not rows:
         raise BenchError(f"the label file of '{card.key}' names no session: correct `session` or `section` in its card")
     table = pl.DataFrame(rows, schema={"session": pl.String, "value": pl.String}, orient="row")

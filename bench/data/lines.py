@@ -26,6 +26,7 @@ from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.gathering import Block, BlockSessions, Gathering, has_time
 from bench.data.header import cut, has_plain_spaces
+from bench.data.labels import session_id
 from bench.data.log import WILDCARD, Defect, DefectKind
 from bench.detector import report_progress
 from bench.errors import BenchError
@@ -234,11 +235,18 @@ def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | Non
     number = np.arange(len(messages), dtype=np.int64)
     if card.format.session_from == "file":
         found = re.search(card.format.session, name)
-        return BlockSessions(number, np.zeros(len(number), np.int32), [found[0]]) if found else None
-    ids = pl.col("message").str.extract_all(card.format.session).list.unique(maintain_order=True)
+        return BlockSessions(number, np.zeros(len(number), np.int32), [session_id(found)]) if found else None
+    ids = session_ids(card.format.session).list.unique(maintain_order=True)
     table = pl.DataFrame({"line": number, "message": messages}).select("line", ids)
     pairs = table.explode("message").drop_nulls()
     if pairs.is_empty():
         return None
     codes, names = _factorise(pairs["message"])
     return BlockSessions(pairs["line"].to_numpy(), codes, names)
+
+
+def session_ids(pattern: str) -> pl.Expr:
+    """All ids that the pattern finds in `message`, as a list."""
+    found = pl.col("message").str.extract_all(pattern)
+    group = re.compile(pattern).groupindex.get("session")
+    return found if group is None else found.list.eval(pl.element().str.extract(pattern, group))

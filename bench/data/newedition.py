@@ -32,7 +32,13 @@ def new_edition(key: str, sources: Sequence[Path], *, labels: Path | None = None
     known = catalogue(data_dir)
     if known.data_dir is None:
         raise BenchError("a new edition needs a data folder: set BENCH_DATA or give --data DIR")
-    name = known.editions(match["name"])[0].name
+    first = known.editions(match["name"])[0]
+    name = first.name
+    if first.format.label == "incidents":
+        raise BenchError(
+            f"labels of '{name}' are time ranges, which belong into the edition's card: use "
+            f"`bench data new {name} FILE --incidents FILE`"
+        )
     card = known.data_dir / name / f"{match['edition']}.toml"
     if card.exists() or any(c.edition == match["edition"] for c in known.editions(name)):
         raise BenchError(f"the edition '{name}@{match['edition']}' exists: choose another name, or remove its card")
