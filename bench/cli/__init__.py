@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import data, lists, results, run
+from bench.cli import audit, data, lists, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -25,6 +25,7 @@ run.add_to(app)
 results.add_to(app)
 lists.add_to(app)
 app.add_typer(data.app, name="data")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
