@@ -152,6 +152,8 @@ def _readable(record: dict[str, Any]) -> list[str]:
             f"from {threshold['n']} {threshold['fitted_on']}" if threshold["n"] else f"from {threshold['fitted_on']}"
         )
         value = "not estimable" if threshold["value"] is None else threshold["value"]
+        if "systems" in threshold:
+            value = ", ".join(f"{system} {own['value']}" for system, own in threshold["systems"].items())
         lines.append(f"threshold {rule}: {value}, {threshold['reason'] or origin}")
     for block, metrics in record.get("metrics", {}).items():
         lines.append(f"{block}: {_numbers(metrics['ranking'])}")
