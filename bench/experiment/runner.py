@@ -244,6 +244,14 @@ class _Fitter:
         return self._last[2]
 
 
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
+    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+    fitter = _Fitter(settings)
+    detector = fitter.new(cell)
+    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
+    return detector
+
+
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason

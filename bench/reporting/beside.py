@@ -6,7 +6,8 @@ audit's verdict stands behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +36,21 @@ _HEADERS: Final = (
 )
 
 
-def render_published(tables: Sequence[Table], rule: str, cache: Path, papers: Sequence[Paper] | None = None) -> str:
-    """Markdown: for each of our tables whose scenario a paper reports, its values and ours, and how they differ."""
+def render_published(
+    tables: Sequence[Table],
+    rule: str,
+    cache: Path,
+    papers: Sequence[Paper] | None = None,
+    *,
+    only: Collection[str] = (),
+) -> str:
+    """Markdown: for each of our tables whose scenario a paper reports, its values and ours, and how they differ.
+
+    only: published tables, by their numbers; all if empty
+    """
     papers = load_published() if papers is None else papers
+    if only:
+        papers = [replace(p, values=tuple(v for v in p.values if v.table in only)) for p in papers]
     finder = _Finder(cache)
     pages = [page for paper in papers for table in tables if (page := _page(paper, table, rule, finder))]
     if not pages:

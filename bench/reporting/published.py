@@ -44,6 +44,8 @@ class Paper:
     """Whether its test set is said to hold as many normal as abnormal sequences."""
     sizes: Mapping[str, Mapping[str, int]]
     """Counts of each data set, as printed."""
+    shared_words: Mapping[str, int]
+    """Words that data sets share: `bgl+tbird` -> how many."""
     values: tuple[Value, ...]
 
 
@@ -76,6 +78,7 @@ def _paper(key: str, fields: Mapping[str, Any]) -> Paper:
         protocol=fields["protocol"],
         test_is_balanced=fields["test_is_balanced"],
         sizes=fields["sizes"],
+        shared_words=fields.get("shared_words", {}),
         values=tuple(
             Value(
                 table=row["table"],

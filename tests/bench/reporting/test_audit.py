@@ -25,7 +25,7 @@ def verdict(precision, recall, f1):
 
 
 def paper(*values, sizes=None, balanced=True):
-    return Paper("p", "A paper", {}, balanced, sizes or {}, values)
+    return Paper("p", "A paper", {}, balanced, sizes or {}, {}, values)
 
 
 def value(precision=None, recall=None, f1=None, scenario="bgl"):
