@@ -103,13 +103,14 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
     if not values:
         return ""
     tabulate.MIN_PADDING = 0
-    lines = []
-    for value in values:
-        row = finder.find(value, table.rows)
-        lines.append([*_printed(value), *(_ours(row, rule) if row else ["-"] * 6)])
+    found = [finder.find(value, table.rows) for value in values]
+    lines = [
+        [*_printed(value), *(_ours(row, rule) if row else ["-"] * 6)] for value, row in zip(values, found, strict=True)
+    ]
     for row in table.rows:
-        if row.supervision == CONTROL:
-            lines.append(["", "control", *["-"] * 4, *_ours(row, rule)])
+        if row not in found:
+            word = CONTROL if row.supervision == CONTROL else "not published"
+            lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
     grid = tabulate.tabulate(lines, _HEADERS, tablefmt="pipe", disable_numparse=True)
     points = tabulate.tabulate(
         _differences(paper, table, rule), ["protocol", "published", "here"], tablefmt="pipe", disable_numparse=True

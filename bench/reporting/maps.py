@@ -77,6 +77,7 @@ def _map(
         "run_id": cell.run_id,
         "standing": standing(record),
         "note": note,
+        "n_distinct": len(np.unique(vectors.round(5), axis=0)),
         "x": [round(value, 4) for value in xy[:, 0].tolist()],
         "y": [round(value, 4) for value in xy[:, 1].tolist()],
         "label": prepared.test.labels[chosen].tolist(),

@@ -6,7 +6,6 @@ Colours are those of Okabe and Ito, which people with colour-blindness tell apar
 from __future__ import annotations
 
 import functools
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -83,8 +82,9 @@ def save(figure: Figure, folder: Path) -> list[Path]:
 def _sweep(content: Mapping[str, Any]) -> Picture:
     """A panel for each scenario and split: lines with their interval as a band."""
     panels = content["panels"]
-    picture, grid = _panels(len(panels), columns=_columns(panels), width=3.0, height=2.5)
-    for axes, panel in zip(grid, panels, strict=True):
+    columns = _columns(panels)
+    picture, grid = _panels(len(panels), columns=columns, width=3.0, height=2.5)
+    for position, (axes, panel) in enumerate(zip(grid, panels, strict=True)):
         if content["band"]:
             axes.axvspan(*content["band"], color="#f3efd8", zorder=0, label=content["band_label"])
         for (name, points), (colour, marker, line) in zip(panel["series"].items(), _LINES, strict=False):
@@ -98,7 +98,8 @@ def _sweep(content: Mapping[str, Any]) -> Picture:
         axes.set(ylim=(-0.03, 1.03))
         n_seeds = max((p["n_seeds"] for points in panel["series"].values() for p in points), default=0)
         _title(axes, panel, more=f"{n_seeds} seed{'s'[: n_seeds != 1]}")
-    picture.supxlabel(content["label"], fontsize=9)
+        if position >= len(panels) - columns:
+            axes.set_xlabel(content["label"])
     _legend(picture, grid)
     return picture
 
@@ -150,7 +151,13 @@ def _map(content: Mapping[str, Any]) -> Picture:
         facts = {**content, "standing": one["standing"]}
         wrong = [sum(a == label != b for a, b in zip(one["label"], flagged, strict=True)) for label in (0, 1)]
         errors = f"{wrong[0]} FP, {wrong[1]} FN" if one["flagged"] else "no threshold"
-        _title(axes, facts, one["method"], f"{n} test sequences, half of them abnormal; {errors}")
+        _title(
+            axes,
+            facts,
+            f"{one['method']} on {content['scenario']}",
+            f"{n} test sequences, half of them abnormal; {errors}",
+            f"{one['n_distinct']} distinct vectors, seed {one['seed']}",
+        )
     _legend(picture, grid)
     return picture
 
@@ -207,15 +214,15 @@ def _row_name(row: Mapping[str, Any]) -> str:
 
 
 def _title(axes: Axes, panel: Mapping[str, Any], name: str = "", below: str = "", more: str = "") -> None:
-    """The name of a panel, and small below it what its data are."""
-    name = name or panel["scenario"]
+    """The name of a panel, and in two small lines below it what its data are."""
     below = below or f"{panel['n_test']:,} test sequences, {panel['n_test_abnormal']:,} abnormal"
-    text = textwrap.fill("; ".join(filter(None, [below, more, panel["standing"]])), 48)
-    axes.set_title(f"{name}, {panel['split']}", loc="left", fontweight="bold", pad=6 + 9 * len(text.splitlines()))
-    axes.text(0, 1.02, text, transform=axes.transAxes, fontsize=7, color=GREY, va="bottom")
+    text = f"{below}\n{'; '.join(filter(None, [more, panel['standing']]))}"
+    axes.set_title(f"{name or panel['scenario']}, {panel['split']}", loc="left", fontweight="bold", pad=25)
+    axes.text(0, 1.02, text, transform=axes.transAxes, fontsize=7.5, color=GREY, va="bottom")
 
 
 def _legend(picture: Picture, grid: Sequence[Axes]) -> None:
     """One legend below all panels."""
     found = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    picture.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(len(found), 4), fontsize=8)
+    columns = min(len(found), 4 if picture.get_figwidth() > 6 else 2)
+    picture.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, fontsize=8)

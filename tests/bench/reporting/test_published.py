@@ -92,9 +92,10 @@ def test_what_has_no_record_here_is_a_row_all_the_same(papers, tmp_path, make_re
     assert [cell.strip() for cell in row.split("|")[1:-1]][5:] == ["impossible", *["-"] * 6]
 
 
-def test_the_controls_stand_below(papers, tmp_path, ecvc, make_record):
-    text = page(papers, tmp_path, ecvc(), make_record("random", supervision="control"))
-    assert sum("| control" in line for line in text.splitlines()) == 2
+def test_what_no_paper_reports_stands_below(papers, tmp_path, ecvc, make_record):
+    text = page(papers, tmp_path, ecvc(), make_record("random", supervision="control"), make_record("mine"))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|  ")]
+    assert [(cells[1], cells[6]) for cells in lines] == [("not published", "mine (normal-only)"), ("control", "random")]
 
 
 def test_other_settings_are_another_method(papers, tmp_path, make_record):
