@@ -31,9 +31,10 @@ def plot(
     from bench.experiment.planning import plan_parts
     from bench.experiment.store import Store
     from bench.experiment.suites import load_suite
-    from bench.reporting.figures import Request
+    from bench.reporting.figures import Request, check
 
     chosen, known, store = load_suite(suite), catalogue(data), Store(out)
+    check(chosen)
     plan = plan_parts(chosen.parts, known, store.cache)
     draw(Request(chosen, plan, store, known, str(parse_rule(threshold))))
 

@@ -181,6 +181,10 @@ def _execute(
     from bench.experiment.store import Store
 
     catalogue, store = make_catalogue(data), Store(out)
+    if suite.figure:
+        from bench.reporting.figures import check
+
+        check(suite)  # before hours of work, not after them
     extra = tuple(parse_rule(rule) for rule in rules)
     added = tuple(parse_rule(rule) for rule in suite.thresholds)
     settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra + added)

@@ -85,14 +85,13 @@ def _bounds(request: Request, options: Options) -> list[Figure]:
                 {
                     "method": label,
                     "supervision": row.supervision,
-                    "shared": _interval(row, system, "f1", request.rule),
-                    "own": _interval(row, system, "f1", own_rule),
-                    "single": _interval(rows.get((system, split, label)), ALL, "f1", request.rule),
+                    **_three(row, rows.get((system, split, label)), system, request),
                 }
                 for label, row in _by_supervision(combined)
             ]
             record = next(iter(combined.values())).records[0]
-            panels.append({**_panel(record, system), "system": system, "rows": lines})
+            n_seeds = max(len(row.finished) for row in combined.values())
+            panels.append({**_panel(record, system), "system": system, "n_seeds": n_seeds, "rows": lines})
         if not any(own_rule in record.get("thresholds", {}) for row in combined.values() for record in row.records):
             notes.append(f"no record of {scenario} holds the rule {own_rule}: the suite needs it in its thresholds")
     notes += _failures(rows.values())
@@ -104,15 +103,29 @@ def _bounds(request: Request, options: Options) -> list[Figure]:
     return [Figure(request.suite.name, "bounds", content, _ids(rows.values()), all_notes, page)]
 
 
+def _three(combined: Row, alone: Row | None, system: str, request: Request) -> dict[str, Any]:
+    """F1 and realised FPR of one system at the shared bound, at its own, and of its own model."""
+    rule = request.rule
+    places = {
+        "shared": (combined, system, rule),
+        "own": (combined, system, f"{rule}@own-system"),
+        "single": (alone, ALL, rule),
+    }
+    found = {name: _interval(row, block, "f1", at) for name, (row, block, at) in places.items()}
+    rates = {name: _interval(row, block, "fpr", at).get("mean") for name, (row, block, at) in places.items()}
+    return {**found, "fpr": rates}
+
+
 def _bounds_page(content: Mapping[str, Any], request: Request, notes: Sequence[str]) -> str:
     import tabulate
 
     tabulate.MIN_PADDING = 0
     headers = ["supervision", "method", "one bound for all", "a bound of its own", "a model of its own"]
-    parts = [f"### {request.suite.name}: F1 at {request.rule}, one bound for several systems", _lines(notes)]
+    heading = f"### {request.suite.name}: F1 at {request.rule} and its realised FPR, one bound for several systems"
+    parts = [heading, _lines(notes)]
     for panel in content["panels"]:
         lines = [
-            [row["supervision"], row["method"], *(_shown(row[bound]) for bound in ("shared", "own", "single"))]
+            [row["supervision"], row["method"], *(_with_rate(row, bound) for bound in ("shared", "own", "single"))]
             for row in panel["rows"]
         ]
         name = "both together" if panel["system"] == ALL else panel["system"]
@@ -278,8 +291,12 @@ def _rule(row: Row, rule: str) -> str:
     return rule if shown == rule.partition("@")[0] else shown
 
 
-def _shown(interval: Mapping[str, float]) -> str:
-    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else "-"
+def _with_rate(row: Mapping[str, Any], bound: str) -> str:
+    interval, rate = row[bound], row["fpr"][bound]
+    if not interval:
+        return "-"
+    text = f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    return text if rate is None else f"{text}, FPR {rate:.3f}"
 
 
 def _panel(record: Record, block: str = ALL) -> dict[str, Any]:
@@ -297,7 +314,7 @@ def _panel(record: Record, block: str = ALL) -> dict[str, Any]:
 
 def _by_supervision(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
     """Controls last, methods of one supervision together, as in the tables."""
-    return sorted(rows.items(), key=lambda item: (item[1].supervision == CONTROL, item[1].supervision))
+    return sorted(rows.items(), key=lambda item: (item[1].supervision == CONTROL, item[1].supervision, item[0]))
 
 
 def _failures(rows: Iterable[Row]) -> list[str]:

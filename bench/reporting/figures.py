@@ -78,20 +78,32 @@ class Figure:
     """Markdown."""
 
 
+def check(suite: Suite) -> None:
+    """Raise BenchError for a suite without a [figure], or with a kind or an option that there is not."""
+    from bench.reporting import contents
+
+    options = dict(suite.figure)
+    if not options:
+        raise BenchError(
+            f"the suite '{suite.name}' has no [figure]: `bench run --suite {suite.name}` prints its tables"
+        )
+    kind = options.pop("kind")
+    if kind not in contents.KINDS:
+        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(contents.KINDS))}")
+    known = contents.KINDS[kind][1]
+    if unknown := sorted(set(options) - set(known)):
+        raise BenchError(
+            f"a figure of kind '{kind}' has no option '{unknown[0]}': known are {', '.join(known) or 'none'}"
+        )
+
+
 def gather(request: Request) -> list[Figure]:
     """The figures of a suite, from its records; whatever is wrong with its [figure] is a BenchError."""
     from bench.reporting import contents
 
-    options = dict(request.suite.figure)
-    if not options:
-        raise BenchError(f"the suite '{request.suite.name}' has no [figure]: `bench list suites` tells which have one")
-    kind = options.pop("kind")
-    if kind not in contents.KINDS:
-        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(contents.KINDS))}")
-    maker, known = contents.KINDS[kind]
-    if unknown := sorted(set(options) - set(known)):
-        raise BenchError(f"a figure of kind '{kind}' has no option '{unknown[0]}': known are {', '.join(known)}")
-    return maker(request, options)
+    check(request.suite)
+    options = {name: value for name, value in request.suite.figure.items() if name != "kind"}
+    return contents.KINDS[request.suite.figure["kind"]][0](request, options)
 
 
 def write(figure: Figure, request: Request) -> list[Path]:

@@ -97,7 +97,7 @@ def _sweep(content: Mapping[str, Any]) -> Picture:
             axes.axhline(panel["all_positive_f1"], color=GREY, lw=1, ls=(0, (1, 2)), label="F1 of flagging everything")
         axes.set(ylim=(-0.03, 1.03))
         n_seeds = max((p["n_seeds"] for points in panel["series"].values() for p in points), default=0)
-        _title(axes, panel, more=f"{n_seeds} seed{'s'[: n_seeds != 1]}")
+        _title(axes, panel, more=_seeds(n_seeds))
         if position >= len(panels) - columns:
             axes.set_xlabel(content["label"])
     _legend(picture, grid)
@@ -122,7 +122,8 @@ def _bounds(content: Mapping[str, Any]) -> Picture:
                 axes.axhline(y + 0.5, color=GREY, lw=0.8)
         if panel["all_positive_f1"] is not None:
             axes.axvline(panel["all_positive_f1"], color=GREY, lw=1, ls=(0, (1, 2)), label="flagging everything")
-        _title(axes, panel, "both together" if panel["system"] == ALL else panel["system"])
+        name = "both together" if panel["system"] == ALL else panel["system"]
+        _title(axes, panel, name, more=_seeds(panel["n_seeds"]))
         if position >= len(panels) - columns:
             axes.set_xlabel(f"F1 at {content['rule']}")
     _legend(picture, grid)
@@ -211,6 +212,10 @@ def _points(
 
 def _row_name(row: Mapping[str, Any]) -> str:
     return f"{row['method']} (control)" if row["supervision"] == CONTROL else str(row["method"])
+
+
+def _seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
 
 
 def _title(axes: Axes, panel: Mapping[str, Any], name: str = "", below: str = "", more: str = "") -> None:

@@ -127,8 +127,8 @@ def combined(make_record, method, shared, own, single, **options):
     both = make_record(method, f1=shared, edition="bgl@a+tbird@b", systems=("bgl@a", "tbird@b"), **options)
     both["thresholds"][OWN] = {"value": None, "reason": None, "n": 9, "fitted_on": "x"}
     for block in both["metrics"].values():
-        block["rules"][OWN] = {"f1": own}
-        block["bootstrap"]["rules"][OWN] = {"f1": [own] * 15}
+        block["rules"][OWN] = {"f1": own, "fpr": own / 10}
+        block["bootstrap"]["rules"][OWN] = {"f1": [own] * 15, "fpr": [own / 10] * 15}
     alone = [make_record(method, f1=single, edition=edition, **options) for edition in ("bgl@a", "tbird@b")]
     return [(record, {}) for record in (both, *alone)]
 
@@ -144,8 +144,9 @@ def test_bounds_hold_three_values_for_each_system(requested, make_record):
     assert found == [["toy", 0.5, 0.7, 0.9], ["random", 0.1, 0.2, 0.3]]
     together = figure.content["panels"][2]["rows"][0]
     assert (together["shared"]["mean"], together["own"]["mean"], together["single"]) == (0.5, 0.7, {})
+    assert together["fpr"] == {"shared": 0.5, "own": 0.07, "single": None}
     assert len(figure.run_ids) == 6
-    assert re.search(r"toy +\| 0.500 \[0.500, 0.500\] \| 0.700", figure.page)
+    assert re.search(r"toy +\| 0.500 \[0.500, 0.500\], FPR 0.500 \| 0.700 \[0.700, 0.700\], FPR 0.070", figure.page)
 
 
 def test_bounds_say_when_no_record_has_the_second_rule(requested, make_record):
