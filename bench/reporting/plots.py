@@ -222,7 +222,7 @@ def _title(axes: Axes, panel: Mapping[str, Any], name: str = "", below: str = ""
     """The name of a panel, and in two small lines below it what its data are."""
     below = below or f"{panel['n_test']:,} test sequences, {panel['n_test_abnormal']:,} abnormal"
     text = f"{below}\n{'; '.join(filter(None, [more, panel['standing']]))}"
-    axes.set_title(f"{name or panel['scenario']}, {panel['split']}", loc="left", fontweight="bold", pad=25)
+    axes.set_title(f"{name or panel['scenario']}, {panel['split']}", loc="left", fontweight="bold", pad=27)
     axes.text(0, 1.02, text, transform=axes.transAxes, fontsize=7.5, color=GREY, va="bottom")
 
 
