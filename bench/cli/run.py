@@ -259,7 +259,7 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     tables = make_tables(outcome.records)
     if as_json:
         typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
-    else:
+    elif tables:
         typer.echo("\n".join(render(table, rule) for table in tables))
     for path in write_tables(store, {table.key for table in tables}):
         typer.echo(f"written: {path}", err=True)

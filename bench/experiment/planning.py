@@ -29,7 +29,7 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
     cells: list[Cell] = []
     notes: list[str] = []
     for part in parts:
-        scenarios = _scenarios(part, catalogue, notes)
+        scenarios = resolve_scenarios(part.scenarios, part.optional_scenarios, catalogue, notes)
         names = [*part.methods, *_installed(part.optional_methods, notes)]
         absent = {name.partition("+")[0] for name in part.optional_methods if name not in names}
         settings = [text for text in part.settings if text.partition("=")[0].rpartition(".")[0] not in absent]
@@ -55,9 +55,12 @@ def _resolved(names: Sequence[str], settings: Sequence[str], cache: Path) -> lis
         raise BenchError(f"'{cache}' cannot be written ({reason}): choose another folder with --out") from None
 
 
-def _scenarios(part: SuitePart, catalogue: Catalogue, notes: list[str]) -> list[Scenario]:
-    found = {text: parse_scenario(text, catalogue) for text in part.scenarios}
-    for text in part.optional_scenarios:
+def resolve_scenarios(
+    texts: Sequence[str], optional: Sequence[str], catalogue: Catalogue, notes: list[str]
+) -> list[Scenario]:
+    """Scenarios without repetition; what is left out of the optional ones, and what stands in, is added to notes."""
+    found = {text: parse_scenario(text, catalogue) for text in texts}
+    for text in optional:
         try:
             found.setdefault(text, parse_scenario(text, catalogue))
         except BenchError as error:

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from bench.data.cards import Card
 from bench.data.grouping import Grouping
 from bench.data.prepare import Loader
 from bench.data.vocabulary import Vocabulary, describe
 from bench.errors import BenchError
 from bench.evaluation.stats import Interval
 from bench.experiment.measure import ALL
-from bench.experiment.scenario import parse_scenario
+from bench.experiment.planning import resolve_scenarios
 from bench.experiment.store import Record
 from bench.reporting.beside import render_published
 from bench.reporting.figures import Figure, Request, standing
@@ -164,23 +163,14 @@ def _vocabulary(request: Request, options: Options) -> list[Figure]:
     import tabulate
 
     notes: list[str] = []
-    editions: dict[str, Card] = {}
-    for text in [*options.get("scenarios", ()), *options.get("optional_scenarios", ())]:
-        try:
-            for card in parse_scenario(text, request.catalogue).cards:
-                editions.setdefault(card.key, card)
-                best = request.catalogue.editions(card.name)[0].key
-                if best != card.key and card.key not in text:
-                    notes.append(f"{best} is not here: {card.key} stands in for it")
-        except BenchError as error:
-            if text in options.get("scenarios", ()):
-                raise
-            notes.append(f"left out {text}: {error}")
-    if not editions:
+    named = options.get("scenarios", ()), options.get("optional_scenarios", ())
+    scenarios = resolve_scenarios(*named, request.catalogue, notes)
+    cards = {card.key: card for scenario in scenarios for card in scenario.cards}
+    if not cards:
         raise BenchError("a figure of kind 'vocabulary' needs scenarios: name at least one data set")
     loader = Loader(request.catalogue)
     splits = options.get("splits", ["chronological"])
-    found = [describe(card, loader, split, Grouping()) for split in splits for card in editions.values()]
+    found = [describe(card, loader, split, Grouping()) for split in splits for card in cards.values()]
     tabulate.MIN_PADDING = 0
     parts = [
         f"### {request.suite.name}: what the logs are made of",
