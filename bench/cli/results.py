@@ -29,6 +29,9 @@ def table(
     check: Annotated[
         bool, typer.Option("--check", help="Exit 1 when a written table differs from the records.")
     ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
+    ] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +59,15 @@ def table(
     if write:
         for path in write_tables(store, {found.key for found in tables}):
             typer.echo(f"written: {path}", err=True)
-    if as_json:
+    if published:
+        from bench.reporting.beside import render_published
+
+        if as_json:
+            raise BenchError(
+                "--published is a page for readers: leave --json out, or use `bench audit published --json`"
+            )
+        typer.echo(render_published(tables, threshold, store.cache))
+    elif as_json:
         typer.echo(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
         typer.echo("\n".join(render(found, threshold) for found in tables))
@@ -141,6 +152,8 @@ def _readable(record: dict[str, Any]) -> list[str]:
             f"from {threshold['n']} {threshold['fitted_on']}" if threshold["n"] else f"from {threshold['fitted_on']}"
         )
         value = "not estimable" if threshold["value"] is None else threshold["value"]
+        if "systems" in threshold:
+            value = ", ".join(f"{system} {own['value']}" for system, own in threshold["systems"].items())
         lines.append(f"threshold {rule}: {value}, {threshold['reason'] or origin}")
     for block, metrics in record.get("metrics", {}).items():
         lines.append(f"{block}: {_numbers(metrics['ranking'])}")

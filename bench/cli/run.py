@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.experiment.runner import Outcome, Settings
     from bench.experiment.spec import Cell
     from bench.experiment.store import Store
-    from bench.experiment.suites import SuitePart
+    from bench.experiment.suites import Suite as LoadedSuite
 
 Methods = Annotated[
     str | None,
@@ -93,6 +93,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
+    from bench.experiment.suites import Suite as LoadedSuite
     from bench.experiment.suites import SuitePart, load_suite
 
     if suite:
@@ -102,7 +103,7 @@ def run(
                 "--suite names its own methods, scenarios, seeds, splits, settings and windows: "
                 "leave these options out, or copy its TOML file and change that"
             )
-        parts = load_suite(suite).parts
+        chosen = load_suite(suite)
     else:
         part = SuitePart(
             scenarios=tuple(_scenarios(scenario, train, test)),
@@ -113,9 +114,9 @@ def run(
             window_size=20 if window_size is None else window_size,
             window_step=window_step,
         )
-        parts = (part,)
+        chosen = LoadedSuite("", "", (part,))
     _limit_threads(threads)
-    _execute(parts, device, threads, timeout, threshold or [], data, out, as_json)
+    _execute(chosen, device, threads, timeout, threshold or [], data, out, as_json)
 
 
 def sweep(
@@ -164,7 +165,7 @@ def _limit_threads(threads: int) -> None:
 
 
 def _execute(
-    parts: tuple[SuitePart, ...],
+    suite: LoadedSuite,
     device: str,
     threads: int,
     timeout: float | None,
@@ -175,38 +176,32 @@ def _execute(
 ) -> None:
     from bench.data.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+    from bench.experiment.planning import plan_parts
     from bench.experiment.runner import Settings
     from bench.experiment.store import Store
 
     catalogue, store = make_catalogue(data), Store(out)
+    if suite.figure:
+        from bench.reporting.figures import check
+
+        check(suite)  # before hours of work, not after them
     extra = tuple(parse_rule(rule) for rule in rules)
-    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra)
-    cells = [cell for part in parts for cell in _plan(part, catalogue, store)]
-    _announce(cells)
-    outcome = _run_watched(cells, store, catalogue, settings)
-    _report(outcome, store, str(extra[0]) if extra else DEFAULT_RULE, as_json)
+    added = tuple(parse_rule(rule) for rule in suite.thresholds)
+    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra + added)
+    plan = plan_parts(suite.parts, catalogue, store.cache)
+    _announce(list(plan.cells))
+    for note in plan.notes if suite.name else ():
+        typer.echo(note, err=True)
+    outcome = _run_watched(list(plan.cells), store, catalogue, settings)
+    rule = str(extra[0]) if extra else DEFAULT_RULE
+    _report(outcome, store, rule, as_json)
+    if suite.figure:
+        from bench.cli.plot import draw
+        from bench.reporting.figures import Request
+
+        draw(Request(suite, plan, store, catalogue, rule, settings), as_json=as_json)
     if outcome.n_failed:
         raise typer.Exit(EXIT_FAILED_CELL)
-
-
-def _plan(part: SuitePart, catalogue: Catalogue, store: Store) -> list[Cell]:
-    from bench.data.grouping import Grouping
-    from bench.experiment.scenario import parse_scenario
-    from bench.experiment.spec import parse_seeds, plan, resolve_methods
-
-    scenarios = [parse_scenario(text, catalogue) for text in part.scenarios]
-    try:
-        methods = resolve_methods(part.methods, part.settings, store.cache)
-    except OSError as error:
-        reason = error.strerror or error
-        raise BenchError(f"'{store.cache}' cannot be written ({reason}): choose another folder with --out") from None
-    return plan(
-        scenarios,
-        methods,
-        splits=part.splits,
-        seeds=parse_seeds(part.seeds),
-        grouping=Grouping(part.window_size, part.window_size if part.window_step is None else part.window_step),
-    )
 
 
 def _device(name: str) -> str:
@@ -264,7 +259,7 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     tables = make_tables(outcome.records)
     if as_json:
         typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
-    else:
+    elif tables:
         typer.echo("\n".join(render(table, rule) for table in tables))
     for path in write_tables(store, {table.key for table in tables}):
         typer.echo(f"written: {path}", err=True)

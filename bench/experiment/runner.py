@@ -27,7 +27,7 @@ from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
-from bench.experiment.measure import default_rules, measure
+from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
@@ -108,15 +108,21 @@ def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
         return None
-    missing = [rule for rule in settings.extra_rules if str(rule) not in record.get("thresholds", {})]
+    missing = [rule for rule in settings.extra_rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:
         return record
     scores = store.read_scores(run_id)
-    if scores is None:
+    if scores is None or not all(can_measure(rule, scores) for rule in missing):
         return None
     rules = [*_rules_of(record), *missing]
     record |= measure(scores, record["systems"], rules, split=record["spec"]["split"])
     return store.write(record)
+
+
+def _lacks(record: Record, rule: ThresholdRule) -> bool:
+    """Whether a record should hold a rule and does not; only combined systems can have thresholds of their own."""
+    combined = len(record["spec"]["test"]) > 1 and record["spec"]["test"] == record["spec"]["train"]
+    return str(rule) not in record.get("thresholds", {}) and (combined or not rule.is_per_system)
 
 
 def _rules_of(record: Record) -> list[ThresholdRule]:
@@ -240,6 +246,14 @@ class _Fitter:
         return self._last[2]
 
 
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
+    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+    fitter = _Fitter(settings)
+    detector = fitter.new(cell)
+    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
+    return detector
+
+
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
@@ -301,6 +315,7 @@ def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores
     scores: Scores = {
         "validation": score(prepared.validation),
         "validation_labels": prepared.validation.labels,
+        "validation_system": prepared.validation.sequences.system,
         "test": score(prepared.test),
         "test_labels": prepared.test.labels,
         "test_system": prepared.test.sequences.system,
@@ -370,11 +385,3 @@ def _one_line(error: BaseException) -> str:
     """The message in one line, of each absolute path only the last part: folders are the machine's business."""
     text = _FOLDERS.sub("", " ".join(str(error).split()))
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."
-
-
-def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
-    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
-    fitter = _Fitter(settings)
-    detector = fitter.new(cell)
-    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
-    return detector

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.data import streams
 from bench.data.cards import Card, Format, load_folder
 from bench.data.catalogue import Catalogue, catalogue, slice_of
-from bench.data.gathering import _Clock
+from bench.data.gathering import Clock
 from bench.data.labels import label_sessions, session_labels
 from bench.data.prepared import prepared_folder
 from bench.data.readers import read
@@ -117,7 +117,7 @@ def test_years_of_any_log_whose_gaps_are_shorter_than_half_a_year(year, gaps, si
     for seconds in true.tolist():
         moment_ = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
         stripped.append(moment_.replace(year=2000).timestamp())
-    clock = _Clock(year)
+    clock = Clock(year)
     parts = [np.array(stripped[i : i + size], float) for i in range(0, len(stripped), size)]
     assert np.concatenate([clock.read(part) for part in parts]).tolist() == true.tolist()
     assert clock.notes() == ()

@@ -483,6 +483,54 @@ def test_without_stored_scores_a_new_rule_runs_the_cell_again(bench):
     assert len(bench.seen("fit")) == 2
 
 
+OWN = Settings(extra_rules=(parse_rule("quantile:0.9@own-system"),))
+
+
+def test_bounds_of_each_system_are_added_from_stored_scores(bench):
+    cells = bench.cells("Probe", scenario="bgl+tbird")
+    bench.run(cells)
+    outcome = bench.run(cells, OWN)
+    assert (outcome.n_resumed, len(bench.seen("fit"))) == (1, 1)
+    own = outcome.records[0]["thresholds"]["quantile:0.9@own-system"]["systems"]
+    scores = bench.store.read_scores(outcome.records[0]["run_id"])
+    assert scores is not None
+    for index, name in enumerate(("bgl@simulated", "tbird@simulated")):
+        normals = scores["validation"][(scores["validation_system"] == index) & (scores["validation_labels"] == 0)]
+        assert own[name] == {
+            "value": pytest.approx(np.quantile(normals, 0.9)),
+            "n": len(normals),
+            "fitted_on": "validation normals",
+            "reason": None,
+        }
+
+
+def test_scores_that_do_not_tell_the_systems_apart_are_made_again(bench):
+    cells = bench.cells("Probe", scenario="bgl+tbird")
+    path = bench.store.root / "scores" / f"{bench.run(cells).records[0]['run_id']}.npz"
+    with np.load(path) as arrays:
+        kept = {name: array for name, array in arrays.items() if name != "validation_system"}
+    np.savez(path, **kept)
+    assert bench.run(cells, OWN).n_resumed == 0
+    assert len(bench.seen("fit")) == 2
+
+
+def test_one_system_needs_no_bound_of_its_own(bench):
+    cells = bench.cells("Probe")
+    record = bench.run(cells).records[0]
+    (bench.store.root / "scores" / f"{record['run_id']}.npz").unlink()
+    outcome = bench.run(cells, OWN)
+    assert (outcome.n_resumed, outcome.records) == (1, [record])
+
+
+def test_a_fit_made_again_sees_what_its_run_saw(bench, known):
+    (cell,) = bench.cells("Probe", seeds=[3])
+    bench.run([cell])
+    detector = runner.fit_again(cell, Loader(known).prepare(cell.data), Settings())
+    first, second = bench.seen("fit")
+    assert first == second
+    assert detector.seed == 3
+
+
 def test_what_a_detector_watched_is_kept(bench):
     assert bench.one("Monitored")["monitor"] == {"loss": [1.0, None], "epochs": 3}
 
