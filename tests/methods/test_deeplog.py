@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import deeplog
+from methods import _histories, deeplog
 from methods.deeplog import Config, DeepLog
 
 TEXTS = tuple(f"template {key}" for key in range(9))
@@ -94,7 +94,7 @@ def test_scores_equal_the_plain_loop(inputs):
 def test_block_size_changes_nothing(fitted, monkeypatch):
     tested = of(random_lists(3, 50, n_keys=4, low=-1))
     whole = fitted.score(tested)
-    monkeypatch.setattr(deeplog, "_BLOCK", 7)
+    monkeypatch.setattr(_histories, "BLOCK", 7)
     assert fitted.score(tested).tolist() == whole.tolist()
 
 
@@ -112,7 +112,7 @@ def test_flags_do_not_increase_with_g(fitted):
 
 def test_predictions_are_the_unfolded_sequences():
     tokens, offsets = np.array([2, 3, 2, 3, 4, 2, 3]), np.array([0, 2, 2, 7])
-    found = deeplog.predictions_of(tokens, offsets, 2)
+    found = _histories.predictions_of(tokens, offsets, 2)
     events = [(*found.histories[found.history_of[p]].tolist(), int(found.targets[p]) + 2) for p in found.prediction_of]
     assert events == [(0, 0, 2), (0, 2, 3), (0, 0, 2), (0, 2, 3), (2, 3, 4), (3, 4, 2), (4, 2, 3)]
     assert len(found.targets) == 5
@@ -121,7 +121,7 @@ def test_predictions_are_the_unfolded_sequences():
 def test_distinct_rows_is_exact_beyond_64_bits():
     rows = np.random.default_rng(0).integers(0, 5, (300, 40)) * 1000
     rows = rows[np.random.default_rng(1).integers(0, 300, 900)]
-    first, inverse = deeplog._distinct_rows(rows)
+    first, inverse = _histories.distinct_rows(rows)
     assert len(first) == len({tuple(row) for row in rows.tolist()})
     assert (rows[first][inverse] == rows).all()
 
