@@ -106,17 +106,23 @@ class Pieces(NamedTuple):
         return np.diff(self.offsets)
 
 
-def pieces_of(tokens: Integers, offsets: Integers, longest: int, *, given: int = 0) -> Pieces:
-    """Cut sequences into pieces of at most `longest` events; a later piece begins with `given` repeated ones."""
-    lengths, step = np.diff(offsets), longest - given
+def pieces_of(tokens: Integers, offsets: Integers, longest: int, *, given: tuple[int, int] = (0, 0)) -> Pieces:
+    """Cut sequences into pieces of at most `longest` events; together they hold every event once as a new one.
+
+    given: least and largest number of repeated events that a later piece begins with. It is drawn for each piece, with
+    a fixed seed, so that in a periodic log pieces begin at every place of the period.
+    """
+    lengths, step = np.diff(offsets), longest - given[1]
     n_pieces = np.where(lengths > 0, 1 + np.maximum(-(-(lengths - longest) // step), 0), 0)
     sequence = np.repeat(np.arange(len(lengths)), n_pieces)
     number = np.arange(len(sequence)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
-    start = offsets[sequence] + number * step
-    size = np.minimum(start + longest, offsets[sequence + 1]) - start
-    new_offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    events = np.repeat(start - new_offsets[:-1], size) + np.arange(new_offsets[-1])
-    return Pieces(tokens[events], new_offsets, np.where(number > 0, given, 0), sequence)
+    repeated = np.random.default_rng(0).integers(given[0], given[1] + 1, len(sequence))
+    repeated[number == 0] = 0
+    start = offsets[sequence] + np.where(number > 0, longest + (number - 1) * step, 0) - repeated
+    end = np.minimum(offsets[sequence] + longest + number * step, offsets[sequence + 1])
+    new_offsets = np.concatenate([[0], np.cumsum(end - start)]).astype(np.int64)
+    events = np.repeat(start - new_offsets[:-1], end - start) + np.arange(new_offsets[-1])
+    return Pieces(tokens[events], new_offsets, repeated, sequence)
 
 
 def event_blocks(offsets: Integers) -> Iterator[tuple[slice, Integers]]:

@@ -168,7 +168,8 @@ class LogAnomaly(Detector):
         """Stretches of the distinct sequences, and how often each stands in the two parts of the training set."""
         unique, counts, _ = train.unique()
         history: int = self.config.history
-        pieces = pieces_of(self._tokens(unique), unique.offsets, history + 1, given=history // 2)
+        given = (history // 2, max(history // 2, history - history // 4))
+        pieces = pieces_of(self._tokens(unique), unique.offsets, history + 1, given=given)
         parts = hold_out(counts, self.config.validation_fraction, self.seed)
         return pieces, HeldOut(*(part[pieces.sequence] for part in parts))
 

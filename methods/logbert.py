@@ -15,8 +15,8 @@ Both objectives, masking, ratio and layers are the paper's (sections III and IV;
 Its numbers depend on choices not made here: sequences shorter than 10 are dropped there, in test too (here each is
 scored), r is picked on test labels, and dropout stays on where the centre is computed (here it is off). Reconstructions
 [R]: in scoring each event is masked exactly once, in ceil(1/m) passes over disjoint masks that depend on the length
-only; g is the smallest for which at most a share `alarm_rate` of the held-out events of training normals are misses,
-and r the (1 - `alarm_rate`) quantile of their scores: both from normals, by one target; unknown keys are no class,
+only; g is the smallest for which at most a share `miss_rate` of the held-out events of training normals are misses,
+and r the (1 - `alarm_rate`) quantile of their scores: both from normals; unknown keys are no class,
 since they are a miss anyway; a long sequence is cut into pieces (there: cut off); the squared distance to the centre is
 a mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 4,096 training
 sequences at the start of each epoch; layers normalise first. Heads are not in the paper. An empty sequence scores 0.
@@ -63,15 +63,19 @@ class Config(TrainingSettings):
     """alpha: weight of the distance to the centre (code)."""
     g: int | None = None
     """Predictions that count as normal (code: 6 on HDFS, 15 elsewhere); None: from held-out normals."""
+    miss_rate: float = 0.001
+    """Share of held-out normal events that may be misses, where g is None [R]; settled on development editions."""
     alarm_rate: float = 0.01
-    """Share of held-out normal events that are misses, and of held-out sequences that the native rule flags [R]."""
+    """Share of held-out normal sequences that the native rule may flag [R]."""
     max_length: int = 512
     """Tokens that see each other (code)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.mask_ratio <= 1 or not 0 <= self.alarm_rate < 1:
-            raise ValueError(f"mask_ratio {self.mask_ratio} must be in (0, 1], alarm_rate {self.alarm_rate} in [0, 1)")
+        if not 0 < self.mask_ratio <= 1:
+            raise ValueError(f"mask_ratio {self.mask_ratio} must be in (0, 1]")
+        if not 0 <= self.alarm_rate < 1 or not 0 <= self.miss_rate < 1:
+            raise ValueError(f"alarm_rate {self.alarm_rate} and miss_rate {self.miss_rate} must be in [0, 1)")
         if self.width % self.heads or self.width % 2 or self.max_length < 2:
             raise ValueError(
                 f"width {self.width} must be an even multiple of heads {self.heads}, max_length at least 2"
@@ -189,7 +193,7 @@ class LogBERT(Detector):
         known = ranks < len(self.keys_)
         ranks_repeated = np.bincount(ranks[known], np.repeat(counts, held.lengths)[known], len(self.keys_))
         tail = 1 - np.cumsum(ranks_repeated) / max(float(ranks_repeated.sum()), 1.0)
-        self.g_ = config.g or int(np.argmax(tail <= config.alarm_rate + 1e-12)) + 1
+        self.g_ = config.g or int(np.argmax(tail <= config.miss_rate + 1e-12)) + 1
         shares = np.repeat(_shares(held, ranks >= self.g_), counts)
         self.native_threshold_ = float(np.quantile(shares, 1 - config.alarm_rate, method="inverted_cdf"))
 
