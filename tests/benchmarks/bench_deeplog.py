@@ -176,7 +176,8 @@ def main():
     found = _histories.predictions_of(train.log_keys.astype(np.int64) + 2, train.offsets, config.history)
     sys.stdout.write(
         f"{args.edition}: {len(train)} training normals, {train.n_events} windows, {len(found.targets)} of them "
-        f"distinct (factor {train.n_events / len(found.targets):.0f}), {args.epochs} epochs, batches of {args.batch_size}\n"
+        f"distinct (factor {train.n_events / len(found.targets):.0f}), "
+        f"{args.epochs} epochs, batches of {args.batch_size}\n"
     )
     seconds = {}
     trained(config, train.select(np.arange(10)), merge=True)  # the first steps of a process are slow

@@ -103,7 +103,7 @@ def test_the_loss_is_the_papers_sum():
         error = (x - net.decoder(net.encoder(x))).square().sum(1).mean()
     assert parts["reconstruction"].item() == pytest.approx(float(error), rel=1e-5)
     expected = parts["reconstruction"] + 0.1 * parts["energy"] + 0.005 * parts["penalty"]
-    assert float(parts["loss"]) == pytest.approx(float(expected))
+    assert parts["loss"].item() == pytest.approx(expected.item())
 
 
 def test_features_are_code_relative_error_and_cosine():

@@ -234,7 +234,7 @@ def alternating(n, seed, scale=0.5):
 
 @pytest.fixture(scope="module")
 def fitted_to_values():
-    return DeepLog(replace(QUICK, parameter_model=True, g=2, level=0.999), seed=0).fit(alternating(60, 0))
+    return DeepLog(replace(QUICK, parameter_model=True, g=2, level=0.999), seed=0).fit(alternating(40, 0))
 
 
 def test_a_wrong_value_is_flagged_by_the_native_rule_and_a_usual_one_is_not(fitted_to_values):
@@ -263,9 +263,9 @@ def test_parameters_of_other_sequences_are_no_history(fitted_to_values):
 
 
 def test_elapsed_times_are_values_too():
-    log = of([[0, 1, 2, 0, 1, 2]] * 80)
-    gaps = np.tile([0.0, 1, 5, 1, 1, 5], 80) + np.abs(np.random.default_rng(0).normal(0, 0.01, 480))
-    times = np.concatenate([np.cumsum(part) for part in np.split(gaps, 80)])
+    log = of([[0, 1, 2, 0, 1, 2]] * 50)
+    gaps = np.tile([0.0, 1, 5, 1, 1, 5], 50) + np.abs(np.random.default_rng(0).normal(0, 0.01, 300))
+    times = np.concatenate([np.cumsum(part) for part in np.split(gaps, 50)])
     detector = DeepLog(replace(QUICK, parameter_model=True, g=2)).fit(replace(log, elapsed_s=times))
     assert detector.monitor()["parameter_models"] == 3
     late = times[:6] + np.array([0, 0, 60, 60, 60, 60])
