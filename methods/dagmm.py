@@ -17,13 +17,13 @@ have different origins: never compare them. The paper's threshold, the top share
 be anomalies, uses test labels, so there is no native rule here.
 
 Equations, signs, layer sizes and weights are the paper's (sections 3 and 4.3, KDDCUP), which does not treat logs. There
-is no official code; of the public ones one trains nothing, because its loss is detached. Reconstructions [R]: the vector of a sequence is the mean of the sentence vectors of its events under the projection
-that all methods share, scaled to variance 1 per dimension, or log1p of the counts of log keys, unknown ones in a column
-of their own, each divided by its deviation in training; a code of two numbers and four components for the 100
-dimensions; the squared error is summed over dimensions, as in the paper's formula (public code takes the mean, which
-changes the weights by the factor 100); the mixture is computed in float64, with a jitter on covariances that grows
-until they can be factorised; equal sequences are one item with a weight. An empty sequence gets the energy of the best
-component's mean.
+is no official code; of the public ones one trains nothing, because its loss is detached. Reconstructions
+[R]: the vector of a sequence is the mean of the sentence vectors of its events under the projection that all methods
+share, scaled to variance 1 per dimension, or log1p of the counts of log keys, unknown ones in a column of their own,
+each divided by its deviation in training; a code of two numbers and four components for the 100 dimensions; the squared
+error is summed over dimensions, as in the paper's formula (public code takes the mean, which changes the weights by the
+factor 100); the mixture is computed in float64, with a jitter on covariances that grows until they can be factorised;
+equal sequences are one item with a weight. An empty sequence gets the energy of the best component's mean.
 """
 
 from __future__ import annotations
