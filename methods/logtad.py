@@ -8,8 +8,11 @@ Supervision: normal-only, but of every system: with one system it is skipped. It
 (`bgl+tbird`). It reads texts, never log keys.
 
 Works badly where one centre cannot hold the normal behaviour of all systems, and on anomalies whose mean state lies
-within: the mean over time dilutes one event among many. Nothing but early stopping keeps all vectors from shrinking
-to the centre; watch `vector_std` in `monitor`.
+within: the mean over time dilutes one event among many. On the chronological cut of `bgl@raw12k`, combined with
+`tbird@raw29k`, it is below `random` (AUROC 0.41): training is eleven log keys of one day, half of the test's normal
+windows hold messages unseen there (`new-event` flags 49 % of them), and LogTAD reports what is unlike training; in
+the split `paper`, where training covers the same months, its AUROC is 0.92. Nothing but early stopping keeps all
+vectors from shrinking to the centre; watch `vector_std` in `monitor`.
 
 Reconstructions [R]: sentence vectors stand for word2vec; no line is dropped for a short template, and the harness
 cuts the windows. The paper searches each radius on a labelled day; here it is a quantile of the distances of normal
@@ -17,7 +20,10 @@ training sequences that were held out (`radius_quantile`), of all systems togeth
 have. The loss is the paper's, mean squared distance plus cross-entropy of the systems; the published code multiplies
 the first by so much that the second has no effect (`distance_weight`, profile `original`). A sequence of a small
 system is drawn as often as its share needs, so that systems count the same (the code repeats the target's windows).
-Adam starts anew when the centre moves. An empty sequence has distance 0.
+The centre is that of the untrained network, as in Deep SVDD, where the code moves it for ten epochs (`centre_epochs`;
+Adam then starts anew each time): on two simulated systems AUROC was 0.75 against 0.61, on Spirit with a simulated one
+0.985 against 0.990 (four settings, one seed; without biases in the LSTM nothing changed). An empty sequence has
+distance 0.
 """
 
 from __future__ import annotations
