@@ -21,11 +21,12 @@ is a rotation) and always converge. HDBSCAN is that of scikit-learn, which has n
 probability stands for them, both are 0 in the core of a cluster and near 1 at its edge. Sequences of the same
 multiset of texts are one point with at most `min_cluster_size` copies: more change no core distance. min_cluster_size
 and min_samples are the paper's 100, which is 0.4 % of its training set; on fewer sequences `cluster_share` lowers
-them. HDBSCAN takes quadratic time, so above `max_points` fewer copies, then fewer points are clustered, and a point
-left out follows its nearest neighbour. A noise point is normal where its multiset is exactly that of a known normal.
-The learned query of the attention adds one constant to every event's relevance, which is the bias there. Early
-stopping looks at the estimated labels of held-out sequences, where the published code takes the true labels of a
-development set.
+them: with a fixed 100 nearly everything is noise there (three settings tried on three simulated logs, one seed: AUROC
+0.79, 0.62 and 0.77 against 0.67, 0.63 and 0.67). HDBSCAN takes quadratic time, so above `max_points` fewer copies,
+then fewer points are clustered, and a point left out follows its nearest neighbour. A noise point is normal where its
+multiset is exactly that of a known normal. The learned query of the attention adds one constant to every event's
+relevance, which is the bias there. Early stopping looks at the estimated labels of held-out sequences, where the
+published code takes the true labels of a development set.
 """
 
 from __future__ import annotations
