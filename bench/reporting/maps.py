@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.prepare import Loader
-from bench.data.vocabulary import Part, Prepared
+from bench.data.prepare import Loader, Prepared
+from bench.data.vocabulary import Part
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import flag
