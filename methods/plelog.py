@@ -5,9 +5,9 @@ with a known normal one is normal, any other and the noise is abnormal. These es
 sequence fits its cluster, train a GRU with attention. The score is its log p(abnormal) - log p(normal); the paper
 takes the more probable class (`native_threshold_` 0).
 
-Supervision: positive-unlabelled. Of the known normals only the first half of each system is used as such, as in the
-published code, the others join the unlabelled ones (`known_share`): a pool that held abnormal sequences only would
-give the labels away. It reads texts, never log keys.
+Supervision: positive-unlabelled. The runner tells it the first half of each system's normals, as in the published code;
+the others are in the unlabelled pool: one that held abnormal sequences only would give the labels away. It reads texts,
+never log keys.
 
 Works badly without an unlabelled pool that holds anomalies: where training has none, as in the split `paper` and in
 the chronological cut of `bgl@raw12k` and `tbird@raw29k`, each estimated "abnormal" is a false one and the row says
@@ -68,7 +68,7 @@ class Config(TrainingSettings):
     layers: int = 2
     """Stacked bidirectional GRUs."""
     known_share: float = 0.5
-    """Share of the known normals, first in order, that are used as known."""
+    """Where no sequence is unlabelled: the share of the normals, first in order, that are used as known."""
     components: int = 50
     """Dimensions of the points that are clustered."""
     min_cluster_size: int = 100
@@ -107,7 +107,9 @@ class PLELog(ClassifierDetector):
         if reason := self.skip(train):
             raise ValueError(f"PLELog cannot be trained: {reason}")
         config: Config = self.config
-        known = first_known(labels, train.system, config.known_share)
+        known = np.full(len(train), True) if labels is None else labels == NORMAL
+        if known.all():
+            known = first_known(labels, train.system, config.known_share)
         reading = read(train, config.width, self.device)
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)

@@ -30,7 +30,8 @@ from bench.experiment.environment import describe_environment, peak_memory_mib, 
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
+from bench.experiment.views import skip_reason, training_view
+from bench.types import Sequences
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
     fitter = _Fitter(settings)
     detector = fitter.new(cell)
-    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
+    fitter.fit(detector, cell, *training_view(detector, prepared.train))
     return detector
 
 
@@ -260,7 +261,7 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
     detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = _skip_reason(detector, *_training_view(detector, prepared.train))
+        reason = skip_reason(detector, *training_view(detector, prepared.train))
     if reason is None:
         return detector
     record |= {"status": "skipped", "reason": reason}
@@ -268,35 +269,13 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = _training_view(detector, prepared.train)
+    train, labels = training_view(detector, prepared.train)
     record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
     return scores
-
-
-def _training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
-    """What a method of this supervision may see of the training part."""
-    match detector.tags.supervision:
-        case "normal-only" | "control" | "training-free":
-            return train.normals, None
-        case "contaminated":
-            return train.sequences, None
-        case "positive-unlabelled":
-            return train.sequences, np.where(train.labels == NORMAL, NORMAL, UNLABELLED).astype(np.int8)
-        case _:
-            return train.sequences, train.labels
-
-
-def _skip_reason(detector: Detector, train: Sequences, labels: NDArray[np.int8] | None) -> str | None:
-    supported = ("normal-only", "control", "training-free", "contaminated", "positive-unlabelled", "supervised")
-    if detector.tags.supervision not in supported:
-        return f"the runner has no protocol for the supervision '{detector.tags.supervision}' yet"
-    if detector.tags.supervision == "supervised" and (labels is None or not (labels == ABNORMAL).any()):
-        return "a supervised method needs abnormal training sequences, and this split has none"
-    return detector.skip(train)
 
 
 def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
