@@ -396,7 +396,8 @@ def test_positive_unlabelled_never_sees_an_abnormal_label(bench):
 
 @pytest.mark.parametrize("split", ["chronological", "paper"])
 def test_no_test_or_validation_sequence_reaches_fit(bench, split):
-    cell = bench.cells("Supervised", split=split)[0]
+    # Under `paper` training has no abnormal sequence, so a supervised method is skipped.
+    cell = bench.cells("Supervised" if split == "chronological" else "Unlabelled", split=split)[0]
     data = Loader(bench.known).prepare(cell.data)
     bench.run([cell])
     (fit,) = bench.seen("fit")
