@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.types import Sequences
+from methods._entmax import entmax as entmax  # noqa: PLC0414 - its users import it from here
 
 Integers = NDArray[np.int64]
 
@@ -28,7 +29,6 @@ MAX_CELLS = 2**23
 MAX_TOKENS = 2**14
 """Padded tokens (batch x longest) computed at once."""
 
-_MASKED = -1e9
 _TINY = 1e-30
 
 
@@ -132,67 +132,6 @@ def sinusoidal(length: int, width: int, like: Tensor) -> Tensor:
     rate = torch.exp(torch.arange(0, width, 2, device=like.device, dtype=like.dtype) * (-math.log(10_000.0) / width))
     angle = torch.arange(length, device=like.device, dtype=like.dtype)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width]
-
-
-def entmax(scores: Tensor, alpha: float, multiplicity: Tensor | None = None) -> Tensor:
-    """alpha-entmax over the last dimension: weights that sum to 1, some of them exactly zero.
-
-    multiplicity: broadcastable to scores; an entry of multiplicity m gets the weight of m equal entries together, one
-    of multiplicity 0 gets none. alpha <= 1 is softmax (the formula is singular there), 2 is sparsemax. 1.5 and 2 are
-    exact (sorting); others by 25 halvings, as accurate as float32. A row without any entry gets zeros.
-    """
-    m = torch.ones_like(scores) if multiplicity is None else multiplicity.expand_as(scores)
-    if alpha <= 1:
-        weights = torch.softmax((scores + m.clamp_min(_TINY).log()).masked_fill(m == 0, _MASKED), dim=-1)
-        return weights * (m > 0)
-    single: Tensor = _Entmax.apply(scores, m, alpha)  # type: ignore[no-untyped-call]
-    return m * single
-
-
-class _Entmax(torch.autograd.Function):
-    """Weight of one single entry; Peters, Niculae, Martins (2019), with multiplicities."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, m: Tensor, alpha: float) -> Tensor:
-        z = (scores * (alpha - 1)).masked_fill(m == 0, _MASKED)
-        z = z - z.amax(-1, keepdim=True)
-        tau = _sorted_threshold(z, m, alpha) if alpha in (1.5, 2) else _bisected_threshold(z, m, alpha)
-        p = (z - tau).clamp_min(0) ** (1 / (alpha - 1)) * (m > 0)
-        p = p / (m * p).sum(-1, keepdim=True).clamp_min(_TINY)
-        ctx.save_for_backward(p, m)
-        ctx.alpha = alpha
-        return p
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        p, m = ctx.saved_tensors
-        slope = torch.where(p > 0, p, 1) ** (2 - ctx.alpha) * (p > 0)
-        common = (grads[0] * slope).sum(-1, keepdim=True) / (m * slope).sum(-1, keepdim=True).clamp_min(_TINY)
-        return slope * (grads[0] - m * common), None, None
-
-
-def _sorted_threshold(z: Tensor, m: Tensor, alpha: float) -> Tensor:
-    ordered, order = z.sort(-1, descending=True)
-    m = m.gather(-1, order)
-    size = m.cumsum(-1).clamp_min(1)
-    mean = (m * ordered).cumsum(-1) / size
-    if alpha == 2:
-        tau = mean - 1 / size
-    else:
-        spread = (m * ordered.square()).cumsum(-1) - size * mean.square()
-        tau = mean - ((1 - spread) / size).clamp_min(0).sqrt()
-    support = ((tau <= ordered) & (m > 0)).sum(-1, keepdim=True)
-    return tau.gather(-1, (support - 1).clamp_min(0))
-
-
-def _bisected_threshold(z: Tensor, m: Tensor, alpha: float, halvings: int = 25) -> Tensor:
-    low = torch.full_like(z[..., :1], -1)
-    high = -(m.sum(-1, keepdim=True).clamp_min(1) ** (1 - alpha))
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        too_low = (m * (z - middle).clamp_min(0) ** (1 / (alpha - 1))).sum(-1, keepdim=True) >= 1
-        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
-    return low
 
 
 class EntmaxAttention(nn.Module):

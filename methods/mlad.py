@@ -45,6 +45,7 @@ from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
 from methods import _layers
+from methods._entmax import entmax
 from methods._layers import Bags, Mixture, UniqueBags
 from methods._training import TrainingSettings, hold_out, seeded, train_network
 
@@ -282,7 +283,7 @@ class Network(nn.Module):
 
     def responsibilities(self, vectors: Tensor) -> Tensor:
         """(B, K), rows sum to 1."""
-        return _layers.entmax(self.responsibility(vectors), self.config.alpha)
+        return entmax(self.responsibility(vectors), self.config.alpha)
 
     def error(self, encoded: Encoded, first_term: str) -> Tensor:
         """(B,): squared reconstruction error, or the logit of "abnormal"."""

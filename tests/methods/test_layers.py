@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import entmax as reference
 import numpy as np
 import pytest
 import torch
@@ -14,65 +13,6 @@ from methods import _layers
 
 def random_scores(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(
-    ("alpha", "expected"),
-    [
-        (1.0, lambda x: torch.softmax(x, -1)),
-        (0.5, lambda x: torch.softmax(x, -1)),
-        (1.2, lambda x: reference.entmax_bisect(x, 1.2, -1)),
-        (1.5, lambda x: reference.entmax15(x, -1)),
-        (1.8, lambda x: reference.entmax_bisect(x, 1.8, -1)),
-        (2.0, lambda x: reference.sparsemax(x, -1)),
-    ],
-)
-def test_entmax_and_its_gradient_equal_the_reference(alpha, expected):
-    ours, theirs = (random_scores(3, 4, 9).mul(2).requires_grad_() for _ in range(2))
-    upstream = random_scores(3, 4, 9, seed=1)
-    weights, wanted = _layers.entmax(ours, alpha), expected(theirs)
-    (weights * upstream).sum().backward()
-    (wanted * upstream).sum().backward()
-    torch.testing.assert_close(weights, wanted, atol=2e-6, rtol=0)
-    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=0)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4), atol=1e-5, rtol=0)
-
-
-def test_entmax_known_values():
-    assert _layers.entmax(torch.tensor([2.0, 0.0]), 2).tolist() == [1.0, 0.0]
-    torch.testing.assert_close(_layers.entmax(torch.zeros(5), 1.5), torch.full((5,), 0.2))
-    assert (_layers.entmax(torch.linspace(-3, 3, 10), 1.5) == 0).any()
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.2, 1.5, 2.0])
-def test_entmax_of_a_single_position_is_one(alpha):
-    assert _layers.entmax(torch.tensor([-7.0]), alpha).tolist() == [1.0]
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
-def test_multiplicity_stands_for_repeated_entries(alpha):
-    scores, multiplicity = random_scores(6), torch.tensor([1.0, 3, 1, 0, 2, 5])
-    index = torch.repeat_interleave(torch.arange(6), multiplicity.long())
-    together = torch.zeros(6).index_add(0, index, _layers.entmax(scores[index], alpha))
-    torch.testing.assert_close(_layers.entmax(scores, alpha, multiplicity), together, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("alpha", [1.3, 1.5, 2.0])
-def test_gradient_with_multiplicity_is_the_numerical_one(alpha):
-    scores = random_scores(4, 5).double().requires_grad_()
-    multiplicity = torch.tensor([1.0, 2, 3, 0, 1], dtype=torch.float64)
-    # Bisection stops at float32 accuracy.
-    tolerances = {"atol": 1e-3, "eps": 1e-4} if alpha == 1.3 else {}
-    assert torch.autograd.gradcheck(lambda x: _layers.entmax(x, alpha, multiplicity), scores, **tolerances)
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
-def test_a_row_of_padding_gets_zeros_and_finite_gradients(alpha):
-    scores = random_scores(2, 3).requires_grad_()
-    weights = _layers.entmax(scores, alpha, torch.tensor([[0.0, 0, 0], [1, 1, 0]]))
-    weights.square().sum().backward()
-    assert weights[0].tolist() == [0, 0, 0]
-    assert torch.isfinite(scores.grad).all()
 
 
 @pytest.mark.parametrize("merge", [True, False])
