@@ -34,8 +34,9 @@ def measure(
     scores: the stored arrays `validation`, `validation_labels`, `test`, `test_labels`, `test_system`, `native` (0 or 1
     entry), and in a transfer `target_validation`, `target_validation_labels`.
 
-    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}}; systems have blocks of their own
-    where more than one is tested, at the shared threshold.
+    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
+    blocks of their own where more than one is tested, at the shared threshold. What is chosen between configs is chosen
+    by the ranking of the validation part.
     """
     thresholds = {str(rule): _threshold(rule, scores, split) for rule in rules}
     values = {name: threshold.value for name, threshold in thresholds.items() if threshold.value is not None}
@@ -47,6 +48,11 @@ def measure(
     return {
         "thresholds": {name: _threshold_json(threshold) for name, threshold in thresholds.items()},
         "metrics": blocks,
+        "validation": {
+            "n": len(scores["validation"]),
+            "n_abnormal": int((scores["validation_labels"] == ABNORMAL).sum()),
+            "ranking": ranking_metrics(scores["validation"], scores["validation_labels"]),
+        },
     }
 
 
