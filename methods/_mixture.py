@@ -6,7 +6,7 @@ Log-sum-exp and Cholesky factors throughout: no density, determinant or inverse 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,7 +32,31 @@ class Moments(NamedTuple):
 def moments(points: Tensor, responsibilities: Tensor) -> Moments:
     """points: (n, d); responsibilities: (n, K), already times the weight of each point."""
     x, r = points.double(), responsibilities.double().T
-    return Moments(r.sum(1), r @ x, (r[:, None] * x.T) @ x)
+    second: Tensor = _SecondMoments.apply(x, r)  # type: ignore[no-untyped-call]
+    return Moments(r.sum(1), r @ x, second)
+
+
+class _SecondMoments(torch.autograd.Function):
+    """x: (n, d), r: (K, n) -> sum over n of r x x^T, (K, d, d), by one product each way and component."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, r: Tensor) -> Tensor:
+        ctx.save_for_backward(x, r)
+        turned = x.T.contiguous()
+        weighted, sums = torch.empty_like(turned), x.new_empty(len(r), x.shape[1], x.shape[1])
+        for share, total in zip(r, sums, strict=True):
+            torch.mm(torch.mul(turned, share, out=weighted), x, out=total)
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, r = ctx.saved_tensors
+        of_x, of_r, product = torch.zeros_like(x), torch.empty_like(r), torch.empty_like(x)
+        for k, slope in enumerate(grads[0] + grads[0].transpose(1, 2)):
+            torch.mm(x, slope, out=product)
+            of_x.addcmul_(product, r[k][:, None])
+            torch.sum(product.mul_(x), 1, out=of_r[k])
+        return of_x, of_r / 2
 
 
 class Mixture(NamedTuple):

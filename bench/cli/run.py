@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -56,6 +56,8 @@ Threshold = Annotated[
     typer.Option("--threshold", help="Rule to add to the records; the table is made by the first one given."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+Precision = Annotated[str, typer.Option("--precision", help="float32, or bf16 where a method can; never of scores.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Translate networks with torch.compile where a method can.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
 WindowSize = Annotated[
     int | None,
@@ -65,6 +67,7 @@ WindowStep = Annotated[
     int | None, typer.Option("--window-step", help="Lines between window starts; the window size if not given.")
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
+PRECISIONS: Final = ("float32", "bf16")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -86,6 +89,8 @@ def run(
     window_size: WindowSize = None,
     window_step: WindowStep = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     timeout: Timeout = None,
     data: Data = None,
@@ -115,7 +120,10 @@ def run(
         )
         parts = (part,)
     _limit_threads(threads)
-    _execute(parts, device, threads, timeout, threshold or [], data, out, as_json)
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
+    _execute(parts, options, timeout, threshold or [], data, out, as_json)
 
 
 def sweep(
@@ -126,6 +134,8 @@ def sweep(
     split: SplitOption = None,
     threshold: Threshold = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     data: Data = None,
     out: Out = RESULTS,
@@ -139,7 +149,7 @@ def sweep(
         raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
     named = methods or ",".join(grids)
     run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, device=device,
-        threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
+        precision=precision, compile_=compile_, threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
 
 
 def _scenarios(scenario: str | None, train: str | None, test: str | None) -> list[str]:
@@ -165,8 +175,7 @@ def _limit_threads(threads: int) -> None:
 
 def _execute(
     parts: tuple[SuitePart, ...],
-    device: str,
-    threads: int,
+    options: dict[str, Any],
     timeout: float | None,
     rules: list[str],
     data: Path | None,
@@ -180,7 +189,7 @@ def _execute(
 
     catalogue, store = make_catalogue(data), Store(out)
     extra = tuple(parse_rule(rule) for rule in rules)
-    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra)
+    settings = Settings(timeout_s=timeout, extra_rules=extra, **options)
     cells = [cell for part in parts for cell in _plan(part, catalogue, store)]
     _announce(cells)
     outcome = _run_watched(cells, store, catalogue, settings)

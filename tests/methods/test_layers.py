@@ -8,7 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from methods import _layers
+from methods import _bags, _layers
 
 
 def random_scores(*shape, seed=0):
@@ -148,6 +148,80 @@ def test_jitter_grows_until_the_covariance_can_be_factorised():
     bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0.0], [0.0, -0.005]]]))
     mixture = _layers.mixture_of(_layers.Moments(*(part.double() for part in bad)), jitter=1e-3)
     np.testing.assert_allclose(mixture.covariance[0].diagonal(), [1.01, 0.005], rtol=1e-6)
+
+
+def test_gradcheck_of_moments():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(6, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    gamma = torch.rand(6, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(_layers.moments, (points, gamma))
+    _, _, second = _layers.moments(points, gamma)
+    torch.testing.assert_close(second, torch.einsum("nk,ni,nj->kij", gamma, points, points))
+
+
+def test_shrinkage_pulls_to_the_diagonal():
+    points, gamma = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.ones(9, 1)
+    whole, half, diagonal = (
+        _layers.mixture_of(_layers.moments(points, gamma), jitter=1e-3, shrinkage=s).covariance[0] for s in (0, 0.5, 1)
+    )
+    torch.testing.assert_close(diagonal, whole.diagonal().diag())
+    torch.testing.assert_close(half, (whole + diagonal) / 2)
+
+
+def test_posterior_is_share_times_density_normalised():
+    mixture, shares, means, covariances = random_mixture()
+    points = np.random.default_rng(1).normal(size=(7, 4))
+    joint = np.array(
+        [
+            share * multivariate_normal(mean, covariance).pdf(points)
+            for share, mean, covariance in zip(shares, means, covariances, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(mixture.posterior(torch.tensor(points)), (joint / joint.sum(0)).T, rtol=1e-8)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_that_share_and_keeps_the_mean(p):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.ones(301, 333, requires_grad=True)
+        out = _layers.Dropout(p)(x)
+        out.sum().backward()
+        again = _layers.Dropout(p)(x)
+    assert (out == 0).float().mean().item() == pytest.approx(p, abs=0.01)
+    assert out.mean().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(x.grad, out.detach())
+    assert not torch.equal(out, again)
+    assert abs(np.corrcoef(out.detach()[:, :-1].ravel(), out.detach()[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_dropout_leaves_evaluation_alone():
+    x = torch.randn(3, 4)
+    assert _layers.Dropout(0.5).eval()(x) is x
+    assert _layers.Dropout(0.0)(x) is x
+
+
+def test_planned_bags_are_the_bags():
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 9, rng.integers(0, 40)) for _ in range(60)]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    bags = _layers.unique_bags(np.concatenate(rows), offsets).bags
+    data = _bags.DeviceBags(bags, "cpu")
+    batches = [np.array([3, 1, 4, 1, 5]), np.arange(len(bags.lengths)), np.zeros(0, np.int64)]
+    for items, plan in zip(batches, data.plan(batches), strict=True):
+        found = []
+        for chunk in plan.chunks:
+            ids, multiplicity = data.tokens(chunk)
+            found += [
+                {int(i): float(n) for i, n in zip(a, b, strict=True) if n}
+                for a, b in zip(ids, multiplicity, strict=True)
+            ]
+        wanted = [
+            dict(zip(*(array[bags.offsets[i] : bags.offsets[i + 1]].tolist() for array in bags[:2]), strict=True))
+            for i in items
+        ]
+        assert [found[i] for i in plan.back] == wanted
+        assert plan.n_tokens == sum(map(len, wanted))
 
 
 def test_a_covariance_of_nan_is_a_clear_error():

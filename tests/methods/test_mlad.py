@@ -228,6 +228,88 @@ def test_weights_stand_for_repeats():
         torch.testing.assert_close(value, b[name], atol=1e-5, rtol=1e-5)
 
 
+def gradients_of_a_batch(merge, config):
+    """Loss and gradients of one batch with repeats, computed once each or one by one."""
+    config = replace(config, dropout=0.0, batch_size=64, merge_repeats=merge)
+    log = of(random_lists(3, 40, n_keys=6, longest=6) * 3)
+    bags, _, distinct = _bags.unique_bags(log.text_ids.astype(np.int64), log.offsets, merge_repeats=merge)
+    items, repeats = np.unique(distinct, return_counts=True) if merge else (distinct, np.ones(len(distinct)))
+    torch.manual_seed(0)
+    net, features = Network(config, 1).double(), torch.randn(30, 20, dtype=torch.float64)
+    data = _bags.DeviceBags(bags, "cpu")
+    (plan,) = data.plan([items])
+    parts = objective(net, net.encode(features, data, plan), torch.as_tensor(repeats / repeats.sum()), config)
+    parts["loss"].backward()
+    return len(items), parts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("switches", [{}, {"alpha": 1.0}, {"pooling": "cls"}, {"rec_target": "positions"}], ids=str)
+def test_a_merged_batch_has_the_loss_and_gradients_of_the_unmerged_one(switches):
+    config = replace(QUICK, **switches)
+    (fewer, merged, ours), (all_of_them, single, theirs) = (gradients_of_a_batch(m, config) for m in (True, False))
+    assert fewer < all_of_them / 2
+    for name, value in merged.items():
+        torch.testing.assert_close(value, single[name], atol=1e-9, rtol=1e-9)
+    assert ours.keys() == theirs.keys() >= {"decoder.weight", "blocks.0.attention.inner.weight"}
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=1e-9, rtol=1e-7)
+
+
+def test_projecting_texts_once_changes_nothing():
+    net = Network(replace(QUICK, dropout=0.0), 1).double()
+    data = _bags.DeviceBags(_bags.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
+    features, (plan,) = torch.randn(30, 20, dtype=torch.float64), data.plan([np.arange(50)])
+    shapes = []
+    net.blocks[0].attention.inner.register_forward_hook(lambda layer, given, out: shapes.append(tuple(given[0].shape)))
+    once = net.encode(features, data, plan)
+    assert shapes == [(30, 20)]  # the table of 30 texts, no tokens
+    each = net.encode(features, data, plan._replace(n_tokens=1))
+    assert len(shapes) == 1 + len(plan.chunks)
+    for a, b in zip(once, each, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+
+
+def test_the_literal_first_term_is_the_length_of_the_responsibilities():
+    config = replace(QUICK, first_term="literal")
+    net, vectors, weights = Network(config, 1), torch.randn(9, 20), torch.full((9,), 1 / 9)
+    parts = objective(net, mlad.Encoded(vectors, torch.zeros(9)), weights, config)
+    torch.testing.assert_close(parts["first_term"], net.responsibilities(vectors).square().sum(1).mean())
+
+
+def test_the_responsibilities_may_have_an_alpha_of_their_own():
+    net = Network(replace(QUICK, head_alpha=1.0), 1)
+    vectors = 100 * torch.randn(9, 20)
+    torch.testing.assert_close(net.responsibilities(vectors), torch.softmax(net.responsibility(vectors), 1))
+    assert (Network(QUICK, 1).responsibilities(vectors) == 0).any()
+
+
+def test_attention_may_be_scaled_by_the_whole_width():
+    layers = [Network(replace(QUICK, attention_scale=kind), 1).blocks[0].attention for kind in ("head", "width")]
+    assert [layer.scale**-2 for layer in layers] == pytest.approx([10, 20])
+
+
+def test_steps_of_em_raise_the_likelihood_of_training(fitted):
+    data = _bags.DeviceBags(_bags.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
+    features = fitted.inputs_.features(TEXTS)
+    counts, mean_energies = np.ones(len(data.lengths), np.int64), []
+    vectors = fitted.net_.encode(features, data, data.plan([np.arange(len(counts))])[0]).vectors
+    for steps in (0, 1, 5):
+        monkey = replace(QUICK, em_steps=steps)
+        fitted.net_.config, before = monkey, fitted.net_.config
+        with torch.inference_mode():
+            mean_energies.append(float(mlad._final_pass(fitted.net_, features, data, counts)[0].energy(vectors).mean()))
+        fitted.net_.config = before
+    assert mean_energies[0] > mean_energies[1] > mean_energies[2]
+
+
+def test_principal_axes_come_from_the_training_texts_alone():
+    inputs = _texts.TextInputs.sentence(TEXTS[:5], "pca", 4, unit_variance=False)
+    np.testing.assert_allclose(inputs.axes.T @ inputs.axes, np.eye(4), atol=1e-12)
+    centred = fake_embed(TEXTS[:5]) - fake_embed(TEXTS[:5]).mean(0)
+    # Five texts span four centred dimensions: the axes keep all of their spread.
+    assert np.square(centred @ inputs.axes).sum() == pytest.approx(np.square(centred).sum(), rel=1e-6)
+
+
 def test_novel_texts_score_higher():
     rng = np.random.default_rng(0)
     normal = [[a] * m + [b] * (10 - m) for a, b, m in rng.integers([0, 0, 5], [10, 10, 11], (600, 3)).tolist()]
@@ -336,6 +418,10 @@ def test_training_without_events_is_skipped_with_a_reason():
         ({"use_gmm": False, "first_term": "none"}, "rec"),
         ({"jitter": 0.0}, "jitter"),
         ({"k": 0}, "k 0"),
+        ({"celu": 0.0}, "celu"),
+        ({"em_steps": -1}, "em_steps"),
+        ({"head_alpha": 2.5}, "head_alpha"),
+        ({"shrinkage": 1.5}, "shrinkage"),
     ],
 )
 def test_meaningless_configs_are_refused(wrong, way_out):
