@@ -45,13 +45,19 @@ def entmax(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None = 
     elif alpha > 2:
         raise ValueError(f"alpha {alpha} is above 2: entmax is defined here for 1 (softmax) to 2 (sparsemax)")
     if isinstance(alpha, Tensor) or alpha > 1:
-        weights: Tensor = _Entmax.apply(scores, alpha, multiplicity)  # type: ignore[no-untyped-call]
-        return weights.to(given)
+        return _solved(scores, alpha, multiplicity).to(given)
     if multiplicity is None:
         return torch.softmax(scores, dim=-1).to(given)
     m = multiplicity.to(scores.dtype)
     weights = torch.softmax(scores + m.clamp_min(_TINY).log().masked_fill(m == 0, _MASKED), dim=-1)
     return (weights * (m > 0)).to(given)
+
+
+@torch.compiler.disable
+def _solved(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None) -> Tensor:
+    """Kept out of what torch.compile translates: its blocks depend on the shape."""
+    weights: Tensor = _Entmax.apply(scores, alpha, multiplicity)  # type: ignore[no-untyped-call]
+    return weights
 
 
 class _Entmax(torch.autograd.Function):

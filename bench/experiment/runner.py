@@ -203,7 +203,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "detector": {
             "supervision": method.description.supervision,
             "is_control": method.ref.is_control,
-            "config": dict(method.config),
+            "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
             "distribution": method.ref.distribution,
             "version": None if method.ref.is_local else method.ref.version,
@@ -212,7 +212,6 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "seconds": {},
         "threads": settings.threads,
         "device": settings.device,
-        "precision": settings.precision if "precision" in _options(method, settings) else "float32",
         "environment": describe_environment(),
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
