@@ -45,19 +45,12 @@ def entmax(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None = 
     elif alpha > 2:
         raise ValueError(f"alpha {alpha} is above 2: entmax is defined here for 1 (softmax) to 2 (sparsemax)")
     if isinstance(alpha, Tensor) or alpha > 1:
-        return _solved(scores, alpha, multiplicity).to(given)
+        return _apply(scores, alpha, multiplicity).to(given)
     if multiplicity is None:
         return torch.softmax(scores, dim=-1).to(given)
     m = multiplicity.to(scores.dtype)
     weights = torch.softmax(scores + m.clamp_min(_TINY).log().masked_fill(m == 0, _MASKED), dim=-1)
     return (weights * (m > 0)).to(given)
-
-
-@torch.compiler.disable
-def _solved(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None) -> Tensor:
-    """Kept out of what torch.compile translates: its blocks depend on the shape."""
-    weights: Tensor = _Entmax.apply(scores, alpha, multiplicity)  # type: ignore[no-untyped-call]
-    return weights
 
 
 class _Entmax(torch.autograd.Function):
@@ -87,6 +80,10 @@ class _Entmax(torch.autograd.Function):
         of_scores.addcmul_(slopes, mean, value=-1)
         of_alpha = _gradient_of_alpha(grads[0], ctx.alpha, slopes / total, *others) if others else None
         return of_scores, of_alpha, None
+
+
+# Kept out of what torch.compile translates: the blocks depend on the shape.
+_apply: Callable[..., Tensor] = torch.compiler.disable(_Entmax.apply)  # type: ignore[no-untyped-call]
 
 
 def _solve(scores: Tensor, alpha: float | Tensor, m: Tensor | None) -> tuple[Tensor, Tensor]:
