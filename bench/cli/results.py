@@ -32,12 +32,16 @@ def table(
     published: Annotated[
         bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
     ] = False,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Rank configs by the validation part; shows nothing of the test part.")
+    ] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of the stored records."""
     from bench.evaluation.thresholds import parse_rule
     from bench.experiment.store import Store
+    from bench.reporting.choices import render_choices
     from bench.reporting.pages import outdated_tables, write_tables
     from bench.reporting.tables import make_tables, render, require_rule, summary
 
@@ -55,6 +59,9 @@ def table(
     ]
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
+    if validation:
+        typer.echo("\n".join(render_choices(found) for found in tables))
+        return
     require_rule(tables, threshold)
     if write:
         for path in write_tables(store, {found.key for found in tables}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -51,11 +51,19 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="chronological, paper or given; several with commas.", show_default="chronological"),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="paper: the common budget; original: each method's own settings.", show_default="paper"
+    ),
+]
 Threshold = Annotated[
     list[str] | None,
     typer.Option("--threshold", help="Rule to add to the records; the table is made by the first one given."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+Precision = Annotated[str, typer.Option("--precision", help="float32, or bf16 where a method can; never of scores.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Translate networks with torch.compile where a method can.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
 WindowSize = Annotated[
     int | None,
@@ -65,6 +73,7 @@ WindowStep = Annotated[
     int | None, typer.Option("--window-step", help="Lines between window starts; the window size if not given.")
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
+PRECISIONS: Final = ("float32", "bf16")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -82,10 +91,13 @@ def run(
     seeds: Seeds = None,
     settings: Set = None,
     split: SplitOption = None,
+    profile: Profile = None,
     threshold: Threshold = None,
     window_size: WindowSize = None,
     window_step: WindowStep = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     timeout: Timeout = None,
     data: Data = None,
@@ -97,10 +109,10 @@ def run(
     from bench.experiment.suites import SuitePart, load_suite
 
     if suite:
-        own = (methods, scenario, train, test, seeds, settings, split, window_size, window_step)
+        own = (methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step)
         if any(value is not None for value in own):
             raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings and windows: "
+                "--suite names its own methods, scenarios, seeds, splits, settings, profile and windows: "
                 "leave these options out, or copy its TOML file and change that"
             )
         chosen = load_suite(suite)
@@ -113,10 +125,14 @@ def run(
             settings=tuple(settings or ()),
             window_size=20 if window_size is None else window_size,
             window_step=window_step,
+            profile=profile or "paper",
         )
         chosen = LoadedSuite("", "", (part,))
     _limit_threads(threads)
-    _execute(chosen, device, threads, timeout, threshold or [], data, out, as_json)
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
+    _execute(chosen, options, timeout, threshold or [], data, out, as_json)
 
 
 def sweep(
@@ -127,6 +143,8 @@ def sweep(
     split: SplitOption = None,
     threshold: Threshold = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     data: Data = None,
     out: Out = RESULTS,
@@ -140,7 +158,7 @@ def sweep(
         raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
     named = methods or ",".join(grids)
     run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, device=device,
-        threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
+        precision=precision, compile_=compile_, threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
 
 
 def _scenarios(scenario: str | None, train: str | None, test: str | None) -> list[str]:
@@ -166,8 +184,7 @@ def _limit_threads(threads: int) -> None:
 
 def _execute(
     suite: LoadedSuite,
-    device: str,
-    threads: int,
+    options: dict[str, Any],
     timeout: float | None,
     rules: list[str],
     data: Path | None,
@@ -187,7 +204,7 @@ def _execute(
         check(suite)  # before hours of work, not after them
     extra = tuple(parse_rule(rule) for rule in rules)
     added = tuple(parse_rule(rule) for rule in suite.thresholds)
-    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra + added)
+    settings = Settings(timeout_s=timeout, extra_rules=extra + added, **options)
     plan = plan_parts(suite.parts, catalogue, store.cache)
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():

@@ -35,8 +35,9 @@ def measure(
     scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
     `test_system`, `native` (0 or 1 entry), and in a transfer `target_validation`, `target_validation_labels`.
 
-    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}}; systems have blocks of their own
-    where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for each system.
+    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
+    blocks of their own where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for
+    each system. What is chosen between configs is chosen by the ranking of the validation part.
     """
     shared = {str(rule): _threshold(rule, scores, split) for rule in rules if not rule.is_per_system}
     values = {name: threshold.value for name, threshold in shared.items() if threshold.value is not None}
@@ -49,7 +50,17 @@ def measure(
     for rule in rules:
         if rule.is_per_system:
             thresholds[str(rule)] = _measure_own(rule, scores, systems, blocks)
-    return {"thresholds": {str(rule): thresholds[str(rule)] for rule in rules}, "metrics": blocks}
+    return {
+        "thresholds": {str(rule): thresholds[str(rule)] for rule in rules},
+        "metrics": blocks,
+        "validation": _validation(scores["validation"], scores["validation_labels"]),
+    }
+
+
+def _validation(scores: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, Any]:
+    """How well the validation part is ranked; nothing where nothing validates."""
+    facts = {"n": len(scores), "n_abnormal": int((labels == ABNORMAL).sum())}
+    return facts | {"ranking": ranking_metrics(scores, labels) if len(scores) else {}}
 
 
 def can_measure(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> bool:

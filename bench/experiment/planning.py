@@ -36,7 +36,7 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
         step = part.window_size if part.window_step is None else part.window_step
         cells += plan(
             scenarios,
-            _resolved(names, settings, cache),
+            _resolved(names, settings, cache, part.profile),
             splits=part.splits,
             seeds=parse_seeds(part.seeds),
             grouping=Grouping(part.window_size, step),
@@ -47,9 +47,9 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
     return Plan(tuple(sorted(cells, key=lambda cell: first[cell.data_key])), tuple(dict.fromkeys(notes)))
 
 
-def _resolved(names: Sequence[str], settings: Sequence[str], cache: Path) -> list[Method]:
+def _resolved(names: Sequence[str], settings: Sequence[str], cache: Path, profile: str) -> list[Method]:
     try:
-        return resolve_methods(names, settings, cache)
+        return resolve_methods(names, settings, cache, profile)
     except OSError as error:
         reason = error.strerror or error
         raise BenchError(f"'{cache}' cannot be written ({reason}): choose another folder with --out") from None

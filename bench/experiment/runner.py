@@ -28,7 +28,7 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
 from bench.experiment.measure import can_measure, default_rules, measure
-from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
+from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
 from bench.experiment.views import skip_reason, training_view
 from bench.types import Sequences
@@ -39,6 +39,10 @@ class Settings:
     """What does not belong to a run's identity."""
 
     device: str = "cpu"
+    precision: str = "float32"
+    """Given to every method whose Config has a field of this name that is not part of its identity."""
+    compile: bool = False
+    """As `precision`."""
     threads: int = 1
     timeout_s: float | None = None
     extra_rules: tuple[ThresholdRule, ...] = ()
@@ -207,7 +211,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "detector": {
             "supervision": method.description.supervision,
             "is_control": method.ref.is_control,
-            "config": dict(method.config),
+            "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
             "profile": method.profile,
             "distribution": method.ref.distribution,
@@ -219,6 +223,17 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "device": settings.device,
         "environment": describe_environment(),
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _options(method: Method, settings: Settings) -> dict[str, Any]:
+    """Settings of the run that this method takes in its config; what --set says of them goes first."""
+    chosen = {"precision": settings.precision, "compile": settings.compile}
+    fields = method.description.fields
+    return {
+        name: value
+        for name, value in chosen.items()
+        if name in fields and not fields[name].identity and name not in method.passed
     }
 
 
@@ -235,7 +250,8 @@ class _Fitter:
             return self._last[1]
         detector_class = registry.load(cell.method.ref)
         _limit_torch(self.settings.threads)
-        return detector_class(detector_class.Config(**cell.method.config), seed=cell.seed, device=self.settings.device)
+        config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
+        return detector_class(config, seed=cell.seed, device=self.settings.device)
 
     def fit(self, detector: Detector, cell: Cell, train: Sequences, labels: NDArray[np.int8] | None) -> float:
         """Fit it unless that was done; returns the seconds it took."""

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set")
 _MAY_BE_EMPTY: Final = ("set", "optional_scenarios", "optional_methods")
-_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step")
+_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile")
 _SUITE_KEYS: Final = ("description", "thresholds", "figure", "run")
 
 
@@ -32,6 +32,7 @@ class SuitePart:
     settings: tuple[str, ...] = ()
     window_size: int = 20
     window_step: int | None = None
+    profile: str = "paper"
     optional_scenarios: tuple[str, ...] = ()
     """Left out where their data are not here."""
     optional_methods: tuple[str, ...] = ()
@@ -102,6 +103,7 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         settings=tuple(block.get("set", [])),
         window_size=block.get("window_size", 20),
         window_step=block.get("window_step"),
+        profile=block.get("profile", "paper"),
         optional_scenarios=tuple(block.get("optional_scenarios", [])),
         optional_methods=tuple(block.get("optional_methods", [])),
     )

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data.cards import catalogue
+from bench.data.catalogue import catalogue
 from bench.data.prepare import DataSpec, Loader
 from methods import _histories
 from methods._training import train_network
