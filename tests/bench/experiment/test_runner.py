@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bench.experiment.runner import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.experiment.store import Store
+from bench.registry import FieldInfo
 
 PROBES = '''
 """Detectors that write down what they see, and detectors that go wrong in every way."""
@@ -565,3 +567,13 @@ def test_a_damaged_record_stops_before_anything_runs(bench):
     with pytest.raises(BenchError, match="is damaged"):
         bench.run(bench.cells("Contaminated", "Probe"))
     assert [fit["name"] for fit in bench.seen("fit")] == ["Probe"]
+
+
+def test_precision_reaches_only_configs_that_take_it():
+    outside = {"precision": FieldInfo("str", "float32", identity=False), "compile": FieldInfo("bool", False)}
+    method = SimpleNamespace(description=SimpleNamespace(fields=outside), passed={})
+    settings = Settings(precision="bf16", compile=True)
+    # A `compile` that belongs to a method's identity is its own business.
+    assert runner._options(method, settings) == {"precision": "bf16"}
+    method.passed = {"precision": "float32"}
+    assert runner._options(method, settings) == {}
