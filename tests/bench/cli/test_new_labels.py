@@ -73,7 +73,7 @@ def test_a_table_of_sessions(call, orders, tmp_path, which):
     assert code == 0, err
     assert f"normal is '{good}'" in out
     found = facts(call, tmp_path, "shop")
-    assert (found["sequences"], found["abnormal"]) == (N, f"{len(BAD)} (11.0%)")
+    assert (found["sequences"], found["abnormal sequences"]) == (N, f"{len(BAD)} (11.00%)")
     if which == "plain":
         assert "shop@orders" in runs(call, tmp_path, "shop")
     assert call("data", "verify", "shop", "--data", tmp_path)[0] == 0
@@ -91,7 +91,7 @@ def test_a_list_of_abnormal_sessions_and_a_pattern_with_a_group(call, orders, tm
     assert code == 0, err
     assert f"the {len(BAD)} sessions listed in bad.txt are abnormal" in out
     found = facts(call, tmp_path, "shop")
-    assert (found["sequences"], found["abnormal"]) == (N, f"{len(BAD)} (11.0%)")
+    assert (found["sequences"], found["abnormal sequences"]) == (N, f"{len(BAD)} (11.00%)")
 
 
 def test_a_table_of_bare_ids_and_a_pattern_with_a_group(call, orders, tmp_path):
@@ -100,7 +100,7 @@ def test_a_table_of_bare_ids_and_a_pattern_with_a_group(call, orders, tmp_path):
     session = "order=(?P<session>[0-9]+)"
     log = orders(text="order={i} step {k}")
     assert call("data", "new", "shop", log, "--labels", labels, "--session", session)[0] == 0
-    assert facts(call, tmp_path, "shop")["abnormal"] == f"{len(BAD)} (11.0%)"
+    assert facts(call, tmp_path, "shop")["abnormal sequences"] == f"{len(BAD)} (11.00%)"
 
 
 def iso(second):
@@ -122,7 +122,7 @@ def test_incidents(call, orders, tmp_path, write):
         assert "shop@orders" in runs(call, tmp_path, "shop")
     # Windows of 20 lines are four orders.
     n_bad = len({i // 4 for i in BAD})
-    assert facts(call, tmp_path, "shop")["abnormal"].startswith(f"{n_bad} (")
+    assert facts(call, tmp_path, "shop")["abnormal sequences"].startswith(f"{n_bad} (")
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_a_second_file_needs_labels_of_the_same_kind(call, complaint, orders, tm
     assert "give those of this log by --incidents" in complaint("shop", june)
     incidents.write_text(f"{iso(10 * N + 80)},{iso(10 * N + 84)}\n")
     assert call("data", "new", "shop", june, "--incidents", incidents)[0] == 0
-    assert facts(call, tmp_path, "shop@june")["abnormal"].startswith("1 (")
+    assert facts(call, tmp_path, "shop@june")["abnormal sequences"].startswith("1 (")
     assert "label = 'incidents'" in complaint("shop", orders("july.log"), "--label", "first-token")
     assert call("data", "new", "shop", tmp_path / "july.log", "--label", "none")[0] == 0
-    assert facts(call, tmp_path, "shop@july")["abnormal"] == "no labels"
+    assert facts(call, tmp_path, "shop@july")["abnormal sequences"] == "no labels"
 
 
 def test_a_second_file_of_another_format_says_so(call, orders, tmp_path):
@@ -273,7 +273,7 @@ def test_labels_from_elsewhere_are_copied_with_the_log(call, complaint, orders, 
         "orders.log",
         "orders.toml",
     ]
-    assert facts(call, data, "shop")["abnormal"] == f"{len(BAD)} (11.0%)"
+    assert facts(call, data, "shop")["abnormal sequences"] == f"{len(BAD)} (11.00%)"
 
 
 def test_the_ways_it_shows_are_cards_that_work(call, orders, tmp_path):
