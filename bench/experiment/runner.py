@@ -108,6 +108,8 @@ def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
         return None
+    if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
+        return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
     missing = [rule for rule in settings.extra_rules if str(rule) not in record.get("thresholds", {})]
     if record["status"] == "skipped" or not missing:
         return record
