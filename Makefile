@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TESTS ?=
 JOBS ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu-check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird
@@ -18,6 +18,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+# On a machine with a GPU: parity with the CPU, throughput, a suite; writes gpu-check.json. GPU_PYTHON: an environment
+# with torch for that GPU (`pip install -e .` without the constraints).
+GPU_PYTHON ?= $(BIN)/python
+gpu-check:
+	$(GPU_PYTHON) tests/benchmarks/gpu_check.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -157,8 +157,12 @@ class Trial:
 
     @functools.cached_property
     def log(self) -> ToyLog:
-        """The toy log under the detector's supervision."""
-        return toy_log(self.cls.tags.supervision)
+        """The toy log under the detector's supervision; of two systems where the detector skips one system only."""
+        log = toy_log(self.cls.tags.supervision)
+        both = replace(log.train, system=(np.arange(len(log.train)) % 2).astype(np.uint8))
+        if self.make().skip(copy_of(log.train)) is None or self.make().skip(copy_of(both)) is not None:
+            return log
+        return log._replace(train=both)
 
     def make(self) -> Detector:
         """Return a new instance, not fitted; always the same seed."""

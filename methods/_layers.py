@@ -1,124 +1,54 @@
-"""What several methods really share: bags of events, batches by length, entmax attention, a Gaussian mixture, state.
+"""Layers and small things that several methods share: entmax attention, encoder layers, pooling, dropout, state.
 
-A *bag* is a sequence reduced to its distinct events with multiplicities. A network without positional information
-computes the same vector at equal events, so working on bags is exact and several times cheaper: attention weights
-events by their multiplicity, and padding is simply multiplicity 0.
+Bags of events and the Gaussian mixture have files of their own; their names can be imported from here as well.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bench.types import Sequences
+from methods._bags import MAX_CELLS, MAX_TOKENS, Bags, Integers, UniqueBags, length_chunks, pad, unique_bags
+from methods._entmax import entmax
+from methods._mixture import Mixture, Moments, SingularError, mixture_of, moments
 
-Integers = NDArray[np.int64]
-
-MAX_CELLS = 2**23
-"""Attention weights (batch x heads x queries x keys) held at once: 32 MB in float32."""
-
-MAX_TOKENS = 2**14
-"""Padded tokens (batch x longest) computed at once."""
-
-_MASKED = -1e9
-_TINY = 1e-30
-
-
-class SingularError(ArithmeticError):
-    """A covariance cannot be factorised, even with the largest jitter; its entries are usually NaN."""
-
-
-class Bags(NamedTuple):
-    """Distinct sequences as (event, multiplicity) pairs in CSR form."""
-
-    ids: Integers
-    """(n_tokens,) sorted within a bag, or in order of time where repeats are not merged."""
-    multiplicity: NDArray[np.float32]
-    """(n_tokens,) how often the event stands in the sequence."""
-    offsets: Integers
-    """(n_bags + 1,)"""
-
-    @property
-    def lengths(self) -> Integers:
-        """int64 (n_bags,): tokens per bag."""
-        return np.diff(self.offsets)
-
-
-class UniqueBags(NamedTuple):
-    """What `unique_bags` returns."""
-
-    bags: Bags
-    counts: Integers
-    """(n_bags,) sequences of each."""
-    inverse: Integers
-    """(n_sequences,) so that sequence i has bag inverse[i]."""
-
-
-def unique_bags(ids: Integers, offsets: Integers, *, merge_repeats: bool = True) -> UniqueBags:
-    """Return the distinct bags of sequences of non-negative ids, in order of first occurrence.
-
-    With merge_repeats=False every event stays a token of its own and the order counts.
-    """
-    multiplicity = np.ones(len(ids), np.int64)
-    if merge_repeats and len(ids):
-        owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        width = int(ids.max()) + 1
-        pairs, multiplicity = np.unique(owner * width + ids, return_counts=True)
-        ids = pairs % width
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(pairs // width, minlength=len(offsets) - 1))])
-    n, n_sequences = len(ids), len(offsets) - 1
-    carrier = Sequences(
-        log_keys=ids.astype(np.int32),
-        text_ids=multiplicity.astype(np.int32),
-        texts=(),
-        offsets=offsets.astype(np.int64),
-        elapsed_s=np.zeros(n),
-        start_time=np.zeros(n_sequences),
-        system=np.zeros(n_sequences, np.uint8),
-        lines=np.zeros(n, np.int64),
-    )
-    found, counts, inverse = carrier.unique()
-    bags = Bags(found.log_keys.astype(np.int64), found.text_ids.astype(np.float32), found.offsets)
-    return UniqueBags(bags, counts, inverse)
-
-
-def pad(values: NDArray[Any], offsets: Integers, which: Integers, fill: float = 0) -> NDArray[Any]:
-    """Return the CSR rows at `which` as one matrix (len(which), longest), filled up on the right."""
-    lengths = offsets[which + 1] - offsets[which]
-    place = np.arange(int(lengths.max(initial=1)))
-    real = place < lengths[:, None]
-    matrix = np.full(real.shape, fill, values.dtype)
-    matrix[real] = values[(offsets[which][:, None] + place)[real]]
-    return matrix
-
-
-def length_chunks(
-    lengths: Integers, *, max_tokens: int = MAX_TOKENS, max_cells: int = MAX_CELLS // 4
-) -> Iterator[Integers]:
-    """Cut positions 0..n-1 into chunks of similar length, longest first, each within both limits or one item alone.
-
-    max_tokens limits len(chunk) * longest, max_cells limits len(chunk) * longest**2. Lengths in a chunk differ at most
-    by a factor of two (those up to 4 stay together), which bounds padding.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    descending = lengths[order]
-    start = 0
-    while start < len(order):
-        longest = max(1, int(descending[start]))
-        shortest = longest // 2 if longest > 4 else 0
-        similar = int(np.searchsorted(-descending, -shortest, side="right"))
-        fitting = max(1, min(max_tokens // longest, max_cells // longest**2))
-        end = min(max(similar, start + 1), start + fitting)
-        yield order[start:end]
-        start = end
+__all__ = [
+    "MAX_CELLS",
+    "MAX_TOKENS",
+    "Bags",
+    "Dropout",
+    "EncoderLayer",
+    "EntmaxAttention",
+    "Integers",
+    "Mixture",
+    "Moments",
+    "SingularError",
+    "UniqueBags",
+    "array_to_texts",
+    "arrays_of",
+    "dropout_mask",
+    "entmax",
+    "full_precision",
+    "length_chunks",
+    "load_arrays",
+    "mixture_of",
+    "moments",
+    "pad",
+    "sinusoidal",
+    "texts_to_array",
+    "unique_bags",
+    "weighted_mean",
+]
 
 
 def weighted_mean(x: Tensor, multiplicity: Tensor) -> Tensor:
@@ -134,82 +64,56 @@ def sinusoidal(length: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :width]
 
 
-def entmax(scores: Tensor, alpha: float, multiplicity: Tensor | None = None) -> Tensor:
-    """alpha-entmax over the last dimension: weights that sum to 1, some of them exactly zero.
-
-    multiplicity: broadcastable to scores; an entry of multiplicity m gets the weight of m equal entries together, one
-    of multiplicity 0 gets none. alpha <= 1 is softmax (the formula is singular there), 2 is sparsemax. 1.5 and 2 are
-    exact (sorting); others by 25 halvings, as accurate as float32. A row without any entry gets zeros.
-    """
-    m = torch.ones_like(scores) if multiplicity is None else multiplicity.expand_as(scores)
-    if alpha <= 1:
-        weights = torch.softmax((scores + m.clamp_min(_TINY).log()).masked_fill(m == 0, _MASKED), dim=-1)
-        return weights * (m > 0)
-    single: Tensor = _Entmax.apply(scores, m, alpha)  # type: ignore[no-untyped-call]
-    return m * single
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """A block that autocast leaves alone."""
+    kind = like.device.type
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
-class _Entmax(torch.autograd.Function):
-    """Weight of one single entry; Peters, Niculae, Martins (2019), with multiplicities."""
+class Dropout(nn.Module):
+    """Dropout whose masks on the CPU cost a sixth of torch's: 16 random bits decide about each entry."""
 
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, m: Tensor, alpha: float) -> Tensor:
-        z = (scores * (alpha - 1)).masked_fill(m == 0, _MASKED)
-        z = z - z.amax(-1, keepdim=True)
-        tau = _sorted_threshold(z, m, alpha) if alpha in (1.5, 2) else _bisected_threshold(z, m, alpha)
-        p = (z - tau).clamp_min(0) ** (1 / (alpha - 1)) * (m > 0)
-        p = p / (m * p).sum(-1, keepdim=True).clamp_min(_TINY)
-        ctx.save_for_backward(p, m)
-        ctx.alpha = alpha
-        return p
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        p, m = ctx.saved_tensors
-        slope = torch.where(p > 0, p, 1) ** (2 - ctx.alpha) * (p > 0)
-        common = (grads[0] * slope).sum(-1, keepdim=True) / (m * slope).sum(-1, keepdim=True).clamp_min(_TINY)
-        return slope * (grads[0] - m * common), None, None
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero entries with probability p, to within 1 / 65536, and scale the others up; in training only."""
+        if not self.training or self.p == 0:
+            return x
+        return x * dropout_mask(x, self.p) if x.device.type == "cpu" else F.dropout(x, self.p)
 
 
-def _sorted_threshold(z: Tensor, m: Tensor, alpha: float) -> Tensor:
-    ordered, order = z.sort(-1, descending=True)
-    m = m.gather(-1, order)
-    size = m.cumsum(-1).clamp_min(1)
-    mean = (m * ordered).cumsum(-1) / size
-    if alpha == 2:
-        tau = mean - 1 / size
-    else:
-        spread = (m * ordered.square()).cumsum(-1) - size * mean.square()
-        tau = mean - ((1 - spread) / size).clamp_min(0).sqrt()
-    support = ((tau <= ordered) & (m > 0)).sum(-1, keepdim=True)
-    return tau.gather(-1, (support - 1).clamp_min(0))
-
-
-def _bisected_threshold(z: Tensor, m: Tensor, alpha: float, halvings: int = 25) -> Tensor:
-    low = torch.full_like(z[..., :1], -1)
-    high = -(m.sum(-1, keepdim=True).clamp_min(1) ** (1 - alpha))
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        too_low = (m * (z - middle).clamp_min(0) ** (1 / (alpha - 1))).sum(-1, keepdim=True) >= 1
-        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
-    return low
+def dropout_mask(like: Tensor, p: float) -> Tensor:
+    """Zeros with probability p and else 1 / (1 - p), in the shape and dtype of a tensor on the CPU."""
+    bits = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    dropped = min(round(p * 2**16), 2**16 - 1)
+    mask = torch.empty(like.shape, dtype=like.dtype)
+    torch.ge(bits[: like.numel()].view(like.shape), dropped - 2**15, out=mask)
+    return mask.mul_(2**16 / (2**16 - dropped))
 
 
 class EntmaxAttention(nn.Module):
     """Multi-head self-attention whose softmax is alpha-entmax; memory bounded by blocks of queries."""
 
-    def __init__(self, width: int, heads: int, alpha: float) -> None:
+    def __init__(self, width: int, heads: int, alpha: float, *, scale: float | None = None) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of heads {heads}")
         self.heads = heads
         self.alpha = alpha
+        self.scale = 1 / math.sqrt(width // heads) if scale is None else scale
         self.inner = nn.Linear(width, 3 * width)
         self.outer = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, multiplicity: Tensor) -> Tensor:
-        """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width)."""
-        query, key, value = self._heads(x)
+    def forward(self, x: Tensor, multiplicity: Tensor, projected: Tensor | None = None) -> Tensor:
+        """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width).
+
+        projected: (B, L, 3 * width), `inner` of x where it has been computed already, once for each text.
+        """
+        query, key, value = self._heads(self.inner(x) if projected is None else projected)
         batch, heads, length, _ = query.shape
         block = max(1, MAX_CELLS // (batch * heads * length))
         if block >= length:
@@ -224,14 +128,16 @@ class EntmaxAttention(nn.Module):
 
     def weights(self, x: Tensor, multiplicity: Tensor) -> Tensor:
         """(B, heads, L, L): how much each event looks at each, multiplicities included."""
-        query, key, _ = self._heads(x)
+        query, key, _ = self._heads(self.inner(x))
         return self._weights(query, key, multiplicity)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.inner(x).chunk(3, dim=2))
+    def _heads(self, projected: Tensor) -> tuple[Tensor, ...]:
+        batch, length, width = projected.shape
+        parts = projected.reshape(batch, length, 3, self.heads, width // (3 * self.heads))
+        return tuple(parts.permute(2, 0, 3, 1, 4).unbind(0))
 
     def _weights(self, query: Tensor, key: Tensor, multiplicity: Tensor) -> Tensor:
-        return entmax(query @ key.transpose(2, 3) / math.sqrt(key.shape[3]), self.alpha, multiplicity[:, None, None])
+        return entmax((query * self.scale) @ key.transpose(2, 3), self.alpha, multiplicity[:, None, None])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, multiplicity: Tensor) -> Tensor:
         return self._weights(query, key, multiplicity) @ value
@@ -240,80 +146,29 @@ class EntmaxAttention(nn.Module):
 class EncoderLayer(nn.Module):
     """Transformer encoder layer with entmax attention and CELU, normalised after each residual sum."""
 
-    def __init__(self, width: int, heads: int, ffn_width: int, *, alpha: float, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        ffn_width: int,
+        *,
+        alpha: float,
+        dropout: float,
+        scale: float | None = None,
+        celu: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.attention = EntmaxAttention(width, heads, alpha)
+        self.attention = EntmaxAttention(width, heads, alpha, scale=scale)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn_width), nn.CELU(), nn.Dropout(dropout), nn.Linear(ffn_width, width)
+            nn.Linear(width, ffn_width), nn.CELU(celu), Dropout(dropout), nn.Linear(ffn_width, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
 
-    def forward(self, x: Tensor, multiplicity: Tensor) -> Tensor:
-        """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width)."""
-        x = self.norms[0](x + self.dropout(self.attention(x, multiplicity)))
+    def forward(self, x: Tensor, multiplicity: Tensor, projected: Tensor | None = None) -> Tensor:
+        """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width); projected as in the attention."""
+        x = self.norms[0](x + self.dropout(self.attention(x, multiplicity, projected)))
         return torch.as_tensor(self.norms[1](x + self.dropout(self.ffn(x))))
-
-
-class Moments(NamedTuple):
-    """Soft counts and moments of points by component, float64; those of two sets of points add up."""
-
-    mass: Tensor
-    """(K,)"""
-    first: Tensor
-    """(K, d)"""
-    second: Tensor
-    """(K, d, d)"""
-
-
-def moments(points: Tensor, responsibilities: Tensor) -> Moments:
-    """points: (n, d); responsibilities: (n, K), already times the weight of each point."""
-    x, r = points.double(), responsibilities.double().T
-    return Moments(r.sum(1), r @ x, (r[:, None] * x.T) @ x)
-
-
-class Mixture(NamedTuple):
-    """A Gaussian mixture, float64."""
-
-    log_share: Tensor
-    """(K,) log of the weight of each component, -inf for those that were dropped."""
-    mean: Tensor
-    """(K, d)"""
-    covariance: Tensor
-    """(K, d, d) jitter included."""
-    factor: Tensor
-    """(K, d, d) lower Cholesky factor of the covariance."""
-
-    def energy(self, points: Tensor) -> Tensor:
-        """Negative log-likelihood of points (n, d) -> float64 (n,)."""
-        centred = (points.double() - self.mean[:, None]).transpose(1, 2)
-        whitened = torch.linalg.solve_triangular(self.factor, centred, upper=False)
-        log_scale = self.factor.diagonal(dim1=1, dim2=2).log().sum(1) + points.shape[1] / 2 * math.log(2 * math.pi)
-        return -torch.logsumexp((self.log_share - log_scale)[:, None] - whitened.square().sum(1) / 2, dim=0)
-
-
-def mixture_of(m: Moments, *, jitter: float, min_share: float = 0.0) -> Mixture:
-    """The closed form of the M step; components below min_share are dropped from the likelihood."""
-    share = m.mass / m.mass.sum()
-    mass = (m.mass + 1e-8)[:, None]
-    mean = m.first / mass
-    scatter = m.second / mass[:, None] - mean[:, :, None] * mean[:, None]
-    covariance, factor = _factorised((scatter + scatter.transpose(1, 2)) / 2, jitter)
-    # clamp_min before the log: the branch that where() drops must not produce NaN gradients.
-    log_share = torch.where(share > min_share, share.clamp_min(_TINY).log(), -torch.inf)
-    return Mixture(log_share, mean, covariance, factor)
-
-
-def _factorised(scatter: Tensor, jitter: float) -> tuple[Tensor, Tensor]:
-    identity = torch.eye(scatter.shape[1], dtype=scatter.dtype, device=scatter.device)
-    while True:
-        covariance = scatter + jitter * identity
-        factor, info = torch.linalg.cholesky_ex(covariance)
-        if covariance.is_meta or not info.any():
-            return covariance, factor
-        if jitter * 10 > 0.1:
-            raise SingularError(f"not positive definite even with jitter {jitter:g}")
-        jitter *= 10
 
 
 def arrays_of(net: nn.Module) -> dict[str, NDArray[Any]]:

@@ -7,15 +7,19 @@ epoch of the expanded data. Draws are shuffled and cut into batches of nearly eq
 within a batch are computed once and weighted. This is exact for losses that are weighted means, except that repeats
 then share their dropout mask.
 
+A method whose data live on a device passes `stage`: it turns the items of a whole epoch into what the loss takes, so
+that nothing is copied to or from the device between two epochs' ends. On the CPU a loss that is not finite stops
+training at once, elsewhere at the end of its epoch.
+
 Early stopping looks at 10 % of the training normals, drawn with the seed before training: never at the test part,
 never at a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,10 +32,17 @@ from methods._layers import SingularError
 
 Counts = NDArray[np.int64]
 LossParts = dict[str, Tensor]
-Loss = Callable[[NDArray[np.int64], Tensor], LossParts]
-"""(indices of items, weights summing to 1) -> scalars by name; the one called `loss` is minimised."""
-Update = Callable[[Tensor, str], None]
+Loss = Callable[[Any, Tensor], LossParts]
+"""(indices of items, int64, or what `stage` made of them; weights summing to 1) -> scalars by name; the one called
+`loss` is minimised, the others are averaged and kept."""
+Stage = Callable[[Sequence[NDArray[np.int64]]], Sequence[Any]]
+"""Indices of items of each batch of an epoch -> what the loss takes for each."""
+Update = Callable[[Tensor], Tensor]
+"""Minimise a loss by one step; returns the norm of its gradient."""
 Batch = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+_NORM = "gradient_norm"
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -60,6 +71,10 @@ class TrainingSettings:
     """Share of the training normals held out for early stopping [R]."""
     patience: int = 3
     """Epochs without a lower held-out loss after which training stops (deep-loglizer: 3)."""
+    precision: Literal["float32", "bf16"] = field(default="float32", metadata={"identity": False})
+    """Of matrix products in training; `bf16` is mixed precision, and changes results by rounding."""
+    compile: bool = field(default=False, metadata={"identity": False})
+    """Let torch.compile translate the network for training; needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 0 <= self.validation_fraction < 1:
@@ -122,26 +137,29 @@ def train_network(
     *,
     seed: int,
     merge_repeats: bool = True,
+    stage: Stage | None = None,
 ) -> History:
     """Minimise the loss by Adam, keep the weights of the best epoch, leave the network in eval mode.
 
     counts: of the items to train on and of those held out. Where nothing is held out (fewer than 10 items), the
     training loss decides. merge_repeats=False computes repeats within a batch one by one, each with its own dropout.
+    stage: called with the items of all batches of an epoch; what it returns reaches the loss in their place.
     Call it within `seeded`: dropout draws from torch's global generator.
     """
     rng = np.random.default_rng([seed, 2])
     device = next(net.parameters()).device
+    loss = _in_precision(loss, settings.precision, device)
     update = _updater(net, settings)
-    checks = list(_held_out_batches(counts.held_out, settings.batch_size, rng))
+    checks = _staged(_held_out_batches(counts.held_out, settings.batch_size, rng), stage, device)
     records: list[dict[str, float]] = []
     best, best_loss, best_weights = 0, np.inf, _copy_of(net)
     for epoch in range(settings.max_epochs):
         net.train()
-        batches = _epoch_batches(counts.train, settings, rng, merge_repeats)
-        record = _run(loss, batches, phase="train", epoch=epoch, device=device, update=update)
+        batches = _staged(_epoch_batches(counts.train, settings, rng, merge_repeats), stage, device)
+        record = _run(loss, batches, phase="train", epoch=epoch, update=update)
         net.eval()
         with torch.no_grad():
-            record |= _run(loss, checks, phase="held_out", epoch=epoch, device=device)
+            record |= _run(loss, checks, phase="held_out", epoch=epoch)
         records.append(record)
         report_progress("training", epoch + 1, settings.max_epochs)
         if (current := record.get("held_out_loss", record["train_loss"])) < best_loss:
@@ -178,51 +196,95 @@ def _held_out_batches(counts: Counts, batch_size: int, rng: np.random.Generator)
             yield part, counts[part].astype(np.float64)
 
 
+class _Staged(NamedTuple):
+    items: Any
+    weights: Tensor
+    """(n,) summing to 1, on the device."""
+    size: float
+    """Draws of the batch."""
+
+
+def _staged(batches: Iterator[Batch], stage: Stage | None, device: torch.device) -> list[_Staged]:
+    """All batches of an epoch with their weights on the device, in one copy."""
+    drawn = list(batches)
+    if not drawn:
+        return []
+    items = [part for part, _ in drawn]
+    shares = np.concatenate([repeats / repeats.sum() for _, repeats in drawn])
+    weights = torch.split(torch.as_tensor(shares, dtype=torch.float32, device=device), [len(part) for part in items])
+    taken = items if stage is None else stage(items)
+    return [_Staged(*batch) for batch in zip(taken, weights, (float(r.sum()) for _, r in drawn), strict=True)]
+
+
 def _run(
-    loss: Loss,
-    batches: Iterable[Batch],
-    *,
-    phase: str,
-    epoch: int,
-    device: torch.device,
-    update: Update | None = None,
+    loss: Loss, batches: Sequence[_Staged], *, phase: str, epoch: int, update: Update | None = None
 ) -> dict[str, float]:
     """Mean of each loss part over the batches; with `update` the network learns from each."""
-    sums: dict[str, float] = {}
-    total = 0.0
-    for step, (items, repeats) in enumerate(batches):
-        where = f"{phase} part, epoch {epoch}, step {step}"
-        size = float(repeats.sum())
-        parts = _finite(loss, items, torch.as_tensor(repeats / size, dtype=torch.float32, device=device), where)
+    if not batches:
+        return {}
+    names, steps = _steps(loss, batches, update=update, where=f"{phase} part, epoch {epoch}")
+    values = steps.cpu()
+    for step, row in enumerate(values):
+        _require_finite(dict(zip(names, row.tolist(), strict=True)), f"{phase} part, epoch {epoch}, step {step}")
+    sizes = torch.tensor([batch.size for batch in batches], dtype=torch.float64)
+    means = (values * sizes[:, None]).sum(0) / sizes.sum()
+    return {f"{phase}_{name}": value for name, value in zip(names, means.tolist(), strict=True) if name != _NORM}
+
+
+def _steps(
+    loss: Loss, batches: Sequence[_Staged], *, where: str, update: Update | None = None
+) -> tuple[list[str], Tensor]:
+    """Names of the loss parts and their values, (n_steps, n_parts) on the device; reads nothing from another device."""
+    rows, names = [], []
+    for step, batch in enumerate(batches):
+        place = f"{where}, step {step}"
+        try:
+            parts = dict(loss(batch.items, batch.weights))
+        except SingularError as error:
+            raise TrainingDivergedError(f"{error} ({place})") from error
+        at_once = batch.weights.device.type == "cpu"
+        if at_once and not torch.isfinite(parts["loss"]):
+            _require_finite({name: float(value.detach()) for name, value in parts.items()}, place)
         if update is not None:
-            update(parts["loss"], where)
-        total += size
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach()) * size
-    return {f"{phase}_{name}": value / total for name, value in sums.items()}
+            parts[_NORM] = update(parts["loss"])
+            if at_once and not torch.isfinite(parts[_NORM]):
+                _require_finite({_NORM: float(parts[_NORM])}, place)
+        names = list(parts)
+        rows.append(torch.stack([value.detach().double() for value in parts.values()]))
+    return names, torch.stack(rows)
 
 
-def _finite(loss: Loss, items: NDArray[np.int64], weights: Tensor, where: str) -> LossParts:
-    try:
-        parts = loss(items, weights)
-    except SingularError as error:
-        raise TrainingDivergedError(f"{error} ({where})") from error
-    if not torch.isfinite(parts["loss"]):
-        values = {name: float(value.detach()) for name, value in parts.items()}
+def _require_finite(values: dict[str, float], where: str) -> None:
+    if not np.isfinite(values.get("loss", 0.0)):
         raise TrainingDivergedError(f"the loss is not finite ({where}): {values}; try a lower learning_rate")
-    return parts
+    if not np.isfinite(values.get(_NORM, 0.0)):
+        raise TrainingDivergedError(f"the gradient is not finite ({where}); try a lower learning_rate")
+
+
+def _in_precision(loss: Loss, precision: str, device: torch.device) -> Loss:
+    """The loss in mixed precision where that was asked for; sums and normalisations stay in float32."""
+
+    def context() -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+    def mixed(items: Any, weights: Tensor) -> LossParts:
+        with context():
+            return loss(items, weights)
+
+    return mixed
 
 
 def _updater(net: nn.Module, settings: TrainingSettings) -> Update:
     optimiser = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
 
-    def update(loss: Tensor, where: str) -> None:
+    def update(loss: Tensor) -> Tensor:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
-        if not torch.isfinite(norm):
-            raise TrainingDivergedError(f"the gradient is not finite ({where}); try a lower learning_rate")
-        optimiser.step()
+        # A gradient that is not finite must not reach the weights; clipping by NaN would make all of them NaN.
+        if norm.device.type != "cpu" or torch.isfinite(norm):
+            optimiser.step()
+        return norm
 
     return update
 

@@ -11,18 +11,23 @@ Works badly where the log changes: each key not seen in training is a miss by co
 Nothing ranks above a miss: where more than 1 % of the validation normals hold an unknown key, `conformal:0.01` is that
 top score and flags nothing (recall 0 on `bgl@stream-a`, chronological, at AUROC 0.99).
 
-Implemented is the log-key model; the parameter-value model and the workflow model of the paper are not. Defaults of
-h, L, alpha and g are the paper's (section 5.1). Reconstructions [R]: histories are left-padded, and each position is
-predicted from the first on, so that short sequences are scored like others (public code flags each session shorter
-than h + 1); keys enter by a learned embedding (the paper's one-hot vector is a switch: the same up to a factorisation);
-there are n classes, without one for unknown keys, since those are a miss anyway; Adam with early stopping. An empty
-sequence scores 0: nothing unexpected happened. Distinct histories are computed once and weighted by their counts.
+Implemented are the log-key model and, as a switch, the parameter-value model (`methods/_parameters.py`); the workflow
+model, which only helps diagnosis, is not. Defaults of h, L, alpha and g are the paper's (section 5.1). Reconstructions
+[R]: histories are left-padded, and each position is predicted from the first on, so that short sequences are scored
+like others (public code flags each session shorter than h + 1); keys enter by a learned embedding (the paper's one-hot
+vector is a switch: the same up to a factorisation); there are n classes, without one for unknown keys, since those are
+a miss anyway; Adam with early stopping. With `end_event` the end of a sequence is one more key to predict, which sees
+sequences that break off. With `parameter_model` an event whose values lie beyond the bound counts as a rank of g or
+more, in proportion, so that the paper's "either model alarms" stays one comparison. An empty sequence scores 0: nothing
+unexpected happened (with `end_event` the rank of ending at once). Distinct histories are computed once and weighted by
+their counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -32,13 +37,10 @@ from torch.nn import functional as F
 
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _layers
+from methods import _histories, _layers
+from methods._histories import FIRST_KEY, Integers, Predictions, predictions_of
+from methods._parameters import ParameterModel
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
-
-_PAD, _UNKNOWN, _FIRST_KEY = 0, 1, 2
-_BLOCK = 2048
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +63,32 @@ class Config(TrainingSettings):
     """Draws per epoch at most; here of single predictions, so more than of sequences [R]."""
     dropout: float = 0.0
     """Between the LSTMs; the paper names none."""
+    end_event: bool = False
+    """Whether the end of a sequence is predicted too [R]; meant for sessions: all windows end alike."""
+    parameter_model: bool = False
+    """Whether the values of message parameters are predicted too (section 3.2), where the reader gives them."""
+    level: float = 0.98
+    """Confidence of the Gaussian interval of the errors of `parameter_model` (section 4.4 compares .98, .99, .999)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.history, self.layers, self.hidden, self.g, self.embedding_dim) < 1:
             raise ValueError("history, layers, hidden, g and embedding_dim must be at least 1")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level {self.level} must be between 0 and 1")
 
 
 class DeepLog(Detector):
     """Worst rank of a sequence's keys among the LSTM's predictions."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(
+        supervision="normal-only", uses=frozenset({"log_keys", "elapsed_s", "parameters"})
+    )
     Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "original": {"inputs": "one-hot", "batch_size": 2048, "max_epochs": 370, "patience": 370}
+    }
+    """`original`: the paper's input; it gives no budget, so that of the public code that reproduced its numbers."""
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""
@@ -105,53 +121,77 @@ class DeepLog(Detector):
             self.history_ = train_network(net, loss, counts, config, seed=self.seed)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
+        self.parameters_ = ParameterModel(config, config.history, config.hidden, config.layers)
+        if config.parameter_model:
+            self.parameters_.fit(train, self.keys_, seed=self.seed, device=self.device)
         return self
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): the worst rank, 0 = always the most probable key."""
         unique, _, inverse = sequences.unique()
+        ranks, owner = self._ranks(unique)
         worst = np.zeros(len(unique))
-        np.maximum.at(worst, unique.sequence_of_event, self._ranks(unique))
-        return worst[inverse]
+        np.maximum.at(worst, owner, ranks)
+        worst = worst[inverse]
+        if self.config.parameter_model:
+            np.maximum.at(worst, sequences.sequence_of_event, self._ranks_of_values(sequences))
+        return worst
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
-        """Return the rank of each event, float32 (n_events,)."""
-        return self._ranks(sequences).astype(np.float32)
+        """Return the rank of each event, float32 (n_events,); the end counts for the last one."""
+        ranks, owner = self._ranks(sequences)
+        if self.config.end_event:
+            ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
+            last = ends[sequences.lengths > 0]
+            ranks[last - 1] = np.maximum(ranks[last - 1], ranks[last])
+            ranks = np.delete(ranks, ends)
+        if self.config.parameter_model:
+            ranks = np.maximum(ranks, self._ranks_of_values(sequences))
+        return ranks.astype(np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters and the log keys of training."""
         if not hasattr(self, "net_"):
             raise NotFittedError("DeepLog: call fit before state")
-        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy()}
+        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy(), **self.parameters_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
+        config: Config = self.config
         self.keys_ = state["keys"]
-        self.native_threshold_ = float(self.config.g - 1)
+        self.native_threshold_ = float(config.g - 1)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)
+        self.parameters_ = ParameterModel(config, config.history, config.hidden, config.layers)
+        self.parameters_.load_state(state, device=self.device)
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss per epoch."""
-        return self.history_.as_json() if hasattr(self, "history_") else {}
+        """Loss per epoch, and how many keys have a model of their parameters."""
+        if not hasattr(self, "history_"):
+            return {}
+        extra = {"parameter_models": self.parameters_.monitor()} if self.config.parameter_model else {}
+        return {**self.history_.as_json(), **extra}
 
     def _new_network(self) -> Network:
         return Network(self.config, len(self.keys_)).to(self.device)
 
-    def _tokens(self, sequences: Sequences) -> Integers:
-        """int64 (n_events,): 2 + position of the key among those of training, or 1 for any other."""
-        place = np.minimum(np.searchsorted(self.keys_, sequences.log_keys), len(self.keys_) - 1)
-        return np.where(self.keys_[place] == sequences.log_keys, place + _FIRST_KEY, _UNKNOWN).astype(np.int64)
+    def _events(self, sequences: Sequences) -> tuple[Integers, Integers]:
+        """Tokens of the events, the end of each sequence included where it is predicted, and their offsets."""
+        tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
+        if self.config.end_event:
+            return _histories.with_end_events(tokens, sequences.offsets, FIRST_KEY + len(self.keys_))
+        return tokens, sequences.offsets
 
     def _training_predictions(self, train: Sequences) -> tuple[Predictions, HeldOut]:
         """The distinct predictions of known keys, and how often each stands in the two parts of the training set."""
         unique, counts, _ = train.unique()
         parts = hold_out(counts, self.config.validation_fraction, self.seed)
-        predictions = predictions_of(self._tokens(unique), unique.offsets, self.config.history)
+        tokens, offsets = self._events(unique)
+        predictions = predictions_of(tokens, offsets, self.config.history)
         repeats = [
-            np.bincount(predictions.prediction_of, part[unique.sequence_of_event], len(predictions.targets))
+            np.bincount(predictions.prediction_of, np.repeat(part, np.diff(offsets)), len(predictions.targets))
             for part in parts
         ]
         known = predictions.targets >= 0
@@ -160,24 +200,25 @@ class DeepLog(Detector):
         )
         return kept, HeldOut(*(part[known].astype(np.int64) for part in repeats))
 
-    def _ranks(self, sequences: Sequences) -> Integers:
-        """int64 (n_events,): how many keys were more probable than the actual one; n_keys for an unknown key."""
+    def _ranks(self, sequences: Sequences) -> tuple[Integers, Integers]:
+        """How many keys were more probable than the actual one, n for an unknown key; and the sequence of each rank."""
         if not hasattr(self, "net_"):
             raise NotFittedError("DeepLog: call fit before score")
-        predictions = predictions_of(self._tokens(sequences), sequences.offsets, self.config.history)
-        order = np.argsort(predictions.history_of, kind="stable")
-        starts = np.searchsorted(predictions.history_of[order], np.arange(len(predictions.histories) + 1))
-        ranks = np.full(len(predictions.targets), len(self.keys_), np.int64)
+        tokens, offsets = self._events(sequences)
+        ranks = np.zeros(len(tokens), np.int64)
         with torch.inference_mode():
-            for start in range(0, len(predictions.histories), _BLOCK):
-                end = min(start + _BLOCK, len(predictions.histories))
-                logits = self.net_(torch.as_tensor(predictions.histories[start:end], device=self.device))
-                which = order[starts[start] : starts[end]]
-                which = which[predictions.targets[which] >= 0]
-                rows = logits[torch.as_tensor(predictions.history_of[which] - start)]
-                actual = rows.gather(1, torch.as_tensor(predictions.targets[which], device=rows.device)[:, None])
-                ranks[which] = (rows > actual).sum(1).cpu().numpy()
-        return ranks[predictions.prediction_of]
+            for events, inner in _histories.event_blocks(offsets):
+                predictions = predictions_of(tokens[events], inner, self.config.history)
+                ranks[events] = _histories.ranks_of(predictions, self._logits, self.net_.outlet.out_features)
+        return ranks, np.repeat(np.arange(len(sequences)), np.diff(offsets))
+
+    def _logits(self, histories: Integers) -> Tensor:
+        return torch.as_tensor(self.net_(torch.as_tensor(histories, device=self.device)))
+
+    def _ranks_of_values(self, sequences: Sequences) -> NDArray[np.float64]:
+        """float64 (n_events,): above g - 1 exactly where the error of the values exceeds the bound."""
+        g: int = self.config.g
+        return np.maximum(g * self.parameters_.excess(sequences) - 1, 0)
 
 
 class Network(nn.Module):
@@ -185,7 +226,7 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, n_keys: int) -> None:
         super().__init__()
-        n_tokens = n_keys + _FIRST_KEY
+        n_tokens = n_keys + FIRST_KEY
         self.embedding = nn.Embedding(n_tokens, config.embedding_dim) if config.inputs == "embedding" else None
         self.n_tokens = n_tokens
         self.lstm = nn.LSTM(
@@ -195,54 +236,13 @@ class Network(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.outlet = nn.Linear(config.hidden, n_keys)
+        self.outlet = nn.Linear(config.hidden, n_keys + config.end_event)
 
     def forward(self, histories: Tensor) -> Tensor:
-        """histories: int64 (B, h) of tokens -> logits (B, n_keys)."""
+        """histories: int64 (B, h) of tokens -> logits (B, n_keys), the end behind the keys where it is predicted."""
         if self.embedding is not None:
             inputs = self.embedding(histories)
         else:
             weight = self.outlet.weight
             inputs = F.embedding(histories, torch.eye(self.n_tokens, dtype=weight.dtype, device=weight.device))
         return torch.as_tensor(self.outlet(self.lstm(inputs)[0][:, -1]))
-
-
-class Predictions(NamedTuple):
-    """Distinct pairs of a history and the key that followed it."""
-
-    histories: Integers
-    """(n_histories, h) tokens, left-padded."""
-    history_of: Integers
-    """(n_predictions,) its row in histories."""
-    targets: Integers
-    """(n_predictions,) class of the key that followed, negative for an unknown one."""
-    prediction_of: Integers
-    """(n_events,) the prediction that each event is."""
-
-
-def predictions_of(tokens: Integers, offsets: Integers, history: int) -> Predictions:
-    """Unfold all sequences at once; no history crosses the border of a sequence."""
-    n = len(tokens)
-    begin = np.repeat(offsets[:-1], np.diff(offsets))
-    places = np.arange(n)[:, None] + np.arange(-history, 0)
-    unfolded = np.where(places >= begin[:, None], tokens[np.maximum(places, 0)] if n else places, _PAD)
-    first, history_of_event = _distinct_rows(unfolded)
-    pairs = history_of_event * (tokens.max(initial=0) + 1) + tokens
-    _, first_pair, prediction_of = np.unique(pairs, return_index=True, return_inverse=True)
-    return Predictions(
-        unfolded[first], history_of_event[first_pair], tokens[first_pair] - _FIRST_KEY, prediction_of.astype(np.int64)
-    )
-
-
-def _distinct_rows(rows: Integers) -> tuple[Integers, Integers]:
-    """Index of the first of each distinct row, and for every row which distinct one it is; exact, without hashing."""
-    base, size = int(rows.max(initial=0)) + 1, 1
-    codes = np.zeros(len(rows), np.int64)
-    for column in rows.T:
-        if size > np.iinfo(np.int64).max // base:
-            codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-            size = int(codes.max(initial=0)) + 1
-        codes = codes * base + column
-        size *= base
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    return first, inverse.astype(np.int64)

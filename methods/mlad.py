@@ -31,8 +31,8 @@ them finite. An empty sequence gets the energy of the best component's mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -41,73 +41,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bench.data.embedding import DIMENSION, embed, project
+from bench.data.embedding import DIMENSION
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _layers
-from methods._layers import Bags, Mixture, UniqueBags
-from methods._training import TrainingSettings, hold_out, seeded, train_network
+from methods import _bags, _layers, _mixture
+from methods._bags import DeviceBags, Plan
+from methods._entmax import entmax
+from methods._mixture import Mixture
+from methods._mlad_config import Config
+from methods._texts import TextInputs
+from methods._training import hold_out, seeded, train_network
 
-_MIN_SHARE = 1e-4
 _BLOCK = 4096
-_WATCHED, _LONGEST_WATCHED = 256, 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
-    """Defaults: the paper where it states a value, else its code, else the resolutions A1-A19 of the sheet."""
-
-    width: int = 100
-    """Dimensions of a text's vector and of the encoder (section 5.2)."""
-    layers: int = 2
-    """Encoder layers (published code)."""
-    heads: int = 4
-    """Attention heads (published code)."""
-    ffn_width: int = 256
-    """Inner dimensions of the feed-forward network (published code)."""
-    alpha: float = 1.5
-    """Of entmax in attention and responsibilities; 1 is softmax, the ablation "w/o entmax" (published code)."""
-    k: int = 5
-    """Components of the mixture (published code)."""
-    mixture_dim: int | None = None
-    """Dimensions the mixture sees, after a linear reduction; None: all (A6)."""
-    first_term: Literal["rec", "bce0", "none"] = "rec"
-    """First loss term: squared error of a reconstruction, or the code's cross-entropy against label 0 (A2)."""
-    rec_error: Literal["sum", "mean"] = "sum"
-    """Of the squared error over dimensions: their sum, as DAGMM's squared distance, or their mean [R]."""
-    input_scale: Literal["variance", "norm"] = "variance"
-    """Input vectors of variance 1 per dimension, the scale of normalised layers, or of norm 1 as encoded [R]."""
-    energy_weight: float = 0.1
-    """lambda 1 (equation 7)."""
-    penalty: Literal["frobenius", "dagmm"] = "frobenius"
-    """P: mean Frobenius norm of the covariances (published code), or DAGMM's sum of inverse variances (A5)."""
-    penalty_weight: float = -0.005
-    """lambda 2 (equation 7); `dagmm` needs a positive one, there 0.005."""
-    jitter: float = 1e-3
-    """Added to the diagonal of each covariance; sets the scale of the energy (A6)."""
-    use_gmm: bool = True
-    """False is the ablation "w/o GMM": the score is then that of the first term's head."""
-    embedding: Literal["sentence", "learned"] = "sentence"
-    """`learned` is the ablation "w/o Sentence-BERT": a vector per training text and one for all others."""
-    projection: Literal["fixed", "learned"] = "fixed"
-    """From 384 to `width`: the fixed orthogonal one shared by all methods, or a learned linear layer (A14)."""
-    positional: Literal["none", "sinusoidal"] = "none"
-    """Positional encoding; paper and code have none (A15)."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """Of positions to one vector: masked mean, or a learned first token (A4)."""
-    merge_repeats: bool = True
-    """Compute equal events of a sequence, and equal sequences of a batch, once [R]."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.penalty == "dagmm" and self.penalty_weight < 0:
-            raise ValueError(
-                f"penalty 'dagmm' with penalty_weight {self.penalty_weight} rewards singular covariances: use 0.005"
-            )
-        if not self.use_gmm and self.first_term == "none":
-            raise ValueError("use_gmm False with first_term 'none' leaves nothing to train: choose 'rec' or 'bce0'")
-        if self.jitter <= 0 or self.k < 1:
-            raise ValueError(f"jitter {self.jitter} must be positive and k {self.k} at least 1")
+_WATCHED, _LONGEST = 64, 1024
 
 
 class MLAD(Detector):
@@ -132,33 +78,38 @@ class MLAD(Detector):
             raise ValueError(f"MLAD cannot be trained: {reason}")
         config: Config = self.config
         train = train.select(train.lengths > 0)
-        # Only the learned embedding must know the texts again; a saved detector should hold no log text without need.
-        learned = config.embedding == "learned"
-        self.vocabulary_ = [train.texts[i] for i in np.unique(train.text_ids)] if learned else []
+        texts = [train.texts[i] for i in np.unique(train.text_ids)]
+        self.inputs_ = _inputs_of(texts, config)
         (bags, counts, _), features = self._read(train)
+        data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
+            forward = torch.compile(net, dynamic=True) if config.compile else net
 
-            def loss(items: NDArray[np.int64], weights: Tensor) -> dict[str, Tensor]:
-                return objective(net, net.encode(features, bags, items), weights, config)
+            def loss(plan: Plan, weights: Tensor) -> dict[str, Tensor]:
+                parts = objective(net, net.encode(features, data, plan, forward), weights, config)
+                if not net.training:
+                    parts["attention_zeros"] = net.attention_zeros(features, data, plan)
+                return parts
 
             parts = hold_out(counts, config.validation_fraction, self.seed)
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed, merge_repeats=config.merge_repeats)
+            self.history_ = train_network(
+                net, loss, parts, config, seed=self.seed, merge_repeats=config.merge_repeats, stage=data.plan
+            )
         self.net_ = net.double().eval()
         with torch.inference_mode():
-            self.mixture_, self.facts_ = _final_pass(self.net_, features, bags, counts, config)
+            self.mixture_, self.facts_ = _final_pass(self.net_, features, data, counts)
         return self
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): energies, or errors of the first term's head without the mixture."""
-        config: Config = self.config
         encoded, empty, inverse = self._encode(sequences)
         with torch.inference_mode():
-            if config.use_gmm:
+            if self.config.use_gmm:
                 scores = torch.cat([self.mixture_.energy(part) for part in torch.split(encoded.vectors, _BLOCK)])
                 of_empty = float(self.mixture_.energy(self.mixture_.mean).min())
             else:
-                scores, of_empty = self.net_.error(encoded, config.first_term), 0.0
+                scores, of_empty = encoded.errors, 0.0
         return np.where(empty, of_empty, scores.cpu().numpy())[inverse].astype(np.float64)
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
@@ -167,15 +118,15 @@ class MLAD(Detector):
         return encoded.vectors.cpu().numpy().astype(np.float32)[inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters and mixture, and the training texts where their vectors were learned."""
+        """Parameters, mixture, axes, and the training texts where their vectors were learned."""
         if not hasattr(self, "net_"):
             raise NotFittedError("MLAD: call fit before state")
         mixture = {f"mixture.{name}": value.cpu().numpy() for name, value in self.mixture_._asdict().items()}
-        return {**_layers.arrays_of(self.net_), **mixture, "vocabulary": _layers.texts_to_array(self.vocabulary_)}
+        return {**_layers.arrays_of(self.net_), **mixture, **self.inputs_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
-        self.vocabulary_ = _layers.array_to_texts(state["vocabulary"])
+        self.inputs_ = TextInputs.from_state(state)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)
@@ -185,28 +136,19 @@ class MLAD(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and at the end the collapse, the entropy and the sparsity."""
+        """Loss parts and signs of collapse per epoch, and those of the final pass."""
         return {**self.history_.as_json(), **self.facts_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:
-        return Network(self.config, len(self.vocabulary_) + 1).to(self.device)
+        return Network(self.config, len(self.inputs_.vocabulary) + 1).to(self.device)
 
-    def _read(self, sequences: Sequences) -> tuple[UniqueBags, Tensor]:
+    def _read(self, sequences: Sequences) -> tuple[_bags.UniqueBags, Tensor]:
         """The distinct bags of events, and what the network gets for each text that occurs in them."""
         config: Config = self.config
         used, ids = np.unique(sequences.text_ids, return_inverse=True)
-        texts = [sequences.texts[i] for i in used]
-        if config.embedding == "learned":
-            row_of = {text: row for row, text in enumerate(self.vocabulary_, start=1)}
-            features = torch.tensor([row_of.get(text, 0) for text in texts], dtype=torch.int64)
-        else:
-            vectors = embed(texts).astype(np.float64) * (DIMENSION**0.5 if config.input_scale == "variance" else 1.0)
-            if config.projection == "fixed":
-                # In float64 a text's vector does not depend on how many others are projected with it.
-                vectors = vectors @ project(np.eye(DIMENSION, dtype=np.float32), config.width)
-            features = torch.tensor(vectors)
+        features = self.inputs_.features([sequences.texts[i] for i in used])
         merge = config.merge_repeats and config.positional == "none"
-        unique = _layers.unique_bags(ids.astype(np.int64), sequences.offsets, merge_repeats=merge)
+        unique = _bags.unique_bags(ids.astype(np.int64), sequences.offsets, merge_repeats=merge)
         return unique, features.to(self.device)
 
     def _encode(self, sequences: Sequences) -> tuple[Encoded, NDArray[np.bool_], NDArray[np.int64]]:
@@ -214,18 +156,19 @@ class MLAD(Detector):
         if not hasattr(self, "net_"):
             raise NotFittedError("MLAD: call fit before score")
         (bags, _, inverse), features = self._read(sequences)
+        data = DeviceBags(bags, self.device)
         with torch.inference_mode():
-            encoded = self.net_.encode(features, bags, np.arange(len(bags.lengths)))
+            encoded = self.net_.encode(features, data, data.plan([np.arange(len(bags.lengths))])[0])
         return encoded, bags.lengths == 0, inverse
 
 
 class Encoded(NamedTuple):
-    """What the encoder returns for B sequences."""
+    """Sequences after the encoder."""
 
     vectors: Tensor
     """(B, width or mixture_dim)"""
-    inputs: Tensor
-    """(B, width) mean input vector without gradient: what the decoder must reconstruct."""
+    errors: Tensor
+    """(B,) what the first term's head says of each: squared reconstruction error, logit of "abnormal", or zero."""
 
 
 class Network(nn.Module):
@@ -241,66 +184,100 @@ class Network(nn.Module):
         elif config.projection == "learned":
             self.inlet = nn.Linear(DIMENSION, width)
         self.first = nn.Parameter(torch.randn(width) / width**0.5) if config.pooling == "cls" else None
+        scale = (config.width if config.attention_scale == "width" else config.width / config.heads) ** -0.5
         self.blocks = nn.ModuleList(
-            _layers.EncoderLayer(width, config.heads, config.ffn_width, alpha=config.alpha, dropout=config.dropout)
+            _layers.EncoderLayer(
+                width,
+                config.heads,
+                config.ffn_width,
+                alpha=config.alpha,
+                dropout=config.dropout,
+                scale=scale,
+                celu=config.celu,
+            )
             for _ in range(config.layers)
         )
         self.outlet = nn.Linear(width, out) if config.mixture_dim else nn.Identity()
         self.responsibility = nn.Linear(out, config.k)
-        self.decoder = nn.Linear(out, width)
+        self.decoder = nn.Linear(width if config.rec_target == "positions" else out, width)
         self.classifier = nn.Linear(out, 1)
 
-    def forward(self, tokens: Tensor, multiplicity: Tensor) -> Tensor:
-        """tokens: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, width or mixture_dim)."""
-        x, multiplicity = self._prepare(tokens, multiplicity)
-        for block in self.blocks:
-            x = block(x, multiplicity)
-        pooled = _layers.weighted_mean(x, multiplicity) if self.first is None else x[:, 0]
-        return torch.as_tensor(self.outlet(pooled))
+    def forward(self, tokens: Tensor, multiplicity: Tensor, projected: Tensor | None = None) -> Encoded:
+        """Encode sequences.
 
-    def encode(self, features: Tensor, bags: Bags, which: NDArray[np.int64]) -> Encoded:
-        """Encode the bags at `which`, in chunks of similar length; features: what `inlet` takes, one row per id."""
-        table, lengths = self.table(features), bags.lengths[which]
+        tokens: (B, L, width); multiplicity: (B, L), 0 = padding; projected: (B, L, 3 * width), the queries, keys and
+        values of the first layer, where they have been computed for each text already.
+        """
+        x, m = self._prepare(tokens, multiplicity)
+        for i, block in enumerate(self.blocks):
+            x = block(x, m, projected if i == 0 else None)
+        if self.first is None:
+            pooled = _layers.weighted_mean(x, m)
+        else:
+            pooled, x = x[:, 0], x[:, 1:]
+        vectors = torch.as_tensor(self.outlet(pooled))
+        return Encoded(vectors, self._errors(vectors, x, tokens.detach(), multiplicity))
+
+    def encode(
+        self, features: Tensor, data: DeviceBags, plan: Plan, forward: Callable[..., Encoded] | None = None
+    ) -> Encoded:
+        """Encode the bags of a plan; features: what `inlet` takes, one row per id; forward: `self`, or compiled."""
+        table = self._table(features)
+        plain = self.config.positional == "none" and self.first is None and len(table) < plan.n_tokens
+        projected = cast(_layers.EncoderLayer, self.blocks[0]).attention.inner(table) if plain else None
         # Large batches keep no activations: the backward pass computes each chunk again.
-        recompute = torch.is_grad_enabled() and int(lengths.sum()) > _layers.MAX_TOKENS
-        vectors, inputs, chunks = [], [], []
-        for chunk in _layers.length_chunks(lengths):
-            tokens = _tokens(table, bags, which[chunk])
-            vectors.append(checkpoint(self, *tokens, use_reentrant=False) if recompute else self(*tokens))
-            inputs.append(_layers.weighted_mean(*tokens).detach())
-            chunks.append(chunk)
-        if not chunks:
-            empty = table.new_zeros(0, self.decoder.out_features)
-            return Encoded(table.new_zeros(0, self.decoder.in_features), empty)
-        back = torch.as_tensor(np.argsort(np.concatenate(chunks)), device=table.device)
-        return Encoded(torch.cat(vectors)[back], torch.cat(inputs)[back])
+        recompute = torch.is_grad_enabled() and plan.n_tokens > _bags.MAX_TOKENS
+        run = self if forward is None else forward
+        parts = []
+        for chunk in plan.chunks:
+            ids, multiplicity = data.tokens(chunk)
+            given: tuple[Tensor, ...] = (F.embedding(ids, table), multiplicity.to(table))
+            if projected is not None:
+                given = (*given, F.embedding(ids, projected))
+            parts.append(checkpoint(run, *given, use_reentrant=False) if recompute else run(*given))
+        if not parts:
+            return Encoded(table.new_zeros(0, self.responsibility.in_features), table.new_zeros(0))
+        vectors, errors = (torch.cat(part)[plan.back] for part in zip(*parts, strict=True))
+        return Encoded(vectors, errors)
 
-    def table(self, features: Tensor) -> Tensor:
+    def responsibilities(self, vectors: Tensor) -> Tensor:
+        """(B, K), rows sum to 1."""
+        alpha = self.config.alpha if self.config.head_alpha is None else self.config.head_alpha
+        return entmax(self.responsibility(vectors), alpha)
+
+    def attention_zeros(self, features: Tensor, data: DeviceBags, plan: Plan) -> Tensor:
+        """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ().
+
+        Looks at the first 64 sequences of each chunk, and at the first 1,024 events of each.
+        """
+        table, shares, n = self._table(features), [], 0
+        for chunk in plan.chunks:
+            ids, m = data.tokens(chunk._replace(which=chunk.which[:_WATCHED], longest=min(chunk.longest, _LONGEST)))
+            x, m = self._prepare(F.embedding(ids, table), m.to(table))
+            pairs = (m[:, :, None] * m[:, None])[:, None]
+            for block in self.blocks:
+                zero = cast(_layers.EncoderLayer, block).attention.weights(x, m) == 0
+                shares.append((zero * pairs).sum() / (pairs.sum() * zero.shape[1]) * len(chunk.which))
+                x = block(x, m)
+            n += len(chunk.which) * len(self.blocks)
+        return torch.stack(shares).sum() / n
+
+    def _table(self, features: Tensor) -> Tensor:
         """(n_ids, width): the input vector of each id."""
         typed = features.to(self.decoder.weight) if features.is_floating_point() else features
         return torch.as_tensor(self.inlet(typed))
 
-    def responsibilities(self, vectors: Tensor) -> Tensor:
-        """(B, K), rows sum to 1."""
-        return _layers.entmax(self.responsibility(vectors), self.config.alpha)
-
-    def error(self, encoded: Encoded, first_term: str) -> Tensor:
-        """(B,): squared reconstruction error, or the logit of "abnormal"."""
-        if first_term == "bce0":
-            return torch.as_tensor(self.classifier(encoded.vectors)).squeeze(1)
-        error = torch.as_tensor(self.decoder(encoded.vectors) - encoded.inputs).square().sum(1)
-        return error if self.config.rec_error == "sum" else error / self.decoder.out_features
-
-    def attention_zeros(self, tokens: Tensor, multiplicity: Tensor) -> float:
-        """Share of pairs of events whose attention weight is exactly zero, over all layers and heads."""
-        x, multiplicity = self._prepare(tokens, multiplicity)
-        pairs = (multiplicity[:, :, None] * multiplicity[:, None])[:, None]
-        zeros = []
-        for block in self.blocks:
-            zero = cast(_layers.EncoderLayer, block).attention.weights(x, multiplicity) == 0
-            zeros.append(float((zero * pairs).sum() / (pairs.sum() * zero.shape[1])))
-            x = block(x, multiplicity)
-        return float(np.mean(zeros))
+    def _errors(self, vectors: Tensor, states: Tensor, inputs: Tensor, multiplicity: Tensor) -> Tensor:
+        match self.config.first_term, self.config.rec_target:
+            case "bce0", _:
+                return torch.as_tensor(self.classifier(vectors)).squeeze(1)
+            case "rec", "pooled":
+                error = (self.decoder(vectors) - _layers.weighted_mean(inputs, multiplicity)).square()
+            case "rec", _:
+                error = _layers.weighted_mean((self.decoder(states) - inputs).square(), multiplicity)
+            case _:
+                return vectors.new_zeros(len(vectors))
+        return torch.as_tensor(error.sum(1) if self.config.rec_error == "sum" else error.mean(1))
 
     def _prepare(self, tokens: Tensor, multiplicity: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.positional == "sinusoidal":
@@ -312,23 +289,32 @@ class Network(nn.Module):
 
 
 def objective(net: Network, encoded: Encoded, weights: Tensor, config: Config) -> dict[str, Tensor]:
-    """Equation 7 on one batch; weights: (B,) summing to 1."""
+    """Equation 7 on one batch, and what is watched; weights: (B,) summing to 1."""
     parts: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=weights.device)
-    if config.first_term != "none":
-        error = net.error(encoded, config.first_term)
-        # The cross-entropy of a logit x against label 0 is softplus(x).
-        parts["first_term"] = (weights * (error if config.first_term == "rec" else F.softplus(error))).sum()
-        total = total + parts["first_term"]
-    if config.use_gmm:
-        weighted = net.responsibilities(encoded.vectors) * weights[:, None]
-        mixture = _layers.mixture_of(
-            _layers.moments(encoded.vectors, weighted), jitter=config.jitter, min_share=_MIN_SHARE
-        )
-        parts["energy"] = (weights * mixture.energy(encoded.vectors)).sum()
-        parts["penalty"] = _penalty(mixture.covariance, config.penalty)
-        total = total + config.energy_weight * parts["energy"] + config.penalty_weight * parts["penalty"]
+    with _layers.full_precision(weights):
+        vectors, errors = (part.to(net.decoder.weight.dtype) for part in encoded)
+        gamma = net.responsibilities(vectors) if config.use_gmm else None
+        first = _first_term(errors, gamma, config.first_term)
+        if first is not None:
+            parts["first_term"] = (weights * first).sum()
+            total = total + parts["first_term"]
+        if gamma is not None:
+            mixture = _mixture_of(_mixture.moments(vectors, gamma * weights[:, None]), config)
+            parts["energy"] = (weights * mixture.energy(vectors)).sum()
+            parts["penalty"] = _penalty(mixture.covariance, config.penalty)
+            total = total + config.energy_weight * parts["energy"] + config.penalty_weight * parts["penalty"]
+            parts |= _watch(mixture, gamma.detach(), weights)
     return {"loss": total, **parts}
+
+
+def _first_term(errors: Tensor, gamma: Tensor | None, kind: str) -> Tensor | None:
+    if kind == "none":
+        return None
+    if kind == "literal" and gamma is not None:
+        return gamma.square().sum(1)
+    # The cross-entropy of a logit x against label 0 is softplus(x).
+    return F.softplus(errors) if kind == "bce0" else errors
 
 
 def _penalty(covariance: Tensor, kind: str) -> Tensor:
@@ -337,37 +323,49 @@ def _penalty(covariance: Tensor, kind: str) -> Tensor:
     return covariance.square().sum((1, 2)).sqrt().mean()
 
 
+def _mixture_of(moments: _mixture.Moments, config: Config) -> Mixture:
+    return _mixture.mixture_of(moments, jitter=config.jitter, min_share=config.min_share, shrinkage=config.shrinkage)
+
+
+def _watch(mixture: Mixture, gamma: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Signs of collapse: mean trace of the covariances, mean entropy of the responsibilities."""
+    return {
+        "covariance_trace": mixture.covariance.detach().diagonal(dim1=1, dim2=2).sum(1).mean(),
+        "responsibility_entropy": (weights * torch.special.entr(gamma).sum(1)).sum(),
+    }
+
+
 def _final_pass(
-    net: Network, features: Tensor, bags: Bags, counts: NDArray[np.int64], config: Config
+    net: Network, features: Tensor, data: DeviceBags, counts: NDArray[np.int64]
 ) -> tuple[Mixture, dict[str, Any]]:
     """The mixture of the whole training set, in float64, and what `monitor` tells about it."""
-    vectors = net.encode(features, bags, np.arange(len(counts))).vectors
+    config = net.config
+    (plan,) = data.plan([np.arange(len(counts))])
+    vectors = net.encode(features, data, plan).vectors
     weights = torch.as_tensor(counts / counts.sum(), dtype=torch.float64, device=vectors.device)[:, None]
+
+    def mixture_from(gamma: Tensor) -> Mixture:
+        blocks = zip(torch.split(vectors, _BLOCK), torch.split(gamma * weights, _BLOCK), strict=True)
+        sums = [torch.stack(part).sum(0) for part in zip(*(_mixture.moments(*b) for b in blocks), strict=True)]
+        return _mixture_of(_mixture.Moments(*sums), config)
+
     gamma = net.responsibilities(vectors)
-    blocks = zip(torch.split(vectors, _BLOCK), torch.split(gamma * weights, _BLOCK), strict=True)
-    sums = [torch.stack(parts).sum(0) for parts in zip(*(_layers.moments(*block) for block in blocks), strict=True)]
-    mixture = _layers.mixture_of(_layers.Moments(*sums), jitter=config.jitter, min_share=_MIN_SHARE)
+    mixture = mixture_from(gamma)
+    for _ in range(config.em_steps):
+        gamma = torch.cat([mixture.posterior(part) for part in torch.split(vectors, _BLOCK)])
+        mixture = mixture_from(gamma)
     mean = (weights * vectors).sum(0)
     facts = {
         "component_shares": mixture.log_share.exp().tolist(),
         "covariance_traces": mixture.covariance.diagonal(dim1=1, dim2=2).sum(1).tolist(),
         "responsibility_entropy": float((weights * torch.special.entr(gamma)).sum()),
         "vector_std": float((weights * (vectors - mean).square()).sum(0).sqrt().mean()),
-        "attention_zeros": _attention_zeros(net, features, bags),
+        "attention_zeros": float(net.attention_zeros(features, data, plan)),
     }
     return mixture, facts
 
 
-def _attention_zeros(net: Network, features: Tensor, bags: Bags) -> float | None:
-    """Share of exact zeros over the first distinct sequences of bounded length; None where all are longer."""
-    which = np.flatnonzero(bags.lengths <= _LONGEST_WATCHED)[:_WATCHED]
-    table = net.table(features)
-    chunks = list(_layers.length_chunks(bags.lengths[which]))
-    shares = [net.attention_zeros(*_tokens(table, bags, which[chunk])) for chunk in chunks]
-    return float(np.average(shares, weights=[len(chunk) for chunk in chunks])) if chunks else None
-
-
-def _tokens(table: Tensor, bags: Bags, which: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    ids = torch.as_tensor(_layers.pad(bags.ids, bags.offsets, which), device=table.device)
-    multiplicity = torch.as_tensor(_layers.pad(bags.multiplicity, bags.offsets, which))
-    return F.embedding(ids, table), multiplicity.to(table)
+def _inputs_of(texts: list[str], config: Config) -> TextInputs:
+    if config.embedding == "learned":
+        return TextInputs.learned(texts)
+    return TextInputs.sentence(texts, config.projection, config.width, unit_variance=config.input_scale == "variance")

@@ -29,7 +29,7 @@ ROOMS = {
     "bench": 0,
 }
 FOR_METHODS = {"bench.detector", "bench.types", "bench.errors", "bench.data.embedding"}
-HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax"}
+HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "matplotlib"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|root)/\w")
 MAX_FILE, MAX_FUNCTION = 400, 60
 

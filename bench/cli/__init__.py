@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import data, fit, lists, newmethod, results, run
+from bench.cli import audit, data, fit, lists, newmethod, plot, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -23,10 +23,12 @@ app = typer.Typer(
 )
 run.add_to(app)
 results.add_to(app)
+plot.add_to(app)
 lists.add_to(app)
 fit.add_to(app)
 newmethod.add_to(app)
 app.add_typer(data.app, name="data")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

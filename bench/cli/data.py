@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|prepare|fetch|new`."""
+"""`bench data list|info|verify|prepare|fetch|new|simulate`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.cli._options import EXIT_GATE, AsJson, Data
 from bench.cli.fetch import fetch
 from bench.cli.new import new
 from bench.cli.prepare import prepare
+from bench.cli.simulate import simulate
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
 app.command()(fetch)
 app.command()(new)
 app.command()(prepare)
+app.command()(simulate)
 
 Edition = Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@simulated")]
 

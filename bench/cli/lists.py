@@ -121,6 +121,7 @@ def _datasets(data: Path | None) -> list[dict[str, str]]:
             "tier": card.tier,
             "available": "available" if known.is_available(card) else "files missing",
             "title": card.title,
+            "to get it": "" if known.is_available(card) else known.how_to_get(card),
         }
         for card in cards
     ]

@@ -16,24 +16,50 @@ if TYPE_CHECKING:
     from bench.data.newcard import NewCard, ShownLine
 
 
+_LABELS = {
+    "first-token": "first token, normal is '{normal}'",
+    "label-file": "a table of sessions, normal is '{normal}'",
+    "session-list": "a list of the abnormal sessions",
+    "incidents": "lines within an incident are abnormal",
+    "none": "none found",
+}
+
+
 def new(
     name: Annotated[str, typer.Argument(help="What the data set shall be called.")],
-    log: Annotated[Path, typer.Argument(help="A log file: plain, gz, xz or zip.")],
+    log: Annotated[Path, typer.Argument(help="A log file: plain, gz, bz2, xz, zst or zip.")],
     data: Data = None,
     label: Annotated[
         Literal["first-token", "none"] | None,
         typer.Option("--label", help="Where the label of a line stands; guessed if not given."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="CSV with a row for each session, or a list of the abnormal ones."),
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="REGEX", help="The session id inside a message.")
+    ] = None,
+    incidents: Annotated[
+        Path | None, typer.Option("--incidents", help="Time ranges of failures: a start,end on each line, in UTC.")
+    ] = None,
+    normal: Annotated[str | None, typer.Option("--normal", help="The label that means normal.")] = None,
+    year: Annotated[int | None, typer.Option("--year", help="Of the first line, where times have none.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy a log from elsewhere below the data folder.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace cards, and with --copy a copied log, of before.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Guess the format of a log, write a card for it, and show how ten lines are read."""
-    from bench.data.newcard import new_card, ways_to_label
+    """Guess the format of a log, write a card for it, and show how ten lines are read.
 
-    made = new_card(name, log, data_dir=data, label=label, copy=copy, force=force)
+    Where NAME exists, the log becomes a further edition of it, read by its format.
+    """
+    from bench.data.newcard import new_card, ways_to_label
+    from bench.data.newformat import Given
+
+    given = Given(label, labels, incidents, session, normal, year)
+    made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
     ways = ways_to_label(made)
     if as_json:
         typer.echo(json.dumps(_facts(made, ways), indent=1))
@@ -43,21 +69,23 @@ def new(
     typer.echo("\nHow labels can be given:")
     for way, lines in ways.items():
         typer.echo(f"\n* {way}\n" + "\n".join(f"    {line}" for line in lines.splitlines()))
-    typer.echo(f"\nNext: bench data info {name}{_data_option(made)}")
+    is_best = len(made.written) > 1
+    typer.echo(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         typer.echo(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
 
 
 def _print_guess(made: NewCard) -> None:
     found = made.guess
-    label = {"first-token": f"first token, normal is '{found.form.normal}'", "none": "none found"}[found.form.label]
+    label = _LABELS[found.form.label].format(normal=found.form.normal)
+    session = found.form.session or (f"perhaps {found.session} (a commented line of the card)" if found.session else "")
     facts = {
         "data set": made.key,
         "file": f"{made.log}, {made.n_lines:,} lines",
         "format": f"{found.name}: {found.matched:.1%} of the first {found.n_lines:,} lines match",
         "times": f"{found.timed:.1%} read" if found.form.time else "none read",
         "label": label,
-        "session id": f"perhaps {found.session} (a commented line of the card)" if found.session else "none found",
+        "session id": session or "none found",
         "cards": ", ".join(map(str, made.written)),
     }
     for fact, value in facts.items():

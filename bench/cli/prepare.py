@@ -40,13 +40,16 @@ def prepare(
     from bench.data.catalogue import catalogue
     from bench.data.prepared import forget, is_prepared, open_prepared
 
+    chosen = _range(lines, part)
+    if labels is not None and not sources:
+        raise BenchError("--labels belongs to a new edition: give its log with --from, or write labels into the card")
     with Steps():
         if sources:
             from bench.data.newedition import new_edition
 
             edition = new_edition(edition, sources, labels=labels, data_dir=data)
         known = catalogue(data)
-        card = _part(known, edition, _range(lines, part))
+        card = _part(known, edition, chosen)
         if again:
             forget(card)
         was_there = is_prepared(card)
@@ -73,9 +76,9 @@ def _range(lines: int | None, part: str | None) -> tuple[int, int] | None:
         raise BenchError("--lines and --slice both choose lines: give one of them")
     if part is None:
         return None if lines is None else (0, lines)
-    match = re.fullmatch("([0-9]*):([0-9]+)", part)
-    if match is None:
-        raise BenchError(f"--slice is '{part}': write two line numbers such as 0:100000")
+    match = re.fullmatch("([0-9]{0,18}):([0-9]{1,18})", part)
+    if match is None or int(match[1] or 0) >= int(match[2]):
+        raise BenchError(f"--slice is '{part}': write two line numbers such as 0:100000, the first below the second")
     return int(match[1] or 0), int(match[2])
 
 
@@ -100,7 +103,7 @@ def _facts(card: Card, log: Log, seconds: float, *, was_there: bool) -> dict[str
             {"kind": defect.kind, "count": defect.count, "first_line": defect.first_line} for defect in log.defects
         ],
         "notes": list(log.notes),
-        "seconds": round(seconds, 3),
+        "seconds": max(0.001, round(seconds, 3)),
         "bytes": size_of(prepared_folder(card)),
     }
 

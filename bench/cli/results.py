@@ -29,12 +29,19 @@ def table(
     check: Annotated[
         bool, typer.Option("--check", help="Exit 1 when a written table differs from the records.")
     ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
+    ] = False,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Rank configs by the validation part; shows nothing of the test part.")
+    ] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of the stored records."""
     from bench.evaluation.thresholds import parse_rule
     from bench.experiment.store import Store
+    from bench.reporting.choices import render_choices
     from bench.reporting.pages import outdated_tables, write_tables
     from bench.reporting.tables import make_tables, render, require_rule, summary
 
@@ -52,11 +59,22 @@ def table(
     ]
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
+    if validation:
+        typer.echo("\n".join(render_choices(found) for found in tables))
+        return
     require_rule(tables, threshold)
     if write:
         for path in write_tables(store, {found.key for found in tables}):
             typer.echo(f"written: {path}", err=True)
-    if as_json:
+    if published:
+        from bench.reporting.beside import render_published
+
+        if as_json:
+            raise BenchError(
+                "--published is a page for readers: leave --json out, or use `bench audit published --json`"
+            )
+        typer.echo(render_published(tables, threshold, store.cache))
+    elif as_json:
         typer.echo(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
         typer.echo("\n".join(render(found, threshold) for found in tables))
@@ -141,6 +159,8 @@ def _readable(record: dict[str, Any]) -> list[str]:
             f"from {threshold['n']} {threshold['fitted_on']}" if threshold["n"] else f"from {threshold['fitted_on']}"
         )
         value = "not estimable" if threshold["value"] is None else threshold["value"]
+        if "systems" in threshold:
+            value = ", ".join(f"{system} {own['value']}" for system, own in threshold["systems"].items())
         lines.append(f"threshold {rule}: {value}, {threshold['reason'] or origin}")
     for block, metrics in record.get("metrics", {}).items():
         lines.append(f"{block}: {_numbers(metrics['ranking'])}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.experiment.runner import Outcome, Settings
     from bench.experiment.spec import Cell
     from bench.experiment.store import Store
-    from bench.experiment.suites import SuitePart
+    from bench.experiment.suites import Suite as LoadedSuite
 
 Methods = Annotated[
     str | None,
@@ -51,11 +51,19 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="chronological, paper or given; several with commas.", show_default="chronological"),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="paper: the common budget; original: each method's own settings.", show_default="paper"
+    ),
+]
 Threshold = Annotated[
     list[str] | None,
     typer.Option("--threshold", help="Rule to add to the records; the table is made by the first one given."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
+Precision = Annotated[str, typer.Option("--precision", help="float32, or bf16 where a method can; never of scores.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Translate networks with torch.compile where a method can.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
 WindowSize = Annotated[
     int | None,
@@ -65,6 +73,7 @@ WindowStep = Annotated[
     int | None, typer.Option("--window-step", help="Lines between window starts; the window size if not given.")
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
+PRECISIONS: Final = ("float32", "bf16")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -82,10 +91,13 @@ def run(
     seeds: Seeds = None,
     settings: Set = None,
     split: SplitOption = None,
+    profile: Profile = None,
     threshold: Threshold = None,
     window_size: WindowSize = None,
     window_step: WindowStep = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     timeout: Timeout = None,
     data: Data = None,
@@ -93,16 +105,17 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
+    from bench.experiment.suites import Suite as LoadedSuite
     from bench.experiment.suites import SuitePart, load_suite
 
     if suite:
-        own = (methods, scenario, train, test, seeds, settings, split, window_size, window_step)
+        own = (methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step)
         if any(value is not None for value in own):
             raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings and windows: "
+                "--suite names its own methods, scenarios, seeds, splits, settings, profile and windows: "
                 "leave these options out, or copy its TOML file and change that"
             )
-        parts = load_suite(suite).parts
+        chosen = load_suite(suite)
     else:
         part = SuitePart(
             scenarios=tuple(_scenarios(scenario, train, test)),
@@ -112,10 +125,14 @@ def run(
             settings=tuple(settings or ()),
             window_size=20 if window_size is None else window_size,
             window_step=window_step,
+            profile=profile or "paper",
         )
-        parts = (part,)
+        chosen = LoadedSuite("", "", (part,))
     _limit_threads(threads)
-    _execute(parts, device, threads, timeout, threshold or [], data, out, as_json)
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
+    _execute(chosen, options, timeout, threshold or [], data, out, as_json)
 
 
 def sweep(
@@ -126,6 +143,8 @@ def sweep(
     split: SplitOption = None,
     threshold: Threshold = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
+    compile_: Compile = False,
     threads: Threads = 1,
     data: Data = None,
     out: Out = RESULTS,
@@ -139,7 +158,7 @@ def sweep(
         raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
     named = methods or ",".join(grids)
     run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, device=device,
-        threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
+        precision=precision, compile_=compile_, threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
 
 
 def _scenarios(scenario: str | None, train: str | None, test: str | None) -> list[str]:
@@ -164,9 +183,8 @@ def _limit_threads(threads: int) -> None:
 
 
 def _execute(
-    parts: tuple[SuitePart, ...],
-    device: str,
-    threads: int,
+    suite: LoadedSuite,
+    options: dict[str, Any],
     timeout: float | None,
     rules: list[str],
     data: Path | None,
@@ -175,38 +193,32 @@ def _execute(
 ) -> None:
     from bench.data.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+    from bench.experiment.planning import plan_parts
     from bench.experiment.runner import Settings
     from bench.experiment.store import Store
 
     catalogue, store = make_catalogue(data), Store(out)
+    if suite.figure:
+        from bench.reporting.figures import check
+
+        check(suite)  # before hours of work, not after them
     extra = tuple(parse_rule(rule) for rule in rules)
-    settings = Settings(device=_device(device), threads=threads, timeout_s=timeout, extra_rules=extra)
-    cells = [cell for part in parts for cell in _plan(part, catalogue, store)]
-    _announce(cells)
-    outcome = _run_watched(cells, store, catalogue, settings)
-    _report(outcome, store, str(extra[0]) if extra else DEFAULT_RULE, as_json)
+    added = tuple(parse_rule(rule) for rule in suite.thresholds)
+    settings = Settings(timeout_s=timeout, extra_rules=extra + added, **options)
+    plan = plan_parts(suite.parts, catalogue, store.cache)
+    _announce(list(plan.cells))
+    for note in plan.notes if suite.name else ():
+        typer.echo(note, err=True)
+    outcome = _run_watched(list(plan.cells), store, catalogue, settings)
+    rule = str(extra[0]) if extra else DEFAULT_RULE
+    _report(outcome, store, rule, as_json)
+    if suite.figure:
+        from bench.cli.plot import draw
+        from bench.reporting.figures import Request
+
+        draw(Request(suite, plan, store, catalogue, rule, settings), as_json=as_json)
     if outcome.n_failed:
         raise typer.Exit(EXIT_FAILED_CELL)
-
-
-def _plan(part: SuitePart, catalogue: Catalogue, store: Store) -> list[Cell]:
-    from bench.data.grouping import Grouping
-    from bench.experiment.scenario import parse_scenario
-    from bench.experiment.spec import parse_seeds, plan, resolve_methods
-
-    scenarios = [parse_scenario(text, catalogue) for text in part.scenarios]
-    try:
-        methods = resolve_methods(part.methods, part.settings, store.cache)
-    except OSError as error:
-        reason = error.strerror or error
-        raise BenchError(f"'{store.cache}' cannot be written ({reason}): choose another folder with --out") from None
-    return plan(
-        scenarios,
-        methods,
-        splits=part.splits,
-        seeds=parse_seeds(part.seeds),
-        grouping=Grouping(part.window_size, part.window_size if part.window_step is None else part.window_step),
-    )
 
 
 def _device(name: str) -> str:
@@ -264,7 +276,7 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     tables = make_tables(outcome.records)
     if as_json:
         typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
-    else:
+    elif tables:
         typer.echo("\n".join(render(table, rule) for table in tables))
     for path in write_tables(store, {table.key for table in tables}):
         typer.echo(f"written: {path}", err=True)

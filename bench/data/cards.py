@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from bench.data.downloads import Download, check_download, check_member
 from bench.errors import BenchError
@@ -28,6 +29,7 @@ SessionPlace = Literal["message", "file"]
 
 _NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
+_SHARED_TABLES: Final = ("format", "parser")
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
 _UNPUBLISHED: Final = "unpublished"
 _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
@@ -37,6 +39,11 @@ _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
     "id-splits": ("train", "test-normal", "test-abnormal"),
 }
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_TYPES: Final[dict[Any, tuple[Any, str]]] = {
+    str: (str, "a text in quotes"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,8 @@ class Format:
     time: str = ""
     """`epoch`, a strptime pattern, or empty for none."""
     session: str = ""
-    """Regular expression of the session id inside a message; empty: fixed or sliding windows."""
+    """Regular expression of the session id inside a message: its group `session`, else all that matches. Empty: fixed
+    or sliding windows."""
     normal: str = "-"
     """The label value that means normal; every other value means abnormal."""
     label_key: str = ""
@@ -87,6 +95,8 @@ class Format:
     section: str = field(default="", metadata=_NEW)
     """`session-list`: regular expression of a heading; its first group labels the sessions below. Empty: the file lists
     the abnormal sessions only."""
+    listed: str = field(default="", metadata=_NEW)
+    """`session-list`: how a session id stands in the list, where `session` does not find it there."""
     session_from: SessionPlace = field(default="message", metadata=_NEW)
     """Whether `session` is searched in each message or in the name of the file."""
     year: int = field(default=0, metadata=_NEW)
@@ -123,6 +133,8 @@ class Card:
     licence: str
     citation: str
     homepage: str = ""
+    origin: str = ""
+    """Where the files come from, for whoever puts them into the data folder by hand; ends a sentence."""
     notes: str = ""
     aliases: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
@@ -172,14 +184,37 @@ def load_folder(folder: Path, shipped: Path | None = None) -> list[Card]:
         own = path.with_name(_SYSTEM_FILE)
         system = own if own.is_file() or shipped is None else shipped / path.parent.name / _SYSTEM_FILE
         if path.name != _SYSTEM_FILE and system.is_file():
-            cards.append(_build(path, {**_read_toml(system), **_read_toml(path)}))
+            cards.append(_build(path, _merged(read_toml(system), read_toml(path))))
     return cards
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def parse_card(path: Path, system: str, edition: str) -> Card:
+    """The card that these two texts would make at `path`; a BenchError if it would be a wrong one."""
+    return _build(path, _merged(_parse_toml(path.with_name(_SYSTEM_FILE), system), _parse_toml(path, edition)))
+
+
+def _merged(system: dict[str, Any], edition: dict[str, Any]) -> dict[str, Any]:
+    """A key of the edition wins, also inside `[format]` and `[parser]`, whose other keys stay the system's."""
+    values = {**system, **edition}
+    for table in _SHARED_TABLES:
+        parts = [part[table] for part in (system, edition) if table in part]
+        if parts and all(isinstance(part, dict) for part in parts):
+            values[table] = {key: value for part in parts for key, value in part.items()}
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; a BenchError if it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        return _parse_toml(path, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        raise BenchError(f"the card {path} cannot be read ({error}): correct its TOML") from None
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchError(f"the card {path} cannot be read ({error}): correct its TOML") from None
 
 
@@ -202,7 +237,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "incidents": tuple(_incident(path, entry) for entry in values.get("incidents", ())),
             }
         )
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise BenchError(
             f"the card {path} is incomplete or has a wrong key ({error}): see datasets/README.md"
         ) from None
@@ -227,7 +262,7 @@ def _incident(path: Path, entry: Any) -> tuple[float, float]:
     """Start and end as Unix seconds; a date-time without a zone is UTC, as all times of logs are."""
     try:
         start, end = (_seconds(entry[name]) for name in ("start", "end"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BenchError(
             f"the card {path} has the incident {entry!r}: write {{ start = 2024-01-31T10:00:00Z, end = ... }}"
         ) from None
@@ -243,7 +278,7 @@ def _seconds(value: Any) -> float:
         value = datetime.datetime.fromisoformat(value)
     if isinstance(value, datetime.datetime):
         return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise TypeError(value)
 
@@ -258,11 +293,9 @@ def _check(path: Path, card: Card) -> None:
     """Refuse what would otherwise be misread in silence: a mistyped `label` would leave the label in the message."""
     if _KEY.fullmatch(card.key) is None:
         raise BenchError(f"the card {path} makes the name '{card.key}': use lower-case letters, digits and hyphens")
-    for key, number in (("rank", card.rank), ("year", card.format.year)):
-        if not isinstance(number, int):
-            raise BenchError(f"the card {path} has {key} = {number!r}: write a whole number")
-    if not isinstance(card.tolerance, int | float) or not 0 <= card.tolerance <= 1:
-        raise BenchError(f"the card {path} has tolerance = {card.tolerance!r}: write a share from 0 to 1")
+    for owner in (card, card.format, card.parser, *([card.download] if card.download else []), *card.files):
+        _check_types(path, owner)
+    _check_numbers(path, card)
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("kind", card.kind, get_args(Kind)),
         ("tier", card.tier, get_args(Tier)),
@@ -277,11 +310,39 @@ def _check(path: Path, card: Card) -> None:
     _check_files(path, card)
 
 
+def _check_types(path: Path, owner: Any) -> None:
+    """Refuse a value of another type than its field's, such as a number for a text."""
+    for name, hint in get_type_hints(type(owner)).items():
+        value = getattr(owner, name)
+        if get_origin(hint) is Mapping:
+            inner, values = get_args(hint)[1], list(value.values()) if isinstance(value, dict) else [None]
+        else:
+            inner, values = hint, [value]
+        kind, word = _TYPES.get(inner, (object, ""))
+        if not all(isinstance(item, kind) and (not word or not isinstance(item, bool)) for item in values):
+            raise BenchError(f"the card {path} has {name} = {value!r}: write {word or 'a table'}")
+
+
+def _check_numbers(path: Path, card: Card) -> None:
+    numbers: list[tuple[str, float, float, float]] = [
+        ("year", card.format.year, 0, 9999),
+        ("tolerance", card.tolerance, 0, 1),
+        ("drop_events", card.drop_events, 0, 2**63 - 1),
+        ("depth", card.parser.depth, 3, 100),
+        ("similarity", card.parser.similarity, 0, 1),
+        ("max_children", card.parser.max_children, 1, 2**63 - 1),
+    ]
+    for name, number, lowest, highest in numbers:
+        if not lowest <= number <= highest:
+            raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
+
+
 def _check_patterns(path: Path, card: Card) -> None:
-    for pattern in (card.format.header, card.format.session, card.format.section, *card.parser.masks):
+    form = card.format
+    for pattern in (form.header, form.session, form.section, form.listed, *card.parser.masks):
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise BenchError(
                 f"the card {path} has the bad regular expression '{pattern}' ({error}): correct it"
             ) from None
@@ -301,7 +362,7 @@ def _check_labels(path: Path, card: Card) -> None:
         raise BenchError(f"the card {path} has label = 'session-list': give session with it")
     if form.session_from == "file" and not form.session:
         raise BenchError(f"the card {path} has session_from = 'file': give session with it")
-    if form.label == "incidents" and not (card.incidents and form.time):
+    if form.label == "incidents" and not (card.incidents and form.time and "(?P<time>" in form.header):
         raise BenchError(f"the card {path} has label = 'incidents': give [[incidents]] and a time with it")
 
 

@@ -23,7 +23,8 @@ from bench.data.downloads import note_path, require_intact
 from bench.errors import BenchError
 
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
-_SLICE: Final = re.compile(r"(?P<edition>.+)\.lines-(?P<start>[0-9]+)-(?P<stop>[0-9]+)")
+_SLICE: Final = re.compile(r"(?P<edition>.+)\.lines-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
+_MAX_NAMED: Final = 5
 _LARGE_BYTES: Final = 1 << 26
 """The checksum of a larger file is remembered across processes."""
 
@@ -113,19 +114,25 @@ class Catalogue:
         for card in editions:
             if self.is_available(card):
                 return card
-        files = ", ".join(file.name for file in editions[0].files)
-        raise BenchError(f"no edition of '{name}' is available: set BENCH_DATA to a folder that holds {files}")
+        ways = "; or ".join(f"for '{card.key}' {self.how_to_get(card)}" for card in editions)
+        raise BenchError(f"no edition of '{name}' is available: {ways}")
 
     def _require_available(self, card: Card) -> None:
         if self.is_available(card):
             return
         where = "no data folder is set" if self.data_dir is None else f"not all of them are in {self.data_dir}"
-        files = ", ".join(file.name for file in card.files)
-        way_out = "set BENCH_DATA or give --data DIR"
+        files = ", ".join(_shortened([file.name for file in card.files]))
+        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: {self.how_to_get(card)}")
+
+    def how_to_get(self, card: Card) -> str:
+        """What to do so that the edition's missing files are here: a command, or what to put where."""
         if card.download is not None:
-            way_out = f"fetch it with `bench data fetch {card.key}`" + (f", or {way_out}" if self.data_dir else "")
-            way_out += "" if self.data_dir else " and --data DIR"
-        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: {way_out}")
+            fetch = f"fetch it with `bench data fetch {card.key}`"
+            return fetch if self.data_dir else f"{fetch}, and set BENCH_DATA or give --data DIR"
+        missing = [f.name for f in card.files if self.data_dir is None or not (self.data_dir / f.name).is_file()]
+        where = self.data_dir or "a folder, and set BENCH_DATA or give --data DIR"
+        what = ", ".join(_shortened(list(dict.fromkeys(missing))))
+        return f"put {what}{f' ({card.origin})' if card.origin else ''} into {where}"
 
 
 def catalogue(data_dir: Path | None = None) -> Catalogue:
@@ -191,6 +198,10 @@ def _split_key(key: str) -> tuple[str, str | None]:
 
 def _is_here(path: Path, file: DataFile) -> bool:
     return path.is_file() and (not file.archive or note_path(path).is_file())
+
+
+def _shortened(names: list[str]) -> list[str]:
+    return names if len(names) <= _MAX_NAMED else [*names[:_MAX_NAMED], f"{len(names) - _MAX_NAMED} more"]
 
 
 def _shipped_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -76,9 +77,10 @@ class FileColumns(Columns):
         return open_columns(self._folder)
 
     def close(self) -> None:
-        """Close the files, whatever happened before."""
-        for file in self._files.values():
-            file.close()
+        """Close the files, all of them even where one cannot be written to its end: that is an OSError."""
+        with contextlib.ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
 
 
 def open_columns(folder: Path) -> Log:

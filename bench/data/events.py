@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -13,16 +14,34 @@ from numpy.typing import NDArray
 from bench.data.cards import Card, Role
 from bench.data.catalogue import Catalogue
 from bench.data.labels import read_csv, require_columns
+from bench.data.lines import decode, text_lines
 from bench.data.log import PARTS, Log
 from bench.data.streams import content
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
+_DAMAGE = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What numpy raises for a file that is no npz."""
+
 
 def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
     """A stream of event ids, one row per event: columns `event_id` and `label`."""
     file = card.files_of("events")[0]
-    table = read_csv(content(catalogue.path(file)), card)
+    table = read_csv(content(catalogue.path(file), file.inside), card)
     require_columns(table, ("event_id", "label"), card)
     table = table.slice(card.drop_events)
     if card.lines is not None:
@@ -32,6 +51,8 @@ def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
         table = table.slice(first, stop - first)
     labels = _whole_numbers(table, "label", card)
     events = _whole_numbers(table, "event_id", card)
+    if events.is_empty():
+        raise BenchError(f"'{card.key}' holds no event: put the right file in its place")
     if events.null_count():
         raise BenchError(f"a table of '{card.key}' has an event without event_id: correct it")
     ids, distinct = _codes(events.to_numpy())
@@ -51,13 +72,21 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
     try:
         with np.load(path) as arrays:
             events, labels = arrays["X"], arrays["y"]
-    except (OSError, KeyError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise BenchError(f"'{path.name}' holds no arrays X and y ({error}): fetch it again") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BenchError(f"'{path.name}' holds no arrays X and y ({reason}): fetch it again") from None
     if events.ndim != 2 or labels.shape != events.shape[:1]:
         raise BenchError(
             f"'{path.name}' holds X {events.shape} and y {labels.shape}: one row of X for each y is needed"
         )
+    for name, values in (("X", events), ("y", labels)):
+        if values.dtype.kind not in "iu":
+            raise BenchError(f"'{path.name}' holds {name} of type {values.dtype}: whole numbers are needed")
+    if wrong := set(np.unique(labels).tolist()) - {NORMAL, ABNORMAL, UNLABELLED}:
+        raise BenchError(f"'{path.name}' holds the label {min(wrong)} in y: write 0 normal, 1 abnormal, -1 unlabelled")
     is_event = events != 0
+    if not is_event.any():
+        raise BenchError(f"'{card.key}' holds no event: put the right file in the place of '{path.name}'")
     ids, distinct = _codes(events[is_event])
     return Log(
         message_ids=ids,
@@ -111,9 +140,7 @@ def read_id_splits(card: Card, catalogue: Catalogue) -> Log:
 
 def _sequence_lines(text: bytes, card: Card) -> pl.DataFrame:
     """Columns name and ids, a row for each line that is not blank."""
-    if not text.isascii():
-        text = text.decode(errors="replace").encode()
-    lines = pl.read_lines(io.BytesIO(text), name="line")["line"].str.strip_chars()
+    lines = text_lines(decode(text)[0])["line"].str.strip_chars()
     lines = lines.filter(lines != "")
     if not len(lines):
         raise BenchError(f"a file of '{card.key}' holds no sequence: its lines must hold ids with blanks between them")

@@ -36,12 +36,19 @@ def downloadable(catalogue: Catalogue, key: str) -> Card:
     if at:
         card = catalogue.find(key)
         if card.download is None:
-            others = f"these can be: {', '.join(card.key for card in offered)}" if offered else "put its files there"
+            others = (
+                f"these can be: {', '.join(card.key for card in offered)}" if offered else _by_hand(catalogue, card)
+            )
             raise BenchError(f"'{card.key}' cannot be downloaded, its card has no [download]: {others}")
         return card
     if not offered:
-        raise BenchError(f"no edition of '{name}' can be downloaded: get its files and put them into the data folder")
+        by_hand = _by_hand(catalogue, catalogue.editions(name)[0])
+        raise BenchError(f"no edition of '{name}' can be downloaded: {by_hand}")
     return offered[0]
+
+
+def _by_hand(catalogue: Catalogue, card: Card) -> str:
+    return "its files are here" if catalogue.is_available(card) else catalogue.how_to_get(card)
 
 
 def fetch(

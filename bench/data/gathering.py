@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bench.data.cards import Card
 from bench.data.columns import Columns
-from bench.data.header import HALF_YEAR_S, in_year
+from bench.data.header import ALMOST_YEAR_S, HALF_YEAR_S, in_year
 from bench.data.labels import SessionLabels, label_incidents, label_sessions
-from bench.data.log import Defect, Log
+from bench.data.log import DEFECTS, Defect, Log
 from bench.errors import BenchError
 from bench.types import UNLABELLED
 
@@ -55,17 +55,17 @@ class Gathering:
         self._card, self._columns = card, columns
         self._messages: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
-        self._last_file: dict[int, int] = {}
-        self._n_files = self._n_split_sessions = 0
+        self._n_sessions_before = 0
+        self._continued: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
-        self._clock = _Clock(card.format.year)
+        self._clock = Clock(card.format.year)
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
         if block.starts_file:
             self._columns.add("file_starts", np.array([self.n_lines]))
-            self._n_files += 1
+            self._n_sessions_before = len(self._sessions)
             return
         add = self._columns.add
         times = self._clock.read(block.times)
@@ -77,7 +77,7 @@ class Gathering:
             numbers = _numbered(self._sessions, block.sessions.ids)
             add("session_lines", block.sessions.lines + self.n_lines)
             add("session_codes", numbers[block.sessions.codes])
-            self._watch_files(numbers)
+            self._continued.update(numbers[numbers < self._n_sessions_before].tolist())
         for defect in block.defects:
             first = self.n_lines + defect.first_line + 1
             known = self._defects.get(defect.kind, Defect(defect.kind, 0, first))
@@ -90,14 +90,15 @@ class Gathering:
         self._require_lines()
         texts = {"messages": list(self._messages)}
         notes = self._clock.notes()
-        alerts = tuple(self._alerts.most_common())
+        alerts = tuple(sorted(self._alerts.items(), key=lambda alert: (-alert[1], alert[0])))
         if self._card.format.session:
             texts["session_ids"] = list(self._sessions)
             found, more = self._session_labels(texts["session_ids"], table)
             self._columns.add("session_labels", found)
             notes += more
             alerts = table.alerts if table else alerts
-        facts = {"defects": tuple(self._defects.values()), "notes": notes, "alerts": alerts}
+        defects = tuple(self._defects[kind] for kind in DEFECTS if kind in self._defects)
+        facts = {"defects": defects, "notes": notes, "alerts": alerts}
         return self._columns.finish(texts, facts)
 
     def _session_labels(
@@ -107,18 +108,10 @@ class Gathering:
         found = np.full(len(ids), UNLABELLED, np.int8)
         if table is not None:
             found, notes = label_sessions(ids, table)
-        if self._n_split_sessions:
-            split = f"{self._n_split_sessions:,} sessions continue in a later file; their lines are taken together"
+        if self._continued:
+            split = f"{len(self._continued):,} sessions continue in a later file; their lines are taken together"
             notes = (*notes, split)
         return found, notes
-
-    def _watch_files(self, sessions: NDArray[np.int32]) -> None:
-        """Count sessions that were seen in an earlier file."""
-        if self._n_files < 2 and not self._last_file:
-            return
-        for session in sessions.tolist():
-            self._n_split_sessions += self._last_file.get(session, self._n_files) != self._n_files
-            self._last_file[session] = self._n_files
 
     def _require_lines(self) -> None:
         card = self._card
@@ -128,7 +121,10 @@ class Gathering:
             raise BenchError(f"no line of '{card.key}' names a session: correct `session` in its card")
         headerless = self._defects.get("headerless", Defect("headerless", 0, 0)).count
         if has_time(card) and not self._clock.n_read and headerless < self.n_lines:
-            raise BenchError(f"no time in '{card.key}' can be read as '{card.format.time}': correct `time` in its card")
+            raise BenchError(
+                f"no time in '{card.key}' can be read as '{card.format.time}': correct `time` in its card, "
+                "or give `year` where the times have none"
+            )
 
 
 def has_time(card: Card) -> bool:
@@ -136,31 +132,37 @@ def has_time(card: Card) -> bool:
     return bool(card.format.time) and "(?P<time>" in card.format.header
 
 
-class _Clock:
+class Clock:
     """Times in the order of lines: counts jumps back, and finds the years where the log has none."""
 
     def __init__(self, year: int) -> None:
         self.n_read = 0
         self._year, self._has_years = year, not year
-        self._last = -np.inf
+        self._last = self._last_of_year = -np.inf
         self._n_backwards = 0
 
     def read(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The next times, Unix seconds, in their years."""
         known = np.flatnonzero(~np.isnan(times))
         if not len(known):
             return times
         if not self._has_years:
             times = times.copy()
-            years = self._year + np.cumsum(np.diff(times[known], prepend=self._last) < -HALF_YEAR_S)
-            self._last, self._year = float(times[known[-1]]), int(years[-1])
-            times[known] = in_year(times[known], years)
-        else:
-            self._n_backwards += int((np.diff(times[known], prepend=self._last) < 0).sum())
-            self._last = float(times[known[-1]])
+            times[known] = self._in_years(times[known])
+        self._n_backwards += int((np.diff(times[known], prepend=self._last) < 0).sum())
+        self._last = float(times[known[-1]])
         self.n_read += len(known)
         return times
 
+    def _in_years(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A late line of December among those of January belongs to the year that has ended."""
+        steps = np.diff(times, prepend=self._last_of_year if self.n_read else times[0])
+        years = self._year + np.cumsum((steps < -HALF_YEAR_S).astype(np.int64) - (steps > ALMOST_YEAR_S))
+        self._last_of_year, self._year = float(times[-1]), int(years[-1])
+        return in_year(times, years)
+
     def notes(self) -> tuple[str, ...]:
+        """What was odd about all times so far."""
         if not self._n_backwards:
             return ()
         return (f"time goes back at {self._n_backwards:,} lines; the order of the lines is kept",)

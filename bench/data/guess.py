@@ -15,7 +15,7 @@ from typing import Final, Literal
 import polars as pl
 
 from bench.data.cards import Format
-from bench.data.header import cut
+from bench.data.header import LEAP_YEAR, cut
 from bench.data.layouts import (
     FIXED,
     LEVELLED,
@@ -29,6 +29,7 @@ from bench.data.layouts import (
     TIMES,
     Layout,
     TimeShape,
+    lacks_year,
 )
 from bench.data.lines import decode
 from bench.data.streams import PACKINGS, unpacked
@@ -114,8 +115,11 @@ def _is_binary(content: bytes) -> bool:
     return content[:2] in (b"\xff\xfe", b"\xfe\xff") or n_control > _MAX_CONTROL_SHARE * len(content)
 
 
-def guess(lines: list[str], label: GivenLabel | None = None) -> Guess:
-    """How to read these lines; `label` overrides what the first tokens look like."""
+def guess(lines: list[str], label: GivenLabel | None = None, session: str | None = None) -> Guess:
+    """How to read these lines; `label` overrides what the first tokens look like, `session` what an id looks like.
+
+    Times without a year are read in the leap year 2000: `replace(found.form, year=...)` puts them into theirs.
+    """
     lines = [line for line in lines if line.strip()] or [""]
     found = _first_token_is_label(lines)
     form, notes = _label_form(lines, label or ("first-token" if found else "none"))
@@ -126,9 +130,9 @@ def guess(lines: list[str], label: GivenLabel | None = None) -> Guess:
     if found and form.label == "none":
         header = r"^\S*\s?" + header.removeprefix("^")
         notes = (*notes, "The first token looks like a label, so the header leaves it out of the message.")
-    form = replace(form, header=header, time=layout.time)
+    form = replace(form, header=header, time=layout.time, year=LEAP_YEAR if lacks_year(layout.time) else 0)
     messages = cut(pl.DataFrame({"line": lines}), form)["message"].to_list()
-    session = _session(messages)
+    session = session or _session(messages)
     return Guess(
         name=layout.name,
         form=form,
@@ -139,6 +143,14 @@ def guess(lines: list[str], label: GivenLabel | None = None) -> Guess:
         timed=timed,
         notes=(*notes, layout.note) if layout.note else notes,
     )
+
+
+def measure(lines: list[str], name: str, form: Format, masks: tuple[str, ...]) -> Guess:
+    """How lines are read by a format that is known already."""
+    lines = [line for line in lines if line.strip()] or [""]
+    table = cut(pl.DataFrame({"line": lines}), form)
+    matched, timed = _read_shares(table)
+    return Guess(name, form, tuple((mask, "") for mask in masks), form.session, len(lines), matched, timed, ())
 
 
 def _first_token_is_label(lines: list[str]) -> bool:
@@ -181,9 +193,14 @@ def _choose(lines: list[str]) -> tuple[Layout, float, float]:
 
 
 def _shares(frame: pl.DataFrame, layout: Layout) -> tuple[float, float]:
-    table = cut(frame, Format(header=layout.header, time=layout.time))
+    year = LEAP_YEAR if lacks_year(layout.time) else 0
+    return _read_shares(cut(frame, Format(header=layout.header, time=layout.time, year=year)))
+
+
+def _read_shares(table: pl.DataFrame) -> tuple[float, float]:
+    """Shares of lines that match the header, and whose time is read."""
     timed = (table["time"].is_not_nan() & ~table["headerless"]).sum()
-    return 1.0 - int(table["headerless"].sum()) / len(frame), int(timed) / len(frame)
+    return 1.0 - int(table["headerless"].sum()) / len(table), int(timed) / len(table)
 
 
 def _application_layouts(lines: list[str]) -> list[Layout]:

@@ -23,7 +23,14 @@ _WORDS: Final = {r"\S+": "", "[0-9]+": r"^[0-9]+$", r"(?P<time>\S+)": "", "(?P<t
 
 HALF_YEAR_S: Final = 15_768_000
 """A jump back by more than this means that the next year has begun."""
-_LEAP_YEAR: Final = 2000
+ALMOST_YEAR_S: Final = 350 * 86_400
+"""A jump ahead by more than this is a line of the year before that came late."""
+_YEAR_2_S: Final = -62_104_060_800
+"""Polars reads a time without a year as one of the year 1."""
+_YEAR_10000_S: Final = 253_402_300_799
+"""Later times are none, but milliseconds taken for seconds, say."""
+LEAP_YEAR: Final = 2000
+"""In which times without a year are read at first, because it has all days."""
 _LEAP_START_S: Final = 946_684_800
 _DAY_S: Final = 86_400
 _MARCH_S: Final = 60 * _DAY_S
@@ -132,9 +139,9 @@ def _time(form: Format, text: pl.Expr | None) -> pl.Expr:
         seconds = text.cast(pl.Float64, strict=False)
     else:
         # Without a year the time is read in a leap year, which has all days; `in_year` puts it into its own.
-        pattern, text = (f"%Y {form.time}", pl.format(f"{_LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
+        pattern, text = (f"%Y {form.time}", pl.format(f"{LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
         seconds = text.str.to_datetime(pattern, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
-    return seconds.fill_null(float("nan"))
+    return pl.when(seconds.is_between(_YEAR_2_S, _YEAR_10000_S)).then(seconds).otherwise(float("nan"))
 
 
 def in_year(times: NDArray[np.float64], years: NDArray[np.int64]) -> NDArray[np.float64]:

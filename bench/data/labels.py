@@ -36,7 +36,7 @@ def session_labels(card: Card, content: bytes) -> SessionLabels:
     else:
         table, unnamed = _tabled(card, content), UNLABELLED
     abnormal = pl.col("value") != form.normal
-    alerts = table.filter(abnormal)["value"].value_counts(sort=True)
+    alerts = table.filter(abnormal)["value"].value_counts().sort("count", "value", descending=[True, False])
     return SessionLabels(
         table.select("session", abnormal.cast(pl.Int8).alias("label")),
         unnamed,
@@ -49,7 +49,16 @@ def label_file(card: Card, catalogue: Catalogue) -> bytes:
     files = card.files_of("labels")
     if not files:
         raise BenchError(f"the card '{card.key}' says labels stand in a file but names none: add role = \"labels\"")
-    return streams.content(catalogue.path(files[0]), files[0].inside)
+    path, inside = catalogue.path(files[0]), files[0].inside
+    if "*" in inside:
+        found = streams.matching(path, inside)
+        if len(found) > 1:
+            raise BenchError(
+                f"'{path.name}' holds {len(found)} files that match '{inside}', such as '{found[0]}' and '{found[1]}': "
+                "name the label file alone as `inside` in the card"
+            )
+        inside = found[0]
+    return streams.content(path, inside)
 
 
 def label_sessions(ids: Sequence[str], found: SessionLabels) -> tuple[NDArray[np.int8], tuple[str, ...]]:
@@ -69,6 +78,11 @@ def label_sessions(ids: Sequence[str], found: SessionLabels) -> tuple[NDArray[np
     return labels, tuple(notes)
 
 
+def session_id(match: re.Match[str]) -> str:
+    """The session that a pattern found: its group `session`, or all that matched."""
+    return match["session"] if "session" in match.re.groupindex else match[0]
+
+
 def label_incidents(times: NDArray[np.float64], incidents: Sequence[tuple[float, float]]) -> NDArray[np.int8]:
     """A line within any incident (both ends included) is abnormal, others are normal, those without time unlabelled."""
     labels = np.full(len(times), NORMAL, np.int8)
@@ -83,6 +97,11 @@ def _tabled(card: Card, content: bytes) -> pl.DataFrame:
     table = read_csv(content, card)
     require_columns(table, (form.label_key, form.label_value), card)
     table = table.select(session=pl.col(form.label_key), value=pl.col(form.label_value))
+    table = table.filter(pl.col("session").is_not_null())
+    return _one_label_each(table, card)
+
+
+def _one_label_each(table: pl.DataFrame, card: Card) -> pl.DataFrame:
     labels = table.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
     twice = labels.filter(labels["session"].is_duplicated())
     if len(twice):
@@ -91,22 +110,24 @@ def _tabled(card: Card, content: bytes) -> pl.DataFrame:
             f"the label file of '{card.key}' gives session '{twice['session'][0]}' the labels {', '.join(values)}: "
             "give each session one label"
         )
-    return table.unique("session", keep="first", maintain_order=True)
+    # A row without a label says nothing against one that has it.
+    return pl.concat([labels, table]).unique("session", keep="first", maintain_order=True)
 
 
 def _listed(card: Card, content: bytes) -> pl.DataFrame:
     """Sessions below headings, or without headings a list of the abnormal ones."""
     form = card.format
-    session, section = re.compile(form.session), re.compile(form.section) if form.section else None
-    heading, rows = "" if section else "listed", {}
+    session, section = re.compile(form.listed or form.session), re.compile(form.section) if form.section else None
+    heading, rows = "" if section else "listed", list[tuple[str, str]]()
     for line in content.decode("utf-8", errors="replace").splitlines():
         if section and (match := section.match(line)):
             heading = match[1] if match.re.groups else match[0]
         elif heading and (match := session.search(line)):
-            rows[match[0]] = heading
+            rows.append((session_id(match), heading))
     if not rows:
         raise BenchError(f"the label file of '{card.key}' names no session: correct `session` or `section` in its card")
-    return pl.DataFrame({"session": list(rows), "value": list(rows.values())})
+    table = pl.DataFrame(rows, schema={"session": pl.String, "value": pl.String}, orient="row")
+    return _one_label_each(table, card)
 
 
 def read_csv(content: bytes, card: Card) -> pl.DataFrame:

@@ -32,8 +32,10 @@ _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = "[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _ZONE = "(?:Z|[+-][0-9]{2}:?[0-9]{2})"
-_NO_YEAR = "The times have no year, so they are not read: sequences follow the order of the lines."
 _NO_DAY = "The times have no date, so they are not read: sequences follow the order of the lines."
+
+_SYSLOG_TIME = "%b %d %H:%M:%S"
+"""Without a year; the card says which one it is."""
 
 _ISO_ZONED = TimeShape(rf"(?P<time>{_DAY}T{_CLOCK}(?:\.[0-9]+)?{_ZONE})", "%Y-%m-%dT%H:%M:%S%.f%#z")
 
@@ -53,11 +55,17 @@ TIMES: Final = (
     TimeShape(
         rf"(?P<time>[A-Z][a-z]{{2}} {_MONTH} [0-9]{{2}} {_CLOCK}(?:\.[0-9]+)? [0-9]{{4}})", "%a %b %d %H:%M:%S%.f %Y"
     ),
-    TimeShape(rf"(?P<time>{_MONTH} [ 0-9][0-9] {_CLOCK})", "", _NO_YEAR),
-    TimeShape(rf"(?P<time>[0-9]{{2}}-[0-9]{{2}} {_CLOCK}(?:\.[0-9]+)?)", "", _NO_YEAR),
+    TimeShape(rf"(?P<time>{_MONTH} [ 0-9][0-9] {_CLOCK})", _SYSLOG_TIME),
+    TimeShape(rf"(?P<time>[0-9]{{2}}-[0-9]{{2}} {_CLOCK}(?:\.[0-9]+)?)", "%m-%d %H:%M:%S%.f"),
     TimeShape(rf"(?P<time>{_CLOCK}(?:[.,][0-9]+)?)", "", _NO_DAY),
 )
 """Most complete first."""
+
+
+def lacks_year(time: str) -> bool:
+    """Whether times of this pattern stand in no year."""
+    return time not in ("", "epoch") and "%Y" not in time and "%y" not in time
+
 
 EPOCHS: Final = (
     TimeShape(r"(?P<time>[0-9]{10}\.[0-9]+)", "epoch"),
@@ -107,8 +115,7 @@ SYSLOG: Final = (
     Layout(
         "syslog (RFC 3164)",
         rf"^(?:<[0-9]+>)?(?P<time>{_MONTH} [ 0-9][0-9] {_CLOCK}) \S+ (?P<message>.*)$",
-        "",
-        _NO_YEAR,
+        _SYSLOG_TIME,
     ),
 )
 """Tried after the levelled ones, because a level behind the time would pass for a host."""

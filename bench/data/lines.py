@@ -8,14 +8,13 @@ they are worked on in as many threads as polars has, and numbered in their order
 
 from __future__ import annotations
 
-import fnmatch
+import codecs
 import io
 import re
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.gathering import Block, BlockSessions, Gathering, has_time
 from bench.data.header import cut, has_plain_spaces
+from bench.data.labels import session_id
 from bench.data.log import WILDCARD, Defect, DefectKind
 from bench.detector import report_progress
 from bench.errors import BenchError
@@ -57,7 +57,7 @@ def files(card: Card, catalogue: Catalogue) -> Iterator[Source]:
         if "*" not in file.inside:
             yield Source("/".join(filter(None, (file.name, file.inside))), streams.blocks(path, file.inside))
             continue
-        for member in _matching(path, file.inside):
+        for member in streams.matching(path, file.inside):
             yield Source(f"{file.name}/{member}", streams.blocks(path, member))
 
 
@@ -69,24 +69,13 @@ def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> N
             report_progress(f"reading {card.key}", gathering.n_lines, card.counts.get("lines", 0))
 
 
-def _matching(path: Path, pattern: str) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = sorted(fnmatch.filter((info.filename for info in archive.infolist() if not info.is_dir()), pattern))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BenchError(f"'{path.name}' cannot be unpacked ({error}): it is damaged; fetch it again") from None
-    if not found:
-        raise BenchError(f"'{path.name}' holds no file that matches '{pattern}': correct `inside` in the card")
-    return found
-
-
 def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
     """The blocks of all files, of a slice only its lines; each file begins with an empty one."""
     first, stop = card.lines or (0, 0)
     passed = 0
     for name, blocks in sources:
         yield _Piece(name, b"")
-        for content in blocks:
+        for content in _without_mark(blocks):
             if card.lines is None:
                 yield _Piece(name, content)
                 continue
@@ -98,6 +87,14 @@ def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
                 return
     if card.lines is not None:
         raise BenchError(f"'{card.key}' ends at line {passed}, there are no lines up to {stop}: choose a smaller slice")
+
+
+def _without_mark(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Blocks of a file without the byte order mark that some programs begin it with."""
+    first = next(blocks, b"").removeprefix(codecs.BOM_UTF8)
+    if first:
+        yield first
+    yield from blocks
 
 
 def _lines_of(content: bytes, start: int, stop: int) -> bytes:
@@ -127,14 +124,15 @@ def _in_order(card: Card, pieces: Iterator[_Piece]) -> Iterator[Block]:
 def _read_block(card: Card, piece: _Piece) -> Block:
     if not piece.content:
         return Block.start_of_file()
-    utf8, replaced = decode(piece.content)
-    defects: list[tuple[DefectKind, NDArray[np.int64]]] = [("replaced", replaced)]
-    lines = pl.read_lines(io.BytesIO(utf8), name="line")
-    lines, long = _without_long(lines)
-    defects.append(("cut", long))
+    content, long = cut_long(piece.content)
+    utf8, replaced = decode(content)
+    defects: list[tuple[DefectKind, NDArray[np.int64]]] = [("replaced", replaced), ("cut", long)]
+    lines = text_lines(utf8)
     if b"\0" in utf8:
         defects.append(("nul", np.flatnonzero(lines["line"].str.contains("\0", literal=True).to_numpy())))
-    table, masked = _cut_and_mask(card, lines, plain_spaces=has_plain_spaces(utf8))
+    with _patterns_of(card):
+        table, masked = _cut_and_mask(card, lines, plain_spaces=has_plain_spaces(utf8))
+        sessions = _sessions(card, piece.file, table["message"]) if card.format.session else None
     headerless, times = table["headerless"].to_numpy(), table["time"].to_numpy()
     defects.append(("headerless", np.flatnonzero(headerless)))
     if has_time(card):
@@ -147,16 +145,21 @@ def _read_block(card: Card, piece: _Piece) -> Block:
         times=times,
         defects=[Defect(kind, len(where), int(where[0])) for kind, where in defects if len(where)],
         alerts=_alerts(card, lines, table["label"]),
-        sessions=_sessions(card, piece.file, table["message"]) if card.format.session else None,
+        sessions=sessions,
     )
 
 
 def _cut_and_mask(card: Card, lines: pl.DataFrame, *, plain_spaces: bool) -> tuple[pl.DataFrame, pl.Series]:
     masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
+    table = cut(lines, card.format, plain_spaces=plain_spaces)
+    return table, table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
+
+
+@contextmanager
+def _patterns_of(card: Card) -> Iterator[None]:
     try:
-        table = cut(lines, card.format, plain_spaces=plain_spaces)
-        return table, table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
-    except pl.exceptions.ComputeError as error:
+        yield
+    except pl.exceptions.PolarsError as error:
         # Python accepts patterns that polars' linear-time engine refuses.
         text = str(error).splitlines()
         reason = next((line for line in text if line.startswith("error: ")), text[0])
@@ -177,14 +180,38 @@ def decode(content: bytes) -> tuple[bytes, NDArray[np.int64]]:
     return content, np.empty(0, np.int64)
 
 
-def _without_long(lines: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """Cut lines that are too long, and tell which they are."""
-    lengths = lines["line"].str.len_bytes()
-    if (lengths.max() or 0) <= streams.MAX_LINE_BYTES:  # type: ignore[operator]
-        return lines, np.empty(0, np.int64)
-    is_long = lengths > streams.MAX_LINE_BYTES
-    short = pl.when(is_long).then(pl.col("line").str.head(streams.MAX_LINE_BYTES)).otherwise(pl.col("line"))
-    return lines.with_columns(line=short), np.flatnonzero(is_long.to_numpy())
+def cut_long(content: bytes) -> tuple[bytes, NDArray[np.int64]]:
+    """Content whose lines are cut off at `MAX_LINE_BYTES`, and which lines these are; no character is cut through."""
+    limit = streams.MAX_LINE_BYTES
+    kept: list[bytes] = []
+    numbers: list[int] = []
+    position = copied = 0
+    while len(content) - position > limit:
+        if (newline := content.rfind(b"\n", position, position + limit + 1)) >= 0:
+            position = newline + 1
+            continue
+        end = content.find(b"\n", position)
+        end = len(content) if end < 0 else end
+        numbers.append(content.count(b"\n", 0, position))
+        kept.append(content[copied : position + _whole_characters(content[position : position + limit + 1])])
+        position = copied = end
+    return b"".join([*kept, content[copied:]]) if kept else content, np.array(numbers, np.int64)
+
+
+def _whole_characters(line: bytes) -> int:
+    """How many bytes to keep of a line that is one byte too long, so that no UTF-8 character is cut through."""
+    for n in range(len(line) - 1, max(0, len(line) - 5), -1):
+        if line[n] & 0xC0 != 0x80:
+            return n
+    return len(line) - 1
+
+
+def text_lines(utf8: bytes) -> pl.DataFrame:
+    """One row per line, in the column `line`."""
+    # Polars takes a text that begins with `x^` for zlib's; an empty line in front of it prevents that.
+    if utf8.startswith(b"x"):
+        return pl.read_lines(io.BytesIO(b"\n" + utf8), name="line").slice(1)
+    return pl.read_lines(io.BytesIO(utf8), name="line")
 
 
 def _factorise(values: pl.Series) -> tuple[NDArray[np.int32], list[str]]:
@@ -208,11 +235,18 @@ def _sessions(card: Card, name: str, messages: pl.Series) -> BlockSessions | Non
     number = np.arange(len(messages), dtype=np.int64)
     if card.format.session_from == "file":
         found = re.search(card.format.session, name)
-        return BlockSessions(number, np.zeros(len(number), np.int32), [found[0]]) if found else None
-    ids = pl.col("message").str.extract_all(card.format.session).list.unique(maintain_order=True)
+        return BlockSessions(number, np.zeros(len(number), np.int32), [session_id(found)]) if found else None
+    ids = session_ids(card.format.session).list.unique(maintain_order=True)
     table = pl.DataFrame({"line": number, "message": messages}).select("line", ids)
     pairs = table.explode("message").drop_nulls()
     if pairs.is_empty():
         return None
     codes, names = _factorise(pairs["message"])
     return BlockSessions(pairs["line"].to_numpy(), codes, names)
+
+
+def session_ids(pattern: str) -> pl.Expr:
+    """All ids that the pattern finds in `message`, as a list."""
+    found = pl.col("message").str.extract_all(pattern)
+    group = re.compile(pattern).groupindex.get("session")
+    return found if group is None else found.list.eval(pl.element().str.extract(pattern, group))

@@ -1,4 +1,4 @@
-"""Cards for logs of one's own, written from a guess: `bench data new mylogs app.log`."""
+"""Cards for logs of one's own: `bench data new mylogs app.log`; a second file becomes a further edition of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
+from bench.data.cards import Format, parse_card, read_toml
 from bench.data.catalogue import file_sha256, shipped_names
-from bench.data.guess import HEAD_LINES, GivenLabel, Guess, count_lines, guess, head
+from bench.data.gathering import Clock
+from bench.data.guess import HEAD_LINES, Guess, count_lines, guess, head, measure
 from bench.data.header import cut
+from bench.data.labels import label_incidents
+from bench.data.newformat import Given, adapted, known_format
+from bench.data.newlabels import Incidents, incidents_toml
 from bench.data.streams import PACKINGS
 from bench.data.writing import replacing, toml_string, write_text
 from bench.errors import BenchError
@@ -26,6 +33,8 @@ _NAME: Final = re.compile("[a-z][a-z0-9_-]*")
 _SYSTEM_FILE: Final = "_system.toml"
 _LOG_SUFFIXES: Final = {".log", ".txt", ".json", ".jsonl", ".ndjson", ".out"}
 _N_SHOWN: Final = 10
+_RANK: Final = 50
+_PLAIN: Final = Format()
 _N_ALERTS: Final = 3
 
 
@@ -60,39 +69,60 @@ def new_card(
     log: Path,
     *,
     data_dir: Path | None = None,
-    label: GivenLabel | None = None,
+    given: Given | None = None,
     copy: bool = False,
     force: bool = False,
 ) -> NewCard:
-    """Guess the format of a log and write its two cards below the data folder."""
+    """Write the cards of a log below the data folder: by a guess, or by its system's format where there is one."""
+    given = given or Given()
     _require_free_name(name)
     if not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give one log file")
     if not str(log.absolute()).isprintable():
         raise BenchError(f"the log {str(log)!r} has a name that a card cannot hold: rename it")
+    told, folder = _data_folder(name, log, data_dir)
+    edition = edition_of(log)
+    system, card = targets = (folder / name / _SYSTEM_FILE, folder / name / f"{edition}.toml")
+    adds = system.is_file() and not force
+    _require_no_card(targets, force=force or (adds and not card.exists()))
+    lines, notes = head(log)
+    known = known_format(system, given) if adds else None
+    found = measure(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
+    found, incidents = adapted(found, lines, log, given)
+    rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
+    if given.labels is not None:
+        rows.append(_row(_place(given.labels, folder, name, copy=copy, force=force), folder, "labels"))
+    n_lines = count_lines(log)
+    own = _edition_format(found.form, known[0]) if known else {}
+    edition_text = _edition_text(
+        name,
+        rows,
+        found,
+        rank=_rank(system) if adds else _RANK,
+        n_lines=n_lines,
+        own=own,
+        incidents=incidents,
+    )
+    system_text = system.read_text(encoding="utf-8") if adds else _system_text(name, log.name, found)
+    parse_card(card, system_text, edition_text)
+    if not adds:
+        write_text(system, system_text)
+    write_text(card, edition_text)
+    found = replace(found, notes=(*notes, *found.notes))
+    written = (card,) if adds else targets
+    shown = _shown(lines, found, incidents)
+    return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], n_lines, written, found, shown)
+
+
+def _data_folder(name: str, log: Path, data_dir: Path | None) -> tuple[bool, Path]:
+    """Whether the data folder was given, and which it is; without one it is the log's own."""
     told = data_dir or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
     folder = told or log.absolute().parent
     if not folder.is_dir():
         raise BenchError(f"the data folder '{folder}' does not exist: set BENCH_DATA or --data to an existing folder")
     if (folder / name).exists() and not (folder / name).is_dir():
         raise BenchError(f"{folder / name} is a file, and the cards need a folder of this name: choose another name")
-    edition = edition_of(log)
-    targets = (folder / name / _SYSTEM_FILE, folder / name / f"{edition}.toml")
-    _require_no_card(targets, force=force)
-    lines, notes = head(log)
-    found = guess(lines, label)
-    n_lines = count_lines(log)
-    inside = _place(log, folder, name, copy=copy, force=force)
-    stat = inside.stat()
-    digest = file_sha256(inside, stat.st_size, stat.st_mtime_ns)
-    relative = _relative(inside, folder)
-    texts = (_system_text(name, log.name, found), _edition_text(name, relative, digest, n_lines, found))
-    for target, text in zip(targets, texts, strict=True):
-        write_text(target, text)
-    found = Guess(**{**vars(found), "notes": (*notes, *found.notes)})
-    return NewCard(
-        f"{name}@{edition}", folder, told is not None, relative, n_lines, targets, found, _shown(lines, found)
-    )
+    return told is not None, folder
 
 
 def edition_of(log: Path) -> str:
@@ -103,28 +133,49 @@ def edition_of(log: Path) -> str:
 
 
 def ways_to_label(card: NewCard) -> dict[str, str]:
-    """The ways labels can be given, each with the lines for the card."""
-    system, edition = card.written
+    """The ways labels can be given, each with the lines for the card and where there is one the command."""
+    name, _, edition_name = card.key.partition("@")
+    system, edition = (card.data_dir / name / file for file in (_SYSTEM_FILE, f"{edition_name}.toml"))
     session = card.guess.session or "order-[0-9]+"
+    again = f"bench data new {name} {shlex.quote(str(card.data_dir / card.log))} --force" + (
+        "" if card.is_told else f" --data {shlex.quote(str(card.data_dir))}"
+    )
+    by_session = f"# {again} --labels {{file}} --session {shlex.quote(session)}\n# or in {system}"
+    labels = f"""# in {edition}
+[[files]]
+name = "{name}/{{file}}"   # relative to {card.data_dir}
+sha256 = "unpublished"      # the checksum of what is found there is taken
+role = "labels\""""
     return {
-        "the first token of each line": f"""# in {system}
+        "the first token of each line": f"""# {again} --label first-token
+# or in {system}
 [format]
 label = "first-token"
 normal = "-"                # what means normal; every other first token means abnormal
 # header is matched on the line without its first token""",
-        "a file with one row for each session": f"""# in {system}
+        "a file with one row for each session": f"""{by_session.format(file="labels.csv")}
 [format]
 label = "label-file"
 session = {toml_string(session)}   # the session id inside a message
 label_key = "session"       # columns of the label file
 label_value = "label"
 normal = "normal"
+{labels.format(file="labels.csv")}""",
+        "a list of the abnormal sessions": f"""{by_session.format(file="abnormal.txt")}
+[format]
+label = "session-list"
+session = {toml_string(session)}
+{labels.format(file="abnormal.txt")}""",
+        "time ranges of incidents": f"""# {again} --incidents incidents.csv
+# or in {system}
+[format]
+label = "incidents"         # lines within one are abnormal, all others normal; times must be read
 # in {edition}
-[[files]]
-name = "{card.key.partition("@")[0]}/labels.csv"   # relative to {card.data_dir}
-sha256 = "..."              # sha256sum labels.csv
-role = "labels\"""",
-        "none": f"""# in {system}
+[[incidents]]
+start = 2024-01-31T10:00:00Z
+end = 2024-01-31T10:20:00Z""",
+        "none": f"""# {again} --label none
+# or in {system}
 [format]
 label = "none"              # `bench data info` works; `bench run` needs labels""",
     }
@@ -135,7 +186,10 @@ def _require_free_name(name: str) -> None:
         raise BenchError(f"'{name}' is no name for a data set: use lower-case letters, digits, _ and -, a letter first")
     taken = shipped_names()
     if name in taken:
-        raise BenchError(f"'{name}' is the name of a shipped data set: choose another name, such as my-{name}")
+        raise BenchError(
+            f"'{name}' is the name of a shipped data set: choose another name, such as my-{name}, or "
+            f"add an edition to it with `bench data prepare {name}@EDITION --from FILE`"
+        )
     if any(name.endswith(f"2{other}") for other in taken):
         raise BenchError(f"'{name}' would be read as a transfer between two data sets: choose a name without the 2")
 
@@ -161,14 +215,35 @@ def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Pa
     return target
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _row(path: Path, folder: Path, role: str) -> dict[str, str]:
+    """A file for `[[files]]`."""
     root = folder.absolute() if path.is_relative_to(folder.absolute()) else folder.resolve()
-    return path.absolute().relative_to(root).as_posix()
+    stat = path.stat()
+    digest = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    return {"name": path.absolute().relative_to(root).as_posix(), "sha256": digest, "role": role}
 
 
-def _shown(lines: list[str], found: Guess) -> tuple[ShownLine, ...]:
+def _rank(system: Path) -> int:
+    """Below the other editions, so that the bare name keeps its meaning."""
+    others = (path for path in system.parent.glob("*.toml") if path.name != _SYSTEM_FILE)
+    return max(0, min((int(read_toml(path).get("rank", _RANK)) for path in others), default=_RANK + 1) - 1)
+
+
+def _edition_format(form: Format, system: Format) -> dict[str, Any]:
+    """What the edition's format has of its own."""
+    return {key: value for key, value in _values(form).items() if value != _values(system)[key]}
+
+
+def _values(form: Format) -> dict[str, Any]:
+    return {key: getattr(form, key) for key in form.__dataclass_fields__}
+
+
+def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
-    table = cut(pl.DataFrame({"line": lines}), found.form).with_row_index("number", 1)
+    table = cut(pl.DataFrame({"line": lines}), found.form)
+    times = Clock(found.form.year).read(table["time"].to_numpy())
+    labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
+    table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
     first = table.join(alerts.select("number"), on="number", how="anti").head(_N_SHOWN - len(alerts))
     words = {NORMAL: "normal", ABNORMAL: "abnormal"}
@@ -189,9 +264,10 @@ def _iso(seconds: float) -> str:
 
 
 def _system_text(name: str, log_name: str, found: Guess) -> str:
-    session = toml_string(found.session or "order-[0-9]+")
     width = max(len(toml_string(mask)) for mask, _ in found.masks) + 1
     masks = "\n".join(f"  {(toml_string(mask) + ',').ljust(width)}  # {what}" for mask, what in found.masks)
+    remark = "# session = {}   # uncomment to score sessions instead of windows of lines"
+    session = "" if found.form.session else remark.format(toml_string(found.session or "order-[0-9]+"))
     return f"""# {name}: guessed by `bench data new` from the first lines of {json.dumps(log_name, ensure_ascii=False)}.
 # {found.name}: {found.matched:.1%} of {found.n_lines} lines matched. Correct what is wrong: see datasets/README.md.
 licence = "not stated"
@@ -199,11 +275,7 @@ citation = "none"
 homepage = ""
 
 [format]
-label = {toml_string(found.form.label)}   # or 'first-token', 'label-file', 'none'
-normal = {toml_string(found.form.normal)}   # the label that means normal
-header = {toml_string(found.form.header)}
-time = {toml_string(found.form.time)}
-# session = {session}   # uncomment to score sessions instead of windows of lines
+{_format_lines(_values(found.form))}{session}
 
 [parser]
 masks = [
@@ -212,18 +284,43 @@ masks = [
 """
 
 
-def _edition_text(name: str, relative: str, digest: str, n_lines: int, found: Guess) -> str:
+def _format_lines(form: Mapping[str, Any], always: tuple[str, ...] = ("label", "normal", "header", "time")) -> str:
+    """Keys of `[format]`; those that every card shows, and of the others those that are set."""
+    remarks = {
+        "label": "or 'first-token', 'label-file', 'session-list', 'incidents', 'none'",
+        "normal": "the label that means normal",
+        "year": "of the first line, since its time has none",
+    }
+    shown = {key: value for key, value in form.items() if key in always or value != getattr(_PLAIN, key)}
+    return "".join(
+        f"{key} = {value if isinstance(value, int) else toml_string(value)}"
+        + (f"   # {remarks[key]}\n" if key in remarks else "\n")
+        for key, value in shown.items()
+    )
+
+
+def _edition_text(
+    name: str,
+    rows: list[dict[str, str]],
+    found: Guess,
+    *,
+    rank: int,
+    n_lines: int,
+    own: Mapping[str, Any],
+    incidents: Incidents,
+) -> str:
     note = f"The card was guessed ({found.name}) from the first {min(found.n_lines, HEAD_LINES)} lines."
-    return f"""title = {toml_string(f"{name}: {relative}")}
+    files = "".join(
+        f'\n[[files]]\nname = {toml_string(row["name"])}\nsha256 = "{row["sha256"]}"\nrole = "{row["role"]}"\n'
+        for row in rows
+    )
+    form = f"\n[format]\n{_format_lines(own, always=tuple(own))}" if own else ""
+    return f"""title = {toml_string(f"{name}: {rows[0]['name']}")}
 tier = "development"
-rank = 50
+rank = {rank}
 kind = "lines"
 notes = {toml_string(note)}
-
-[[files]]
-name = {toml_string(relative)}
-sha256 = "{digest}"
-
+{form}{files}{incidents_toml(incidents)}
 [counts]
 lines = {n_lines}
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import filelock
+import polars as pl
 
 from bench.data.cachedir import cache_dir
 from bench.data.cards import Card
@@ -28,7 +29,7 @@ from bench.data.readers import read
 from bench.detector import report_progress
 from bench.errors import BenchError
 
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 """Raise it when the same files come to be read otherwise: what older versions prepared is then left aside."""
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
@@ -41,7 +42,9 @@ def open_prepared(card: Card, catalogue: Catalogue) -> Log:
     if log is None:
         with _alone(folder, card):
             # Another process may have prepared it while this one waited.
-            log = _open(folder) or _prepare(card, catalogue, folder)
+            log = _open(folder)
+            if log is None:
+                log = _prepare(card, catalogue, folder)
     return log
 
 
@@ -61,7 +64,7 @@ def prepared_folder(card: Card) -> Path:
     decisive = {
         "reader": READER_VERSION,
         "kind": card.kind,
-        "files": [[file.name, file.role, file.digest] for file in card.files],
+        "files": [[file.name, file.inside, file.role, file.digest] for file in card.files],
         "simulated": dict(card.sha256) if card.kind == "simulated" else {},
         "format": dataclasses.asdict(card.format),
         "masks": card.parser.masks,
@@ -77,25 +80,26 @@ def prepared_folder(card: Card) -> Path:
 def _open(folder: Path) -> Log | None:
     try:
         return open_columns(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
         return None
 
 
 def _prepare(card: Card, catalogue: Catalogue, folder: Path) -> Log:
     """Read the edition into a temporary folder and rename that."""
     _remove_leftovers(folder)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}{_TEMPORARY}", dir=folder.parent))
-    columns = FileColumns(temporary)
+    temporary: Path | None = None
     try:
-        read(card, catalogue, columns)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}{_TEMPORARY}", dir=folder.parent))
+        with contextlib.closing(FileColumns(temporary)) as columns:
+            read(card, catalogue, columns)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
+        return open_columns(folder)
     except OSError as error:
         raise _unwritable(folder.parent, error) from None
     finally:
-        columns.close()
-        shutil.rmtree(temporary, ignore_errors=True)
-    return open_columns(folder)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove_leftovers(folder: Path) -> None:

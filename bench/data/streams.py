@@ -7,14 +7,16 @@ Plain, gz, bz2, xz, zst and members of zip files. A block ends with a newline, o
 from __future__ import annotations
 
 import bz2
+import fnmatch
 import gzip
 import lzma
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Any, Final, cast
 
 import zstandard
 
@@ -27,11 +29,17 @@ MAX_LINE_BYTES: Final = 1 << 20
 PACKINGS: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
 """Endings of packed files that are read here."""
 
+_UNPACKED_AT_ONCE: Final = 1 << 20
+_PIECE: Final = 1 << 16
+_ZST_PIECE: Final = 1 << 10
+"""So much of a zst file unpacks to 32 MiB at most; the library knows no other bound."""
 _DAMAGE = (
     OSError,
     EOFError,
     RuntimeError,
-    NotImplementedError,
+    ValueError,
+    MemoryError,
+    struct.error,
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
@@ -45,12 +53,17 @@ def unpacked(path: Path, member: str = "") -> Iterator[IO[bytes]]:
 
     member: which file of a zip is meant; may be empty where it holds one file only
     """
-    try:
-        with _open(path, member) as stream:
-            yield stream
-    except _DAMAGE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BenchError(f"'{path.name}' cannot be unpacked ({reason}): it is damaged; fetch it again") from None
+    with _damage_of(path), _open(path, member) as stream:
+        yield stream
+
+
+def matching(path: Path, pattern: str) -> list[str]:
+    """The members of a zip file that match a pattern, in the order of their names."""
+    with _damage_of(path), zipfile.ZipFile(path) as archive:
+        found = sorted(fnmatch.filter((info.filename for info in archive.infolist() if not info.is_dir()), pattern))
+    if not found:
+        raise BenchError(f"'{path.name}' holds no file that matches '{pattern}': correct `inside` in the card")
+    return found
 
 
 def blocks(path: Path, member: str = "", *, size: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -81,56 +94,78 @@ def content(path: Path, member: str = "") -> bytes:
         return stream.read()
 
 
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BenchError(f"'{path.name}' cannot be unpacked ({reason}): it is damaged; fetch it again") from None
+
+
 def _open(path: Path, member: str) -> IO[bytes]:
     match path.suffix.lower():
         case ".gz":
             return cast(IO[bytes], gzip.open(path))
         case ".bz2":
-            return cast(IO[bytes], bz2.open(path))
+            return cast(IO[bytes], _Frames(path, bz2.BZ2Decompressor, piece=_PIECE, limit=(_UNPACKED_AT_ONCE,)))
         case ".xz":
-            return lzma.open(path)
+            new = lzma.LZMADecompressor
+            return cast(IO[bytes], _Frames(path, new, piece=_PIECE, limit=(_UNPACKED_AT_ONCE,), padding=b"\0"))
         case ".zst":
-            return cast(IO[bytes], _ZstandardFile(path))
+            frame = zstandard.ZstdDecompressor().decompressobj
+            return cast(IO[bytes], _Frames(path, frame, piece=_ZST_PIECE, limit=()))
         case ".zip":
             return _zip_member(path, member)
         case _:
             return path.open("rb")
 
 
-class _ZstandardFile:
-    """A zst file; unlike the library's reader it notices a file that ends too early."""
+class _Frames:
+    """Compressed streams behind each other, unpacked a little at a time; what is no whole stream is an error.
 
-    def __init__(self, path: Path) -> None:
+    The standard library ignores what follows a stream and is none, and zstandard takes an early end for the end.
+    """
+
+    def __init__(
+        self, path: Path, new: Callable[[], Any], *, piece: int, limit: tuple[int, ...], padding: bytes = b""
+    ) -> None:
         self._raw = path.open("rb")
-        self._decompressor: zstandard.ZstdDecompressionObj | None = None
+        self._new, self._piece, self._limit, self._padding = new, piece, limit, padding
+        self._decompressor: Any = None
+        self._packed = b""
         self._ready = bytearray()
 
     def read(self, size: int = -1) -> bytes:
         """Like `read` of a binary file."""
-        while size < 0 or len(self._ready) < size:
-            packed = self._raw.read(1 << 17)
-            if not packed:
-                if self._decompressor is not None:
-                    raise EOFError("the file ended before its last frame")
-                break
-            self._unpack(packed)
+        while (size < 0 or len(self._ready) < size) and self._unpack():
+            pass
         size = len(self._ready) if size < 0 else size
         taken = bytes(self._ready[:size])
         del self._ready[:size]
         return taken
 
-    def _unpack(self, packed: bytes) -> None:
-        while packed:
-            if self._decompressor is None:
-                self._decompressor = zstandard.ZstdDecompressor().decompressobj()
-            self._ready += self._decompressor.decompress(packed)
-            packed = self._decompressor.unused_data
-            if self._decompressor.eof:
-                self._decompressor = None
-            else:
-                break
+    def _unpack(self) -> bool:
+        """Unpack some more; False at the end of the file."""
+        if self._decompressor is None:
+            while not (packed := self._packed.lstrip(self._padding)):
+                self._packed = self._raw.read(self._piece)
+                if not self._packed:
+                    return False
+            self._decompressor = self._new()
+        elif getattr(self._decompressor, "needs_input", True):
+            packed = self._raw.read(self._piece)
+            if not packed:
+                raise EOFError("the file ended before its last stream")
+        else:
+            packed = b""
+        self._ready += self._decompressor.decompress(packed, *self._limit)
+        self._packed = b""
+        if self._decompressor.eof:
+            self._packed, self._decompressor = self._decompressor.unused_data, None
+        return True
 
-    def __enter__(self) -> _ZstandardFile:
+    def __enter__(self) -> _Frames:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -144,7 +179,7 @@ def _zip_member(path: Path, member: str) -> IO[bytes]:
             raise BenchError(f"'{path.name}' holds no file '{member}': it holds {', '.join(members[:5])}")
         if not member and len(members) != 1:
             raise BenchError(
-                f"'{path.name}' holds {len(members)} files: name the one that is meant as `member` in the card"
+                f"'{path.name}' holds {len(members)} files: name the one that is meant as `inside` in the card"
             )
         # The member keeps the archive open until it is closed itself.
         return archive.open(member or members[0])

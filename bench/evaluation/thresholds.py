@@ -7,7 +7,8 @@
 `oracle`           the best F1 on the test labels: an upper bound, never a result; the only rule that reads labels
 
 In a transfer run conformal and quantile take a suffix: `@target-normals` is fitted on the normal validation sequences
-of the target, `@target-unlabelled` on all its validation sequences, labels unseen.
+of the target, `@target-unlabelled` on all its validation sequences, labels unseen. Where several systems are combined,
+`@own-system` gives each a threshold of its own, fitted on its own normal validation sequences.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 
 Kind = Literal["native", "conformal", "quantile", "fixed", "oracle"]
-Population = Literal["target-normals", "target-unlabelled"]
+Population = Literal["target-normals", "target-unlabelled", "own-system"]
 
 DEFAULT_RULE: Final = "conformal:0.01"
 
@@ -32,6 +33,7 @@ _POPULATION_NAMES: Final[dict[Population | None, str]] = {
     None: "validation normals",
     "target-normals": "target validation normals",
     "target-unlabelled": "target validation sequences",
+    "own-system": "validation normals of each system",
 }
 
 
@@ -53,6 +55,11 @@ class ThresholdRule:
     def uses_target_normals(self) -> bool:
         """Whether the rule is told which target sequences are normal, which is supervision of its own."""
         return self.population == "target-normals"
+
+    @property
+    def is_per_system(self) -> bool:
+        """Whether each of several combined systems has a threshold of its own."""
+        return self.population == "own-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,10 @@ def estimate(
         return Threshold(rule.value, "nothing", 0)
     if rule.kind == "oracle":
         return _oracle(test_scores, test_labels)
+    if rule.is_per_system:
+        raise ValueError(f"'{rule}' gives no single threshold: estimate the rule without its suffix for each system")
     populations = {None: validation_normals, "target-normals": target_normals, "target-unlabelled": target_unlabelled}
-    fitted_on, scores = _POPULATION_NAMES[rule.population], populations[rule.population]
+    fitted_on, scores = _POPULATION_NAMES[rule.population], populations.get(rule.population)
     if scores is None:
         return Threshold(None, fitted_on, 0, f"this run has no {fitted_on}: it is not a transfer")
     _require_finite(scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -31,23 +32,92 @@ def measure(
 ) -> dict[str, Any]:
     """Thresholds and metrics of one cell.
 
-    scores: the stored arrays `validation`, `validation_labels`, `test`, `test_labels`, `test_system`, `native` (0 or 1
-    entry), and in a transfer `target_validation`, `target_validation_labels`.
+    scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
+    `test_system`, `native` (0 or 1 entry), and in a transfer `target_validation`, `target_validation_labels`.
 
-    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}}; systems have blocks of their own
-    where more than one is tested, at the shared threshold.
+    Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
+    blocks of their own where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for
+    each system. What is chosen between configs is chosen by the ranking of the validation part.
     """
-    thresholds = {str(rule): _threshold(rule, scores, split) for rule in rules}
-    values = {name: threshold.value for name, threshold in thresholds.items() if threshold.value is not None}
+    shared = {str(rule): _threshold(rule, scores, split) for rule in rules if not rule.is_per_system}
+    values = {name: threshold.value for name, threshold in shared.items() if threshold.value is not None}
     blocks = {ALL: _block(scores["test"], scores["test_labels"], values)}
     tested = np.unique(scores["test_system"])
     for index in tested if len(tested) > 1 else ():
         chosen = scores["test_system"] == index
         blocks[systems[index]] = _block(scores["test"][chosen], scores["test_labels"][chosen], values)
+    thresholds = {name: _threshold_json(threshold) for name, threshold in shared.items()}
+    for rule in rules:
+        if rule.is_per_system:
+            thresholds[str(rule)] = _measure_own(rule, scores, systems, blocks)
     return {
-        "thresholds": {name: _threshold_json(threshold) for name, threshold in thresholds.items()},
+        "thresholds": {str(rule): thresholds[str(rule)] for rule in rules},
         "metrics": blocks,
+        "validation": _validation(scores["validation"], scores["validation_labels"]),
     }
+
+
+def _validation(scores: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, Any]:
+    """How well the validation part is ranked; nothing where nothing validates."""
+    facts = {"n": len(scores), "n_abnormal": int((labels == ABNORMAL).sum())}
+    return facts | {"ranking": ranking_metrics(scores, labels) if len(scores) else {}}
+
+
+def can_measure(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether stored scores hold what the rule needs; those of early records do not say whose validation they are."""
+    return not rule.is_per_system or "validation_system" in scores
+
+
+def _measure_own(
+    rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], systems: Sequence[str], blocks: dict[str, Any]
+) -> dict[str, Any]:
+    """Add the metrics of a rule that gives each system its threshold to the blocks; returns its threshold entry."""
+    own = _own_thresholds(rule, scores)
+    if len(own) < 2:
+        reason = "only one system is tested" if len(np.unique(scores["test_system"])) < 2 else "this run is a transfer"
+        return _threshold_json(Threshold(None, "validation normals of each system", 0, reason))
+    name = str(rule)
+    for index, threshold in own.items():
+        if threshold.value is not None:
+            chosen = scores["test_system"] == index
+            _add_rule(
+                blocks[systems[index]], name, scores["test"][chosen], scores["test_labels"][chosen], threshold.value
+            )
+    values = {index: threshold.value for index, threshold in own.items() if threshold.value is not None}
+    if len(values) == len(own):
+        # Less its system's threshold, every score is flagged above 0.
+        offsets = np.array([values.get(index, 0.0) for index in range(len(systems))])
+        _add_rule(blocks[ALL], name, scores["test"] - offsets[scores["test_system"]], scores["test_labels"], 0.0)
+    return {
+        "value": None,
+        "fitted_on": "validation normals of each system",
+        "n": sum(threshold.n for threshold in own.values()),
+        "reason": "; ".join(f"{systems[i]}: {t.reason}" for i, t in own.items() if t.reason) or None,
+        "systems": {systems[index]: _threshold_json(threshold) for index, threshold in own.items()},
+    }
+
+
+def _own_thresholds(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> dict[int, Threshold]:
+    """The threshold of each tested system; empty in a transfer, where the tested systems validate nothing."""
+    normal = scores["validation_labels"] == NORMAL
+    plain = replace(rule, population=None)
+    tested = np.unique(scores["test_system"])
+    if not np.isin(tested, scores["validation_system"]).all():
+        return {}
+    return {
+        int(index): estimate(
+            plain, validation_normals=scores["validation"][normal & (scores["validation_system"] == index)]
+        )
+        for index in tested
+    }
+
+
+def _add_rule(
+    block: dict[str, Any], name: str, scores: NDArray[np.float64], labels: NDArray[np.int8], threshold: float
+) -> None:
+    block["rules"][name] = metrics_at(scores, labels, threshold)
+    spread = bootstrap(scores, labels, {name: threshold}, seed=_bootstrap_seed(labels))
+    block["bootstrap"]["rules"][name] = spread["rules"][name]
 
 
 def _threshold(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], split: str) -> Threshold:

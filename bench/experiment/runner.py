@@ -27,10 +27,11 @@ from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
-from bench.experiment.measure import default_rules, measure
-from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
+from bench.experiment.measure import can_measure, default_rules, measure
+from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.types import NORMAL, UNLABELLED, Sequences
+from bench.experiment.views import skip_reason, training_view
+from bench.types import Sequences
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Settings:
     """What does not belong to a run's identity."""
 
     device: str = "cpu"
+    precision: str = "float32"
+    """Given to every method whose Config has a field of this name that is not part of its identity."""
+    compile: bool = False
+    """As `precision`."""
     threads: int = 1
     timeout_s: float | None = None
     extra_rules: tuple[ThresholdRule, ...] = ()
@@ -110,15 +115,21 @@ def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
         return None
     if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
         return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
-    missing = [rule for rule in settings.extra_rules if str(rule) not in record.get("thresholds", {})]
+    missing = [rule for rule in settings.extra_rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:
         return record
     scores = store.read_scores(run_id)
-    if scores is None:
+    if scores is None or not all(can_measure(rule, scores) for rule in missing):
         return None
     rules = [*_rules_of(record), *missing]
     record |= measure(scores, record["systems"], rules, split=record["spec"]["split"])
     return store.write(record)
+
+
+def _lacks(record: Record, rule: ThresholdRule) -> bool:
+    """Whether a record should hold a rule and does not; only combined systems can have thresholds of their own."""
+    combined = len(record["spec"]["test"]) > 1 and record["spec"]["test"] == record["spec"]["train"]
+    return str(rule) not in record.get("thresholds", {}) and (combined or not rule.is_per_system)
 
 
 def _rules_of(record: Record) -> list[ThresholdRule]:
@@ -202,7 +213,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "detector": {
             "supervision": method.description.supervision,
             "is_control": method.ref.is_control,
-            "config": dict(method.config),
+            "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
             "profile": method.profile,
             "distribution": method.ref.distribution,
@@ -214,6 +225,17 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "device": settings.device,
         "environment": describe_environment(),
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _options(method: Method, settings: Settings) -> dict[str, Any]:
+    """Settings of the run that this method takes in its config; what --set says of them goes first."""
+    chosen = {"precision": settings.precision, "compile": settings.compile}
+    fields = method.description.fields
+    return {
+        name: value
+        for name, value in chosen.items()
+        if name in fields and not fields[name].identity and name not in method.passed
     }
 
 
@@ -230,7 +252,8 @@ class _Fitter:
             return self._last[1]
         detector_class = registry.load(cell.method.ref)
         _limit_torch(self.settings.threads)
-        return detector_class(detector_class.Config(**cell.method.config), seed=cell.seed, device=self.settings.device)
+        config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
+        return detector_class(config, seed=cell.seed, device=self.settings.device)
 
     def fit(self, detector: Detector, cell: Cell, train: Sequences, labels: NDArray[np.int8] | None) -> float:
         """Fit it unless that was done; returns the seconds it took."""
@@ -242,13 +265,21 @@ class _Fitter:
         return self._last[2]
 
 
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
+    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+    fitter = _Fitter(settings)
+    detector = fitter.new(cell)
+    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    return detector
+
+
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
     detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = _skip_reason(detector, _training_view(detector, prepared.train)[0])
+        reason = skip_reason(detector, *training_view(detector, prepared.train))
     if reason is None:
         return detector
     record |= {"status": "skipped", "reason": reason}
@@ -256,33 +287,13 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = _training_view(detector, prepared.train)
+    train, labels = training_view(detector, prepared.train)
     record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
     return scores
-
-
-def _training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
-    """What a method of this supervision may see of the training part."""
-    match detector.tags.supervision:
-        case "normal-only" | "control" | "training-free":
-            return train.normals, None
-        case "contaminated":
-            return train.sequences, None
-        case "positive-unlabelled":
-            return train.sequences, np.where(train.labels == NORMAL, NORMAL, UNLABELLED).astype(np.int8)
-        case _:
-            return train.sequences, train.labels
-
-
-def _skip_reason(detector: Detector, train: Sequences) -> str | None:
-    supported = ("normal-only", "control", "training-free", "contaminated", "positive-unlabelled", "supervised")
-    if detector.tags.supervision not in supported:
-        return f"the runner has no protocol for the supervision '{detector.tags.supervision}' yet"
-    return detector.skip(train)
 
 
 def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
@@ -301,6 +312,7 @@ def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores
     scores: Scores = {
         "validation": score(prepared.validation),
         "validation_labels": prepared.validation.labels,
+        "validation_system": prepared.validation.sequences.system,
         "test": score(prepared.test),
         "test_labels": prepared.test.labels,
         "test_system": prepared.test.sequences.system,
@@ -370,11 +382,3 @@ def _one_line(error: BaseException) -> str:
     """The message in one line, of each absolute path only the last part: folders are the machine's business."""
     text = _FOLDERS.sub("", " ".join(str(error).split()))
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."
-
-
-def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
-    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
-    fitter = _Fitter(settings)
-    detector = fitter.new(cell)
-    fitter.fit(detector, cell, *_training_view(detector, prepared.train))
-    return detector

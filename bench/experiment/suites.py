@@ -1,4 +1,8 @@
-"""Suites: named experiments in TOML, shipped in `suites/` or given as a file."""
+"""Suites: named experiments in TOML, shipped in `suites/` or given as a file.
+
+A suite has [[run]] blocks, whose cells `bench run --suite` runs, and may have a [figure], which is made from their
+records. What is optional is left out where it is not here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,10 @@ from typing import Any, Final
 from bench.errors import BenchError
 
 _FOLDER: Final = Path(__file__).with_name("suites")
-_KEYS: Final = ("scenarios", "methods", "splits", "seeds", "set", "window_size", "window_step")
+_LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set")
+_MAY_BE_EMPTY: Final = ("set", "optional_scenarios", "optional_methods")
+_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile")
+_SUITE_KEYS: Final = ("description", "thresholds", "figure", "run")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,11 @@ class SuitePart:
     settings: tuple[str, ...] = ()
     window_size: int = 20
     window_step: int | None = None
+    profile: str = "paper"
+    optional_scenarios: tuple[str, ...] = ()
+    """Left out where their data are not here."""
+    optional_methods: tuple[str, ...] = ()
+    """Left out where they are not installed."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,10 @@ class Suite:
     name: str
     description: str
     parts: tuple[SuitePart, ...] = field(default_factory=tuple)
+    thresholds: tuple[str, ...] = ()
+    """Threshold rules that its records hold besides the default ones."""
+    figure: Mapping[str, Any] = field(default_factory=dict)
+    """What is made of its records: `kind` and the options of that kind."""
 
 
 def suite_names() -> list[str]:
@@ -50,20 +66,31 @@ def load_suite(name: str) -> Suite:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"the suite '{path}' cannot be read ({error}): correct its TOML") from None
+    if unknown := sorted(set(content) - set(_SUITE_KEYS)):
+        raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_SUITE_KEYS)}")
+    figure = content.get("figure", {})
+    if "figure" in content and not (isinstance(figure, dict) and isinstance(figure.get("kind"), str)):
+        raise BenchError(f"the suite '{path}' has a [figure] without a kind: name one, or leave the block out")
     blocks = content.get("run", [])
-    if not blocks or not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks) or not (blocks or figure):
         raise BenchError(f"the suite '{path}' has no [[run]] block: add one with scenarios and methods")
-    return Suite(path.stem, content.get("description", ""), tuple(_part(path, block) for block in blocks))
+    _check_texts(path, "thresholds", content.get("thresholds", []), "at its top")
+    return Suite(
+        path.stem,
+        content.get("description", ""),
+        tuple(_part(path, block) for block in blocks),
+        tuple(content.get("thresholds", [])),
+        figure,
+    )
 
 
 def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     if unknown := sorted(set(block) - set(_KEYS)):
         raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_KEYS)}")
-    for key in ("scenarios", "methods", *(key for key in ("splits", "set") if key in block)):
+    for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise BenchError(f"the suite '{path}' needs a list '{key}' of texts in each [[run]] block")
-        if not texts and key != "set":
+        _check_texts(path, key, texts, "in each [[run]] block")
+        if not texts and key not in _MAY_BE_EMPTY:
             raise BenchError(f"the suite '{path}' needs a list '{key}' that is not empty in each [[run]] block")
     for key in ("window_size", "window_step"):
         if key in block and (not isinstance(block[key], int) or isinstance(block[key], bool)):
@@ -76,4 +103,12 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         settings=tuple(block.get("set", [])),
         window_size=block.get("window_size", 20),
         window_step=block.get("window_step"),
+        profile=block.get("profile", "paper"),
+        optional_scenarios=tuple(block.get("optional_scenarios", [])),
+        optional_methods=tuple(block.get("optional_methods", [])),
     )
+
+
+def _check_texts(path: Path, key: str, texts: Any, where: str) -> None:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BenchError(f"the suite '{path}' needs a list '{key}' of texts {where}")

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from bench.detector import NotFittedError
-from bench.types import UNKNOWN_KEY, Sequences
-from methods import deeplog
+from bench.types import UNKNOWN_KEY, Parameters, Sequences
+from methods import _histories, _parameters, deeplog
 from methods.deeplog import Config, DeepLog
 
 TEXTS = tuple(f"template {key}" for key in range(9))
@@ -94,7 +94,7 @@ def test_scores_equal_the_plain_loop(inputs):
 def test_block_size_changes_nothing(fitted, monkeypatch):
     tested = of(random_lists(3, 50, n_keys=4, low=-1))
     whole = fitted.score(tested)
-    monkeypatch.setattr(deeplog, "_BLOCK", 7)
+    monkeypatch.setattr(_histories, "BLOCK", 7)
     assert fitted.score(tested).tolist() == whole.tolist()
 
 
@@ -112,7 +112,7 @@ def test_flags_do_not_increase_with_g(fitted):
 
 def test_predictions_are_the_unfolded_sequences():
     tokens, offsets = np.array([2, 3, 2, 3, 4, 2, 3]), np.array([0, 2, 2, 7])
-    found = deeplog.predictions_of(tokens, offsets, 2)
+    found = _histories.predictions_of(tokens, offsets, 2)
     events = [(*found.histories[found.history_of[p]].tolist(), int(found.targets[p]) + 2) for p in found.prediction_of]
     assert events == [(0, 0, 2), (0, 2, 3), (0, 0, 2), (0, 2, 3), (2, 3, 4), (3, 4, 2), (4, 2, 3)]
     assert len(found.targets) == 5
@@ -121,7 +121,7 @@ def test_predictions_are_the_unfolded_sequences():
 def test_distinct_rows_is_exact_beyond_64_bits():
     rows = np.random.default_rng(0).integers(0, 5, (300, 40)) * 1000
     rows = rows[np.random.default_rng(1).integers(0, 300, 900)]
-    first, inverse = deeplog._distinct_rows(rows)
+    first, inverse = _histories.distinct_rows(rows)
     assert len(first) == len({tuple(row) for row in rows.tolist()})
     assert (rows[first][inverse] == rows).all()
 
@@ -205,3 +205,101 @@ def test_network_runs_on_meta(inputs):
         histories, targets = torch.randint(7, (4, 3)), torch.randint(5, (4,))
         F.cross_entropy(net(histories), targets).backward()
     assert all(parameter.grad.is_meta for parameter in net.parameters())
+
+
+def test_the_end_of_a_sequence_is_predicted_on_request():
+    config = replace(QUICK, end_event=True, history=6)
+    detector = DeepLog(config, seed=0).fit(of([[0, 1, 2, 0, 1, 2]] * 60))
+    assert detector.net_.outlet.out_features == 4
+    whole, broken, too_long, empty = detector.score(of([[0, 1, 2, 0, 1, 2], [0, 1, 2, 0], [0, 1, 2] * 4, []]))
+    assert whole == 0
+    assert min(broken, too_long, empty) > 0
+    ranks = detector.explain(of([[0, 1, 2, 0], [], [0]]))
+    assert ranks.shape == (5,)
+    assert ranks[3] == broken
+    assert detector.score(of([[UNKNOWN_KEY]])) == 4
+
+
+def with_values(log_keys, values):
+    """Sequences whose events have one numeric parameter each, and no times."""
+    offsets = np.arange(len(values) + 1)
+    return replace(of(log_keys), parameters=Parameters(np.array(values, float), offsets))
+
+
+def alternating(n, seed, scale=0.5):
+    """Values that swing between 10 and 20, with a little noise."""
+    noise = np.random.default_rng(seed).normal(0, scale, n * 12)
+    return with_values([[0] * 12] * n, np.tile([10.0, 20.0], n * 6) + noise)
+
+
+@pytest.fixture(scope="module")
+def fitted_to_values():
+    return DeepLog(replace(QUICK, parameter_model=True, g=2, level=0.999), seed=0).fit(alternating(40, 0))
+
+
+def test_a_wrong_value_is_flagged_by_the_native_rule_and_a_usual_one_is_not(fitted_to_values):
+    tested = alternating(20, 1)
+    assert (fitted_to_values.explain(tested) <= fitted_to_values.native_threshold_).mean() > 0.95
+    wrong = tested.parameters.values.copy()
+    wrong[6] = 20.0  # within the usual range, but it is the turn of 10
+    ranks = fitted_to_values.explain(replace(tested, parameters=Parameters(wrong, tested.parameters.offsets)))
+    assert ranks[6] > fitted_to_values.native_threshold_
+    assert ranks[:6].max() <= fitted_to_values.native_threshold_
+
+
+def test_without_the_switch_or_without_values_parameters_do_not_matter(fitted, fitted_to_values):
+    tested = alternating(5, 2)
+    without = replace(tested, parameters=None)
+    assert fitted.score(tested).tolist() == fitted.score(without).tolist()
+    assert fitted_to_values.score(without).tolist() == [0] * 5
+    nothing = DeepLog(replace(QUICK, parameter_model=True, max_epochs=1)).fit(of(CYCLE))
+    assert nothing.monitor()["parameter_models"] == 0
+
+
+def test_parameters_of_other_sequences_are_no_history(fitted_to_values):
+    tested = alternating(8, 3)
+    alone = np.concatenate([fitted_to_values.score(tested.select(np.array([i]))) for i in range(8)])
+    assert fitted_to_values.score(tested) == pytest.approx(alone, abs=1e-9)
+
+
+def test_elapsed_times_are_values_too():
+    log = of([[0, 1, 2, 0, 1, 2]] * 50)
+    gaps = np.tile([0.0, 1, 5, 1, 1, 5], 50) + np.abs(np.random.default_rng(0).normal(0, 0.01, 300))
+    times = np.concatenate([np.cumsum(part) for part in np.split(gaps, 50)])
+    detector = DeepLog(replace(QUICK, parameter_model=True, g=2)).fit(replace(log, elapsed_s=times))
+    assert detector.monitor()["parameter_models"] == 3
+    late = times[:6] + np.array([0, 0, 60, 60, 60, 60])
+    one = log.select(np.array([0]))
+    assert detector.score(replace(one, elapsed_s=late)) > detector.native_threshold_
+    assert detector.explain(replace(one, elapsed_s=late)).argmax() == 2
+    assert np.isfinite(detector.score(one)).all()
+
+
+def test_state_keeps_the_parameter_model(fitted_to_values):
+    state = {name: value.copy() for name, value in fitted_to_values.state().items()}
+    loaded = DeepLog(fitted_to_values.config).load_state(state)
+    tested = alternating(5, 4, scale=5.0)
+    assert loaded.score(tested).tolist() == fitted_to_values.score(tested).tolist()
+
+
+def test_missing_and_surplus_values_are_left_out():
+    values, lengths = np.arange(7.0), np.array([1, 0, 3, 2, 1])
+    log = replace(of([[0, 0, 0], [0, 1]]), parameters=Parameters(values, np.concatenate([[0], np.cumsum(lengths)])))
+    events = _parameters._events_of(log, 0, 3)
+    nan = np.nan
+    expected = [[nan, 0, nan], [nan, nan, nan], [nan, 1, 2], [nan, 4, 5]]
+    assert np.array_equal(events.vectors, expected, equal_nan=True)
+    assert events.sequence.tolist() == [0, 0, 0, 1]
+
+
+def test_parameter_network_runs_on_meta():
+    with torch.device("meta"):
+        net = _parameters.ParameterNetwork(3, 8, 2)
+        net.errors(torch.randn(5, 4, 3), torch.randn(5, 3)).mean().backward()
+    assert all(parameter.grad.is_meta for parameter in net.parameters())
+
+
+def test_the_original_profile_is_valid():
+    assert Config(**DeepLog.profiles["original"]).inputs == "one-hot"
+    with pytest.raises(ValueError, match="level"):
+        Config(level=1.0)

@@ -2,77 +2,17 @@
 
 from collections import Counter
 
-import entmax as reference
 import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from methods import _layers
+from methods import _bags, _layers
 
 
 def random_scores(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(
-    ("alpha", "expected"),
-    [
-        (1.0, lambda x: torch.softmax(x, -1)),
-        (0.5, lambda x: torch.softmax(x, -1)),
-        (1.2, lambda x: reference.entmax_bisect(x, 1.2, -1)),
-        (1.5, lambda x: reference.entmax15(x, -1)),
-        (1.8, lambda x: reference.entmax_bisect(x, 1.8, -1)),
-        (2.0, lambda x: reference.sparsemax(x, -1)),
-    ],
-)
-def test_entmax_and_its_gradient_equal_the_reference(alpha, expected):
-    ours, theirs = (random_scores(3, 4, 9).mul(2).requires_grad_() for _ in range(2))
-    upstream = random_scores(3, 4, 9, seed=1)
-    weights, wanted = _layers.entmax(ours, alpha), expected(theirs)
-    (weights * upstream).sum().backward()
-    (wanted * upstream).sum().backward()
-    torch.testing.assert_close(weights, wanted, atol=2e-6, rtol=0)
-    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=0)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4), atol=1e-5, rtol=0)
-
-
-def test_entmax_known_values():
-    assert _layers.entmax(torch.tensor([2.0, 0.0]), 2).tolist() == [1.0, 0.0]
-    torch.testing.assert_close(_layers.entmax(torch.zeros(5), 1.5), torch.full((5,), 0.2))
-    assert (_layers.entmax(torch.linspace(-3, 3, 10), 1.5) == 0).any()
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.2, 1.5, 2.0])
-def test_entmax_of_a_single_position_is_one(alpha):
-    assert _layers.entmax(torch.tensor([-7.0]), alpha).tolist() == [1.0]
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
-def test_multiplicity_stands_for_repeated_entries(alpha):
-    scores, multiplicity = random_scores(6), torch.tensor([1.0, 3, 1, 0, 2, 5])
-    index = torch.repeat_interleave(torch.arange(6), multiplicity.long())
-    together = torch.zeros(6).index_add(0, index, _layers.entmax(scores[index], alpha))
-    torch.testing.assert_close(_layers.entmax(scores, alpha, multiplicity), together, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("alpha", [1.3, 1.5, 2.0])
-def test_gradient_with_multiplicity_is_the_numerical_one(alpha):
-    scores = random_scores(4, 5).double().requires_grad_()
-    multiplicity = torch.tensor([1.0, 2, 3, 0, 1], dtype=torch.float64)
-    # Bisection stops at float32 accuracy.
-    tolerances = {"atol": 1e-3, "eps": 1e-4} if alpha == 1.3 else {}
-    assert torch.autograd.gradcheck(lambda x: _layers.entmax(x, alpha, multiplicity), scores, **tolerances)
-
-
-@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
-def test_a_row_of_padding_gets_zeros_and_finite_gradients(alpha):
-    scores = random_scores(2, 3).requires_grad_()
-    weights = _layers.entmax(scores, alpha, torch.tensor([[0.0, 0, 0], [1, 1, 0]]))
-    weights.square().sum().backward()
-    assert weights[0].tolist() == [0, 0, 0]
-    assert torch.isfinite(scores.grad).all()
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -208,6 +148,80 @@ def test_jitter_grows_until_the_covariance_can_be_factorised():
     bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0.0], [0.0, -0.005]]]))
     mixture = _layers.mixture_of(_layers.Moments(*(part.double() for part in bad)), jitter=1e-3)
     np.testing.assert_allclose(mixture.covariance[0].diagonal(), [1.01, 0.005], rtol=1e-6)
+
+
+def test_gradcheck_of_moments():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(6, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    gamma = torch.rand(6, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(_layers.moments, (points, gamma))
+    _, _, second = _layers.moments(points, gamma)
+    torch.testing.assert_close(second, torch.einsum("nk,ni,nj->kij", gamma, points, points))
+
+
+def test_shrinkage_pulls_to_the_diagonal():
+    points, gamma = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.ones(9, 1)
+    whole, half, diagonal = (
+        _layers.mixture_of(_layers.moments(points, gamma), jitter=1e-3, shrinkage=s).covariance[0] for s in (0, 0.5, 1)
+    )
+    torch.testing.assert_close(diagonal, whole.diagonal().diag())
+    torch.testing.assert_close(half, (whole + diagonal) / 2)
+
+
+def test_posterior_is_share_times_density_normalised():
+    mixture, shares, means, covariances = random_mixture()
+    points = np.random.default_rng(1).normal(size=(7, 4))
+    joint = np.array(
+        [
+            share * multivariate_normal(mean, covariance).pdf(points)
+            for share, mean, covariance in zip(shares, means, covariances, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(mixture.posterior(torch.tensor(points)), (joint / joint.sum(0)).T, rtol=1e-8)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_that_share_and_keeps_the_mean(p):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.ones(301, 333, requires_grad=True)
+        out = _layers.Dropout(p)(x)
+        out.sum().backward()
+        again = _layers.Dropout(p)(x)
+    assert (out == 0).float().mean().item() == pytest.approx(p, abs=0.01)
+    assert out.mean().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(x.grad, out.detach())
+    assert not torch.equal(out, again)
+    assert abs(np.corrcoef(out.detach()[:, :-1].ravel(), out.detach()[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_dropout_leaves_evaluation_alone():
+    x = torch.randn(3, 4)
+    assert _layers.Dropout(0.5).eval()(x) is x
+    assert _layers.Dropout(0.0)(x) is x
+
+
+def test_planned_bags_are_the_bags():
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 9, rng.integers(0, 40)) for _ in range(60)]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    bags = _layers.unique_bags(np.concatenate(rows), offsets).bags
+    data = _bags.DeviceBags(bags, "cpu")
+    batches = [np.array([3, 1, 4, 1, 5]), np.arange(len(bags.lengths)), np.zeros(0, np.int64)]
+    for items, plan in zip(batches, data.plan(batches), strict=True):
+        found = []
+        for chunk in plan.chunks:
+            ids, multiplicity = data.tokens(chunk)
+            found += [
+                {int(i): float(n) for i, n in zip(a, b, strict=True) if n}
+                for a, b in zip(ids, multiplicity, strict=True)
+            ]
+        wanted = [
+            dict(zip(*(array[bags.offsets[i] : bags.offsets[i + 1]].tolist() for array in bags[:2]), strict=True))
+            for i in items
+        ]
+        assert [found[i] for i in plan.back] == wanted
+        assert plan.n_tokens == sum(map(len, wanted))
 
 
 def test_a_covariance_of_nan_is_a_clear_error():

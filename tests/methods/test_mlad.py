@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _layers, mlad
+from methods import _bags, _layers, _texts, mlad
 from methods.mlad import MLAD, Config, Network, objective
 
 TEXTS = tuple(f"template {key}" for key in range(30))
@@ -31,7 +31,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True)
 def no_sentence_encoder(monkeypatch, request):
     if "real_encoder" not in request.fixturenames:
-        monkeypatch.setattr(mlad, "embed", fake_embed)
+        monkeypatch.setattr(_texts, "embed", fake_embed)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ TEST = of(random_lists(1, 60, n_keys=30))
 @pytest.fixture(scope="module")
 def fitted():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlad, "embed", fake_embed)
+        patch.setattr(_texts, "embed", fake_embed)
         return MLAD(QUICK, seed=0).fit(TRAIN)
 
 
@@ -80,7 +80,19 @@ SWITCHES = [
     {"positional": "sinusoidal"},
     {"pooling": "cls"},
     {"merge_repeats": False},
-    {"epoch": "all"},
+    {"epoch": "distinct"},
+    {"attention_scale": "width"},
+    {"celu": 0.5},
+    {"head_alpha": 1.0},
+    {"min_share": 0.0},
+    {"first_term": "literal"},
+    {"rec_target": "positions"},
+    {"rec_error": "mean", "input_scale": "norm"},
+    {"rec_target": "positions", "pooling": "cls", "mixture_dim": 8, "use_gmm": False},
+    {"shrinkage": 0.5},
+    {"em_steps": 3},
+    {"projection": "pca"},
+    {"precision": "bf16"},
 ]
 
 
@@ -103,10 +115,9 @@ def test_network_and_objective_run_on_meta(switches):
     with torch.device("meta"):
         net, width = Network(config, 9), config.width
         tokens = torch.randn(4, 5, width)
-        vectors = net(tokens, torch.ones(4, 5))
-        encoded = mlad.Encoded(vectors, tokens.mean(1))
+        encoded = net(tokens, torch.ones(4, 5))
         objective(net, encoded, torch.full((4,), 0.25), config)["loss"].backward()
-    assert vectors.is_meta
+    assert encoded.vectors.is_meta
     assert net.blocks[0].attention.inner.weight.grad.is_meta
 
 
@@ -128,21 +139,22 @@ def test_padding_does_not_change_the_vector(switches):
     multiplicity = torch.tensor([[1.0, 2, 1, 1], [3, 1, 1, 1]]).double()
     padded = torch.cat([tokens, 50 * torch.ones(2, 3, 20)], 1)
     more = torch.cat([multiplicity, torch.zeros(2, 3)], 1)
-    torch.testing.assert_close(net(tokens, multiplicity), net(padded, more), atol=1e-12, rtol=0)
+    for ours, theirs in zip(net(tokens, multiplicity), net(padded, more), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=0)
 
 
 def test_equal_events_as_one_token_change_nothing(fitted):
     net, table = fitted.net_, torch.as_tensor(fake_embed(TEXTS)[:, :20]).double()
     expanded = net(table[[0, 1, 1, 1, 2]][None], torch.ones(1, 5).double())
     merged = net(table[[0, 1, 2]][None], torch.tensor([[1.0, 3, 1]]).double())
-    torch.testing.assert_close(expanded, merged, atol=1e-12, rtol=0)
+    torch.testing.assert_close(expanded.vectors, merged.vectors, atol=1e-12, rtol=0)
 
 
 def test_company_and_chunks_do_not_change_scores(fitted, monkeypatch):
     scores = fitted.score(TEST)
     alone = [fitted.score(TEST.select(np.array([i])))[0] for i in range(len(TEST))]
     np.testing.assert_allclose(alone, scores, rtol=0, atol=1e-6)
-    monkeypatch.setattr(_layers, "length_chunks", lambda lengths: iter(np.arange(len(lengths))[:, None]))
+    monkeypatch.setattr(_bags, "length_chunks", lambda lengths: iter(np.arange(len(lengths))[:, None]))
     monkeypatch.setattr(_layers, "MAX_CELLS", 40)
     monkeypatch.setattr(mlad, "_BLOCK", 7)
     np.testing.assert_allclose(fitted.score(TEST), scores, rtol=0, atol=1e-6)
@@ -150,13 +162,13 @@ def test_company_and_chunks_do_not_change_scores(fitted, monkeypatch):
 
 def test_recomputing_activations_changes_no_gradient(monkeypatch):
     net = Network(replace(QUICK, dropout=0.0), 9)
-    unique = _layers.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets)
-    features, which = torch.as_tensor(mlad.project(fake_embed(TEXTS), 20)), np.arange(50)
+    data = _bags.DeviceBags(_layers.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
+    features, (plan,) = torch.randn(30, 20), data.plan([np.arange(50)])
     gradients = []
     for limit in (2**14, 10):
-        monkeypatch.setattr(_layers, "MAX_TOKENS", limit)
+        monkeypatch.setattr(_bags, "MAX_TOKENS", limit)
         net.zero_grad()
-        net.encode(features, unique.bags, which).vectors.square().sum().backward()
+        net.encode(features, data, plan).vectors.square().sum().backward()
         gradients.append(net.blocks[0].attention.inner.weight.grad.clone())
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
@@ -173,7 +185,7 @@ def test_loss_and_gradient_are_finite_in_a_collapsed_batch(k, switches):
     config = replace(QUICK, k=k, **switches)
     net = Network(config, 9)
     vectors = torch.ones(3, 20, requires_grad=True)  # fewer than K, and identical
-    parts = objective(net, mlad.Encoded(vectors, vectors.detach()), torch.full((3,), 1 / 3), config)
+    parts = objective(net, mlad.Encoded(vectors, vectors.square().sum(1)), torch.full((3,), 1 / 3), config)
     parts["loss"].backward()
     assert all(torch.isfinite(value) for value in parts.values())
     assert torch.isfinite(vectors.grad).all()
@@ -186,7 +198,7 @@ def test_one_component_collapse_is_finite():
         net.responsibility.bias.copy_(torch.tensor([50.0, 0, 0]))
     vectors = torch.randn(10, 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert net.responsibilities(vectors)[:, 1:].sum() == 0
-    objective(net, mlad.Encoded(vectors, vectors.detach()), torch.full((10,), 0.1), config)["loss"].backward()
+    objective(net, mlad.Encoded(vectors, vectors.square().sum(1)), torch.full((10,), 0.1), config)["loss"].backward()
     assert torch.isfinite(vectors.grad).all()
 
 
@@ -200,20 +212,102 @@ def test_responsibilities_and_shares_sum_to_one(fitted):
 def test_the_objective_is_equation_7():
     config = replace(QUICK, dropout=0.0)
     net = Network(config, 9)
-    parts = objective(net, mlad.Encoded(torch.randn(30, 20), torch.randn(30, 20)), torch.full((30,), 1 / 30), config)
+    parts = objective(net, mlad.Encoded(torch.randn(30, 20), torch.rand(30)), torch.full((30,), 1 / 30), config)
     expected = parts["first_term"] + 0.1 * parts["energy"] - 0.005 * parts["penalty"]
     torch.testing.assert_close(parts["loss"], expected)
 
 
 def test_weights_stand_for_repeats():
     net = Network(QUICK, 9)
-    vectors, inputs = torch.randn(4, 20), torch.randn(4, 20)
+    vectors, errors = torch.randn(4, 20), torch.rand(4)
     index = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3])
     weights = torch.bincount(index) / 8
-    a = objective(net, mlad.Encoded(vectors, inputs), weights, QUICK)
-    b = objective(net, mlad.Encoded(vectors[index], inputs[index]), torch.full((8,), 1 / 8), QUICK)
+    a = objective(net, mlad.Encoded(vectors, errors), weights, QUICK)
+    b = objective(net, mlad.Encoded(vectors[index], errors[index]), torch.full((8,), 1 / 8), QUICK)
     for name, value in a.items():
         torch.testing.assert_close(value, b[name], atol=1e-5, rtol=1e-5)
+
+
+def gradients_of_a_batch(merge, config):
+    """Loss and gradients of one batch with repeats, computed once each or one by one."""
+    config = replace(config, dropout=0.0, batch_size=64, merge_repeats=merge)
+    log = of(random_lists(3, 40, n_keys=6, longest=6) * 3)
+    bags, _, distinct = _bags.unique_bags(log.text_ids.astype(np.int64), log.offsets, merge_repeats=merge)
+    items, repeats = np.unique(distinct, return_counts=True) if merge else (distinct, np.ones(len(distinct)))
+    torch.manual_seed(0)
+    net, features = Network(config, 1).double(), torch.randn(30, 20, dtype=torch.float64)
+    data = _bags.DeviceBags(bags, "cpu")
+    (plan,) = data.plan([items])
+    parts = objective(net, net.encode(features, data, plan), torch.as_tensor(repeats / repeats.sum()), config)
+    parts["loss"].backward()
+    return len(items), parts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("switches", [{}, {"alpha": 1.0}, {"pooling": "cls"}, {"rec_target": "positions"}], ids=str)
+def test_a_merged_batch_has_the_loss_and_gradients_of_the_unmerged_one(switches):
+    config = replace(QUICK, **switches)
+    (fewer, merged, ours), (all_of_them, single, theirs) = (gradients_of_a_batch(m, config) for m in (True, False))
+    assert fewer < all_of_them / 2
+    for name, value in merged.items():
+        torch.testing.assert_close(value, single[name], atol=1e-9, rtol=1e-9)
+    assert ours.keys() == theirs.keys() >= {"decoder.weight", "blocks.0.attention.inner.weight"}
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=1e-9, rtol=1e-7)
+
+
+def test_projecting_texts_once_changes_nothing():
+    net = Network(replace(QUICK, dropout=0.0), 1).double()
+    data = _bags.DeviceBags(_bags.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
+    features, (plan,) = torch.randn(30, 20, dtype=torch.float64), data.plan([np.arange(50)])
+    shapes = []
+    net.blocks[0].attention.inner.register_forward_hook(lambda layer, given, out: shapes.append(tuple(given[0].shape)))
+    once = net.encode(features, data, plan)
+    assert shapes == [(30, 20)]  # the table of 30 texts, no tokens
+    each = net.encode(features, data, plan._replace(n_tokens=1))
+    assert len(shapes) == 1 + len(plan.chunks)
+    for a, b in zip(once, each, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+
+
+def test_the_literal_first_term_is_the_length_of_the_responsibilities():
+    config = replace(QUICK, first_term="literal")
+    net, vectors, weights = Network(config, 1), torch.randn(9, 20), torch.full((9,), 1 / 9)
+    parts = objective(net, mlad.Encoded(vectors, torch.zeros(9)), weights, config)
+    torch.testing.assert_close(parts["first_term"], net.responsibilities(vectors).square().sum(1).mean())
+
+
+def test_the_responsibilities_may_have_an_alpha_of_their_own():
+    net = Network(replace(QUICK, head_alpha=1.0), 1)
+    vectors = 100 * torch.randn(9, 20)
+    torch.testing.assert_close(net.responsibilities(vectors), torch.softmax(net.responsibility(vectors), 1))
+    assert (Network(QUICK, 1).responsibilities(vectors) == 0).any()
+
+
+def test_attention_may_be_scaled_by_the_whole_width():
+    layers = [Network(replace(QUICK, attention_scale=kind), 1).blocks[0].attention for kind in ("head", "width")]
+    assert [layer.scale**-2 for layer in layers] == pytest.approx([10, 20])
+
+
+def test_steps_of_em_raise_the_likelihood_of_training(fitted):
+    data = _bags.DeviceBags(_bags.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
+    features = fitted.inputs_.features(TEXTS)
+    counts, mean_energies = np.ones(len(data.lengths), np.int64), []
+    vectors = fitted.net_.encode(features, data, data.plan([np.arange(len(counts))])[0]).vectors
+    for steps in (0, 1, 5):
+        monkey = replace(QUICK, em_steps=steps)
+        fitted.net_.config, before = monkey, fitted.net_.config
+        with torch.inference_mode():
+            mean_energies.append(float(mlad._final_pass(fitted.net_, features, data, counts)[0].energy(vectors).mean()))
+        fitted.net_.config = before
+    assert mean_energies[0] > mean_energies[1] > mean_energies[2]
+
+
+def test_principal_axes_come_from_the_training_texts_alone():
+    inputs = _texts.TextInputs.sentence(TEXTS[:5], "pca", 4, unit_variance=False)
+    np.testing.assert_allclose(inputs.axes.T @ inputs.axes, np.eye(4), atol=1e-12)
+    centred = fake_embed(TEXTS[:5]) - fake_embed(TEXTS[:5]).mean(0)
+    # Five texts span four centred dimensions: the axes keep all of their spread.
+    assert np.square(centred @ inputs.axes).sum() == pytest.approx(np.square(centred).sum(), rel=1e-6)
 
 
 def test_novel_texts_score_higher():
@@ -226,8 +320,9 @@ def test_novel_texts_score_higher():
 
 
 def test_a_text_has_one_vector_whatever_stands_beside_it():
-    many = MLAD(QUICK)._read(TEST)[1].numpy()
-    alone = [MLAD(QUICK)._read(of([[key]]))[1].numpy()[0] for key in np.unique(TEST.text_ids)]
+    inputs = _texts.TextInputs.sentence(TEXTS, "fixed", 20, unit_variance=True)
+    many = inputs.features(TEXTS).numpy()
+    alone = [inputs.features([text]).numpy()[0] for text in TEXTS]
     np.testing.assert_allclose(many, alone, rtol=0, atol=1e-13)
     assert 0.5 < many.std() < 2
 
@@ -290,7 +385,9 @@ def test_monitor_watches_the_collapse(fitted):
     assert len(facts["covariance_traces"]) == 3
     assert 0 <= facts["attention_zeros"] < 1
     assert facts["responsibility_entropy"] >= 0
-    assert {"train_energy", "held_out_energy", "train_penalty"} <= set(facts["epochs"][0])
+    watched = {"loss", "first_term", "energy", "penalty", "covariance_trace", "responsibility_entropy"}
+    expected = {f"{part}_{name}" for part in ("train", "held_out") for name in watched} | {"held_out_attention_zeros"}
+    assert set(facts["epochs"][0]) == expected
     json.dumps(facts)
     assert MLAD().monitor() == {}
 
@@ -321,6 +418,10 @@ def test_training_without_events_is_skipped_with_a_reason():
         ({"use_gmm": False, "first_term": "none"}, "rec"),
         ({"jitter": 0.0}, "jitter"),
         ({"k": 0}, "k 0"),
+        ({"celu": 0.0}, "celu"),
+        ({"em_steps": -1}, "em_steps"),
+        ({"head_alpha": 2.5}, "head_alpha"),
+        ({"shrinkage": 1.5}, "shrinkage"),
     ],
 )
 def test_meaningless_configs_are_refused(wrong, way_out):

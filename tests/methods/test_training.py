@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bench.detector import listen_to_progress
-from methods import _training
+from methods import _bags, _training, mlad
 from methods._layers import SingularError
 from methods._training import HeldOut, TrainingDivergedError, TrainingSettings, hold_out, seeded, train_network
 
@@ -145,3 +147,81 @@ def test_seeded_leaves_the_global_generator_alone():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainingSettings(**wrong)
+
+
+class NoCopies(TorchDispatchMode):
+    """Fails on every operation that takes values from one device to another."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        given, made = (
+            [x for x in tree_leaves(part) if isinstance(x, torch.Tensor)] for part in ((args, kwargs), result)
+        )
+        host = [x for x in given if x.device.type == "cpu"]
+        # A number of the host that takes part in an operation moves with it, not by a copy.
+        if any(x.is_meta for x in made):
+            assert all(x.dim() == 0 for x in host), f"{function} copies to the device"
+        assert len(host) == len(given) or not any(x.device.type == "cpu" for x in made), f"{function} copies from it"
+        return result
+
+
+def test_within_an_epoch_nothing_is_copied_to_or_from_the_device():
+    # The meta device has no values: reading one back fails by itself, and copies to it are refused here.
+    config = mlad.Config(width=8, heads=2, ffn_width=8, k=2, batch_size=4)
+    bags = _bags.unique_bags(np.array([0, 1, 1, 2, 3, 3]), np.array([0, 2, 4, 6])).bags
+    net = mlad.Network(config, 1).to("meta").train()
+    data, features = _bags.DeviceBags(bags, "meta"), torch.empty(4, 8, device="meta")
+    update = _training._updater(net, config)
+
+    def loss(plan, weights):
+        return mlad.objective(net, net.encode(features, data, plan), weights, config)
+
+    rng = np.random.default_rng(0)
+    batches = _training._epoch_batches(np.array([5, 3, 4]), config, rng, True)
+    staged = _training._staged(batches, data.plan, torch.device("meta"))
+    with NoCopies():
+        names, values = _training._steps(loss, staged, update=update, where="test")
+    assert values.is_meta
+    assert values.shape == (3, len(names))
+    with NoCopies(), pytest.raises(AssertionError, match="copies to"):
+        torch.ones(3).to("meta")
+
+
+def test_stage_sees_each_epoch_once():
+    seen = []
+
+    def stage(items):
+        seen.append(sum(len(part) for part in items))
+        return items
+
+    net = Point()
+    train_network(
+        net,
+        distance_to(net, np.ones(5)),
+        HeldOut(COUNTS, COUNTS * 0),
+        SETTINGS,
+        seed=0,
+        merge_repeats=False,
+        stage=stage,
+    )
+    assert seen == [31] * 5
+
+
+def test_bf16_changes_results_by_rounding_only():
+    ends = []
+    for precision in ("float32", "bf16"):
+        torch.manual_seed(0)
+        net, x = nn.Linear(8, 1), torch.randn(5, 8)
+
+        dtypes = set()
+
+        def loss(items, weights, net=net, x=x, dtypes=dtypes):
+            out = net(x[items])
+            dtypes.add(out.dtype)
+            return {"loss": (weights * (out.squeeze(1).float() - 1).square()).sum()}
+
+        train_network(net, loss, HeldOut(COUNTS, COUNTS * 0), replace(SETTINGS, precision=precision), seed=0)
+        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+        ends.append(net.weight.detach())
+    torch.testing.assert_close(*ends, atol=5e-3, rtol=0)
+    assert not torch.equal(*ends)

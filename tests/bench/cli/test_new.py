@@ -85,6 +85,8 @@ def test_json_names_everything(call, tea_log):
     assert set(facts["ways to label"]) == {
         "the first token of each line",
         "a file with one row for each session",
+        "a list of the abnormal sessions",
+        "time ranges of incidents",
         "none",
     }
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "scipy", "drain3"}
+HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "scipy", "drain3", "matplotlib"}
 ARRAYS = {"numpy", "polars"}
 
 REPORT = """

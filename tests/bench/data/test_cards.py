@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import json
 import re
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bench.data import catalogue as catalogue_module
+from bench.data.cards import Card, DataFile, Format, LabelPlace, ParserSettings
 from bench.data.catalogue import Catalogue, catalogue, file_sha256
+from bench.data.downloads import Download
 from bench.data.prepare import DataSpec, Loader
 from bench.data.readers import read
 from bench.errors import BenchError
@@ -17,6 +21,9 @@ from bench.errors import BenchError
 ROOT = Path(__file__).parents[3]
 LINES = b"- one\n- two\nBAD three\n"
 FIRST_TOKEN = {"label": "first-token"}
+# What stands in none of the sources at hand: how many lines they have, and how many are abnormal.
+UNCOUNTED = ("liberty@full", "spirit@full")
+UNCONFIRMED = (*UNCOUNTED, "tbird@full", "openstack@full")
 
 
 def complaint(call, *arguments, **fields):
@@ -48,13 +55,16 @@ def edited(own_system, tmp_path):
 def test_shipped_cards_are_complete(card):
     for field in ("title", "licence", "citation", "notes", "tier", "kind"):
         assert getattr(card, field).strip(), field
-    assert card.counts
+    assert card.counts or card.key in UNCOUNTED
     assert all(count >= 0 for count in card.counts.values())
-    # How many lines of the full Thunderbird log are abnormal stands in none of the sources at hand.
-    assert any(key.startswith("abnormal_") for key in card.counts) or card.key == "tbird@full"
+    assert any(key.startswith("abnormal_") for key in card.counts) or card.key in UNCONFIRMED
     assert card.digests()
     form = "md5:[0-9a-f]{32}/.+" if card.download else "[0-9a-f]{64}"
-    assert all(re.fullmatch(form, digest) for digest in card.digests().values())
+    unpublished = {file.is_unpublished for file in card.files}
+    assert unpublished <= {False} or (unpublished == {True} and card.origin), (
+        "whoever has to find the files is told where"
+    )
+    assert all(re.fullmatch("" if True in unpublished else form, digest) for digest in card.digests().values())
 
 
 def test_shipped_editions():
@@ -92,6 +102,20 @@ def test_only_the_systems_that_may_be_tuned_on_are_development():
     for card in catalogue().cards:
         may_be = card.name in ("spirit", "liberty") or card.kind == "simulated"
         assert (card.tier == "development") == may_be, card.key
+
+
+def test_every_key_of_a_card_is_documented_with_an_example():
+    text = (ROOT / "datasets/README.md").read_text()
+    blocks = re.findall("```toml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) > 8
+    for block in blocks:
+        tomllib.loads(block)
+    parts = {Card: {"name", "edition", "lines"}, DataFile: {"is_unpublished", "archive"}}
+    parts |= {part: set() for part in (Format, ParserSettings, Download)}
+    for part, internal in parts.items():
+        for key in {field.name for field in dataclasses.fields(part)} - internal:
+            assert re.search(rf"(?m)^(?:# )?\[*{key}(?:\]| = )", "\n".join(blocks)), f"{part} {key}"
+    assert {f'label = "{way}"' for way in get_args(LabelPlace)} <= {line.split("   ")[0] for line in text.splitlines()}
 
 
 def test_datasets_is_no_python_package():
@@ -146,7 +170,7 @@ def test_the_folder_may_come_from_the_environment(own_system, monkeypatch, tmp_p
 def test_unknown_name():
     text = complaint(catalogue().resolve, "bgk")
     assert "'bgk'" in text
-    assert "bgl, hdfs, spirit, tbird, thunderbird" in text
+    assert "bgl, hadoop, hdfs, liberty, openstack, spirit, tbird, thunderbird" in text
 
 
 def test_unknown_edition():
@@ -179,6 +203,33 @@ def test_bare_name_without_any_available_edition():
     text = complaint(catalogue().resolve, "spirit")
     assert "'spirit'" in text
     assert "spirit/lines_a.log.gz" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "origin"),
+    [
+        ("hadoop", "hadoop/Hadoop.zip", "https://zenodo.org/records/8196385/files/Hadoop.zip"),
+        ("openstack", "openstack/anomaly_labels.txt", "https://zenodo.org/records/8196385/files/OpenStack.tar.gz"),
+        ("liberty", "liberty/liberty2.gz", "https://www.usenix.org/cfdr-data"),
+        ("spirit", "spirit/spirit2.gz", "https://www.usenix.org/cfdr-data"),
+    ],
+)
+def test_what_is_put_there_by_hand_says_where_it_comes_from(tmp_path, name, file, origin):
+    for key in (name, f"{name}@full"):
+        for folder, where in ((None, "BENCH_DATA or give --data DIR"), (tmp_path, str(tmp_path))):
+            text = complaint(catalogue(folder).resolve, key)
+            assert file in text
+            assert origin in text
+            assert where in text
+
+
+def test_only_what_is_missing_is_asked_for(tmp_path):
+    (tmp_path / "openstack").mkdir()
+    (tmp_path / "openstack/anomaly_labels.txt").write_text("x")
+    found = catalogue(tmp_path)
+    text = found.how_to_get(found.find("openstack@full"))
+    assert "anomaly_labels.txt" not in text
+    assert "openstack_normal2.log" in text
 
 
 def test_data_folder_that_does_not_exist(tmp_path):
@@ -279,6 +330,15 @@ def test_an_edition_overrides_its_system(own_system):
     found = own_system({"a.log": LINES}, title="This one", tier="evaluation", format=FIRST_TOKEN)
     card = found.resolve("app")
     assert (card.title, card.tier, card.licence) == ("This one", "evaluation", "MIT")
+
+
+def test_an_edition_overrides_single_keys_of_format_and_parser(own_system, tmp_path):
+    own_system({"a.log": LINES}, format={"year": 2020}, parser={"depth": 5})
+    with (tmp_path / "data/app/_system.toml").open("a") as system:
+        system.write('[format]\nlabel = "first-token"\nyear = 2010\n[parser]\nmasks = ["x+"]\n')
+    card = catalogue(tmp_path / "data").resolve("app")
+    assert (card.format.label, card.format.year) == ("first-token", 2020)
+    assert (card.parser.masks, card.parser.depth) == (("x+",), 5)
 
 
 def test_digests(own_system):

@@ -1,5 +1,6 @@
 """Guessing the format of a log: what each family of formats is read as, and what happens to anything else."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -8,6 +9,7 @@ import zipfile
 
 import polars as pl
 import pytest
+import zstandard
 
 from bench.data.cards import Format
 from bench.data.catalogue import catalogue
@@ -18,6 +20,8 @@ from bench.data.streams import content as decompress
 from bench.errors import BenchError
 
 EPOCH = 1_700_000_000  # 2023-11-14T22:13:20Z
+DAY = 86_400
+YEARS_2000_TO_2023 = (23 * 365 + 5) * DAY  # from a November to the other; the leap days of 2004 to 2020
 ITEMS = ["kettle", "teapot", "saucer", "spoon"]
 
 
@@ -71,11 +75,16 @@ FORMATS = {
     "logfmt": ("logfmt", 'ts=2023-11-14T{t}Z level=info msg="{m}" n={i}'),
     "logfmt, time last": ("logfmt", 'level=info msg="{m}" n={i} time="2023-11-14T{t}Z"'),
 }
+NO_YEAR = {
+    "rfc 3164": ("syslog (RFC 3164)", "Nov 14 {t} cup7 tead[71]: {m}", "tead[71]: "),
+    "rfc 3164 with priority": ("syslog (RFC 3164)", "<13>Nov 14 {t} cup7 tead: {m}", "tead: "),
+    "rfc 3164, day of one digit": ("syslog (RFC 3164)", "Nov  4 {t} cup7 tead: {m}", "tead: "),
+    "android": ("log4j-like", "11-14 {t}.000 71 INFO Pot: {m}", ""),
+    "level": ("log4j-like", "Nov 14 {t} INFO tea.Pot: {m}", ""),
+    "month and day only": ("time first", "11-14 {t} {m}", ""),
+}
 NO_TIME = {
-    "rfc 3164": ("syslog (RFC 3164)", "Nov 14 {t} cup7 tead[71]: {m}"),
-    "rfc 3164 with priority": ("syslog (RFC 3164)", "<13>Nov  4 {t} cup7 tead: {m}"),
     "time of day": ("log4j-like", "{t}.250 [main] INFO  o.tea.Pot - {m}"),
-    "android": ("log4j-like", "11-14 {t}.250 71 INFO Pot: {m}"),
     "no known form": ("JSON lines", '{{"at":"teatime","msg":"{m}"}}'),
 }
 
@@ -94,6 +103,19 @@ def test_format_times_and_messages(which):
     assert (found.name, found.matched, found.timed, found.form.label) == (name, 1.0, 1.0, "none")
     assert table["message"].to_list() == brewed()
     assert [int(time) for time in table["time"]] == [EPOCH + i for i in range(40)]
+
+
+@pytest.mark.parametrize("which", NO_YEAR)
+def test_format_without_a_year(which):
+    name, template, before = NO_YEAR[which]
+    lines = lines_as(template)
+    found = guess(lines)
+    assert (found.name, found.matched, found.timed) == (name, 1.0, 1.0)
+    table = read_with(found, lines)
+    assert table["message"].to_list() == [before + message for message in brewed()]
+    start = 10 * DAY if "one digit" in which else 0
+    # In the year 2000, until a year is given.
+    assert [int(time) for time in table["time"]] == [EPOCH + i - YEARS_2000_TO_2023 - start for i in range(40)]
 
 
 @pytest.mark.parametrize("which", NO_TIME)
@@ -252,6 +274,8 @@ def test_head_of_packed_files(tmp_path):
         ("a.log", content),
         ("a.log.gz", gzip.compress(content)),
         ("a.log.xz", lzma.compress(content)),
+        ("a.log.bz2", bz2.compress(content)),
+        ("a.log.zst", zstandard.compress(content)),
         ("a.log.zip", box.getvalue()),
     ):
         (tmp_path / name).write_bytes(packed)
@@ -311,7 +335,7 @@ def test_partial_last_line_is_left_out(tmp_path):
 def test_patterns_are_read_alike_by_python_and_polars():
     lines = [
         line
-        for which, (_, template) in (FORMATS | NO_TIME).items()
+        for which, (_, template, *_) in (FORMATS | NO_TIME | NO_YEAR).items()
         for line in [x.replace(":", "", 2) if which == "hdfs" else x for x in lines_as(template)[:5]]
     ]
     timed = [header.replace("TIME", shape.pattern) for header in (*LEVELLED, TIMED) for shape in TIMES]

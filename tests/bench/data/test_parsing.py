@@ -1,10 +1,14 @@
 """Drain: the cached parser gives exactly what line-by-line drain3 gives, and once frozen it learns nothing."""
 
+import gzip
+import itertools
 import random
+import re
 
 import numpy as np
 import pytest
 from drain3.drain import Drain
+from drain3.masking import LogMasker, MaskingInstruction
 
 from bench.data.cards import ParserSettings
 from bench.data.catalogue import catalogue
@@ -45,6 +49,51 @@ def test_real_lines(real_data, real_loader, key, n_lines, n_keys):
     parser = check_equal(card.parser, ids, log.messages)
     assert len(parser.templates) == n_keys
     check_frozen(parser, log.messages)
+
+
+@pytest.mark.parametrize(
+    ("key", "n_lines"),
+    [
+        ("bgl@raw12k", 12_000),
+        ("tbird@raw29k", 29_569),
+        ("tbird@sampled2k", 2_000),
+        ("hdfs@blocks-a", 60_000),
+        ("spirit@lines-a", 60_000),
+    ],
+)
+def test_real_lines_equal_drain3_with_its_own_masker(real_data, real_loader, key, n_lines):
+    """Python cuts each raw line, drain3 masks and learns it: its clusters are the log keys."""
+    card = catalogue(real_data).resolve(key)
+    masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
+    masker = LogMasker([MaskingInstruction(masks, "*")], "<", ">")
+    drain = Drain(depth=card.parser.depth, sim_th=card.parser.similarity, max_children=card.parser.max_children)
+    drain.param_str = "<*>"
+    header = re.compile(card.format.header)
+    expected = []
+    for line in itertools.islice(raw_lines(card, real_data), n_lines):
+        rest = line.split(" ", 1)[1] if card.format.label == "first-token" else line
+        message = header.match(rest.rstrip("\r"))["message"]
+        expected.append(drain.add_log_message(masker.mask(message))[0].cluster_id - 1)
+    assert len(expected) == n_lines
+    log, parser = real_loader.log(card), DrainParser(card.parser)
+    assert parser.learn(log.message_ids[:n_lines], log.messages).tolist() == expected
+    assert parser.templates == [cluster.get_template() for cluster in drain.clusters]
+
+
+def raw_lines(card, folder):
+    for file in card.files_of("log"):
+        yield from gzip.decompress((folder / file.name).read_bytes()).decode(errors="replace").split("\n")[:-1]
+
+
+def test_a_later_line_changes_no_earlier_key(real_data, real_loader):
+    card = catalogue(real_data).resolve("tbird@raw29k")
+    log = real_loader.log(card)
+    whole = DrainParser(card.parser).learn(log.message_ids, log.messages)
+    for n in (1, 5_000, 20_000):
+        # Messages of later lines alone are not even there.
+        known = int(log.message_ids[:n].max()) + 1
+        alone = DrainParser(card.parser).learn(log.message_ids[:n], list(log.messages)[:known])
+        assert alone.tolist() == whole[:n].tolist()
 
 
 def check_frozen(parser, messages):

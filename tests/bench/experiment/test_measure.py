@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.measure import default_rules, measure
+from bench.experiment.measure import can_measure, default_rules, measure
 
 SYSTEMS = ("bgl@a", "tbird@b")
 
@@ -90,6 +90,76 @@ def test_several_tested_systems_have_blocks_at_the_shared_threshold():
     assert (found["bgl@a"]["n"], found["bgl@a"]["n_abnormal"]) == (3, 1)
     assert found["bgl@a"]["rules"]["native"]["f1"] == 1.0
     assert (found["tbird@b"]["rules"]["native"]["tp"], found["tbird@b"]["rules"]["native"]["fp"]) == (1, 1)
+
+
+def two_systems(**changes):
+    """Validation normals 1 3 5 7 of the first system and 2 4 6 8 of the second; test 0 5 2 and 4 8 6."""
+    return {
+        "validation_system": np.array([0, 0, 1, 1, 0, 0, 1, 0, 1], np.uint8),
+        "test_system": np.array([0, 0, 0, 1, 1, 1], np.uint8),
+    } | changes
+
+
+def test_each_system_has_a_bound_of_its_own_by_hand():
+    """conformal:0.8 of n = 4 is the ceil(5 x 0.2) = 1st smallest normal: 1 for the first system, 2 for the second."""
+    rule = "conformal:0.8@own-system"
+    found = measured("conformal:0.8", rule, **two_systems())
+    own = found["thresholds"][rule]
+    assert (own["value"], own["reason"], own["n"]) == (None, None, 8)
+    assert {name: (one["value"], one["n"]) for name, one in own["systems"].items()} == {
+        "bgl@a": (1.0, 4),
+        "tbird@b": (2.0, 4),
+    }
+    counts = {name: [block["rules"][rule][k] for k in ("tp", "fp")] for name, block in found["metrics"].items()}
+    # First system: 5 is abnormal, 2 normal; second: 8 is abnormal, 4 and 6 normal, all above 2.
+    assert counts == {"bgl@a": [1, 1], "tbird@b": [1, 2], "all": [2, 3]}
+
+
+def test_own_bounds_differ_from_the_shared_one_where_they_should():
+    scores_of_second = {
+        "validation": np.array([3.0, 1, 20, 40, 9, 5, 60, 7, 80]),
+        "test": np.array([0.0, 5, 2, 4, 8, 6]),
+    }
+    found = measured("conformal:0.8", "conformal:0.8@own-system", **two_systems(**scores_of_second))["metrics"][
+        "tbird@b"
+    ]
+    assert found["rules"]["conformal:0.8"]["fp"] == 2
+    assert found["rules"]["conformal:0.8@own-system"]["fp"] == 0
+
+
+def test_own_bounds_share_the_bootstrap_of_an_equal_rule():
+    found = measured("fixed:2", "conformal:0.8@own-system", **two_systems())["metrics"]["tbird@b"]["bootstrap"]["rules"]
+    assert found["fixed:2"] == found["conformal:0.8@own-system"]
+
+
+def test_a_system_with_too_few_normals_has_no_bound_of_its_own():
+    found = measured("conformal:0.2@own-system", **two_systems(validation_system=np.array([0] * 7 + [1] * 2, np.uint8)))
+    own = found["thresholds"]["conformal:0.2@own-system"]
+    assert own["reason"].startswith("tbird@b: ")
+    assert own["systems"]["tbird@b"]["value"] is None
+    assert "conformal:0.2@own-system" not in found["metrics"]["tbird@b"]["rules"]
+    assert "conformal:0.2@own-system" not in found["metrics"]["all"]["rules"]
+    assert "conformal:0.2@own-system" in found["metrics"]["bgl@a"]["rules"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"validation_system": np.zeros(9, np.uint8)}, "only one system"),
+        ({"validation_system": np.zeros(9, np.uint8), "test_system": np.array([1, 1, 1, 2, 2, 2])}, "a transfer"),
+    ],
+)
+def test_bounds_of_their_own_need_combined_systems(changes, reason):
+    found = measured("conformal:0.8@own-system", systems=("a@a", "b@b", "c@c"), **changes)
+    assert reason in found["thresholds"]["conformal:0.8@own-system"]["reason"]
+    assert "conformal:0.8@own-system" not in found["metrics"]["all"]["rules"]
+
+
+def test_scores_that_do_not_name_their_systems_must_be_made_again():
+    rule = parse_rule("conformal:0.8@own-system")
+    assert not can_measure(rule, scores())
+    assert can_measure(rule, scores(**two_systems()))
+    assert can_measure(parse_rule("conformal:0.8"), scores())
 
 
 def target(**changes):

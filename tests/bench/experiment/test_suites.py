@@ -5,6 +5,7 @@ import pytest
 from bench.data.catalogue import catalogue
 from bench.data.splits import PROTOCOLS
 from bench.errors import BenchError
+from bench.evaluation.thresholds import parse_rule
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import parse_seeds, parse_settings
 from bench.experiment.suites import load_suite, suite_names
@@ -21,6 +22,9 @@ def test_every_shipped_suite_says_what_it_is_and_can_be_planned(name):
     suite = load_suite(name)
     assert suite.name == name
     assert len(suite.description) > 20
+    assert suite.parts or suite.figure
+    for rule in suite.thresholds:
+        parse_rule(rule)
     for part in suite.parts:
         assert part.methods
         assert set(part.splits) <= set(PROTOCOLS)
@@ -66,6 +70,14 @@ window_step = 5
     [
         ("[[run", "cannot be read"),
         ("description = 'x'", r"no \[\[run\]\] block"),
+        ("descripton = 'x'", "unknown key 'descripton'.*description"),
+        ("figure = 'sweep'", r"\[figure\] without a kind"),
+        ("[figure]\nsetting = 'a.b'", r"\[figure\] without a kind"),
+        ("thresholds = 'native'\n[figure]\nkind = 'x'", "needs a list 'thresholds' of texts"),
+        (
+            "[[run]]\nscenarios = ['bgl']\nmethods = ['random']\noptional_methods = 'x'",
+            "needs a list 'optional_methods'",
+        ),
         ("run = 3", r"no \[\[run\]\] block"),
         ("run = [1]", r"no \[\[run\]\] block"),
         ("[[run]]\nscenarios = ['bgl']", "needs a list 'methods'"),

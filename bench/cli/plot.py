@@ -1,0 +1,52 @@
+"""`bench plot`: the figure of a suite, from stored records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli._options import RESULTS, Data, Out, complete_suites
+
+if TYPE_CHECKING:
+    from bench.reporting.figures import Request
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this file."""
+    app.command("plot")(plot)
+
+
+def plot(
+    suite: Annotated[
+        str, typer.Argument(help="A suite with a [figure], or its TOML file.", autocompletion=complete_suites)
+    ],
+    threshold: Annotated[str, typer.Option("--threshold", help="Threshold rule.")] = "conformal:0.01",
+    data: Data = None,
+    out: Out = RESULTS,
+) -> None:
+    """Write the figure of a suite to OUT/figures, from the records there."""
+    from bench.data.catalogue import catalogue
+    from bench.evaluation.thresholds import parse_rule
+    from bench.experiment.planning import plan_parts
+    from bench.experiment.store import Store
+    from bench.experiment.suites import load_suite
+    from bench.reporting.figures import Request, check
+
+    chosen, known, store = load_suite(suite), catalogue(data), Store(out)
+    check(chosen)
+    plan = plan_parts(chosen.parts, known, store.cache)
+    draw(Request(chosen, plan, store, known, str(parse_rule(threshold))))
+
+
+def draw(request: Request, *, as_json: bool = False) -> None:
+    """Gather and write all figures of a request; a page is also printed, unless the output is for programs."""
+    from bench.reporting.figures import gather, write
+
+    for figure in gather(request):
+        for note in figure.notes:
+            typer.echo(note, err=True)
+        if figure.page and not as_json:
+            typer.echo(figure.page)
+        for path in write(figure, request):
+            typer.echo(f"written: {path}", err=True)

@@ -1,0 +1,48 @@
+"""What a method may see of the training part, by its supervision."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.vocabulary import Part
+from bench.detector import Detector
+from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
+
+KNOWN_SHARE: Final = 0.5
+"""Of the normal training sequences, the share that a positive-unlabelled method is told of, first in time."""
+
+
+def training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
+    """What a method of this supervision may see of the training part."""
+    match detector.tags.supervision:
+        case "normal-only" | "control" | "training-free":
+            return train.normals, None
+        case "contaminated":
+            return train.sequences, None
+        case "positive-unlabelled":
+            return train.sequences, _known_normals(train)
+        case _:
+            return train.sequences, train.labels
+
+
+def _known_normals(train: Part) -> NDArray[np.int8]:
+    """The first half of each system's normals is known, the rest unlabelled: else all unlabelled would be abnormal."""
+    labels = np.full(len(train.labels), UNLABELLED, np.int8)
+    for system in np.unique(train.sequences.system):
+        normals = np.flatnonzero((train.sequences.system == system) & (train.labels == NORMAL))
+        labels[normals[: math.ceil(KNOWN_SHARE * len(normals))]] = NORMAL
+    return labels
+
+
+def skip_reason(detector: Detector, train: Sequences, labels: NDArray[np.int8] | None) -> str | None:
+    """Why a detector cannot be fitted on what it may see, or None."""
+    supported = ("normal-only", "control", "training-free", "contaminated", "positive-unlabelled", "supervised")
+    if detector.tags.supervision not in supported:
+        return f"the runner has no protocol for the supervision '{detector.tags.supervision}' yet"
+    if detector.tags.supervision == "supervised" and (labels is None or not (labels == ABNORMAL).any()):
+        return "a supervised method needs abnormal training sequences, and this split has none"
+    return detector.skip(train)

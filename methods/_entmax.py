@@ -1,0 +1,200 @@
+"""alpha-entmax by Newton's method (Peters, Niculae, Martins 2019; gradient for alpha: Correia, Niculae, Martins 2019).
+
+The weights are p_i = [(alpha - 1) x_i - tau]_+ ** q with q = 1 / (alpha - 1), and tau makes them sum to 1. In place of
+the sum this solves for its q-th root, the q-norm of [(alpha - 1) x - tau]_+: that is convex in tau too and nearly
+straight, so Newton's method from below rises to the root without overshooting, in 3 steps for alpha = 1.1, 5 for 1.5
+and at most 9 at 2, where it is Michelot's algorithm. The number of steps depends on alpha alone, never on the data: no
+device has to be asked whether it is done, and the meta device works.
+
+The gradient needs s_i = p_i ** (2 - alpha), which the last step has computed already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_MASKED = -1e9
+_TINY = 1e-30
+_BLOCK = 2**16
+"""Entries computed at once on the CPU: they and three buffers stay in its second cache."""
+LEAST_LEARNED_ALPHA = 1.01
+"""A learned alpha is held in [1.01, 2]: towards 1 its gradient is a difference of ever larger numbers."""
+
+
+def entmax(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None = None) -> Tensor:
+    """alpha-entmax over the last dimension: weights that sum to 1, some of them exactly zero.
+
+    scores: (..., n), float32 or float64; half precisions are computed in float32.
+    alpha: up to 1 is softmax (the formula is singular there), 2 is sparsemax, at most 2. A tensor is learnable; it
+        broadcasts against scores, with a last dimension of 1, and is held in [1.01, 2].
+    multiplicity: broadcastable to scores; an entry of multiplicity m gets the weight of m equal entries together, one
+        of multiplicity 0 gets none.
+
+    A row without any entry gets zeros. Raises ValueError for alpha above 2.
+    """
+    given = scores.dtype
+    if given in (torch.float16, torch.bfloat16):
+        scores = scores.float()
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(scores).clamp(LEAST_LEARNED_ALPHA, 2)
+    elif alpha > 2:
+        raise ValueError(f"alpha {alpha} is above 2: entmax is defined here for 1 (softmax) to 2 (sparsemax)")
+    if isinstance(alpha, Tensor) or alpha > 1:
+        return _apply(scores, alpha, multiplicity).to(given)
+    if multiplicity is None:
+        return torch.softmax(scores, dim=-1).to(given)
+    m = multiplicity.to(scores.dtype)
+    weights = torch.softmax(scores + m.clamp_min(_TINY).log().masked_fill(m == 0, _MASKED), dim=-1)
+    return (weights * (m > 0)).to(given)
+
+
+class _Entmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None) -> Tensor:
+        weights, slopes = torch.empty_like(scores), torch.empty_like(scores)
+        # The summed dimension stands first, so that sums over it run over contiguous rows.
+        for block in _blocks(scores):
+            m = None if multiplicity is None else _part(multiplicity, scores, block)
+            part_alpha = _part(alpha, scores, block) if isinstance(alpha, Tensor) else alpha
+            p, s = _solve(scores[block].movedim(-1, 0), part_alpha, m)
+            weights[block].movedim(-1, 0).copy_(p)
+            slopes[block].movedim(-1, 0).copy_(s)
+        ctx.alpha = alpha
+        if ctx.needs_input_grad[1]:
+            ctx.save_for_backward(slopes, weights, multiplicity)
+        else:
+            ctx.save_for_backward(slopes)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        slopes, *others = ctx.saved_tensors
+        total = slopes.sum(-1, keepdim=True).clamp_min_(_TINY)
+        of_scores = slopes * grads[0]
+        mean = of_scores.sum(-1, keepdim=True) / total
+        of_scores.addcmul_(slopes, mean, value=-1)
+        of_alpha = _gradient_of_alpha(grads[0], ctx.alpha, slopes / total, *others) if others else None
+        return of_scores, of_alpha, None
+
+
+# Kept out of what torch.compile translates: the blocks depend on the shape.
+_apply: Callable[..., Tensor] = torch.compiler.disable(_Entmax.apply)  # type: ignore[no-untyped-call]
+
+
+def _solve(scores: Tensor, alpha: float | Tensor, m: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weights and slopes over dimension 0, multiplicities included; new tensors."""
+    c = alpha - 1
+    z, x, products = (torch.empty(scores.shape, dtype=scores.dtype, device=scores.device) for _ in range(3))
+    z.copy_(scores)
+    if m is not None:
+        z.masked_fill_(m == 0, _MASKED)
+    # First the difference, then the product: what is close to the maximum keeps all its digits.
+    z -= z.amax(0, keepdim=True)
+    z *= c
+    raised, floor = _power(1 / c - 1, torch.empty_like(z))
+    tau = _first_threshold(z, c, m)
+    steps = _steps(alpha, z.dtype)
+    for step in range(steps + 1):
+        torch.sub(z, tau, out=x).clamp_min_(floor)
+        slopes = raised(x)
+        if m is not None:
+            slopes = slopes.mul_(m) if slopes is not x else slopes * m
+        if floor and step == steps:
+            slopes *= x > floor
+        torch.mul(slopes, x, out=products)
+        total = products.sum(0, keepdim=True).clamp_min_(_TINY)
+        if step < steps:
+            tau += total * (1 - total ** (-c)) / slopes.sum(0, keepdim=True).clamp_min_(_TINY)
+    products /= total
+    return products, slopes
+
+
+def _first_threshold(z: Tensor, c: float | Tensor, m: Tensor | None) -> Tensor:
+    """At or below the root: the largest entry alone reaches 1 at -1, and by Jensen the mean bounds it as well."""
+    if m is None:
+        mean, n = z.mean(0, keepdim=True), torch.as_tensor(float(len(z)), dtype=z.dtype, device=z.device)
+    else:
+        n = m.expand(len(z), *m.shape[1:]).sum(0, keepdim=True).clamp_min(1)
+        mean = (z * m).sum(0, keepdim=True) / n
+    return (mean - n ** (-c)).clamp_min_(-1)
+
+
+def _steps(alpha: float | Tensor, dtype: torch.dtype) -> int:
+    """Enough for the dtype on rows of any length; near 2 a step may leave out few entries more than the last."""
+    most = 2.0 if isinstance(alpha, Tensor) else alpha
+    return (3 if most <= 1.1 else 5 if most <= 1.5 else 6 if most <= 1.7 else 9) + (dtype == torch.float64)
+
+
+def _power(exponent: float | Tensor, out: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
+    """A function x -> x ** exponent for x at or above the floor beside it; 0 ** 0 is 0 here.
+
+    It multiplies where that does; its result is `out` or x itself. Roots and logarithms of zero are slow, hence the
+    floor, below which a weight is under 1e-17.
+    """
+    if isinstance(exponent, Tensor):
+        return lambda x: torch.pow(x, exponent, out=out).mul_(x > 0), 0.0
+    twice = round(2 * exponent)
+    floor = math.exp(-40 / (exponent + 1))
+    if abs(2 * exponent - twice) > 1e-9 or twice > 32:
+        # Near sparsemax a power of the floor is no longer small and would slow Newton's steps down.
+        if floor**exponent > 1e-3:
+            return lambda x: torch.log(x, out=out).mul_(exponent).exp_().mul_(x > floor), floor
+        return lambda x: torch.log(x, out=out).mul_(exponent).exp_(), floor
+    if twice == 0:
+        return lambda x: torch.gt(x, 0, out=out), 0.0
+    if twice == 2:
+        return lambda x: x, 0.0
+    return lambda x: _whole_or_half_power(x, twice, out), floor if twice % 2 else 0.0
+
+
+def _whole_or_half_power(x: Tensor, twice: int, out: Tensor) -> Tensor:
+    whole, half = divmod(twice, 2)
+    if half:
+        torch.sqrt(x, out=out)
+    else:
+        out.copy_(x)
+        whole -= 1
+    square = x
+    while whole:
+        if whole & 1:
+            out *= square
+        whole >>= 1
+        if whole:
+            square = square * square
+    return out
+
+
+def _gradient_of_alpha(
+    grad: Tensor, alpha: Tensor, share: Tensor, weights: Tensor, multiplicity: Tensor | None
+) -> Tensor:
+    """From p ** (alpha - 1) = (alpha - 1) x - tau and sum p = 1, both differentiated; share: slopes that sum to 1."""
+    c = alpha - 1
+    single = weights if multiplicity is None else weights / multiplicity.clamp_min(_TINY)
+    p_log_p = weights * single.clamp_min(_TINY).log()
+    change = (weights - share * weights.sum(-1, keepdim=True)) / c**2
+    change -= (p_log_p - share * p_log_p.sum(-1, keepdim=True)) / c
+    return (grad * change).sum_to_size(alpha.shape)
+
+
+def _blocks(scores: Tensor) -> Iterator[slice]:
+    """Parts along the first dimension that fit a cache; other devices take all at once."""
+    n = scores.shape[0] if scores.dim() > 1 else 1
+    if scores.device.type != "cpu" or scores.dim() < 2 or n < 2:
+        yield slice(None)
+        return
+    size = max(1, _BLOCK * n // max(1, scores.numel()))
+    for start in range(0, n, size):
+        yield slice(start, start + size)
+
+
+def _part(values: Tensor, scores: Tensor, block: slice) -> Tensor:
+    """What belongs to a block of scores, with the last dimension first."""
+    values = values.to(scores.dtype).reshape((1,) * (scores.dim() - values.dim()) + values.shape)
+    if scores.dim() > 1 and values.shape[0] > 1:
+        values = values[block]
+    return values.movedim(-1, 0)

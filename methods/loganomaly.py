@@ -1,0 +1,253 @@
+"""LogAnomaly: unsupervised detection of sequential and quantitative anomalies in logs (Meng et al., IJCAI 2019).
+
+One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
+in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
+(0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
+top candidates, which is score > g - 1 (`native_threshold_`). A template that training never had is taken for the most
+similar one of training, if that is similar enough.
+
+Supervision: normal-only. It reads log keys, and the texts of training templates and of events unknown to training.
+
+Works badly where new kinds of events are normal and unlike the known ones: each is a miss by construction. The worst
+rank grows with length. Nothing ranks above a miss: where more than 1 % of the validation normals hold one,
+`conformal:0.01` is that top score and flags nothing. Sentence vectors put opposites ("link up", "link down") close
+together, which the paper's own template vectors are trained to avoid, so a new template may be taken for its opposite.
+
+Window, layers and units are the paper's (section 4), as far as known; there is no official code. Reconstructions [R]:
+template2Vec (synonyms, antonyms and word vectors of the operator's domain) is replaced by sentence vectors under the
+projection that all methods share, scaled to variance 1 per dimension; the counts
+enter as a sequence too, how often each template stood in the history so far; a new template is matched to the most
+similar one (public code: to the first that is similar enough) among those of training only, and one without a match is
+a miss; each event is predicted, from the first on, and the networks start at the first event of the history, without
+padding; training computes all predictions of up to w + 1 neighbouring events in one pass, so that behind the first w
+events of a sequence an event is learned from w/2 to w earlier ones (and scored from exactly w); a batch holds about
+`batch_size` predictions. No loss on counts and no attention: not confirmed by the paper. An empty sequence scores 0.
+Histories that begin alike share their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data.embedding import DIMENSION, embed, project
+from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.types import Sequences
+from methods import _histories, _layers
+from methods._histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
+from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingSettings):
+    """Defaults: the paper's architecture under the common budget."""
+
+    history: int = 20
+    """w: events that the prediction sees (section 4)."""
+    layers: int = 2
+    """Stacked LSTMs in each branch (section 4)."""
+    hidden: int = 128
+    """Units of each LSTM (section 4)."""
+    g: int = 9
+    """Candidates that count as normal under the native rule (public code: 9)."""
+    min_cosine: float = 0.9
+    """Similarity from which a new template counts as the known one (public code: 0.90)."""
+    width: int = 100
+    """Dimensions of a template's vector (MLAD section 5.1: the same for all methods)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.layers, self.hidden, self.g) < 1 or self.history < 2:
+            raise ValueError("layers, hidden and g must be at least 1, history at least 2")
+
+
+class LogAnomaly(Detector):
+    """Worst rank of a sequence's templates among the predictions from meanings and counts."""
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "texts"}))
+    Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "original": {"dropout": 0.0, "batch_size": 2048, "max_epochs": 370, "patience": 370}
+    }
+    """`original`: the paper gives no budget, so that of the public code that reproduced its numbers."""
+
+    def skip(self, train: Sequences) -> str | None:
+        """Without any training event there is nothing to learn from."""
+        return None if (train.log_keys >= 0).any() else "no training sequence has an event with a known log key"
+
+    def fit(
+        self,
+        train: Sequences,
+        labels: NDArray[np.int8] | None = None,
+        *,
+        incidents: list[TimeRange] | None = None,
+    ) -> Self:
+        """Learn to predict the next template in the training sequences; labels are not read."""
+        if reason := self.skip(train):
+            raise ValueError(f"LogAnomaly cannot be trained: {reason}")
+        config: Config = self.config
+        self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
+        self.vectors_ = embed([train.texts[key] for key in self.keys_])
+        self.native_threshold_ = float(config.g - 1)
+        pieces, counts = self._training_pieces(train)
+        with seeded(self.seed, self.device):
+            net = self._new_network()
+
+            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
+                tokens = _layers.pad(pieces.tokens, pieces.offsets, items)
+                place = np.arange(tokens.shape[1])
+                learned = (tokens >= FIRST_KEY) & (place >= pieces.given[items][:, None])
+                logits = net(torch.as_tensor(tokens, device=self.device))
+                targets = torch.as_tensor(np.where(learned, tokens - FIRST_KEY, 0), device=self.device)
+                each = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+                of_event = weights[:, None] * torch.as_tensor(learned, device=self.device)
+                return {"loss": (of_event * each).sum() / of_event.sum().clamp_min(1e-12)}
+
+            # A piece holds up to `history` predictions, and the budget speaks of predictions.
+            settings = replace(
+                config,
+                batch_size=max(1, config.batch_size // config.history),
+                max_draws=max(1, config.max_draws // config.history),
+            )
+            self.history_ = train_network(net, loss, counts, settings, seed=self.seed)
+        # In float64 the order of two logits does not depend on which rows share a batch.
+        self.net_ = net.double().eval()
+        return self
+
+    def score(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_sequences,): the worst rank, 0 = always the most probable template."""
+        unique, _, inverse = sequences.unique()
+        worst = np.zeros(len(unique))
+        np.maximum.at(worst, unique.sequence_of_event, self._ranks(unique))
+        return worst[inverse]
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return the rank of each event, float32 (n_events,)."""
+        return self._ranks(sequences).astype(np.float32)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Parameters, the log keys of training and the sentence vectors of their templates."""
+        if not hasattr(self, "net_"):
+            raise NotFittedError("LogAnomaly: call fit before state")
+        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy(), "vectors": self.vectors_.copy()}
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
+        """Take over what `state` returned; the training facts of `monitor` are not part of it."""
+        self.keys_, self.vectors_ = state["keys"], state["vectors"]
+        self.native_threshold_ = float(self.config.g - 1)
+        with seeded(self.seed, self.device):
+            self.net_ = self._new_network().double().eval()
+        _layers.load_arrays(self.net_, state)
+        return self
+
+    def monitor(self) -> dict[str, Any]:
+        """Loss per epoch."""
+        return self.history_.as_json() if hasattr(self, "history_") else {}
+
+    def _new_network(self) -> Network:
+        return Network(self.config, self.vectors_).to(self.device)
+
+    def _tokens(self, sequences: Sequences) -> Integers:
+        """int64 (n_events,): 2 + position of the template, of the most similar one for others, or UNKNOWN."""
+        tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
+        other = tokens == UNKNOWN
+        if other.any():
+            ids, inverse = np.unique(sequences.text_ids[other], return_inverse=True)
+            best = most_similar(embed([sequences.texts[i] for i in ids]), self.vectors_, self.config.min_cosine)
+            tokens[other] = np.where(best < 0, UNKNOWN, best + FIRST_KEY)[inverse]
+        return tokens
+
+    def _training_pieces(self, train: Sequences) -> tuple[Pieces, HeldOut]:
+        """Stretches of the distinct sequences, and how often each stands in the two parts of the training set."""
+        unique, counts, _ = train.unique()
+        history: int = self.config.history
+        given = (history // 2, max(history // 2, history - history // 4))
+        pieces = pieces_of(self._tokens(unique), unique.offsets, history + 1, given=given)
+        parts = hold_out(counts, self.config.validation_fraction, self.seed)
+        return pieces, HeldOut(*(part[pieces.sequence] for part in parts))
+
+    def _ranks(self, sequences: Sequences) -> Integers:
+        """int64 (n_events,): how many templates were more probable than the actual one; n for one unlike all."""
+        if not hasattr(self, "net_"):
+            raise NotFittedError("LogAnomaly: call fit before score")
+        tokens = self._tokens(sequences)
+        ranks = np.zeros(len(tokens), np.int64)
+        with torch.inference_mode():
+            for events, offsets in _histories.event_blocks(sequences.offsets):
+                predictions = predictions_of(tokens[events], offsets, self.config.history, align="left")
+                ranks[events] = _histories.ranks_of(predictions, self.net_.after, len(self.keys_))
+        return ranks
+
+
+class Network(nn.Module):
+    """An LSTM over template vectors, one over counts so far, and a linear layer on both states."""
+
+    vectors: Tensor
+
+    def __init__(self, config: Config, vectors: NDArray[np.float32]) -> None:
+        super().__init__()
+        n = len(vectors)
+        table = np.zeros((n + FIRST_KEY, config.width), np.float32)
+        table[FIRST_KEY:] = project(vectors, config.width) * DIMENSION**0.5
+        self.register_buffer("vectors", torch.as_tensor(table), persistent=False)
+        dropout = config.dropout if config.layers > 1 else 0.0
+        self.meanings, self.counts = (
+            nn.LSTM(inputs, config.hidden, config.layers, batch_first=True, dropout=dropout)
+            for inputs in (config.width, n)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.outlet = nn.Linear(2 * config.hidden, n)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: int64 (B, L), padded on the right -> logits (B, L, n) of each event from those before it."""
+        before = tokens[:, :-1]
+        one_hot = F.embedding(before, self._one_hot())
+        inputs = (F.embedding(before, self.vectors), one_hot.cumsum(1))
+        states = [lstm(x)[0] for lstm, x in zip((self.meanings, self.counts), inputs, strict=True)]
+        # Before the first event both states are zero.
+        return torch.as_tensor(self.outlet(self.dropout(F.pad(torch.cat(states, 2), (0, 0, 1, 0)))))
+
+    def after(self, histories: Integers) -> Tensor:
+        """histories: (B, w) tokens, padded on the right -> logits (B, n) of what follows."""
+        device, n_tokens = self.vectors.device, len(self.vectors)
+        lstms = (self.meanings, self.counts)
+        weights = [lstm.all_weights[0][0] for lstm in lstms]
+        of_token = [x @ weight.T for x, weight in zip((self.vectors, self._one_hot()), weights, strict=True)]
+        states = [_histories.first_state(lstm, self.vectors) for lstm in lstms]
+        counted = of_token[1].new_zeros(1, of_token[1].shape[1])
+        lengths, node = (histories != PAD).sum(1), np.zeros(len(histories), np.int64)
+        final = self.vectors.new_zeros(len(histories), 2 * self.meanings.hidden_size)
+        for place in range(int(lengths.max(initial=0))):
+            going = np.flatnonzero(lengths > place)
+            codes, node[going] = np.unique(node[going] * n_tokens + histories[going, place], return_inverse=True)
+            parent, token = (torch.as_tensor(part, device=device) for part in np.divmod(codes, n_tokens))
+            # The weights are linear, so those of the counts so far add up event by event.
+            counted = counted[parent] + of_token[1][token]
+            projected = (of_token[0][token], counted)
+            states = [
+                _histories.lstm_step(lstm, x, s.at(parent)) for lstm, x, s in zip(lstms, projected, states, strict=True)
+            ]
+            ended = np.flatnonzero(lengths == place + 1)
+            rows = torch.as_tensor(node[ended], device=device)
+            final[torch.as_tensor(ended, device=device)] = torch.cat([s.hidden[-1][rows] for s in states], 1)
+        return torch.as_tensor(self.outlet(final))
+
+    def _one_hot(self) -> Tensor:
+        """(n + 2, n): a row per token, zeros for nothing and for an unknown template."""
+        n = self.outlet.out_features
+        return F.pad(torch.eye(n, dtype=self.vectors.dtype, device=self.vectors.device), (0, 0, FIRST_KEY, 0))
+
+
+def most_similar(vectors: NDArray[np.float32], known: NDArray[np.float32], min_cosine: float) -> Integers:
+    """int64 (n,): the row of known with the largest cosine, or -1 below min_cosine and for a vector of zeros."""
+    a, b = (x.astype(np.float64) / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-9) for x in (vectors, known))
+    cosine = a @ b.T
+    best = cosine.argmax(axis=1)
+    return np.where(cosine.max(axis=1) >= min_cosine, best, -1).astype(np.int64)

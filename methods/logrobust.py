@@ -1,0 +1,114 @@
+"""LogRobust: robust log-based anomaly detection on unstable log data (Zhang et al., FSE 2019).
+
+A classifier: semantic vectors of the events go through a bidirectional LSTM, attention weighs its states, a linear
+layer tells normal from abnormal. A statement that was reworded has nearly the same vector, which is the robustness of
+the name. The score is log p(abnormal) - log p(normal); the paper takes the more probable class (`native_threshold_`
+0).
+
+Supervision: supervised, by the labels of the training period. It reads texts, never log keys.
+
+Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none
+at all, as in the split `paper`, it cannot be trained. With the labels of few kinds it learns these by heart, so its
+numbers say little about new ones: look at the share of test sequences seen in training.
+
+There is no official code. Reconstructions [R]: the shared sentence vectors stand for FastText vectors with TF-IDF
+weights (so no IDF can leak from a test part); two layers of 128 units per direction, after public re-implementations;
+attention softmax(tanh(w h + b)) over the sequence's own events; dropout between the layers and before the last. The
+paper trains on as many abnormal as normal sessions of HDFS; here all training sequences are used and both classes
+weigh the same in the cross-entropy (`class_weight`). Equal sequences are one item per label with a count. An empty
+sequence gets the score of no evidence, which is the last layer's bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.detector import DetectorTags, TimeRange
+from bench.types import ABNORMAL, NORMAL, Sequences
+from methods._semantic import AttentiveClassifier, ClassifierDetector, encode, read
+from methods._training import TrainingSettings, hold_out, seeded, train_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingSettings):
+    """Defaults: the shared budget, and the architecture of the sheet."""
+
+    width: int = 100
+    """Dimensions of a text's vector, those of every method; 300 in the paper."""
+    hidden: int = 128
+    """Units per direction (re-implementations)."""
+    layers: int = 2
+    """Stacked bidirectional LSTMs [R]."""
+    class_weight: Literal["balanced", "none"] = "balanced"
+    """Both classes weigh the same in the loss, as in the paper's balanced training set, or each sequence does [R]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.width, self.hidden, self.layers) < 1:
+            raise ValueError("width, hidden and layers must be at least 1")
+
+
+class LogRobust(ClassifierDetector):
+    """Log-odds of "abnormal" by an attentive bidirectional LSTM."""
+
+    tags: ClassVar[DetectorTags] = DetectorTags(supervision="supervised", uses=frozenset({"texts"}))
+    Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "original": {"batch_size": 256, "max_epochs": 60, "patience": 60}
+    }
+    """Batch and epochs of the public re-implementation in logdeep, which does not stop early."""
+
+    def fit(
+        self,
+        train: Sequences,
+        labels: NDArray[np.int8] | None = None,
+        *,
+        incidents: list[TimeRange] | None = None,
+    ) -> Self:
+        """Learn the labels of the training sequences; those without a label are left out."""
+        labels = np.zeros(len(train), np.int8) if labels is None else labels
+        found = [label for label in (NORMAL, ABNORMAL) if (labels == label).any()]
+        if reason := self.skip(train) or (
+            None if len(found) == 2 else "training needs both normal and abnormal labels"
+        ):
+            raise ValueError(f"LogRobust cannot be trained: {reason}")
+        config: Config = self.config
+        labelled = labels >= 0
+        bags, _, inverse, vectors = read(train.select(labelled), config.width, self.device)
+        pairs, counts = np.unique(2 * inverse + labels[labelled], return_counts=True)
+        bag_of, class_of = pairs // 2, pairs % 2
+        parts = hold_out(counts, config.validation_fraction, self.seed)
+        balance = torch.as_tensor(_class_weights(class_of, counts, config.class_weight), device=self.device)
+        with seeded(self.seed, self.device):
+            net = self._new_network()
+
+            def loss(items: NDArray[np.int64], weights: Tensor) -> dict[str, Tensor]:
+                distinct, row_of = np.unique(bag_of[items], return_inverse=True)
+                logits = encode(net, vectors, bags, distinct)[torch.as_tensor(row_of, device=vectors.device)]
+                return objective(logits, torch.as_tensor(class_of[items], device=vectors.device), weights, balance)
+
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
+        self.net_ = net.eval()
+        return self
+
+    def _new_network(self) -> AttentiveClassifier:
+        return self._network_of(nn.LSTM)
+
+
+def objective(logits: Tensor, classes: Tensor, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy of logits (B, 2); weights: (B,) summing to 1; balance: (2,) weight of each class."""
+    return {"loss": (weights * balance[classes] * F.cross_entropy(logits, classes, reduction="none")).sum()}
+
+
+def _class_weights(class_of: NDArray[np.int64], counts: NDArray[np.int64], kind: str) -> NDArray[np.float32]:
+    """float32 (2,): weight of a sequence of each class; 1 on average over the sequences."""
+    sizes = np.bincount(class_of, counts, minlength=2)
+    return (sizes.sum() / (2 * sizes) if kind == "balanced" else np.ones(2)).astype(np.float32)
