@@ -34,8 +34,6 @@ Mode = Literal["replay", "record", "live", "dry"]
 T = TypeVar("T")
 
 _MODES: Final = ("replay", "record", "live", "dry")
-_DRY_ANSWER: Final = "No\n" + "\n".join(f"({i})normal" for i in range(1, 501))
-"""What a dry run takes for an answer: readable for every detector, so that none asks again."""
 _SHRINKS: Final = 4
 """How often a prompt that the server finds too long is halved."""
 
@@ -68,6 +66,17 @@ class Ledger:
         return None if price is None else (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
 
 
+@dataclass
+class Spent:
+    """Calls and cost that were promised to a server, those in flight included."""
+
+    calls: int = 0
+    cost: float = 0.0
+
+
+_SPENT: dict[str, Spent] = {}
+
+
 class MissingAnswerError(Exception):
     """A replay needs a call that was not recorded."""
 
@@ -89,6 +98,12 @@ class Chat:
         self.max_cost = config.max_cost or number_from("BENCH_LLM_MAX_COST")
         self.redacts = self._redacts()
         self.ledger = Ledger()
+        # The limits of a command hold for all its detectors together, those of a config for one.
+        self.spent = (
+            _SPENT.setdefault(os.environ.get("BENCH_LLM_RUN", ""), Spent()) if self._limited_by_run() else Spent()
+        )
+        plan = os.environ.get("BENCH_LLM_PLAN", "") if self.mode == "dry" else ""
+        self.plan = CallStore(Path(plan), config.model) if plan else None
 
     def blocked(self) -> str | None:
         """The reason why nothing can be asked, or None."""
@@ -150,6 +165,9 @@ class Chat:
         mode: Mode = given  # type: ignore[assignment]
         return mode
 
+    def _limited_by_run(self) -> bool:
+        return not (self.config.max_calls or self.config.max_cost) and "BENCH_LLM_RUN" in os.environ
+
     def _redacts(self) -> bool:
         """In a replay as when it was recorded, or the requests would not be found."""
         if self.config.redact != "auto":
@@ -170,8 +188,6 @@ class _Session:
         self._pace = wire.Pace(chat.config.tokens_per_minute)
         self._client: AsyncOpenAI | None = None
         self._fatal: BenchError | None = None
-        self._reserved = 0
-        self._committed = 0.0
         self._done = 0
 
     async def gather(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]]) -> list[T]:
@@ -233,12 +249,22 @@ class _Session:
             self.ledger.missing += 1
             raise MissingAnswerError
         if self.chat.mode == "dry":
-            self._count(estimate, body[self.config.token_field])
-            return {"answer": _DRY_ANSWER}
+            return self._planned(key, estimate, body[self.config.token_field])
         self._reserve(estimate, body[self.config.token_field])
         async with self._slots:
             await self._pace.wait(estimate)
             return await self._send(key, body)
+
+    def _planned(self, key: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        """Count a call that is not made; its answer can be read by every detector, so that none asks again."""
+        plan = self.chat.plan
+        if plan is not None and (known := plan.get(key)) is not None:
+            return known
+        self._count(tokens_in, tokens_out)
+        call = {"hash": key, "answer": "No\n" + "\n".join(f"({i})normal" for i in range(1, tokens_out // 6 + 1))}
+        if plan is not None:
+            plan.append(call)
+        return call
 
     async def _send(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
         for attempt in range(self.config.retries + 1):
@@ -286,16 +312,14 @@ class _Session:
 
     def _reserve(self, tokens_in: int, tokens_out: int) -> None:
         """Refuse a call before it is sent when it would exceed a limit, counting what waits as if it were spent."""
-        price = self.chat.price or (0.0, 0.0)
+        price, spent = self.chat.price or (0.0, 0.0), self.chat.spent
         cost = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
-        if not self._reserved:
-            self._reserved, self._committed = self.ledger.calls, self.ledger.cost(price) or 0.0
-        if self.chat.max_calls and self._reserved >= self.chat.max_calls:
+        if self.chat.max_calls and spent.calls >= self.chat.max_calls:
             raise BenchError(f"the limit of {self.chat.max_calls} calls is reached: raise it and run again")
-        if self.chat.max_cost and self._committed + cost > self.chat.max_cost:
+        if self.chat.max_cost and spent.cost + cost > self.chat.max_cost:
             raise BenchError(f"the cost limit of {self.chat.max_cost:g} is reached: raise it and run again")
-        self._reserved += 1
-        self._committed += cost
+        spent.calls += 1
+        spent.cost += cost
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:

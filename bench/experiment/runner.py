@@ -273,6 +273,17 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     return detector
 
 
+def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any] | None:
+    """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
+    fitter = _Fitter(settings)
+    detector = None if prepared.skip_reason else fitter.new(cell)
+    if detector is None or skip_reason(detector, *training_view(detector, prepared.train)):
+        return None
+    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    _score_parts(detector, prepared, cell.method.variant)
+    return detector.monitor()
+
+
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
