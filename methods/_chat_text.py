@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -13,6 +14,8 @@ LOG_END: Final = "LOG>>>"
 
 _SHORTEST_LINE: Final = 24
 """Characters below which lines are left out rather than shortened further."""
+_REMEMBERED: Final = 1 << 14
+"""Texts whose clean form and cost are remembered: a log has few distinct lines, and each stands in many windows."""
 _LIMIT: Final = 100.0
 """Scores are kept within this range: a probability that is reported as 0 has no finite logarithm."""
 
@@ -23,6 +26,7 @@ _FENCE = re.compile(r"<{2,}(?=\s*LOG)|(?<=LOG)\s*>{2,}", re.IGNORECASE)
 _TEMPLATE_TOKEN = re.compile(r"<\||\|>|\[(?=/?INST\])|<(?=/?s>)|<(?=/?SYS>)")
 
 
+@functools.lru_cache(_REMEMBERED)
 def neutralise(text: str) -> str:
     """One line that can neither leave its fence nor open a turn of a chat template."""
     text = _FENCE.sub("<>", _CONTROL.sub(" ", text))
@@ -70,9 +74,10 @@ def _cost(lines: Sequence[str]) -> int:
 _TOKEN = re.compile(r"[A-Za-z]{1,7}|\d{1,3}|[^\sA-Za-z\d]")
 
 
+@functools.lru_cache(_REMEMBERED)
 def estimate_tokens(text: str) -> int:
     """Tokens of a byte-pair encoding, estimated without its tables: pieces of words, groups of digits, signs."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
 
 # ----------------------------------------------------------------------------------------------------- redaction

@@ -101,6 +101,30 @@ def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, a
     )
 
 
+def tell_calls(records: list[dict[str, Any]]) -> None:
+    """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        facts = record.get("monitor") or {}
+        if "unparsable_share" in facts:
+            rows.setdefault(f"{record['method']} on {record['scenario']}", []).append(facts)
+    for row, runs in rows.items():
+        total = {name: sum(facts[name] for facts in runs) for name in ("calls", "replayed", "tokens_in", "tokens_out")}
+        asked = max(1, sum(facts["asked"] for facts in runs))
+        models = ", ".join(sorted({name for facts in runs for name in facts["models"]})) or "no model"
+        words = [
+            f"{total['calls']:,} calls and {total['replayed']:,} recorded answers",
+            f"{total['tokens_in']:,} tokens in, {total['tokens_out']:,} out",
+            f"{sum(facts['latency_s'] for facts in runs) / max(1, total['calls']):.2f} s per call",
+            f"{sum(facts['unparsable_share'] * facts['asked'] for facts in runs) / asked:.1%} of answers unparsable",
+        ]
+        if all("cost" in facts for facts in runs):
+            words.insert(2, f"cost {sum(facts['cost'] for facts in runs):.4f}")
+        if any(facts["redacted"] for facts in runs):
+            words.append("addresses, users, hosts, paths and secrets were masked before lines left this machine")
+        typer.echo(f"{row}, answered by {models}: {'; '.join(words)}", err=True)
+
+
 def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> list[dict[str, Any]]:
     """One row for each method and scenario; what an earlier row or seed asks as well is counted once."""
     from bench.data.prepare import Loader

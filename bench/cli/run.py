@@ -20,7 +20,7 @@ from bench.cli._options import (
     complete_methods,
     complete_scenarios,
 )
-from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_environment, show_calls
+from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_environment, show_calls, tell_calls
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -223,6 +223,7 @@ def _execute(
     outcome = _run_watched(list(plan.cells), store, catalogue, settings)
     rule = str(extra[0]) if extra else DEFAULT_RULE
     _report(outcome, store, rule, as_json)
+    tell_calls(outcome.records)
     if suite.figure:
         from bench.cli.plot import draw
         from bench.reporting.figures import Request

@@ -26,8 +26,13 @@ def test_a_row_skipped_for_want_of_an_endpoint_runs_once_there_is_one(bench, stu
     assert bench(*RUN)[0] == 0
     assert {record["status"] for record in chat_records(tmp_path)} == {"skipped"}
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
-    assert bench(*RUN)[0] == 0
+    code, _, err = bench(*RUN, "--price", "1,1")
+    assert code == 0
     assert {record["status"] for record in chat_records(tmp_path)} == {"ok"}
+    (line,) = [line for line in err.splitlines() if "chatgpt on bgl@simulated" in line]
+    assert f"answered by stub-1: {len(stub.prompts)} calls" in line
+    assert f"cost {len(stub.prompts) * 102 / 1e6:.4f}" in line
+    assert "masked" not in line
     assert len(stub.prompts) == len(set(stub.prompts)) > 100
 
 
