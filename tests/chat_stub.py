@@ -65,6 +65,7 @@ class Stub:
     def _handler(stub):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or head and body of an answer would be 40 ms apart
 
             def log_message(self, *args):
                 pass
