@@ -71,7 +71,7 @@ def _cost(lines: Sequence[str]) -> int:
     return sum(map(estimate_tokens, lines)) + len(lines)
 
 
-_TOKEN = re.compile(r"[A-Za-z]{1,7}|\d{1,3}|[^\sA-Za-z\d]")
+_TOKEN = re.compile(r"[A-Za-z]{1,7}|\d{1,3}|[^\sA-Za-z\d]|\n")
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -461,6 +461,14 @@ def test_short_lines_are_not_touched_and_the_middle_goes_last():
     assert sum(map(estimate_tokens, short)) <= 300
 
 
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("", 0, 0), ("Yes", 1, 1), ("12345", 2, 2), ("a <*> b", 5, 5), ("internationalisation", 2, 4), ("a\nb", 3, 3)],
+)
+def test_tokens_are_estimated(text, least, most):
+    assert least <= estimate_tokens(text) <= most
+
+
 # ------------------------------------------------------------------------------------------------------- answers
 
 
