@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from methods import _chat_wire as wire
 from methods._chat_config import ChatConfig, Message, endpoint, is_local, number_from, read_price
 from methods._chat_store import CallStore, request_hash
-from methods._chat_text import Logprobs, estimate_tokens, neutralise, redact
+from methods._chat_text import Logprobs, estimate_tokens, neutralise, redact, shown_part
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -120,6 +120,7 @@ class Chat:
 
     def clean(self, text: str) -> str:
         """A line as it may be sent."""
+        text = shown_part(text)
         return neutralise(redact(text) if self.redacts else text)
 
     def run(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]]) -> list[T]:

@@ -14,6 +14,8 @@ LOG_END: Final = "LOG>>>"
 
 _SHORTEST_LINE: Final = 24
 """Characters below which lines are left out rather than shortened further."""
+_LONGEST_LINE: Final = 4000
+"""Characters of a line beyond which its middle is left out before anything else is done with it."""
 _REMEMBERED: Final = 1 << 14
 """Texts whose clean form and cost are remembered: a log has few distinct lines, and each stands in many windows."""
 _LIMIT: Final = 100.0
@@ -22,7 +24,7 @@ _LIMIT: Final = 100.0
 # ------------------------------------------------------------------------------------------------- lines as data
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
-_FENCE = re.compile(r"<{2,}(?=\s*LOG)|(?<=LOG)\s*>{2,}", re.IGNORECASE)
+_FENCE = re.compile(r"(?<!<)<{2,}(?=\s*LOG)|(?<=LOG)\s*>{2,}", re.IGNORECASE)
 _TEMPLATE_TOKEN = re.compile(r"<\||\|>|\[(?=/?INST\])|<(?=/?s>)|<(?=/?SYS>)")
 
 
@@ -93,15 +95,18 @@ _REDACTIONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), r"\1<secret>"),
     (
         re.compile(
-            r"(?i)([\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)"
+            r"(?i)((?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)"
             r"[\"']?\s*(?:[:=]|\bis\b)\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&]+)"
         ),
         r"\1<secret>",
     ),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|xox[abp]|glpat)[-_][\w-]{8,}|\bA(?:KIA|SIA)[A-Z0-9]{12,}"), "<secret>"),
     (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.?[\w-]*"), "<secret>"),
-    (re.compile(r"\b[A-Fa-f0-9]{32,}\b|\b(?=[\w+/]*\d)(?=[\w+/]*[A-Z])(?=[\w+/]*[a-z])[\w+/]{32,}={0,2}"), "<secret>"),
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    (
+        re.compile(r"\b[A-Fa-f0-9]{32,}\b|(?<![\w+/])(?=[\w+/]*\d)(?=[\w+/]*[A-Z])(?=[\w+/]*[a-z])[\w+/]{32,}={0,2}"),
+        "<secret>",
+    ),
+    (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
     (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)(?::\d+|/\d+)?"), "<address>"),
     (re.compile(r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}\b"), "<address>"),
     (re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:.]*::|(?:[0-9A-Fa-f]+:){7})[0-9A-Fa-f:]+(?:\.\d+)*(?![\w:])"), "<address>"),
@@ -118,7 +123,7 @@ _REDACTIONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (re.compile(r"\b[\w.-]+@[\w.-]+"), "<user>@<host>"),
     (re.compile(rf"(?i)\b((?:r?host|hostname|server|node|peer|client|machine)\s*[=:]\s*[\"']?){_NAME}"), r"\1<host>"),
-    (re.compile(rf"(?i)\b(?:[a-z0-9_](?:[\w-]*\w)?\.)+(?:{_TOP_LEVEL})\b\.?"), "<host>"),
+    (re.compile(rf"(?i)(?<![\w.-])(?:[a-z0-9_](?:[\w-]*\w)?\.)+(?:{_TOP_LEVEL})\b\.?"), "<host>"),
     (re.compile(r"(?<![\w<.])(?:[A-Za-z]:)?\\\\?[\w$ .-]+(?:\\[\w$.-]+)+"), "<path>"),
     (re.compile(r"(?<![\w<>.*/])~?(?:/[\w.@%+=:,#$-]+)+/?|(?<![\w<>.*/])\.{1,2}(?:/[\w.@%+=:,#$-]+)+"), "<path>"),
     (
@@ -127,6 +132,11 @@ _REDACTIONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (re.compile(r"(?<![\w<])R\d\d(?:-[\w:]+)+"), "<host>"),
 )
+
+
+def shown_part(text: str) -> str:
+    """As much of a line as a prompt could hold, so that patterns never work on a line of a megabyte."""
+    return _cut(text, _LONGEST_LINE)
 
 
 def redact(text: str) -> str:
