@@ -419,7 +419,7 @@ def test_redaction(line, clean):
 @pytest.mark.parametrize("unit", ["a", "a.", "a-", "aA1", "/a", "f:", "1.", "\\a", "_", "a@", "-", "pwd=", "a "])
 def test_of_a_line_of_a_megabyte_only_what_could_be_shown_is_worked_on(unit):
     chat = Chat(ChatConfig(base_url="http://127.0.0.1:1/v1", redact="on"))
-    assert len(chat.clean(f"begins {unit * 500_000} ends")) < 8000
+    assert len(chat.clean(f"begins {unit * 500_000} ends")) < 20_000  # masks are longer than what they stand for
     assert chat.clean(f"begins {unit * 500_000} ends").startswith("begins ")
 
 
