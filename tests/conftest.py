@@ -1,6 +1,7 @@
 """What all tests share: the folder of real logs, a cache of their own, and small systems made on the spot."""
 
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 
 from bench.data.catalogue import catalogue
 from bench.data.prepare import Loader
+
+_STUB = importlib.util.spec_from_file_location("chat_stub", Path(__file__).with_name("chat_stub.py"))
+_chat_stub = importlib.util.module_from_spec(_STUB)
+_STUB.loader.exec_module(_chat_stub)
+stub, chat_server, chat_environment = _chat_stub.stub, _chat_stub.chat_server, _chat_stub.chat_environment
 
 # Read once, because no test may see it by accident.
 DATA_AT_START = os.environ.get("BENCH_DATA")

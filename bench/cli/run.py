@@ -20,6 +20,7 @@ from bench.cli._options import (
     complete_methods,
     complete_scenarios,
 )
+from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_environment, show_calls, tell_calls
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def run(
     compile_: Compile = False,
     threads: Threads = 1,
     timeout: Timeout = None,
+    llm: Llm = None,
+    dry_run: DryRun = False,
+    price: Price = None,
+    max_cost: MaxCost = None,
+    max_calls: MaxCalls = None,
     data: Data = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
@@ -132,7 +138,8 @@ def run(
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
-    _execute(chosen, options, timeout, threshold or [], data, out, as_json)
+    with llm_environment(LlmOptions(llm, dry_run, price, max_cost, max_calls), out):
+        _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)
 
 
 def sweep(
@@ -190,6 +197,7 @@ def _execute(
     data: Path | None,
     out: Path,
     as_json: bool,
+    dry_run: bool,
 ) -> None:
     from bench.data.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
@@ -209,9 +217,13 @@ def _execute(
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
         typer.echo(note, err=True)
+    if dry_run:
+        show_calls(list(plan.cells), catalogue, settings, as_json=as_json)
+        return
     outcome = _run_watched(list(plan.cells), store, catalogue, settings)
     rule = str(extra[0]) if extra else DEFAULT_RULE
     _report(outcome, store, rule, as_json)
+    tell_calls(outcome.records)
     if suite.figure:
         from bench.cli.plot import draw
         from bench.reporting.figures import Request

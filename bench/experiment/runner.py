@@ -113,6 +113,8 @@ def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
         return None
+    if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
+        return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
     missing = [rule for rule in settings.extra_rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:
         return record
@@ -269,6 +271,17 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     detector = fitter.new(cell)
     fitter.fit(detector, cell, *training_view(detector, prepared.train))
     return detector
+
+
+def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any] | None:
+    """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
+    fitter = _Fitter(settings)
+    detector = None if prepared.skip_reason else fitter.new(cell)
+    if detector is None or skip_reason(detector, *training_view(detector, prepared.train)):
+        return None
+    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    _score_parts(detector, prepared, cell.method.variant)
+    return detector.monitor()
 
 
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:

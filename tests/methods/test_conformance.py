@@ -6,6 +6,7 @@ from bench import registry
 from bench.testing import check_detector, conforms, summarise
 
 
+@pytest.mark.usefixtures("chat_server")
 @pytest.mark.parametrize(
     "name", [ref.name for ref in registry.available().values() if ref.distribution == "mlad-bench"]
 )

@@ -1,0 +1,109 @@
+"""Recorded answers of chat models: one JSON line per call, found by the hash of the request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from bench.errors import BenchError
+
+
+def request_hash(body: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of all that is sent but the address and the key: 64 hex digits."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CallStore:
+    """The calls to one model, as `<folder>/<model>.jsonl`.
+
+    A line is appended at once when its answer has come, so that a kill loses no more than what was in flight; a line
+    that a kill cut off is dropped when the file is next opened for writing. Lines hold what was sent, so a store made
+    from real logs holds log lines.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        name = re.sub(r"[^\w.-]+", "_", model).strip("._") or "model"
+        if name != model:
+            name = f"{name}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+        self.path = folder / f"{name}.jsonl"
+        self._known: dict[str, dict[str, Any]] | None = None
+        self._is_open = False
+
+    def __len__(self) -> int:
+        return len(self._calls())
+
+    def exists(self) -> bool:
+        """Whether anything was recorded for this model."""
+        return self.path.is_file() and self.path.stat().st_size > 0
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The recorded call of that request hash, without its prompt."""
+        return self._calls().get(key)
+
+    def first(self) -> dict[str, Any] | None:
+        """The oldest recorded call."""
+        return next(iter(self._calls().values()), None)
+
+    def append(self, call: dict[str, Any]) -> None:
+        """Keep a call; `hash` is its key."""
+        known = self._calls()
+        line = json.dumps(call, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+        try:
+            with self._lock():
+                self._open_for_writing()
+                with self.path.open("ab", buffering=0) as file:
+                    file.write(line)
+        except OSError as error:
+            raise BenchError(
+                f"the answer store '{self.path}' cannot be written ({error.strerror or error}): give another folder"
+            ) from None
+        known[call["hash"]] = _without_prompt(call)
+
+    def _lock(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f"{self.path}.lock")
+
+    def _open_for_writing(self) -> None:
+        """Once: drop a line that a kill cut off, so that nothing is written behind half a line."""
+        if self._is_open:
+            return
+        self._is_open = True
+        if not self.exists():
+            return
+        content = self.path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+    def _calls(self) -> dict[str, dict[str, Any]]:
+        if self._known is None:
+            self._known = {call["hash"]: _without_prompt(call) for call in self._read()}
+        return self._known
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        if not self.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    call = json.loads(line)
+                    call["hash"]
+                except (ValueError, TypeError, KeyError):
+                    raise BenchError(
+                        f"line {number} of the answer store '{self.path}' cannot be read: delete that line"
+                    ) from None
+                yield call
+
+
+def _without_prompt(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Prompts are most of a store and are not needed to answer from it."""
+    return {key: value for key, value in call.items() if key != "request"}
