@@ -39,11 +39,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _histories, _layers
-from methods._layers import Mixture, UniqueBags
+from methods import _layers
+from methods._bag_vectors import BagInputs
+from methods._layers import Mixture
 from methods._training import TrainingSettings, hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -113,14 +113,7 @@ class DAGMM(Detector):
         if reason := self.skip(train):
             raise ValueError(f"DAGMM cannot be trained: {reason}")
         config: Config = self.config
-        train = train.select(train.lengths > 0)
-        known = train.log_keys[train.log_keys >= 0]
-        self.keys_ = np.unique(known) if config.inputs == "counts" else np.zeros(0, np.int32)
-        self.scale_ = np.ones(self._width())
-        vectors, bags = self._vectors(train)
-        if config.inputs == "counts":
-            self.scale_ = _deviation(vectors, bags.counts)
-            vectors = vectors / self.scale_
+        self.inputs_, (vectors, bags) = BagInputs.learn(train.select(train.lengths > 0), config.inputs, config.width)
         inputs = torch.tensor(vectors, device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
@@ -155,11 +148,12 @@ class DAGMM(Detector):
         if not hasattr(self, "net_"):
             raise NotFittedError("DAGMM: call fit before state")
         mixture = {f"mixture.{name}": value.cpu().numpy() for name, value in self.mixture_._asdict().items()}
-        return {**_layers.arrays_of(self.net_), **mixture, "keys": self.keys_.copy(), "scale": self.scale_.copy()}
+        inputs = {"keys": self.inputs_.keys.copy(), "scale": self.inputs_.scale.copy()}
+        return {**_layers.arrays_of(self.net_), **mixture, **inputs}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
-        self.keys_, self.scale_ = state["keys"], state["scale"]
+        self.inputs_ = BagInputs(self.config.inputs, state["keys"], state["scale"])
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)
@@ -176,42 +170,14 @@ class DAGMM(Detector):
         facts = {"component_shares": self.mixture_.log_share.exp().tolist(), "variances": variances.tolist()}
         return {**self.history_.as_json(), **facts}
 
-    def _width(self) -> int:
-        return len(self.keys_) + 1 if self.config.inputs == "counts" else int(self.config.width)
-
     def _new_network(self) -> Network:
-        return Network(self.config, self._width()).to(self.device)
-
-    def _vectors(self, sequences: Sequences) -> tuple[Floats, UniqueBags]:
-        """float64 (n_bags, width): a vector per distinct bag of events, and the bags."""
-        config: Config = self.config
-        if config.inputs == "counts":
-            ids = _histories.tokens_of(sequences.log_keys, self.keys_) if len(self.keys_) else 0 * sequences.log_keys
-            table = np.eye(self._width())
-            ids = np.maximum(ids - 1, 0).astype(np.int64)
-        else:
-            used, ids = np.unique(sequences.text_ids, return_inverse=True)
-            # In float64 a text's vector does not depend on how many others are projected with it.
-            matrix = project(np.eye(DIMENSION, dtype=np.float32), config.width).astype(np.float64) * DIMENSION**0.5
-            table = embed([sequences.texts[i] for i in used]).astype(np.float64) @ matrix
-        unique = _layers.unique_bags(ids.astype(np.int64), sequences.offsets)
-        bags = unique.bags
-        sums = np.zeros((len(bags.lengths), table.shape[1]))
-        for start in range(0, len(sums), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            events = slice(bags.offsets[start], bags.offsets[min(start + _BLOCK, len(sums))])
-            owner = np.repeat(np.arange(len(bags.lengths[part])), bags.lengths[part])
-            np.add.at(sums[part], owner, table[bags.ids[events]] * bags.multiplicity[events, None])
-        if config.inputs == "counts":
-            return np.log1p(sums) / self.scale_, unique
-        totals = np.bincount(np.repeat(np.arange(len(sums)), bags.lengths), bags.multiplicity, len(sums))
-        return sums / np.maximum(totals, 1)[:, None], unique
+        return Network(self.config, self.inputs_.width).to(self.device)
 
     def _encode(self, sequences: Sequences) -> tuple[Tensor, NDArray[np.bool_], NDArray[np.int64]]:
         """What the mixture sees of each distinct bag, which of them are empty, and the bag of each sequence."""
         if not hasattr(self, "net_"):
             raise NotFittedError("DAGMM: call fit before score")
-        vectors, bags = self._vectors(sequences)
+        vectors, bags = self.inputs_.of(sequences)
         with torch.inference_mode():
             parts = torch.split(torch.tensor(vectors, device=self.device), _BLOCK)
             encoded = torch.cat([self.net_(part)[0] for part in parts])
@@ -278,11 +244,3 @@ def _stack(sizes: tuple[int, ...]) -> nn.Sequential:
     for inner, outer in pairwise(sizes):
         layers += [nn.Linear(inner, outer), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
-
-
-def _deviation(vectors: Floats, counts: NDArray[np.int64]) -> Floats:
-    """float64 (width,): standard deviation over sequences; 1 where a column never changes."""
-    shares = counts / counts.sum()
-    mean = shares @ vectors
-    deviation = np.sqrt(shares @ np.square(vectors - mean))
-    return np.where(deviation > _TINY, deviation, 1.0)
