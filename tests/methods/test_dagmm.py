@@ -132,6 +132,27 @@ def test_equal_training_sequences_are_learned_and_scored():
     assert detector.score(of([[0, 1, 2]])) < detector.score(of([[25, 26]]))
 
 
+@pytest.mark.parametrize(("penalty_weight", "parted"), [(1e-4, True), (0.005, False)])
+def test_components_part_unless_the_penalty_holds_them_together(penalty_weight, parted):
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((3, 20))
+    points = centres[rng.integers(0, 3, 600)] + 0.3 * rng.standard_normal((600, 20))
+    config = replace(QUICK, dropout=0.0, penalty_weight=penalty_weight)
+    x, weights = torch.tensor(points, dtype=torch.float32), torch.full((600,), 1 / 600)
+    torch.manual_seed(0)
+    net = Network(config, 20)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+    for _ in range(300):
+        optimiser.zero_grad()
+        objective(net, x, weights, config)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+    with torch.no_grad():
+        gamma = net.responsibilities(net(x)[0])
+    information = (gamma * (gamma / gamma.mean(0)).log()).sum(1).mean()
+    assert (information > 0.1) == parted
+
+
 def test_an_outlier_has_more_energy_than_all_of_training(fitted):
     far = fitted.mixture_.mean + 10 * fitted.mixture_.covariance.diagonal(dim1=1, dim2=2).amax(0).sqrt()
     encoded, _, _ = fitted._encode(TRAIN)
