@@ -71,7 +71,7 @@ class Config(TrainingSettings):
     inputs: Literal["vectors", "counts"] = "vectors"
     """What a sequence is: mean vector of its events, or how often each log key occurs [R].
 
-    Three trials on `spirit@lines-a` and `bgl@simulated` (this, latent 1, the defaults) kept the defaults."""
+    Study `network-choices`: counts are worse, and no other encoder, k, latent or jitter is better beyond the seeds."""
     width: int = 100
     """Dimensions of a text's vector (MLAD section 5.1: the same for all methods)."""
     encoder: tuple[int, ...] = (60, 30, 10)
