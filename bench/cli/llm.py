@@ -55,10 +55,13 @@ def llm_environment(options: LlmOptions, out: Path) -> Iterator[None]:
     if options.max_cost and not (options.price or os.environ.get("BENCH_LLM_PRICE")):
         raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
     _check_price(options.price)
+    from bench.reporting.published import published_file
+
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as plan:
         values = {
             "BENCH_LLM": "dry" if options.dry_run else options.mode,
             "BENCH_LLM_STORE": os.environ.get("BENCH_LLM_STORE") or str(out / "llm"),
+            "BENCH_LLM_SHIPPED": str(published_file().with_name("llm")),
             "BENCH_LLM_PRICE": options.price,
             "BENCH_LLM_MAX_COST": None if options.max_cost is None else str(options.max_cost),
             "BENCH_LLM_MAX_CALLS": None if options.max_calls is None else str(options.max_calls),

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench.data.catalogue import Catalogue
-from bench.data.embedding import nearest_keys
 from bench.data.prepare import Loader, Prepared
-from bench.data.vocabulary import Part
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
 from bench.experiment.measure import can_measure, default_rules, measure
-from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
+from bench.experiment.scoring import sample_facts, score_parts
+from bench.experiment.spec import Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
 from bench.experiment.views import skip_reason, training_view
 from bench.types import Sequences
@@ -220,6 +219,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
             "version": None if method.ref.is_local else method.ref.version,
         },
         "counts": prepared.facts,
+        **sample_facts(cell, prepared),
         "seconds": {},
         "threads": settings.threads,
         "device": settings.device,
@@ -280,7 +280,7 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
     if detector is None or skip_reason(detector, *training_view(detector, prepared.train)):
         return None
     fitter.fit(detector, cell, *training_view(detector, prepared.train))
-    _score_parts(detector, prepared, cell.method.variant)
+    score_parts(detector, prepared, cell)
     return detector.monitor()
 
 
@@ -301,37 +301,9 @@ def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _
     train, labels = training_view(detector, prepared.train)
     record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
     start = time.perf_counter()
-    scores = _score_parts(detector, prepared, cell.method.variant)
+    scores = score_parts(detector, prepared, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
-    return scores
-
-
-def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
-    """Scores and labels of every part, as they are stored."""
-    n_keys = prepared.facts["n_log_keys"]
-
-    def score(part: Part) -> NDArray[np.float64]:
-        sequences = part.sequences
-        if not len(sequences):
-            return np.empty(0)
-        if variant == NEAREST:
-            sequences = nearest_keys(sequences, sequences.texts[:n_keys], NEAREST_MIN_COSINE)
-        return _checked(detector.score(sequences), len(sequences))
-
-    native = detector.native_threshold_
-    scores: Scores = {
-        "validation": score(prepared.validation),
-        "validation_labels": prepared.validation.labels,
-        "validation_system": prepared.validation.sequences.system,
-        "test": score(prepared.test),
-        "test_labels": prepared.test.labels,
-        "test_system": prepared.test.sequences.system,
-        "native": np.array([] if native is None else [native], np.float64),
-    }
-    if prepared.target_validation is not None:
-        scores["target_validation"] = score(prepared.target_validation)
-        scores["target_validation_labels"] = prepared.target_validation.labels
     return scores
 
 
@@ -342,16 +314,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _checked(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    if not isinstance(scores, np.ndarray):
-        raise TypeError(f"score() returned {type(scores).__name__}, the contract says float64 ({n},)")
-    if scores.shape != (n,) or scores.dtype != np.float64:
-        raise ValueError(f"score() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"score() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
-    return scores
 
 
 def _limit_torch(threads: int) -> None:

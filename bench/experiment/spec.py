@@ -56,7 +56,9 @@ class Method:
         name = self.ref.name.replace("\\", "/").rpartition("/")[2] if self.ref.is_local else self.ref.name
         name = f"{name}+{self.variant}" if self.variant else name
         profile = {} if self.profile == DEFAULT_PROFILE else {"profile": self.profile}
-        given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **self.passed}.items()))
+        # What is not part of the identity stays out: an endpoint's address says nothing of a result.
+        passed = {key: value for key, value in self.passed.items() if self.description.fields[key].identity}
+        given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **passed}.items()))
         return f"{name}[{given}]" if given else name
 
     @property
@@ -74,6 +76,8 @@ class Cell:
     split: str
     grouping: Grouping
     seed: int
+    sample: int = 0
+    """Test sequences that are drawn and scored at most; 0 = all."""
 
     @property
     def data(self) -> DataSpec:
@@ -94,6 +98,8 @@ class Cell:
             spec["grouping"] = dataclasses.asdict(self.grouping)
         if self.method.uses_texts:
             spec["encoder"] = encoder_name()
+        if self.sample:  # only then, so that the records of whole runs keep their identity
+            spec["sample"] = self.sample
         return spec
 
     @property
@@ -126,13 +132,20 @@ def plan(
     splits: Sequence[str],
     seeds: Sequence[int],
     grouping: Grouping,
+    sample: int = 0,
 ) -> list[Cell]:
     """All cells, ordered so that those which share their data stand together."""
     for name in splits:
         if name not in PROTOCOLS:
             raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
+    for scenario in scenarios if sample else ():
+        if sample < 2 * len(scenario.test):
+            raise BenchError(
+                f"a sample of {sample} cannot hold normal and abnormal sequences of each tested system of "
+                f"{scenario.key}: give --sample at least {2 * len(scenario.test)}"
+            )
     return [
-        Cell(scenario, method, split, grouping, seed)
+        Cell(scenario, method, split, grouping, seed, sample)
         for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
     ]
 

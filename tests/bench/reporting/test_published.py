@@ -73,7 +73,7 @@ def test_the_wheel_holds_the_file_too():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert setup["package-dir"]["bench._published"] == "results"
     assert "bench._published" in setup["packages"]
-    assert setup["package-data"]["bench._published"] == [published_file().name]
+    assert setup["package-data"]["bench._published"] == [published_file().name, "llm/*.jsonl"]
 
 
 def test_ours_stand_in_columns_of_their_own(papers, tmp_path, ecvc):
