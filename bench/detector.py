@@ -109,6 +109,13 @@ class Detector(ABC):
         """Return the weight of each event in the score, float32 (n_events,), or None where the method has none."""
         return None
 
+    def abstained(self, sequences: Sequences) -> NDArray[np.bool_] | None:
+        """Return which of these sequences, scored just before, it declines to judge, or None where it judges all.
+
+        bool (n_sequences,). Their scores are finite like all others, but metrics leave them out and tables say so.
+        """
+        return None
+
     def represent(self, sequences: Sequences) -> NDArray[np.float32] | None:
         """Return the learned vector of each sequence, float32 (n_sequences, d), or None where the method has none."""
         return None

@@ -78,6 +78,8 @@ class Chat:
         self.ledger = Ledger()
         self.counted: set[str] = set()
         """Requests whose answer is in the ledger: one that several parts need is one call."""
+        self.unread: set[tuple[str, ...]] = set()
+        """Sequences whose answer could not be read."""
         # The limits of a command hold for all its detectors together, those of a config for one.
         self.spent = (
             _SPENT.setdefault(os.environ.get("BENCH_LLM_RUN", ""), Spent()) if self._limited_by_run() else Spent()

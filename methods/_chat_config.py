@@ -52,8 +52,10 @@ class ChatConfig:
     """Normal training sequences shown as examples; 0 = zero-shot as in the paper."""
     examples: Literal["random", "similar"] = "random"
     """Which: drawn by the run's seed, or the nearest by the mean sentence vector."""
-    unparsable: Literal["as-normal", "as-anomalous"] = "as-normal"
-    """What an answer counts as that is neither Yes nor No (sheet: as no, and report the share)."""
+    unparsable: Literal["as-normal", "as-anomalous", "exclude"] = "as-normal"
+    """What an answer counts as that is neither Yes nor No (sheet: as no, and report the share).
+
+    `exclude`: metrics leave the sequence out, so that the row is over other sequences than those beside it."""
     redact: Literal["auto", "on", "off"] = "auto"
     """Mask addresses, users, hosts, paths and secrets; `auto`: for endpoints that are not on this machine."""
     base_url: str = _outside("")

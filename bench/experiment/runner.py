@@ -26,7 +26,7 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
 from bench.experiment.measure import can_measure, default_rules, measure
-from bench.experiment.scoring import sample_facts, score_parts
+from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.spec import Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
 from bench.experiment.views import skip_reason, training_view
@@ -304,6 +304,7 @@ def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _
     scores = score_parts(detector, prepared, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
+    record |= excluded_facts(scores)
     return scores
 
 

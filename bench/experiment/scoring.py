@@ -14,41 +14,50 @@ from bench.detector import Detector
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.store import Scores
+from bench.types import ABNORMAL
 
 
 def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
     """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds."""
-    n_keys = prepared.facts["n_log_keys"]
-
-    def score(part: Part) -> NDArray[np.float64]:
-        sequences = part.sequences
-        if not len(sequences):
-            return np.empty(0)
-        if cell.method.variant == NEAREST:
-            sequences = nearest_keys(sequences, sequences.texts[:n_keys], NEAREST_MIN_COSINE)
-        return _checked(detector.score(sequences), len(sequences))
-
     native = detector.native_threshold_
     sample = sample_of(cell, prepared)
     test = prepared.test if sample is None else _selected(prepared.test, sample.index)
     validation, target = prepared.validation, prepared.target_validation
     if sample is not None and saves_validation(detector):
         validation, target = _selected(validation, _NOTHING), target and _selected(target, _NOTHING)
-    scores: Scores = {
-        "validation": score(validation),
-        "validation_labels": validation.labels,
-        "validation_system": validation.sequences.system,
-        "test": score(test),
-        "test_labels": test.labels,
-        "test_system": test.sequences.system,
-        "native": np.array([] if native is None else [native], np.float64),
-    }
+    scores: Scores = {"native": np.array([] if native is None else [native], np.float64)}
+    for name, part in {"validation": validation, "target_validation": target}.items():
+        if part is not None:
+            values, excluded = _score(detector, part, prepared, cell)
+            scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
+    values, excluded = _score(detector, test, prepared, cell)
+    scores |= _named("test", values, test)
     if sample is not None:
         scores |= {"test_weights": sample.weights, "test_index": sample.index}
-    if target is not None:
-        scores["target_validation"] = score(target)
-        scores["target_validation_labels"] = target.labels
+    if excluded is not None:
+        scores["test_weights"] = np.where(excluded, 0.0, scores.get("test_weights", 1.0))
     return scores
+
+
+def _score(
+    detector: Detector, part: Part, prepared: Prepared, cell: Cell
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Scores of a part, and which of its sequences the detector declined to judge (None: it judges all)."""
+    sequences = part.sequences
+    if not len(sequences):
+        return np.empty(0), None
+    if cell.method.variant == NEAREST:
+        sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
+    scores = _checked(detector.score(sequences), len(sequences))
+    return scores, detector.abstained(sequences)
+
+
+def _named(name: str, scores: NDArray[np.float64], part: Part) -> Scores:
+    return {name: scores, f"{name}_labels": part.labels, f"{name}_system": part.sequences.system}
+
+
+def _kept(arrays: Scores, which: NDArray[np.bool_]) -> Scores:
+    return {name: values[which] for name, values in arrays.items()}
 
 
 _NOTHING = np.empty(0, np.int64)
@@ -79,6 +88,15 @@ def sample_facts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
         for s in sample.strata
     ]
     return {"sample": {"drawn": len(sample.index), "of": len(prepared.test.labels), "strata": strata}}
+
+
+def excluded_facts(scores: Scores) -> dict[str, Any]:
+    """How many test sequences the metrics leave out because the detector declined to judge them; nothing if none."""
+    out = scores.get("test_weights", np.ones(1)) == 0
+    if not out.any():
+        return {}
+    n_abnormal = int((scores["test_labels"][out] == ABNORMAL).sum())
+    return {"excluded": {"n": int(out.sum()), "n_abnormal": n_abnormal, "of": len(out)}}
 
 
 def _selected(part: Part, index: NDArray[np.int64]) -> Part:

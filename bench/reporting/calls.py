@@ -19,10 +19,15 @@ _MODEL_SETTING: Final = re.compile(r"(?<=[\[,])model=[^,\]]*(?:,|(?=\]))")
 
 def answered_by(label: str, records: Iterable[Record]) -> str:
     """A row's name with the model that the server reported, which stands in place of the model that was asked for."""
-    models = sorted({name for record in records for name in (record.get("monitor") or {}).get("models", ())})
+    models = models_of(records)
     if not models:
         return label
     return f"{_MODEL_SETTING.sub('', label).replace(',]', ']').removesuffix('[]')} ({' and '.join(models)})"
+
+
+def models_of(records: Iterable[Record]) -> list[str]:
+    """The models that answered, as the servers reported them."""
+    return sorted({name for record in records for name in (record.get("monitor") or {}).get("models", ())})
 
 
 def calls_of(row: Row) -> dict[str, float | None] | None:
@@ -70,7 +75,14 @@ def call_notes(row: Row, auroc: Interval | None) -> list[str]:
     if any(record["monitor"]["unparsable_share"] for record in facts):
         share = sum(record["monitor"]["unparsable_share"] for record in facts) / len(facts)
         rule = facts[0]["detector"]["config"].get("unparsable", "as declared")
-        notes.append(f"- {row.method}: {100 * share:.1f} % of the answers could not be read and count {rule}")
+        count = "leave their sequences out" if rule == "exclude" else f"count {rule}"
+        notes.append(f"- {row.method}: {100 * share:.1f} % of the answers could not be read and {count}")
+    for record in row.finished:
+        if out := record.get("excluded"):
+            notes.append(
+                f"- {row.method}: its metrics leave out {out['n']} of {out['of']} test sequences ({out['n_abnormal']} "
+                f"abnormal, seed {record['spec']['seed']}): not to be compared with rows over all of them"
+            )
     if facts and auroc is not None and auroc.low <= CHANCE:
         notes.append(f"- {row.method}: not shown to be better than chance, the interval of its AUROC reaches {CHANCE}")
     return notes

@@ -137,7 +137,8 @@ def _flags_all(record: Record) -> bool:
 
 def _has_no_validation(record: Record) -> bool:
     """Of a sample: a training-free method with a rule of its own, whose answers cost something."""
-    return bool("sample" in record["spec"] and record["validation"]["n"] == 0 and record["counts"]["n_validation"])
+    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
+    return asks and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
 
 
 def render(table: Table, rule: str) -> str:
@@ -272,7 +273,7 @@ def _facts(table: Table, rule: str) -> list[str]:
         f"test sequences seen in training: {span('seen_in_training_share', _percent)}"
     )
     lines += _repairs(first)
-    ranking = next((r["metrics"][ALL]["ranking"] for r in records if r["status"] == "ok"), None)
+    ranking = next((r["metrics"][ALL]["ranking"] for r in records if r["status"] == "ok" and "excluded" not in r), None)
     if ranking and ranking["prevalence"]:
         lines.append(
             f"- prevalence in test: {ranking['prevalence']:.3f}; F1 of flagging everything: "

@@ -159,6 +159,17 @@ def test_unparsable_answers_follow_the_declared_rule_and_are_counted(stub, rule,
     assert fitted.monitor()["asked"] == 4
 
 
+def test_excluded_answers_have_a_finite_score_and_are_named_without_asking_again(stub):
+    stub.behave = lambda prompt, nth: "Let me see" if "panic" in prompt else "No"
+    log = log_of([2], [0], [1], [2, 2], [2])
+    fitted = made(ChatGPT, stub, unparsable="exclude", mode="live").fit(log_of([0]))
+    assert np.isfinite(fitted.score(log)).all()
+    n_asked = len(stub.prompts)
+    assert fitted.abstained(log).tolist() == [True, False, False, True, True]
+    assert len(stub.prompts) == n_asked == 4
+    assert made(ChatGPT, stub).fit(log_of([0])).abstained(log) is None
+
+
 def test_score_before_fit_is_refused():
     with pytest.raises(NotFittedError):
         ChatGPT().score(log_of([0]))

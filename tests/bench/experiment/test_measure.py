@@ -218,3 +218,21 @@ def test_methods_on_one_test_set_share_their_bootstrap_draws():
     one = measured("oracle")["metrics"]["all"]["bootstrap"]
     other = measured("oracle", test=scores()["test"] * 3 - 1)["metrics"]["all"]["bootstrap"]
     assert one == other
+
+
+def test_sampling_weights_reach_every_metric_and_the_oracle():
+    """Each weight counts as so many sequences, in all blocks, also where systems have thresholds of their own."""
+    weights = np.array([1, 2, 1, 4, 2, 1])
+    rules = ("native", "oracle", "fixed:3", "conformal:0.5@own-system")
+    given = two_systems()
+    one = measured(*rules, **given, test_weights=weights * 1.0)
+    many = {name: np.repeat(scores(**given)[name], weights) for name in ("test", "test_labels", "test_system")}
+    whole = measured(*rules, **given | many)
+    values = [{rule: t["value"] for rule, t in found["thresholds"].items()} for found in (one, whole)]
+    assert values[0] == values[1]
+    assert one["metrics"].keys() == whole["metrics"].keys()
+    for name, block in one["metrics"].items():
+        assert block["ranking"] == pytest.approx(whole["metrics"][name]["ranking"])
+        for rule in block["rules"]:
+            assert block["rules"][rule] == pytest.approx(whole["metrics"][name]["rules"][rule])
+    assert one["metrics"]["all"]["n"] == 6
