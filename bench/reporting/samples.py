@@ -28,6 +28,13 @@ def sample_facts(records: Sequence[Record]) -> list[str]:
     return [f"- sample: {', '.join(parts)}; metrics weight each by size / drawn, intervals resample within these"]
 
 
+def lacks_validation(record: Record, rule: str) -> bool:
+    """Whether a rule has no threshold since a sampled run asked a training-free method about no validation sequence."""
+    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
+    value = record["thresholds"].get(rule, {}).get("value")
+    return asks and value is None and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
+
+
 def _between(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"

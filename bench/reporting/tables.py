@@ -19,7 +19,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record
 from bench.reporting.calls import CALL_HEADERS, answered_by, call_cells, call_notes, calls_of, legend
-from bench.reporting.samples import sample_facts, sampled
+from bench.reporting.samples import lacks_validation, sample_facts, sampled
 
 NATIVE: Final = "native"
 CONTROL: Final = "control"
@@ -126,19 +126,13 @@ def aggregate(row: Row, block: str, section: str, name: str, rule: str = "") -> 
 
 
 def shown_rule(row: Row, rule: str) -> str:
-    """The rule a row is reported by; its own where that flags everything, or where no validation part was scored."""
-    native = any(_flags_all(record) or _has_no_validation(record) for record in row.finished)
+    """The rule a row is reported by: its own where that flags everything, or where the validation part was left out."""
+    native = any(_flags_all(record) or lacks_validation(record, rule) for record in row.finished)
     return NATIVE if native else rule
 
 
 def _flags_all(record: Record) -> bool:
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
-
-
-def _has_no_validation(record: Record) -> bool:
-    """Of a sample: a training-free method with a rule of its own, whose answers cost something."""
-    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
-    return asks and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
 
 
 def render(table: Table, rule: str) -> str:

@@ -407,11 +407,11 @@ def sampled(method="toy", seed=0, drawn=24, **options):
     return made | {"sample": {"drawn": drawn, "of": 44, "strata": strata}, "validation": {"n": 30}}
 
 
-def asked(model="SmolLM2", *, n_validation=0, method="chatgpt[k=1,model=local]", **monitor):
+def asked(model="SmolLM2", *, f1=0.8, n_validation=0, method="chatgpt[k=1,model=local]", **monitor):
     facts = {"models": {model: 20} if model else {}, "unparsable_share": 0.25, "asked": 20, "calls": 15, "replayed": 5}
     facts |= {"tokens_in": 900, "tokens_out": 30, "replayed_tokens_in": 300, "replayed_tokens_out": 10}
     facts |= {"latency_s": 30.0, "replayed_latency_s": 10.0} | monitor
-    made = sampled(method, supervision="training-free", native=0.0)
+    made = sampled(method, supervision="training-free", native=0.0, reasons={RULE: "no validation normals"}, f1=f1)
     made["detector"] |= {"config": {"unparsable": "as-normal"}}
     return made | {"monitor": facts, "validation": {"n": n_validation}}
 
@@ -454,6 +454,15 @@ def test_a_row_is_named_by_the_model_that_answered_and_shows_what_it_took():
         "seconds_per_sequence": 2.0,
     }
     assert rows["chatgpt[k=1] (SmolLM2)"]["rule"] == "native"
+
+
+def test_a_sampled_chat_row_is_reported_by_a_rule_that_has_a_threshold():
+    made = asked()
+    made["thresholds"]["fixed:1"] = {"value": 1.0, "fitted_on": "nothing", "n": 0, "reason": None}
+    made["metrics"]["all"]["rules"]["fixed:1"] = made["metrics"]["all"]["rules"]["native"]
+    made["metrics"]["all"]["bootstrap"]["rules"]["fixed:1"] = made["metrics"]["all"]["bootstrap"]["rules"]["native"]
+    (table,) = make_tables([made])
+    assert summary(table, "fixed:1")[0]["rule"] == "fixed:1"
 
 
 def test_without_chat_models_a_table_has_no_column_of_calls():
