@@ -159,7 +159,7 @@ def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
 
 def _runs(request: Request, pairs: Mapping[str, Sequence[_Pair]]) -> dict[str, tuple[Record, str]]:
     """The run_ids of all pairs, with record and threshold rule."""
-    runs = {}
+    runs: dict[str, tuple[Record, str]] = {}
     for other in request.others:
         rules = [shown_rule(side, DEFAULT_RULE) for side in (request.row, other)]
         for pair in pairs[other.method]:

@@ -144,7 +144,8 @@ def lines(comparison: Comparison) -> list[Line]:
 def notes(comparison: Comparison) -> list[str]:
     """Rows whose F1 has another rule, and rows that show nothing of the spread between seeds."""
     found = []
-    if native := [row["method"] for row in comparison["rows"] if row["rule"] == NATIVE]:
+    with_f1 = [row for row in comparison["rows"] if (row["metrics"] or {}).get("f1")]
+    if native := [row["method"] for row in with_f1 if row["rule"] == NATIVE]:
         found.append(f"F1 of {', '.join(native)}: by its native rule, which flags everything")
     single = [row["method"] for row in comparison["rows"] if len(row["run_ids"]) == 1]
     if single:
