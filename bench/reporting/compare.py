@@ -51,8 +51,14 @@ def requests(tables: Sequence[Table], method: str, against: str) -> list[Request
 
     method: the row's name, as tables print it;  against: `controls`, `all`, or names separated by commas
 
-    Raises BenchError for names that no table knows.
+    Tables of samples are left out: differences are resampled without weights. Raises BenchError for names that no other
+    table knows.
     """
+    sampled, tables = [t for t in tables if t.key.sample], [t for t in tables if not t.key.sample]
+    if any(row.method == method for t in sampled for row in t.rows) and not any(
+        row.method == method for t in tables for row in t.rows
+    ):
+        raise BenchError(f"'{method}' was run on samples only, which cannot be compared: run it without --sample")
     with_method = [(table, row) for table in tables for row in table.rows if row.method == method]
     if not with_method:
         known = ", ".join(sorted({row.method for table in tables for row in table.rows}))

@@ -303,3 +303,12 @@ def test_metrics_by_name():
     assert parse_metrics("f1, ap") == ["ap", "f1"]
     with pytest.raises(BenchError, match="'mcc' is not compared: choose of ap, auroc, f1"):
         parse_metrics("ap,mcc")
+
+
+def test_samples_are_not_compared(make_record):
+    whole, drawn = (make_record(name) for name in ("toy", "chat"))
+    drawn["spec"]["sample"] = 24
+    tables = make_tables([whole, make_record("random", supervision="control"), drawn])
+    assert [request.table.key.sample for request in requests(tables, "toy", "controls")] == [0]
+    with pytest.raises(BenchError, match="'chat' was run on samples only"):
+        requests(tables, "chat", "controls")
