@@ -85,10 +85,10 @@ class CallStore:
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         if self._known is None:
-            own, shipped = (
-                {call["hash"]: _without_prompt(call) for call in _read(path)} for path in (self.path, self._shipped)
-            )
-            self._known = {**own, **shipped, **own}  # own answers count, and stand first
+            paths = dict.fromkeys((self.path, self._shipped))
+            # Of a call that stands in both the own one counts; and own ones stand first.
+            found = [{call["hash"]: _without_prompt(call) for call in _read(path)} for path in paths]
+            self._known = {**found[0], **found[-1], **found[0]}
         return self._known
 
 

@@ -32,6 +32,7 @@ MaxCost = Annotated[float | None, typer.Option("--max-cost", help="What all call
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=1, help="Calls to chat models at most.")]
 
 _MODES: Final = ("record", "replay", "live")
+_RECORDED: Final = ("tokens_in", "tokens_out", "latency_s", "cost")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
     for row, runs in rows.items():
         total = {name: sum(facts[name] for facts in runs) for name in ("calls", "replayed", "tokens_in", "tokens_out")}
         asked = max(1, sum(facts["asked"] for facts in runs))
+        recorded = {name: sum(facts.get(f"replayed_{name}", 0) for facts in runs) for name in _RECORDED}
         models = ", ".join(sorted({name for facts in runs for name in facts["models"]})) or "no model"
         words = [
             f"{total['calls']:,} calls and {total['replayed']:,} recorded answers",
@@ -123,6 +125,12 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
         ]
         if all("cost" in facts for facts in runs):
             words.insert(2, f"cost {sum(facts['cost'] for facts in runs):.4f}")
+        if total["replayed"]:
+            cost = f", cost {recorded['cost']:.4f}" if all("cost" in facts for facts in runs) else ""
+            words.append(
+                f"the recorded answers took {recorded['tokens_in']:,} tokens in, {recorded['tokens_out']:,} out{cost}, "
+                f"{recorded['latency_s'] / total['replayed']:.2f} s each"
+            )
         if any(facts["redacted"] for facts in runs):
             words.append("addresses, users, hosts, paths and secrets were masked before lines left this machine")
         typer.echo(f"{row}, answered by {models}: {'; '.join(words)}", err=True)
