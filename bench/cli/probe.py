@@ -238,8 +238,9 @@ class _Prober:
             kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
             typer.echo(f"{request.label} on {request.cell.scenario.key} failed: {kind}{error}", err=True)
             return None
-        typer.echo(f"written: {write_probe(self.out, record)}", err=True)
-        return record
+        path, stored = write_probe(self.out, record)
+        typer.echo(f"written: {path}", err=True)
+        return stored
 
 
 def _show_plan(probe: _Prober, requests: Sequence[Request], *, as_json: bool) -> None:
@@ -317,7 +318,7 @@ def _show_memory(found: dict[str, Any]) -> None:
         "where names and numbers are wildcards already, there is none left to change"
     )
     columns = ("original", "twin", "difference")
-    rows = [[name, *(_interval(values[key]) for key in columns)] for name, values in found["metrics"].items()]
+    rows = [[name, *(_interval(values[key]) for key in columns)] for name, values in reversed(found["metrics"].items())]
     _print_table(["", "original", "twin", "original - twin"], rows)
     typer.echo(
         f"mean change of the score: {_interval(moved['absolute'])} without sign, {_interval(moved['signed'])} with it. "

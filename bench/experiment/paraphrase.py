@@ -21,7 +21,7 @@ _IDENTIFIER: Final = re.compile(
     r"|(?P<address>(?<![\w.])(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}(?![\w.]))"
     r"|(?P<hex>(?<![\w<])0x[0-9a-fA-F]+\b|(?<![\w<])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{6,}(?!\w))"
 )
-_NUMBER: Final = re.compile(r"(?<![\w.<])\d{2,}(?![\w>])")
+_NUMBER: Final = re.compile(r"(?<![\w.<>])(?<!\d:)\d{2,}(?!\w|>|[:.]\d)")
 _NODE: Final = re.compile(
     r"(?<![\w<.-])(?!(?:sha|md|ipv|utf|x|ext|int|lib|base|eth|lo|http|ia|amd|rfc|iso|ascii|usb|crc|ecc|l|v)-?\d)"
     r"(?:[A-Za-z]{1,12}[-_]?)+\d{1,5}(?:-[A-Z]\d+)*(?![\w>])"

@@ -253,9 +253,10 @@ def read_probe(root: Path, probe_id: str) -> Record | None:
     return record
 
 
-def write_probe(root: Path, record: Record) -> Path:
-    """Keep the record of a probe; returns where."""
+def write_probe(root: Path, record: Record) -> tuple[Path, Record]:
+    """Keep the record of a probe; returns where, and the record as it reads back."""
     path = root / "probes" / f"{record['probe_id']}.json"
     text = record_text(record)
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return path
+    stored: Record = json.loads(text)
+    return path, stored
