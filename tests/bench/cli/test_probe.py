@@ -175,6 +175,21 @@ def test_a_trained_detector_is_fitted_first(bench, tmp_path):
     assert "no method of this probe asks a chat model" in text
 
 
+def test_a_transfer_can_take_its_threshold_from_the_target(bench, tmp_path):
+    (tmp_path / "mine.py").write_text(TRAINED)
+    arguments = ("--methods", "mine.py:Words", "--scenario", "bgl@simulated2tbird@simulated", "--sample", "10", *FEW)
+    for population in ("normals", "unlabelled"):
+        rule = f"conformal:0.2@target-{population}"
+        code, out, err = bench("probe", "injection", *arguments, "--threshold", rule)
+        assert code == 0, err
+        assert f"({rule})" in out
+    normals, everything = sorted(record["threshold"]["n"] for record in probes(tmp_path))
+    assert 0 < normals < everything
+    code, _, err = bench("probe", "injection", *arguments, "--threshold", "conformal:0.0001")
+    assert code == 3
+    assert "gives no threshold (needs at least 9999" in err
+
+
 def test_what_fails_is_told_and_ends_no_other_probe(chat, tmp_path):
     (tmp_path / "mine.py").write_text(TRAINED)
     methods = ("--methods", "mine.py:Words,chatgpt", "--set", "mine.py:Words.fails=true", "--threshold", "fixed:0")
