@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, NotFittedError, SequencePart, TimeRange
 from bench.types import Sequences
 from methods import _histories, _layers
 from methods._histories import FIRST_KEY, Integers, Predictions, predictions_of
-from methods._parameters import ParameterModel
+from methods._parameters import ParameterModel, has_numbers
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -66,7 +66,7 @@ class Config(TrainingSettings):
     end_event: bool = False
     """Whether the end of a sequence is predicted too [R]; meant for sessions: all windows end alike."""
     parameter_model: bool = False
-    """Whether the values of message parameters are predicted too (section 3.2), where the reader gives them."""
+    """Whether the values of message parameters are predicted too (section 3.2); skipped on logs without numbers."""
     level: float = 0.98
     """Confidence of the Gaussian interval of the errors of `parameter_model` (section 4.4 compares .98, .99, .999)."""
 
@@ -90,9 +90,17 @@ class DeepLog(Detector):
     }
     """`original`: the paper's input; it gives no budget, so that of the public code that reproduced its numbers."""
 
+    def uses(self) -> frozenset[SequencePart]:
+        """Times and message parameters are read by `parameter_model` only."""
+        return self.tags.uses if self.config.parameter_model else frozenset({"log_keys"})
+
     def skip(self, train: Sequences) -> str | None:
-        """Without any training event there is nothing to learn from."""
-        return None if (train.log_keys >= 0).any() else "no training sequence has an event with a known log key"
+        """Without any training event there is nothing to learn from, nor for `parameter_model` without numbers."""
+        if not (train.log_keys >= 0).any():
+            return "no training sequence has an event with a known log key"
+        if self.config.parameter_model and not has_numbers(train):
+            return "parameter_model needs numeric message parameters, and the training sequences have none"
+        return None
 
     def fit(
         self,
@@ -107,7 +115,7 @@ class DeepLog(Detector):
         config: Config = self.config
         self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
         self.native_threshold_ = float(config.g - 1)
-        predictions, counts = self._training_predictions(train)
+        predictions, counts = self._training_predictions(train.without_parameters())
         histories = torch.as_tensor(predictions.histories, device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
@@ -128,7 +136,7 @@ class DeepLog(Detector):
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): the worst rank, 0 = always the most probable key."""
-        unique, _, inverse = sequences.unique()
+        unique, _, inverse = sequences.without_parameters().unique()
         ranks, owner = self._ranks(unique)
         worst = np.zeros(len(unique))
         np.maximum.at(worst, owner, ranks)
@@ -171,7 +179,7 @@ class DeepLog(Detector):
         """Loss per epoch, and how many keys have a model of their parameters."""
         if not hasattr(self, "history_"):
             return {}
-        extra = {"parameter_models": self.parameters_.monitor()} if self.config.parameter_model else {}
+        extra = self.parameters_.monitor() if self.config.parameter_model else {}
         return {**self.history_.as_json(), **extra}
 
     def _new_network(self) -> Network:

@@ -1,4 +1,4 @@
-"""What a method may see of the training part, by its supervision."""
+"""What a method may see of the data, by what it uses, and of the training part, by its supervision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.prepare import Prepared
 from bench.data.vocabulary import Part
 from bench.detector import Detector
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
@@ -16,8 +17,14 @@ KNOWN_SHARE: Final = 0.5
 """Of the normal training sequences, the share that a positive-unlabelled method is told of, first in time."""
 
 
-def training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
+def visible(prepared: Prepared, detector: Detector) -> Prepared:
+    """The data with message parameters for a detector that uses them, without for every other."""
+    return prepared.with_parameters if "parameters" in detector.uses() else prepared
+
+
+def training_view(detector: Detector, prepared: Prepared) -> tuple[Sequences, NDArray[np.int8] | None]:
     """What a method of this supervision may see of the training part."""
+    train = visible(prepared, detector).train
     match detector.tags.supervision:
         case "normal-only" | "control" | "training-free":
             return train.normals, None
