@@ -11,6 +11,7 @@ from bench.data.grouping import Grouping
 from bench.data.prepare import DataSpec, Loader
 from bench.detector import NotFittedError
 from bench.experiment.views import training_view, visible
+from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 from methods import _histories, _parameters, deeplog
 from methods.deeplog import Config, DeepLog
@@ -377,6 +378,11 @@ def test_raw_lines_with_a_wrong_value_are_flagged_where_the_keys_look_normal(own
     assert data.test.labels.tolist() == [int(i in (5, 12)) for i in range(20)]
     assert not flags[False].any()
     assert flags[True].tolist() == data.test.labels.astype(bool).tolist()
+
+
+def test_the_parameter_model_passes_the_conformance_kit():
+    results = check_detector(DeepLog, config=replace(QUICK, parameter_model=True, max_epochs=2))
+    assert conforms(results), summarise(results)
 
 
 def test_parameter_network_runs_on_meta():
