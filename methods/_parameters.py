@@ -10,7 +10,8 @@ paper draws one series per key through the log); a shorter one is padded with ze
 counts where training had a number in at least half of its events, so that a hex word that happens to hold no letter is
 none. A value that is missing later is left out of the error, as is one whose event has its key by similarity only
 (`+nearest`), since its places are not the template's. A key with fewer than 20 events has no model. The events held out
-for the Gaussian are those that stop the training. Low errors are no alarm.
+for the Gaussian are those that stop the training. Low errors are no alarm. Distinct pairs of a history and a vector are
+computed once and weighted by their counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from bench.types import Parameters, Sequences
-from methods import _layers
+from methods import _histories, _layers
+from methods._histories import FIRST_KEY, Predictions, predictions_of
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 _FEWEST: Final = 20
@@ -92,22 +94,31 @@ class ParameterNetwork(nn.Module):
 
 
 class _Series:
-    """Normalised vectors of one key, and the history of each."""
+    """The normalised vectors of one key as tokens, so that equal ones after equal histories are computed once."""
 
     def __init__(self, net: ParameterNetwork, events: _Events, history: int) -> None:
-        vectors = (torch.as_tensor(events.vectors, device=net.shift.device) - net.shift) / net.scale
-        self._vectors = vectors.clamp(-_FARTHEST, _FARTHEST).to(net.outlet.weight.dtype)
-        self._sequence = events.sequence
-        self._back = np.arange(-history, 0)
+        vectors = (events.vectors - net.shift.cpu().numpy()) / net.scale.cpu().numpy()
+        vectors = np.clip(vectors, -_FARTHEST, _FARTHEST)
+        codes = np.stack([np.unique(column, return_inverse=True)[1] for column in vectors.T], axis=1)
+        first, token = _histories.distinct_rows(codes.astype(np.int64))
+        # In front of the vectors stand those of what no event has: zeros, the mean.
+        table = np.concatenate([np.zeros((FIRST_KEY, vectors.shape[1])), vectors[first]])
+        weight = net.outlet.weight
+        self._table = torch.as_tensor(table, dtype=weight.dtype, device=weight.device)
+        self._without_gaps = self._table.nan_to_num()
+        self._history = history
+        self.tokens = token + FIRST_KEY
+        self.offsets = np.append(np.flatnonzero(np.diff(events.sequence, prepend=-1)), len(token)).astype(np.int64)
 
-    def at(self, rows: Integers) -> tuple[Tensor, Tensor]:
-        """Histories (B, h, width) without gaps, and vectors (B, width) with NaN, of these events."""
-        places = rows[:, None] + self._back
-        kept = np.maximum(places, 0)
-        inside = (places >= 0) & (self._sequence[kept] == self._sequence[rows][:, None])
-        real = torch.as_tensor(inside, device=self._vectors.device)[:, :, None]
-        past = self._vectors[torch.as_tensor(kept, device=self._vectors.device)]
-        return past.nan_to_num() * real, self._vectors[torch.as_tensor(rows, device=self._vectors.device)]
+    def predictions(self, tokens: Integers, offsets: Integers) -> Predictions:
+        """The distinct pairs of a history and a vector of these sequences of events."""
+        return predictions_of(tokens, offsets, self._history)
+
+    def inputs(self, predictions: Predictions, items: Integers) -> tuple[Tensor, Tensor]:
+        """Histories (B, h, width) without gaps, and vectors (B, width) with NaN, of these predictions."""
+        past = torch.as_tensor(predictions.histories[predictions.history_of[items]], device=self._table.device)
+        actual = torch.as_tensor(predictions.targets[items] + FIRST_KEY, device=self._table.device)
+        return self._without_gaps[past], self._table[actual]
 
 
 class ParameterModel:
@@ -137,6 +148,8 @@ class ParameterModel:
         for name, module in self.nets.items():
             net = cast(ParameterNetwork, module)
             events = values.of(int(name), len(net.shift))
+            if not len(events.which):
+                continue
             usual, allowed = net.bound.tolist()
             result[events.which] = np.maximum((self._errors(net, events) - usual) / allowed, 0)
         return result
@@ -167,12 +180,14 @@ class ParameterModel:
             net = ParameterNetwork(events.vectors.shape[1], self.hidden, self.layers).to(device)
             net.set_scale(learned)
             series = _Series(net, events, self.history)
+            found = series.predictions(series.tokens, series.offsets)
+            repeats = (np.bincount(found.prediction_of, part, len(found.targets)).astype(np.int64) for part in counts)
 
             def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                return {"loss": (weights * net.errors(*series.at(items))).sum()}
+                return {"loss": (weights * net.errors(*series.inputs(found, items))).sum()}
 
             if counts.train.any():
-                train_network(net, loss, counts, self.settings, seed=seed)
+                train_network(net, loss, HeldOut(*repeats), self.settings, seed=seed)
         net = net.double().eval()
         held_out = counts.held_out > 0
         watched = held_out if held_out.sum() >= _FEWEST // 2 else np.full(len(held_out), True)
@@ -182,12 +197,17 @@ class ParameterModel:
         return net
 
     def _errors(self, net: ParameterNetwork, events: _Events) -> Floats:
+        """float64 (n,): the error of each event."""
         series = _Series(net, events, self.history)
         result = np.zeros(len(events.which))
         with torch.inference_mode():
-            for start in range(0, len(result), _BLOCK):
-                rows = np.arange(start, min(start + _BLOCK, len(result)))
-                result[rows] = net.errors(*series.at(rows)).cpu().numpy()
+            for part, inner in _histories.event_blocks(series.offsets):
+                found = series.predictions(series.tokens[part], inner)
+                blocks = (
+                    np.arange(i, min(i + _BLOCK, len(found.targets))) for i in range(0, len(found.targets), _BLOCK)
+                )
+                errors = torch.cat([net.errors(*series.inputs(found, block)) for block in blocks]).cpu().numpy()
+                result[part] = errors[found.prediction_of]
         return result
 
 
