@@ -269,6 +269,8 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
     fitter = _Fitter(settings)
     detector = fitter.new(cell)
+    if reason := skip_reason(detector, *training_view(detector, prepared)):
+        raise BenchError(f"'{cell.method.label}' cannot be fitted: {reason}")
     fitter.fit(detector, cell, *training_view(detector, prepared))
     return detector
 
@@ -287,15 +289,14 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
-    detector = None
     if reason is None:
         detector = fitter.new(cell)
         start = time.perf_counter()
         visible(prepared, detector)  # reads message parameters, where they are used
         record["seconds"]["prepare"] = round(record["seconds"]["prepare"] + time.perf_counter() - start, 3)
         reason = skip_reason(detector, *training_view(detector, prepared))
-    if reason is None:
-        return detector
+        if reason is None:
+            return detector
     record |= {"status": "skipped", "reason": reason}
     return None
 

@@ -78,6 +78,13 @@ def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call
     assert any(score % 1 for score in found[40:])
 
 
+def test_a_method_that_cannot_run_on_the_data_is_one_sentence(call, data, tmp_path):
+    code, _, err = call("fit", "logtad", "--scenario", "app", "--data", data, "--save", tmp_path / "m")
+    assert code == 2
+    assert err.startswith("error: 'logtad' cannot be fitted: LogTAD aligns at least two systems")
+    assert err.count("\n") == 1
+
+
 def test_sessions_are_scored_by_their_names(call, tmp_path):
     folder = tmp_path / "m"
     assert call("fit", "ecvc", "--scenario", "hdfs@simulated", "--save", folder)[0] == 0
