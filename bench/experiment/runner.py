@@ -302,8 +302,7 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = training_view(detector, prepared)
-    record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, *training_view(detector, prepared)), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
