@@ -97,6 +97,10 @@ def check_tags(trial: Trial) -> None:
     require(not unknown, f"unknown parts in tags.uses: {unknown}")
     more = sorted(trial.make().uses() - tags.uses)
     require(not more, f"uses() names parts that tags.uses does not: {more}")
+    if tags.target_normals:
+        require(tags.supervision == "normal-only", "tags.target_normals is for normal-only methods")
+        wanted = getattr(trial.make().config, "target_normals", None)
+        require(type(wanted) is int, "tags.target_normals, but Config has no whole number `target_normals`")
 
 
 def check_skip(trial: Trial) -> None:
