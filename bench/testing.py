@@ -95,6 +95,12 @@ def check_tags(trial: Trial) -> None:
     require(tags.supervision in get_args(hints["supervision"]), f"unknown supervision {tags.supervision!r}")
     unknown = sorted(tags.uses - set(get_args(get_args(hints["uses"])[0])))
     require(not unknown, f"unknown parts in tags.uses: {unknown}")
+    more = sorted(trial.make().uses() - tags.uses)
+    require(not more, f"uses() names parts that tags.uses does not: {more}")
+    if tags.target_normals:
+        require(tags.supervision == "normal-only", "tags.target_normals is for normal-only methods")
+        wanted = getattr(trial.make().config, "target_normals", None)
+        require(type(wanted) is int, "tags.target_normals, but Config has no whole number `target_normals`")
 
 
 def check_skip(trial: Trial) -> None:
@@ -210,7 +216,7 @@ def check_duplicates(trial: Trial) -> None:
 
 def check_declared_uses(trial: Trial) -> None:
     """The tags tell readers what the scores are based on: what they do not name must not matter."""
-    test = trial.log.test
+    test, uses = trial.log.test, trial.make().uses()
     scrubbed = {
         "log_keys": test.with_log_keys(np.full_like(test.log_keys, UNKNOWN_KEY)),
         "texts": replace(test, texts=("",) * len(test.texts)),
@@ -219,9 +225,9 @@ def check_declared_uses(trial: Trial) -> None:
         "lines": replace(test, lines=test.lines[::-1]),
     }
     for part, without in scrubbed.items():
-        if part not in trial.cls.tags.uses:
+        if part not in uses:
             same = alike(trial.score(without), trial.score(test))
-            require(same, f"the scores depend on {part}, which tags.uses does not name")
+            require(same, f"the scores depend on {part}, which tags.uses or uses() does not name")
 
 
 def check_unseen_events(trial: Trial) -> None:

@@ -17,8 +17,10 @@ from bench.data.gathering import Gathering
 from bench.data.grouping import group
 from bench.data.lines import Source, read_lines
 from bench.data.log import Log
+from bench.data.parameters import NumberedLog, parameters_of
 from bench.data.splits import Split
 from bench.data.streams import BLOCK_BYTES, blocks, whole_lines
+from bench.data.values import read_values
 from bench.data.vocabulary import System
 from bench.errors import BenchError
 from bench.evaluation.thresholds import flag
@@ -78,11 +80,10 @@ def _score(fitted: Fitted, parts: Iterator[bytes], system: str | None, n_events:
     card = replace(card, format=replace(card.format, label=_label_place(card)))
     first = 0
     for content, n_dropped in _whole_sequences(parts, card, fitted):
-        log = _read(card, content)
-        for row in _score_log(fitted, log, index, card, n_events):
+        for row in _score_lines(fitted, content, index, card, n_events):
             yield replace(
                 row,
-                id=row.id if log.session_codes is not None else str(row.first_line + first),
+                id=row.id if card.format.session else str(row.first_line + first),
                 first_line=row.first_line + first,
                 last_line=row.last_line + first,
                 events=tuple((line + first, weight, text) for line, weight, text in row.events),
@@ -115,14 +116,22 @@ def _whole_sequences(parts: Iterator[bytes], card: Card, fitted: Fitted) -> Iter
 
 def _read(card: Card, content: bytes) -> Log:
     gathering = Gathering(card, Columns())
-    read_lines(card, [Source("new lines", iter([content]))], gathering)
+    read_lines(card, [_source(content)], gathering)
     return gathering.finish(None)
 
 
-def _score_log(fitted: Fitted, log: Log, index: int, card: Card, n_events: int) -> Iterator[ScoredSequence]:
+def _source(content: bytes) -> Source:
+    return Source("new lines", iter([content]))
+
+
+def _score_lines(fitted: Fitted, content: bytes, index: int, card: Card, n_events: int) -> Iterator[ScoredSequence]:
+    log = _read(card, content)
     groups = group(log, fitted.grouping)
     split = Split(_NOTHING, _NOTHING, _NOTHING, _NOTHING, {})
     sequences = fitted.vocabulary.encode(System(card, log, groups, split, index))
+    if "parameters" in fitted.detector.uses():
+        numbers = read_values(card, [_source(content)], log)
+        sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
     scores = fitted.detector.score(sequences)
     assert fitted.threshold.value is not None
     flagged = flag(scores, fitted.threshold.value)

@@ -14,11 +14,13 @@ from bench.detector import Detector
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.store import Scores
+from bench.experiment.views import visible
 from bench.types import ABNORMAL
 
 
 def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
     """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds."""
+    prepared = visible(prepared, detector)
     native = detector.native_threshold_
     sample = sample_of(cell, prepared)
     test = prepared.test if sample is None else _selected(prepared.test, sample.index)

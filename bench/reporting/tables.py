@@ -19,6 +19,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record
 from bench.reporting.calls import CALL_HEADERS, answered_by, call_cells, call_notes, calls_of, legend
+from bench.reporting.notes import too_few_target_normals
 from bench.reporting.samples import lacks_validation, sample_facts, sampled
 
 NATIVE: Final = "native"
@@ -316,7 +317,7 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
     import tabulate
 
     tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
-    extra = " + normals of the target" if parse_rule(rule).uses_target_normals else ""
+    extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
     for supervision in dict.fromkeys(row.supervision for row in table.rows):
         rows = [row for row in table.rows if row.supervision == supervision]
@@ -358,6 +359,7 @@ def _notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
     notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
     notes += [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    notes += [f"- {row.method}: {text}" for row in table.rows for text in too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
         if row.finished and shown_rule(row, rule) != rule:

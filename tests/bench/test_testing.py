@@ -71,6 +71,23 @@ class UnknownPart(Good):
     tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "colour"}))
 
 
+class UsesMoreThanItsTags(Good):
+    def uses(self):
+        return self.tags.uses | {"lines"}
+
+
+class HidesWhatItsTagsName(Good):
+    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "elapsed_s"}))
+
+    def uses(self):
+        return frozenset({"log_keys"})
+
+    def score(self, sequences):
+        return super().score(sequences) + np.bincount(
+            sequences.sequence_of_event, np.nan_to_num(sequences.elapsed_s), minlength=len(sequences)
+        )
+
+
 class SkipsEverything(Good):
     def skip(self, train):
         return "not today"
@@ -226,6 +243,8 @@ BROKEN = {
     StateInInit: {"check_init_stores_only"},
     Thawed: {"check_config"},
     UnknownPart: {"check_tags"},
+    UsesMoreThanItsTags: {"check_tags"},
+    HidesWhatItsTagsName: {"check_declared_uses"},
     SkipsEverything: {"check_skip"},
     ScoresUnfitted: {"check_not_fitted"},
     FitReturnsNone: {"check_fit_returns_self"},

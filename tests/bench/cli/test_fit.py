@@ -64,6 +64,27 @@ def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method
     assert provenance["run_id"] == row["run_ids"][0]
 
 
+def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call, data, tmp_path):
+    settings = [part for text in ("parameter_model=true", "max_epochs=2") for part in ("--set", f"deeplog.{text}")]
+    folder = saved("deeplog", *settings)
+    _, out, _ = call("score", folder, data / "app" / "a.log", "--json")
+    found = [row["score"] for row in rows(out)]
+    arguments = ("--methods", "deeplog", "--scenario", "app", "--seeds", 1, *settings, "--data", data, "--json")
+    _, out, _ = call("run", *arguments, "--out", tmp_path / "r")
+    (row,) = [row for row in json.loads(out) if row["method"].startswith("deeplog")]
+    with np.load(tmp_path / "r" / "scores" / f"{row['run_ids'][0]}.npz") as scores:
+        assert found[40:] == pytest.approx(scores["test"].tolist(), rel=1e-9)
+    # The numbers decide some of these scores: a rank is whole, an error is not.
+    assert any(score % 1 for score in found[40:])
+
+
+def test_a_method_that_cannot_run_on_the_data_is_one_sentence(call, data, tmp_path):
+    code, _, err = call("fit", "logtad", "--scenario", "app", "--data", data, "--save", tmp_path / "m")
+    assert code == 2
+    assert err.startswith("error: 'logtad' cannot be fitted: LogTAD aligns at least two systems")
+    assert err.count("\n") == 1
+
+
 def test_sessions_are_scored_by_their_names(call, tmp_path):
     folder = tmp_path / "m"
     assert call("fit", "ecvc", "--scenario", "hdfs@simulated", "--save", folder)[0] == 0
