@@ -36,6 +36,9 @@ from bench._trial import (
     fingerprint,
     require,
     require_scores,
+    require_unchanged,
+    require_vectors,
+    require_weights,
     same_arrays,
     sequences_of,
 )
@@ -62,9 +65,6 @@ class CheckResult:
     """Why the check exists; of a skipped check why it was skipped, of an expected failure why it is expected."""
     detail: str = ""
     """What went wrong, where something did."""
-
-
-# ------------------------------------------------------------------------------------------------------ checks
 
 
 def check_init_stores_only(trial: Trial) -> None:
@@ -139,9 +139,7 @@ def check_score_is_pure(trial: Trial) -> None:
     """A score that changes the detector makes every number depend on what was scored before."""
     detector, _, _, before = trial.first_fit
     first, second = trial.score(trial.log.test), trial.score(trial.log.test)
-    after = fingerprint(detector)
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    require(not changed, f"score changes self.{', self.'.join(changed)}")
+    require_unchanged(detector, before, "score")
     require(alike(first, second), "scoring twice gives different scores")
 
 
@@ -289,13 +287,22 @@ def check_state(trial: Trial) -> None:
 def check_explanations(trial: Trial) -> None:
     """Reports rely on them: a weight per event, a vector per sequence, and a monitor that a JSON record can hold."""
     detector, test = trial.first_fit[0], trial.log.test
-    weights, vectors = detector.explain(copy_of(test)), detector.represent(copy_of(test))
-    if weights is not None:
-        require(weights.dtype == np.float32 and weights.shape == (test.n_events,), "explain: not float32 (n_events,)")
-    if vectors is not None:
-        flat = vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == len(test)
-        require(flat, "represent: not float32 (n_sequences, d)")
+    for part in (test, sequences_of([[], [3], [14, 0, 14, 15], []])):
+        require_weights(detector.explain(copy_of(part)), part.n_events)
+    require_vectors(detector.represent(copy_of(test)), len(test))
     json.dumps(detector.monitor())
+
+
+def check_explain_is_pure(trial: Trial) -> None:
+    """A weight belongs to the event and its sequence, whatever was explained before or beside it."""
+    detector, test = trial.first_fit[0], trial.log.test
+    before, given = fingerprint(detector), copy_of(test)
+    if (together := detector.explain(given)) is None:
+        raise SkipCheck("explains nothing")
+    alone: list[Any] = [detector.explain(copy_of(test.select(np.array([i])))) for i in range(len(test))]
+    require(same_arrays(given, test), "explain writes into its sequences")
+    require_unchanged(detector, before, "explain")
+    require(alike(np.concatenate(alone), together), "explained alone, events get other weights than together")
 
 
 CHECKS: Final[tuple[Callable[[Trial], None], ...]] = tuple(

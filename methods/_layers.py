@@ -83,7 +83,10 @@ class Dropout(nn.Module):
         """Zero entries with probability p, to within 1 / 65536, and scale the others up; in training only."""
         if not self.training or self.p == 0:
             return x
-        return x * dropout_mask(x, self.p) if x.device.type == "cpu" else F.dropout(x, self.p)
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        mask = _dropout_mask(x.detach(), self.p) if torch.compiler.is_compiling() else dropout_mask(x, self.p)
+        return x * mask
 
 
 def dropout_mask(like: Tensor, p: float) -> Tensor:
@@ -93,6 +96,17 @@ def dropout_mask(like: Tensor, p: float) -> Tensor:
     mask = torch.empty(like.shape, dtype=like.dtype)
     torch.ge(bits[: like.numel()].view(like.shape), dropped - 2**15, out=mask)
     return mask.mul_(2**16 / (2**16 - dropped))
+
+
+# torch.compile takes an operator as it is: the masks, and so the results, are those of the network as written.
+@torch.library.custom_op("mlad_bench::dropout_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _dropout_mask(like: Tensor, p: float) -> Tensor:
+    return dropout_mask(like, p)
+
+
+@_dropout_mask.register_fake
+def _(like: Tensor, p: float) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
 class EntmaxAttention(nn.Module):
@@ -130,6 +144,17 @@ class EntmaxAttention(nn.Module):
         """(B, heads, L, L): how much each event looks at each, multiplicities included."""
         query, key, _ = self._heads(self.inner(x))
         return self._weights(query, key, multiplicity)
+
+    def received(self, x: Tensor, multiplicity: Tensor) -> Tensor:
+        """(B, L): attention that each token receives, mean over heads and queries; sums to 1 over a sequence."""
+        query, key, _ = self._heads(self.inner(x))
+        batch, heads, length, _ = query.shape
+        share = multiplicity / multiplicity.sum(1, keepdim=True).clamp_min(1) / heads
+        total = torch.zeros_like(multiplicity)
+        block = max(1, MAX_CELLS // (batch * heads * length))
+        for part, of_query in zip(torch.split(query, block, 2), torch.split(share, block, 1), strict=True):
+            total += torch.einsum("bhql,bq->bl", self._weights(part, key, multiplicity), of_query)
+        return total
 
     def _heads(self, projected: Tensor) -> tuple[Tensor, ...]:
         batch, length, width = projected.shape

@@ -351,6 +351,7 @@ def test_empty_sequences_get_the_energy_of_a_component_mean(fitted):
     assert empty == float(fitted.mixture_.energy(fitted.mixture_.mean).min())
     assert np.isfinite(normal)
     assert fitted.score(of([])).shape == (0,)
+    assert fitted.score(of([[], []])).tolist() == [empty, empty]
 
 
 def test_a_long_sequence_of_distinct_texts_is_scored(fitted, monkeypatch):
