@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from bench.detector import report_progress
 from methods._bags import MAX_CELLS, MAX_TOKENS, Bags, Integers, UniqueBags, length_chunks, pad, unique_bags
 from methods._entmax import entmax
 from methods._mixture import Mixture, Moments, SingularError, mixture_of, moments
@@ -129,11 +130,11 @@ class EntmaxAttention(nn.Module):
         """
         query, key, value = self._heads(self.inner(x) if projected is None else projected)
         batch, heads, length, _ = query.shape
-        block = max(1, MAX_CELLS // (batch * heads * length))
-        if block >= length:
+        # Without a division: with sizes as symbols, torch.compile takes minutes to see through one.
+        if batch * heads * length * length <= MAX_CELLS:
             mixed = self._attend(query, key, value, multiplicity)
         else:
-            parts = torch.split(query, block, dim=2)
+            parts = torch.split(query, max(1, MAX_CELLS // (batch * heads * length)), dim=2)
             # Recomputing a block in the backward pass keeps only one block of weights in memory.
             mixed = torch.cat(
                 [checkpoint(self._attend, part, key, value, multiplicity, use_reentrant=False) for part in parts], 2
@@ -194,6 +195,25 @@ class EncoderLayer(nn.Module):
         """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width); projected as in the attention."""
         x = self.norms[0](x + self.dropout(self.attention(x, multiplicity, projected)))
         return torch.as_tensor(self.norms[1](x + self.dropout(self.ffn(x))))
+
+
+def compiled(net: nn.Module) -> Callable[..., Any]:
+    """The network translated by torch.compile for any number of sequences and events: one translation for all batches.
+
+    It is made when the first batch comes, which takes half a minute or more. The network takes (B, L, ...) tensors.
+    """
+    run, asked = torch.compile(net), False
+
+    def forward(*given: Tensor) -> Any:
+        nonlocal asked
+        if not asked:
+            report_progress("translating the network (torch.compile)", 0, 1)
+            asked = True
+        for tensor in given:
+            torch._dynamo.maybe_mark_dynamic(tensor, (0, 1))
+        return run(*given)
+
+    return forward
 
 
 def arrays_of(net: nn.Module) -> dict[str, NDArray[Any]]:

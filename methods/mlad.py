@@ -89,7 +89,7 @@ class MLAD(Detector):
         data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
-            compiled = torch.compile(net, dynamic=True) if config.compile else net
+            compiled = _layers.compiled(net) if config.compile else net
 
             def loss(plan: Plan, weights: Tensor) -> dict[str, Tensor]:
                 # A forward pass alone is not worth a translation of its own.
