@@ -8,6 +8,14 @@ import pytest
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 from methods import _occlusion
 from methods._occlusion import occlusion
+from methods.ecvc_idf import ECVCIdf
+from methods.edit_distance import EditDistance
+from methods.knn_embedding import KNNEmbedding
+from methods.logcluster import LogCluster
+from methods.ngram import Config as NGramConfig
+from methods.ngram import NGram
+from methods.ocsvm import OCSVM
+from methods.pca import PCA
 
 TEXTS = tuple("abcdefgh")
 
@@ -94,3 +102,36 @@ def test_each_distinct_sequence_is_looked_at_once():
 def test_nothing_to_explain():
     assert occlusion(of(), sum_of_keys).shape == (0,)
     assert occlusion(of([], []), sum_of_keys).shape == (0,)
+
+
+@pytest.mark.parametrize("cls", [ECVCIdf, EditDistance, LogCluster, NGram, OCSVM, PCA])
+def test_an_event_that_training_never_had_is_the_strongest(cls):
+    train = of(*[[0, 1, 2, 0, 1, 2], [1, 2, 0, 1, 2, 0], [0, 1, 2]] * 20)
+    weights = cls().fit(train).explain(of([0, 1, 2, 7, 0, 1], [0, 1, 2]))
+    assert weights[:6].argmax() == 3
+    assert weights[3] > 0
+    assert weights[6:] == pytest.approx(weights[6], abs=1e-6) or cls in (OCSVM, PCA)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_ngrams_are_counted_at_each_of_their_events(n):
+    """Against a plain loop over the n-grams of one sequence, borders included."""
+    train, rows = [[0, 1, 2, 0, 1, 2], [3, 3]], [[0, 1, 2, 1, 0], [3], [], [7, 0, 7, 7], [0, 1, 2, 0, 1, 2]]
+
+    def grams(row):
+        padded = [-9, *row, -9, *[-9] * max(0, n - len(row) - 2)]
+        return [tuple(padded[i : i + n]) for i in range(len(padded) - n + 1)]
+
+    known = {gram for row in train for gram in grams(row)}
+    expected = [
+        sum(gram not in known for i, gram in enumerate(grams(row)) if i <= place + 1 < i + n)
+        for row in rows
+        for place in range(len(row))
+    ]
+    assert NGram(NGramConfig(n=n)).fit(of(*train)).explain(of(*rows)).tolist() == expected
+
+
+def test_a_text_that_moves_the_mean_vector_away(monkeypatch):
+    monkeypatch.setattr("methods.knn_embedding.embed", lambda texts: np.eye(384, dtype=np.float32)[[*map(ord, texts)]])
+    detector = KNNEmbedding().fit(of([0, 1], [0, 0, 1]))
+    assert detector.explain(of([0, 5, 1, 0])).argmax() == 1
