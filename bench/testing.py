@@ -315,9 +315,6 @@ CHECKS: Final[tuple[Callable[[Trial], None], ...]] = tuple(
 """All checks, in the order in which they run; the docstring of each is its reason."""
 
 
-# ----------------------------------------------------------------------------------------------------- running
-
-
 def check_detector(
     cls: type[Detector], *, config: object = None, expected_failures: Mapping[str, str] = _NOTHING
 ) -> list[CheckResult]:
