@@ -27,7 +27,7 @@ from bench.experiment.environment import describe_environment
 from bench.experiment.runner import Settings, fit_again
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.experiment.store import SCHEMA_VERSION, Record, jsonable, record_text, replace_file
-from bench.experiment.views import skip_reason, training_view
+from bench.experiment.views import skip_reason, training_part, visible
 from bench.types import ABNORMAL, NORMAL, Sequences
 
 PROBE_VERSION: Final = 1
@@ -165,7 +165,7 @@ def subject(request: Request, prepared: Prepared, settings: Settings) -> Subject
     except Exception as error:
         raise NotProbedError(f"'{label}' does not accept its --set: {error}") from None
     blank = detector_class(config, seed=cell.seed, device=settings.device)
-    reason = prepared.skip_reason or skip_reason(blank, *training_view(blank, prepared.train))
+    reason = prepared.skip_reason or skip_reason(blank, training_part(cell, visible(prepared, blank)))
     if reason:
         raise NotProbedError(f"'{label}' cannot be probed: {reason}")
     return Subject(fit_again(cell, prepared, settings), prepared, cell.method.variant)
