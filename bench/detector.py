@@ -44,6 +44,9 @@ class DetectorTags:
     """Which parts of `Sequences` its scores depend on."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
+    target_normals: bool = False
+    """A normal-only method that, in a transfer, is given the first `target_normals` (a field of its Config) normal
+    sequences of the target's training period as well; such rows are ranked among themselves."""
 
 
 class Detector(ABC):

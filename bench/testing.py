@@ -95,6 +95,10 @@ def check_tags(trial: Trial) -> None:
     require(tags.supervision in get_args(hints["supervision"]), f"unknown supervision {tags.supervision!r}")
     unknown = sorted(tags.uses - set(get_args(get_args(hints["uses"])[0])))
     require(not unknown, f"unknown parts in tags.uses: {unknown}")
+    if tags.target_normals:
+        require(tags.supervision == "normal-only", "tags.target_normals is for normal-only methods")
+        wanted = getattr(trial.make().config, "target_normals", None)
+        require(type(wanted) is int, "tags.target_normals, but Config has no whole number `target_normals`")
 
 
 def check_skip(trial: Trial) -> None:

@@ -12,13 +12,15 @@ new.
 
 The published form is the profile `original`. With `normalise="test-maximum"` a sequence's score is 1 / (n (len - n/2))
 if it has any unseen n-gram and else 0, divided by the largest score of all sequences scored: it weighs presence by
-length, and it looks at the test set, so that a sequence's score depends on the others. The published threshold is the
-best of 0, .01, ..., .99 on test labels, here the rule `oracle` with `thresholds="grid"`. F1 that way, n = 2: .862 HDFS,
-.923 BGL, .849 Thunderbird; n = 3: .853, .627, .849.
+length, and it looks at the test set, so that a sequence's score depends on the others. len counts both border symbols,
+as the n-grams do: so the score is positive wherever an n-gram is unseen; without them one event would mean a division
+by 0 for n = 2 and a negative score for n = 3. The published threshold is the best of 0, .01, ..., .99 on test labels,
+here the rule `oracle` with `thresholds="grid"`. F1 that way, n = 2: .862 HDFS, .923 BGL, .849 Thunderbird; n = 3: .853,
+.627, .849.
 
-Reconstructions [R]: len counts both border symbols; n = 2; a sequence of fewer than n symbols is filled up with border
-symbols (the published form gives it 0); all keys unseen in training are one symbol. n-grams are compared by a 64-bit
-hash: among a million distinct ones the chance of any collision is 3e-8.
+Reconstructions [R]: n = 2; a sequence of fewer than n symbols is filled up with border symbols (the published form
+gives it 0); all keys unseen in training are one symbol. n-grams are compared by a 64-bit hash: among a million distinct
+ones the chance of any collision is 3e-8.
 """
 
 from __future__ import annotations

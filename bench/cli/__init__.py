@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import audit, data, fit, lists, llmserve, newmethod, plot, results, run
+from bench.cli import audit, compare, data, fit, lists, llmserve, newmethod, plot, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 run.add_to(app)
 results.add_to(app)
+compare.add_to(app)
 plot.add_to(app)
 lists.add_to(app)
 fit.add_to(app)

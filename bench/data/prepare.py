@@ -55,6 +55,26 @@ class Prepared:
     """Log keys of the training lines, for lines that come later."""
     skip_reason: str | None = None
     """Why no detector can be compared here, e.g. no text of the target is known in the source."""
+    sources: tuple[System, ...] = ()
+    targets: tuple[System, ...] = ()
+    """The tested systems, in a transfer only."""
+
+    def train_with_target_normals(self, n: int) -> Part:
+        """The training part, behind it the first `n` normal sequences of each target's training part.
+
+        First is what ends first. The vocabulary learns nothing from them: their lines have the log keys and texts that
+        scoring gives them. Where nothing is transferred, this is the training part.
+        """
+        if not (n and self.targets):
+            return self.train
+        targets = [
+            replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
+        ]
+        return self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+
+    def n_target_normals(self, n: int) -> int:
+        """How many sequences that adds: a training part may have fewer than `n` normal ones."""
+        return sum(len(_first_normals(system, n)) for system in self.targets)
 
 
 class Loader:
@@ -98,6 +118,8 @@ class Loader:
             facts=_facts(systems, train, validation, test, len(vocabulary.texts)),
             vocabulary=vocabulary,
             skip_reason=_id_stream_reason(spec, test),
+            sources=tuple(sources),
+            targets=tuple(systems[len(spec.sources) :]),
         )
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
@@ -108,6 +130,14 @@ class Loader:
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)
+
+
+def _first_normals(system: System, n: int) -> NDArray[np.int64]:
+    """Positions of the `n` normal training sequences that end first, in that order."""
+    train, groups = system.split.train, system.groups
+    normals = train[groups.labels[train] == NORMAL]
+    first: NDArray[np.int64] = normals[np.argsort(groups.last_lines[normals], kind="stable")[:n]]
+    return first
 
 
 def _require_usable(sources: list[System], targets: list[System]) -> None:

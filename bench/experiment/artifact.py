@@ -134,7 +134,7 @@ def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> T
 def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any]:
     return {
         "method": cell.method.label,
-        "supervision": cell.method.description.supervision,
+        "supervision": cell.supervision,
         "scenario": cell.scenario.key,
         "run_id": cell.run_id,
         "spec": cell.spec(),

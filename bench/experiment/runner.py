@@ -30,7 +30,7 @@ from bench.experiment.environment import describe_environment, peak_memory_mib, 
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.experiment.views import skip_reason, training_view
+from bench.experiment.views import counts, skip_reason, training_part, training_view
 from bench.types import Sequences
 
 
@@ -211,7 +211,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "status": "ok",
         "reason": None,
         "detector": {
-            "supervision": method.description.supervision,
+            "supervision": cell.supervision,
             "is_control": method.ref.is_control,
             "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
@@ -219,7 +219,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
             "distribution": method.ref.distribution,
             "version": None if method.ref.is_local else method.ref.version,
         },
-        "counts": prepared.facts,
+        "counts": counts(cell, prepared),
         "seconds": {},
         "threads": settings.threads,
         "device": settings.device,
@@ -269,7 +269,7 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
     fitter = _Fitter(settings)
     detector = fitter.new(cell)
-    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    fitter.fit(detector, cell, *training_view(detector, training_part(cell, prepared)))
     return detector
 
 
@@ -277,9 +277,10 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
     """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
     fitter = _Fitter(settings)
     detector = None if prepared.skip_reason else fitter.new(cell)
-    if detector is None or skip_reason(detector, *training_view(detector, prepared.train)):
+    train = training_part(cell, prepared)
+    if detector is None or skip_reason(detector, train):
         return None
-    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    fitter.fit(detector, cell, *training_view(detector, train))
     _score_parts(detector, prepared, cell.method.variant)
     return detector.monitor()
 
@@ -290,7 +291,7 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
     detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = skip_reason(detector, *training_view(detector, prepared.train))
+        reason = skip_reason(detector, training_part(cell, prepared))
     if reason is None:
         return detector
     record |= {"status": "skipped", "reason": reason}
@@ -298,7 +299,7 @@ def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = training_view(detector, prepared.train)
+    train, labels = training_view(detector, training_part(cell, prepared))
     record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)

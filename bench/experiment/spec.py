@@ -32,6 +32,8 @@ DEFAULT_PROFILE: Final = "paper"
 NEAREST: Final = "nearest"
 NEAREST_MIN_COSINE: Final = 0.8
 VARIANTS: Final = (NEAREST,)
+TARGET_NORMALS: Final = "target_normals"
+"""The setting that says how many normal sequences of the target a method wants, if its tags say that it does."""
 MAX_RANGE: Final = 1000
 """Values of one swept setting at most: more is a slip of the pen."""
 
@@ -80,6 +82,18 @@ class Cell:
         """What data it needs; cells that share it share the preparation."""
         return DataSpec(self.scenario.train, self.scenario.test, self.split, self.grouping, self.seed)
 
+    @property
+    def n_target_normals(self) -> int:
+        """How many normal sequences of each target's training period the method is given at most."""
+        wants = self.scenario.is_transfer and self.method.description.target_normals
+        return max(0, int(self.method.config.get(TARGET_NORMALS, 0))) if wants else 0
+
+    @property
+    def supervision(self) -> str:
+        """What the method is told in training: methods of different supervision never share one ranking."""
+        told = self.method.description.supervision
+        return f"{told} + {self.n_target_normals} target normals" if self.n_target_normals else told
+
     def spec(self) -> dict[str, Any]:
         """The resolved spec, as JSON: the run's identity."""
         spec = {
@@ -88,7 +102,7 @@ class Cell:
             "test": [_edition(card) for card in self.scenario.test],
             "split": self.split,
             "seed": self.seed,
-            "detector": _detector(self.method),
+            "detector": _detector(self.method, is_transfer=self.scenario.is_transfer),
         }
         if not all(card.has_sessions for card in self.scenario.cards):
             spec["grouping"] = dataclasses.asdict(self.grouping)
@@ -300,13 +314,15 @@ def _edition(card: Card) -> dict[str, Any]:
     }
 
 
-def _detector(method: Method) -> dict[str, Any]:
+def _detector(method: Method, *, is_transfer: bool) -> dict[str, Any]:
     module, _, attribute = method.ref.target.partition(":")
     fields = method.description.fields
+    # Only a transfer has a target, so elsewhere the setting changes nothing.
+    idle = TARGET_NORMALS if method.description.target_normals and not is_transfer else None
     return {
         "name": Path(module).stem if method.ref.is_local else method.ref.name,
         "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
         "source_sha256": method.ref.version if method.ref.is_local else None,
         "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
-        "config": {key: value for key, value in method.config.items() if fields[key].identity},
+        "config": {key: value for key, value in method.config.items() if fields[key].identity and key != idle},
     }

@@ -90,7 +90,8 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
         _check_texts(path, key, texts, "in each [[run]] block")
-        if not texts and key not in _MAY_BE_EMPTY:
+        may_be_empty = key in _MAY_BE_EMPTY or (key == "scenarios" and block.get("optional_scenarios"))
+        if not texts and not may_be_empty:
             raise BenchError(f"the suite '{path}' needs a list '{key}' that is not empty in each [[run]] block")
     for key in ("window_size", "window_step"):
         if key in block and (not isinstance(block[key], int) or isinstance(block[key], bool)):

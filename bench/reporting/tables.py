@@ -300,7 +300,7 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
     import tabulate
 
     tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
-    extra = " + normals of the target" if parse_rule(rule).uses_target_normals else ""
+    extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
     for supervision in dict.fromkeys(row.supervision for row in table.rows):
         rows = [row for row in table.rows if row.supervision == supervision]
@@ -339,6 +339,7 @@ def _mean_cost(row: Row, section: str, name: str) -> float:
 def _notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
     notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
+    notes += [f"- {row.method}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
         if row.finished and shown_rule(row, rule) != rule:
@@ -351,6 +352,18 @@ def _notes(table: Table, rule: str) -> list[str]:
             )
             missing[reason].append(f"{row.method}{part}")
     return notes + [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
+
+
+def _too_few_target_normals(row: Row) -> list[str]:
+    """How many normal sequences of the target there were, where that is fewer than the method wanted."""
+    told = [record for record in row.finished if "n_target_normals" in record["counts"]]
+    found = {
+        n
+        for record in told
+        if (n := record["counts"]["n_target_normals"])
+        < record["detector"]["config"]["target_normals"] * len(record["spec"]["test"])
+    }
+    return [f"{n} normal sequences of the target in training, which has no more" for n in sorted(found)]
 
 
 def _why_no_threshold(record: Record, rule: str) -> str | None:

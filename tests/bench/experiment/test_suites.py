@@ -65,6 +65,17 @@ window_step = 5
     assert (second.window_size, second.window_step) == (10, 5)
 
 
+def test_a_block_may_hold_optional_scenarios_alone(tmp_path):
+    text = """
+[[run]]
+scenarios = []
+optional_scenarios = ["bgl@stream-a"]
+methods = ["random"]
+"""
+    (part,) = load_suite(suite_file(tmp_path, text)).parts
+    assert (part.scenarios, part.optional_scenarios) == ((), ("bgl@stream-a",))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

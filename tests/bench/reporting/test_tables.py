@@ -274,7 +274,7 @@ def test_each_system_of_a_combined_run_has_its_block():
 def test_target_normals_put_a_row_into_a_group_of_its_own():
     rule = f"{RULE}@target-normals"
     text = rendered(record(), rule=rule)
-    assert "| normal-only + normals of the target |" in text
+    assert "| normal-only + threshold from target normals |" in text
 
 
 def test_two_configs_of_a_method_are_two_rows():
