@@ -110,7 +110,7 @@ class StepwisePredictor:
 
 def _children(state: list[Tensor], parent: Integers) -> list[Tensor]:
     """The state of each parent, copied only where nodes branch or end."""
-    if len(parent) == len(state[0]) and parent[-1] == len(parent) - 1:
+    if len(parent) == len(state[0]) and np.array_equal(parent, np.arange(len(parent))):
         return state
     rows = torch.as_tensor(parent, device=state[0].device)
     return [part.index_select(0, rows) for part in state]

@@ -115,6 +115,16 @@ def test_rows_in_any_order_have_the_same_logits():
         assert predict(histories[:0]).shape == (0, 4)
 
 
+def test_one_history_that_ends_and_one_that_branches_are_not_taken_for_each_other():
+    torch.manual_seed(0)
+    lstm, outlet = nn.LSTM(5, 7, 2).double(), nn.Linear(7, 4).double()
+    histories = np.array([[2, 2], [2, 3], [3, 0], [4, 2]])
+    with torch.no_grad():
+        predict = StepwisePredictor([Branch(lstm, torch.randn(5, 28).double())], outlet, torch.float64, padding=0)
+        alone = torch.cat([predict(histories[i : i + 1]) for i in range(4)])
+        assert torch.allclose(predict(histories), alone)
+
+
 @pytest.mark.parametrize("noise", [1e-3, 0.0, np.nan])
 def test_fast_logits_do_not_change_a_rank(monkeypatch, noise):
     monkeypatch.setattr(_histories, "SAMPLE", 16)
