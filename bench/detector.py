@@ -35,13 +35,17 @@ class NotFittedError(RuntimeError):
     """`score` was called before `fit`."""
 
 
+SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]
+"""What of `Sequences` scores can depend on."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorTags:
     """What the harness must know of a detector before it runs it."""
 
     supervision: Supervision
-    uses: frozenset[Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]] = frozenset({"log_keys"})
-    """Which parts of `Sequences` its scores depend on."""
+    uses: frozenset[SequencePart] = frozenset({"log_keys"})
+    """Which parts of `Sequences` its scores depend on, under some config."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
     target_normals: bool = False
@@ -73,6 +77,13 @@ class Detector(ABC):
         self.config = self.Config() if config is None else config
         self.seed = seed
         self.device = device
+
+    def uses(self) -> frozenset[SequencePart]:
+        """Which parts of `Sequences` the scores depend on under this config, of those that the tags name.
+
+        `Sequences.parameters` is None for a detector that leaves out "parameters": they are read only on request.
+        """
+        return self.tags.uses
 
     def skip(self, train: Sequences) -> str | None:
         """Return the reason why this detector cannot run on such data, or None."""

@@ -87,6 +87,10 @@ class ChatConfig:
             raise ValueError("top_logprobs is 0 to 20, budget at least 200 tokens, timeout_s more than 0 seconds")
         if self.price:
             read_price(self.price)
+        address = urlsplit(self.base_url)
+        if "@" in address.netloc or address.query:
+            # A config is kept in records and shown beside names; the key of the environment never is.
+            raise ValueError("base_url holds a user, a password or a query: leave them out and set OPENAI_API_KEY")
 
 
 def is_local(url: str) -> bool:

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from bench.detector import DetectorTags, TimeRange
 from bench.types import Sequences
 from methods._layers import Integers
+from methods._occlusion import occlusion
 from methods._semantic import Reading, TextNetworkDetector, away_from_zero, encode, read, real
 from methods._systems import SystemClassifier, balanced
 from methods._training import HeldOut, History, Loss, TrainingSettings, hold_out, seeded, train_network
@@ -145,6 +146,10 @@ class LogTAD(TextNetworkDetector["Network"]):
         reading = read(sequences, self.config.width, self.device)
         distance = np.where(reading.bags.lengths > 0, self._apply(net.distance, reading), 0.0)
         return np.asarray(distance[reading.inverse] / net.radius.cpu().numpy()[place], dtype=np.float64)
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): by how much the score falls without the event, its equals sharing (occlusion)."""
+        return occlusion(sequences, self.score, "text_ids")
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the mean states, float32 (n_sequences, hidden)."""

@@ -137,6 +137,8 @@ def run(
     _limit_threads(threads)
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    if compile_:
+        typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     with llm_environment(LlmOptions(llm, dry_run, price, max_cost, max_calls), out):
         _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)

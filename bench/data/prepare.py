@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +14,13 @@ from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.grouping import Grouping, Groups, group
 from bench.data.log import Log
+from bench.data.parameters import NumberedLog, parameters_of
 from bench.data.prepared import open_prepared
 from bench.data.splits import split
+from bench.data.values import open_values
 from bench.data.vocabulary import Part, System, Vocabulary
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class DataSpec:
         return self.sources + (self.targets if self.is_transfer else ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
     """What a detector is fitted and scored on."""
 
@@ -58,6 +62,8 @@ class Prepared:
     sources: tuple[System, ...] = ()
     targets: tuple[System, ...] = ()
     """The tested systems, in a transfer only."""
+    parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
+    """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
 
     def train_with_target_normals(self, n: int) -> Part:
         """The training part, behind it the first `n` normal sequences of each target's training part.
@@ -70,11 +76,27 @@ class Prepared:
         targets = [
             replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
         ]
-        return self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+        part = self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+        return part if self.train.sequences.parameters is None else self._filled(part)
 
     def n_target_normals(self, n: int) -> int:
         """How many sequences that adds: a training part may have fewer than `n` normal ones."""
         return sum(len(_first_normals(system, n)) for system in self.targets)
+
+    @functools.cached_property
+    def with_parameters(self) -> Prepared:
+        """The same with the message parameters of all parts; they are read at the first call and kept."""
+        target = self.target_validation
+        return replace(
+            self,
+            train=self._filled(self.train),
+            validation=self._filled(self.validation),
+            test=self._filled(self.test),
+            target_validation=None if target is None else self._filled(target),
+        )
+
+    def _filled(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
 
 
 class Loader:
@@ -120,7 +142,11 @@ class Loader:
             skip_reason=_id_stream_reason(spec, test),
             sources=tuple(sources),
             targets=tuple(systems[len(spec.sources) :]),
+            parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
         )
+
+    def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
+        return {s.index: NumberedLog(s.log, open_values(s.card, self._catalogue, s.log)) for s in systems}
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)

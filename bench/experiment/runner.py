@@ -30,7 +30,7 @@ from bench.experiment.environment import describe_environment, peak_memory_mib, 
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.experiment.views import counts, skip_reason, training_part, training_view
+from bench.experiment.views import counts, skip_reason, training_part, training_view, visible
 from bench.types import Sequences
 
 
@@ -269,7 +269,9 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
     fitter = _Fitter(settings)
     detector = fitter.new(cell)
-    fitter.fit(detector, cell, *training_view(detector, training_part(cell, prepared)))
+    if reason := skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
+        raise BenchError(f"'{cell.method.label}' cannot be fitted: {reason}")
+    fitter.fit(detector, cell, *training_view(detector, train))
     return detector
 
 
@@ -277,8 +279,7 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
     """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
     fitter = _Fitter(settings)
     detector = None if prepared.skip_reason else fitter.new(cell)
-    train = training_part(cell, prepared)
-    if detector is None or skip_reason(detector, train):
+    if detector is None or skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
         return None
     fitter.fit(detector, cell, *training_view(detector, train))
     _score_parts(detector, prepared, cell.method.variant)
@@ -288,19 +289,20 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
-    detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = skip_reason(detector, training_part(cell, prepared))
-    if reason is None:
-        return detector
+        start = time.perf_counter()
+        reason = skip_reason(detector, training_part(cell, visible(prepared, detector)))
+        record["seconds"]["prepare"] = round(record["seconds"]["prepare"] + time.perf_counter() - start, 3)
+        if reason is None:
+            return detector
     record |= {"status": "skipped", "reason": reason}
     return None
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = training_view(detector, training_part(cell, prepared))
-    record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
+    train = training_view(detector, training_part(cell, visible(prepared, detector)))
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, *train), 3)
     start = time.perf_counter()
     scores = _score_parts(detector, prepared, cell.method.variant)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
@@ -310,6 +312,7 @@ def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _
 
 def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
     """Scores and labels of every part, as they are stored."""
+    prepared = visible(prepared, detector)
     n_keys = prepared.facts["n_log_keys"]
 
     def score(part: Part) -> NDArray[np.float64]:

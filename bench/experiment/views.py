@@ -1,4 +1,4 @@
-"""What a method may see of the training part, by its supervision."""
+"""What a method may see of the data, by what it uses, and of the training part, by its supervision."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ _NEEDS_ABNORMAL: Final = {
     "supervised": "a supervised method needs abnormal training sequences",
     "positive-unlabelled": "a positive-unlabelled method needs abnormal sequences among the unlabelled of training",
 }
+
+
+def visible(prepared: Prepared, detector: Detector) -> Prepared:
+    """The data with message parameters for a detector that uses them, without for every other."""
+    return prepared.with_parameters if "parameters" in detector.uses() else prepared
 
 
 def training_part(cell: Cell, prepared: Prepared) -> Part:

@@ -2,7 +2,7 @@
 
 Windows that are all distinct are made (`bench_classical.py`); with BENCH_DATA and --edition the windows of a real log
 are scored as well, of which few are distinct. One thread. `straightforward` scores a sample of the same windows in
-float64 without the fast path of float32, in turn with the fast form, and is scaled up; ratios are of CPU seconds.
+float64 without the fast path of float32, in turn with the fast form; ratios are of CPU seconds on that sample.
 
 `logtad` needs two systems and is measured by `bench run`; the embedding of the texts is not part of the times.
 """

@@ -63,6 +63,20 @@ def test_abnormal_validation_sequences_move_no_threshold():
     assert measured("conformal:0.2", validation=changed) == measured("conformal:0.2")
 
 
+def test_poisoned_test_labels_move_no_threshold_and_no_flag():
+    """Whatever the test labels say, every rule but the oracle decides alike; only what it was worth changes."""
+    rules = ("conformal:0.3", "conformal:0.5", "quantile:0.75", "native", "fixed:4.5")
+    clean = measured(*rules)
+    for poison in (1 - scores()["test_labels"], np.ones(6, np.int8), np.array([1, 0, 0, 1, 0, 1], np.int8)):
+        poisoned = measured(*rules, test_labels=poison)
+        assert poisoned["thresholds"] == clean["thresholds"]
+        assert poisoned["metrics"] != clean["metrics"]
+        for rule in rules:
+            true, false = (found["metrics"]["all"]["rules"][rule] for found in (clean, poisoned))
+            assert true["tp"] + true["fp"] == false["tp"] + false["fp"] > 0
+    assert measured("oracle", test_labels=np.array([1, 0, 0, 1, 0, 1], np.int8)) != measured("oracle")
+
+
 def test_what_cannot_be_estimated_has_a_reason_and_no_metrics():
     found = measured("conformal:0.01", "native", native=np.array([]))
     assert found["thresholds"]["conformal:0.01"]["value"] is None

@@ -71,6 +71,17 @@ Weak = of("weak")
 Few = of("few-label")
 TrainingFree = of("training-free")
 
+class Numbers(Probe):
+    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "parameters"}))
+    def uses(self):
+        return self.tags.uses if self.config.alpha > 1 else self.tags.uses - {"parameters"}
+    def fit(self, train, labels=None, *, incidents=None):
+        self.write(step="numbers", n=None if train.parameters is None else len(train.parameters.values))
+        return super().fit(train, labels)
+    def score(self, sequences):
+        self.write(step="numbers", n=None if sequences.parameters is None else len(sequences.parameters.values))
+        return super().score(sequences)
+
 class Broken(Probe):
     def go(self):
         paths = f"{Path.cwd()}/a/b.txt\\n and {Path.home()}/c.txt, {sys.prefix}/lib"
@@ -537,6 +548,18 @@ def test_a_fit_made_again_sees_what_its_run_saw(bench, known):
     first, second = bench.seen("fit")
     assert first == second
     assert detector.seed == 3
+
+
+def test_message_parameters_reach_only_those_whose_config_uses_them(bench, known):
+    cells = bench.cells("Probe", "Numbers", settings=["Numbers.alpha=1.0,2.0"])
+    bench.run(cells)
+    without, asked = bench.seen("numbers")[:3], bench.seen("numbers")[3:]
+    assert [row["n"] for row in without] == [None] * 3
+    data = Loader(known).prepare(cells[0].data)
+    expected = [data.with_parameters.train.normals, *(p.sequences for p in (data.validation, data.test))]
+    n_wildcards = [sum(s.texts[i].count("<*>") for i in s.text_ids) for s in expected]
+    assert [row["n"] for row in asked] == n_wildcards
+    assert data.train.sequences.parameters is None
 
 
 def test_what_a_detector_watched_is_kept(bench):
