@@ -44,6 +44,7 @@ from bench.types import Sequences
 from methods import _histories, _layers
 from methods._histories import FIRST_KEY, Integers, Predictions, predictions_of
 from methods._parameters import ParameterModel, has_numbers
+from methods._stepwise import Branch, StepwisePredictor
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -141,18 +142,17 @@ class DeepLog(Detector):
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): the worst rank, 0 = always the most probable key."""
         unique, _, inverse = sequences.without_parameters().unique()
-        ranks, owner = self._ranks(unique)
-        worst = np.zeros(len(unique))
-        np.maximum.at(worst, owner, ranks)
-        worst = worst[inverse]
+        worst = _histories.worst_ranks(*self._events(unique), self._ranks, self._n_classes)[inverse]
         if self.config.parameter_model:
             np.maximum.at(worst, sequences.sequence_of_event, self._ranks_of_values(sequences))
         return worst
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the rank of each event, float32 (n_events,); the end counts for the last one."""
-        ranks, owner = self._ranks(sequences)
+        tokens, offsets = self._events(sequences)
+        ranks = self._ranks(tokens, offsets)
         if self.config.end_event:
+            owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
             ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
             last = ends[sequences.lengths > 0]
             ranks[last - 1] = np.maximum(ranks[last - 1], ranks[last])
@@ -189,8 +189,14 @@ class DeepLog(Detector):
     def _new_network(self) -> Network:
         return Network(self.config, len(self.keys_)).to(self.device)
 
+    @property
+    def _n_classes(self) -> int:
+        return len(self.keys_) + int(self.config.end_event)
+
     def _events(self, sequences: Sequences) -> tuple[Integers, Integers]:
         """Tokens of the events, the end of each sequence included where it is predicted, and their offsets."""
+        if not hasattr(self, "keys_"):
+            raise NotFittedError("DeepLog: call fit before score")
         tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
         if self.config.end_event:
             return _histories.with_end_events(tokens, sequences.offsets, FIRST_KEY + len(self.keys_))
@@ -212,17 +218,15 @@ class DeepLog(Detector):
         )
         return kept, HeldOut(*(part[known].astype(np.int64) for part in repeats))
 
-    def _ranks(self, sequences: Sequences) -> tuple[Integers, Integers]:
-        """How many keys were more probable than the actual one, n for an unknown key; and the sequence of each rank."""
-        if not hasattr(self, "net_"):
-            raise NotFittedError("DeepLog: call fit before score")
-        tokens, offsets = self._events(sequences)
+    def _ranks(self, tokens: Integers, offsets: Integers) -> Integers:
+        """int64 (n_events,): how many keys were more probable than the actual one; all of them for an unknown key."""
         ranks = np.zeros(len(tokens), np.int64)
         with torch.inference_mode():
+            fast = self.net_.stepwise()
             for events, inner in _histories.event_blocks(offsets):
                 predictions = predictions_of(tokens[events], inner, self.config.history)
-                ranks[events] = _histories.ranks_of(predictions, self._logits, self.net_.outlet.out_features)
-        return ranks, np.repeat(np.arange(len(sequences)), np.diff(offsets))
+                ranks[events] = _histories.ranks_of(predictions, self._logits, self._n_classes, fast=fast)
+        return ranks
 
     def _logits(self, histories: Integers) -> Tensor:
         return torch.as_tensor(self.net_(torch.as_tensor(histories, device=self.device)))
@@ -258,3 +262,9 @@ class Network(nn.Module):
             weight = self.outlet.weight
             inputs = F.embedding(histories, torch.eye(self.n_tokens, dtype=weight.dtype, device=weight.device))
         return torch.as_tensor(self.outlet(self.lstm(inputs)[0][:, -1]))
+
+    def stepwise(self) -> StepwisePredictor:
+        """The same in float32, in eval mode and without gradients, for many histories."""
+        weight = self.lstm.all_weights[0][0].T
+        projected = weight if self.embedding is None else self.embedding.weight @ weight
+        return StepwisePredictor([Branch(self.lstm, projected)], self.outlet, torch.float32, padding=None)

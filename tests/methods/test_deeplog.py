@@ -95,6 +95,14 @@ def test_scores_equal_the_plain_loop(inputs):
     assert detector.score(of(tested)).tolist() == slow_scores(detector, tested)
 
 
+def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(_histories, "SAMPLE", 8)
+    detector = DeepLog(replace(QUICK, max_epochs=2, history=6), seed=1).fit(of(random_lists(0, 60)))
+    tested = random_lists(7, 150)
+    fast = detector.score(of(tested)).tolist()
+    assert fast == slow_scores(detector, tested)
+
+
 def test_block_size_changes_nothing(fitted, monkeypatch):
     tested = of(random_lists(3, 50, n_keys=4, low=-1))
     whole = fitted.score(tested)

@@ -131,11 +131,21 @@ def test_scores_equal_the_plain_loop(monkeypatch):
     assert detector.score(of(tested)).tolist() == expected
 
 
+def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(_histories, "SAMPLE", 8)
+    detector = LogAnomaly(replace(QUICK, max_epochs=2), seed=1).fit(of(random_lists(0, 60)))
+    tested = random_lists(7, 150)
+    fast = detector.score(of(tested)).tolist()
+    assert fast == [max(slow_ranks(detector, keys), default=0) for keys in tested]
+
+
 def test_training_predicts_from_the_states_that_scoring_uses(fitted):
     tokens = np.array([[2, 3, 4, 3, 2]])
     with torch.no_grad():
         trained = fitted.net_(torch.as_tensor(tokens))[0]
-        scored = fitted.net_.after(np.array([[0, 0, 0, 0], [2, 0, 0, 0], [2, 3, 0, 0], [2, 3, 4, 0], [2, 3, 4, 3]]))
+        scored = fitted.net_.stepwise(torch.float64)(
+            np.array([[0, 0, 0, 0], [2, 0, 0, 0], [2, 3, 0, 0], [2, 3, 4, 0], [2, 3, 4, 3]])
+        )
     assert torch.allclose(trained, scored)
 
 
@@ -152,7 +162,7 @@ def test_a_missing_close_changes_the_prediction_through_the_counts_alone(fitted)
     cut = without_meanings(fitted)
     closed, open_ = np.array([[OPEN, CLOSE, WORK, WORK], [OPEN, OPEN, WORK, WORK]]) + 2
     with torch.no_grad():
-        a, b = cut.net_.after(np.array([closed, open_]))
+        a, b = cut.net_.stepwise(torch.float64)(np.array([closed, open_]))
     assert (a - b).abs().max() > 1e-3
 
 
