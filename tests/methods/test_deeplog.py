@@ -381,7 +381,7 @@ def test_raw_lines_with_a_wrong_value_are_flagged_where_the_keys_look_normal(own
         config = replace(QUICK, parameter_model=switch, g=2, level=0.999)
         detector = DeepLog(config, seed=0)
         seen = visible(data, detector)
-        detector.fit(*training_view(detector, data))
+        detector.fit(*training_view(detector, seen.train))
         flags[switch] = detector.score(seen.test.sequences) > detector.native_threshold_
     assert data.test.labels.tolist() == [int(i in (5, 12)) for i in range(20)]
     assert not flags[False].any()
