@@ -209,7 +209,7 @@ class Trial:
             raise SkipCheck("two fits of one seed differ (check_same_seed), so they cannot be compared")
 
 
-def alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+def alike(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> bool:
     """Whether two arrays of scores agree to float32 precision."""
     return one.shape == other.shape and np.allclose(one, other, rtol=_RTOL, atol=_ATOL, equal_nan=True)
 
@@ -228,6 +228,27 @@ def require_scores(scores: object, n: int) -> None:
     require(scores.dtype == np.float64, f"scores are {scores.dtype}, not float64")
     require(scores.shape == (n,), f"scores have shape {scores.shape}, not ({n},)")
     require(bool(np.isfinite(scores).all()), f"{int((~np.isfinite(scores)).sum())} of {n} scores are not finite")
+
+
+def require_unchanged(detector: Detector, before: Mapping[str, str], call: str) -> None:
+    """Fail the check unless the detector's fingerprint is the one before; call: what was called in between."""
+    after = fingerprint(detector)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    require(not changed, f"{call} changes self.{', self.'.join(changed)}")
+
+
+def require_weights(weights: NDArray[np.float32] | None, n: int) -> None:
+    """Fail the check unless these are finite float32 weights of n events, or None."""
+    if weights is not None:
+        require(weights.dtype == np.float32 and weights.shape == (n,), "explain: not float32 (n_events,)")
+        require(bool(np.isfinite(weights).all()), "explain: not all weights are finite")
+
+
+def require_vectors(vectors: NDArray[np.float32] | None, n: int) -> None:
+    """Fail the check unless these are float32 vectors of n sequences, or None."""
+    if vectors is not None:
+        good = vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == n
+        require(good, "represent: not float32 (n_sequences, d)")
 
 
 def fingerprint(detector: Detector) -> dict[str, str]:

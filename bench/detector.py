@@ -35,15 +35,22 @@ class NotFittedError(RuntimeError):
     """`score` was called before `fit`."""
 
 
+SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]
+"""What of `Sequences` scores can depend on."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorTags:
     """What the harness must know of a detector before it runs it."""
 
     supervision: Supervision
-    uses: frozenset[Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]] = frozenset({"log_keys"})
-    """Which parts of `Sequences` its scores depend on."""
+    uses: frozenset[SequencePart] = frozenset({"log_keys"})
+    """Which parts of `Sequences` its scores depend on, under some config."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
+    target_normals: bool = False
+    """A normal-only method that, in a transfer, is given the first `target_normals` (a field of its Config) normal
+    sequences of the target's training period as well; such rows are ranked among themselves."""
 
 
 class Detector(ABC):
@@ -70,6 +77,13 @@ class Detector(ABC):
         self.config = self.Config() if config is None else config
         self.seed = seed
         self.device = device
+
+    def uses(self) -> frozenset[SequencePart]:
+        """Which parts of `Sequences` the scores depend on under this config, of those that the tags name.
+
+        `Sequences.parameters` is None for a detector that leaves out "parameters": they are read only on request.
+        """
+        return self.tags.uses
 
     def skip(self, train: Sequences) -> str | None:
         """Return the reason why this detector cannot run on such data, or None."""
@@ -107,6 +121,13 @@ class Detector(ABC):
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32] | None:
         """Return the weight of each event in the score, float32 (n_events,), or None where the method has none."""
+        return None
+
+    def abstained(self, sequences: Sequences) -> NDArray[np.bool_] | None:
+        """Return which of these sequences, scored just before, it declines to judge, or None where it judges all.
+
+        bool (n_sequences,). Their scores are finite like all others, but metrics leave them out and tables say so.
+        """
         return None
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32] | None:

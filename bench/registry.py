@@ -71,6 +71,8 @@ class Description:
     summary: str = ""
     profiles: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """Config values by profile, where they differ from the defaults."""
+    target_normals: bool = False
+    """Whether it wants normal sequences of the target in a transfer, as many as its Config says."""
     error: str = ""
     """Why it could not be imported, if so."""
 
@@ -203,6 +205,7 @@ def _describe_class(detector: type[Detector]) -> Description:
         fields=fields,
         summary=text.strip().splitlines()[0] if text.strip() else "",
         profiles=json.loads(json.dumps({name: dict(values) for name, values in detector.profiles.items()})),
+        target_normals=detector.tags.target_normals,
     )
 
 

@@ -15,40 +15,23 @@ A check that cannot pass is listed in `expected_failures` with the reason; when 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-
-from bench._trial import (
-    TEMPLATES,
-    UNSEEN_TEXTS,
-    SkipCheck,
-    Trial,
-    alike,
-    copy_of,
-    fingerprint,
-    require,
-    require_scores,
-    same_arrays,
-    sequences_of,
-)
-from bench.detector import Detector, DetectorTags, NotFittedError
+from bench._checks import CHECKS
+from bench._trial import SkipCheck, Trial
+from bench.detector import Detector
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 
 if TYPE_CHECKING:
     import pytest
 
 Status = Literal["passed", "failed", "xfail", "xpass", "skipped"]
 
-_NO_LABELS: Final = ("normal-only", "contaminated", "training-free", "control")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -62,249 +45,6 @@ class CheckResult:
     """Why the check exists; of a skipped check why it was skipped, of an expected failure why it is expected."""
     detail: str = ""
     """What went wrong, where something did."""
-
-
-# ------------------------------------------------------------------------------------------------------ checks
-
-
-def check_init_stores_only(trial: Trial) -> None:
-    """Sweeps and records make detectors only to read their config, so __init__ must store and do nothing else."""
-    given = trial.cls.Config() if trial.config is None else trial.config
-    detector = trial.cls(given, seed=3, device="cpu")
-    extra = sorted(vars(detector).keys() - {"config", "seed", "device"})
-    require(not extra, f"__init__ also sets {', '.join(extra)}: learn in fit, into names that end in _")
-    require(detector.config is given and detector.seed == 3 and detector.device == "cpu", "an argument is not stored")
-    require(trial.cls().config == trial.cls.Config(), "without a config the detector has no Config()")
-
-
-def check_config(trial: Trial) -> None:
-    """The config is part of the run's identity: frozen, complete by default and the same after JSON."""
-    config_class: Any = trial.cls.Config
-    require(dataclasses.is_dataclass(config_class), "Config is no dataclass")
-    require(config_class.__dataclass_params__.frozen, "Config is not frozen")
-    for config in (config_class(), trial.make().config):
-        text = json.dumps(dataclasses.asdict(config), allow_nan=False, sort_keys=True)
-        again = dataclasses.asdict(config_class(**json.loads(text)))
-        require(json.dumps(again, allow_nan=False, sort_keys=True) == text, "the config differs after JSON")
-
-
-def check_tags(trial: Trial) -> None:
-    """The harness decides by the tags what a detector is told and with which others it is compared."""
-    tags, hints = trial.cls.tags, get_type_hints(DetectorTags)
-    require(isinstance(tags, DetectorTags), "tags is no DetectorTags")
-    require(tags.supervision in get_args(hints["supervision"]), f"unknown supervision {tags.supervision!r}")
-    unknown = sorted(tags.uses - set(get_args(get_args(hints["uses"])[0])))
-    require(not unknown, f"unknown parts in tags.uses: {unknown}")
-
-
-def check_skip(trial: Trial) -> None:
-    """A skipped cell needs a reason; a detector that skips the toy log would be green without being checked."""
-    reason = trial.make().skip(copy_of(trial.log.train))
-    require(reason is None or (isinstance(reason, str) and bool(reason.strip())), f"skip() returned {reason!r}")
-    require(reason is None, f"the detector skips the toy log: {reason}; give check_detector a config that runs")
-
-
-def check_not_fitted(trial: Trial) -> None:
-    """A score before fit must be an error that callers can tell from a crash."""
-    try:
-        trial.make().score(copy_of(trial.log.test))
-    except NotFittedError:
-        return
-    if trial.cls.tags.supervision != "training-free":
-        raise AssertionError("score before fit raises no NotFittedError")
-
-
-def check_fit_returns_self(trial: Trial) -> None:
-    """`Detector(config).fit(train).score(test)` is one expression."""
-    detector, returned, *_ = trial.first_fit
-    require(returned is detector, f"fit returned {type(returned).__name__}, not self")
-
-
-def check_scores(trial: Trial) -> None:
-    """Thresholds and metrics need one finite float64 per sequence."""
-    require_scores(trial.score(trial.log.test), len(trial.log.test))
-
-
-def check_direction(trial: Trial) -> None:
-    """Higher means more anomalous: planted anomalies rank no worse than chance."""
-    if trial.cls.tags.supervision == "control":
-        raise SkipCheck("a control's job is to be trivial")
-    scores, labels = trial.score(trial.log.test), trial.log.test_labels
-    abnormal, normal = scores[labels == ABNORMAL][:, None], scores[labels == NORMAL]
-    auroc = float(np.mean((abnormal > normal) + 0.5 * (abnormal == normal)))
-    require(auroc >= 0.5, f"AUROC {auroc:.3f} on planted anomalies: are the scores upside down?")
-
-
-def check_score_is_pure(trial: Trial) -> None:
-    """A score that changes the detector makes every number depend on what was scored before."""
-    detector, _, _, before = trial.first_fit
-    first, second = trial.score(trial.log.test), trial.score(trial.log.test)
-    after = fingerprint(detector)
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    require(not changed, f"score changes self.{', self.'.join(changed)}")
-    require(alike(first, second), "scoring twice gives different scores")
-
-
-def check_inputs_untouched(trial: Trial) -> None:
-    """The harness hands the same arrays to every detector, some of them read-only memory maps."""
-    detector, _, train_untouched, _ = trial.first_fit
-    require(train_untouched, "fit writes into its training sequences")
-    given = copy_of(trial.log.test)
-    detector.score(given)
-    require(same_arrays(given, trial.log.test), "score writes into its sequences")
-    read_only = detector.score(copy_of(trial.log.test, writable=False))
-    require(alike(read_only, trial.score(trial.log.test)), "read-only arrays give other scores")
-
-
-def check_same_seed(trial: Trial) -> None:
-    """Same data, config and seed, same scores: or no number can be reproduced."""
-    if not trial.cls.tags.deterministic:
-        raise SkipCheck("tagged as not deterministic")
-    require(trial.reproducible, "two instances of the same seed give different scores")
-
-
-def check_refit(trial: Trial) -> None:
-    """A second fit forgets what was learned before, so that an instance can be used again."""
-    trial.need_reproducible()
-    log, part = trial.log, np.arange(len(trial.log.train) // 3)
-    detector = trial.fit(log.train.select(part), None if log.labels is None else log.labels[part])
-    trial.fit(log.train, log.labels, into=detector)
-    require(alike(trial.score(log.test, detector), trial.score(log.test)), "a second fit remembers the first")
-
-
-def check_fit_short_sequences(trial: Trial) -> None:
-    """Real sessions may be empty or have one event, in training too."""
-    log, part = trial.log, np.arange(len(trial.log.train) // 3)
-    keys = [log.train.log_keys[a:b].tolist() for a, b in zip(log.train.offsets, log.train.offsets[1:], strict=False)]
-    rows = [[], [0], *keys[2 : len(part)]]
-    train = replace(sequences_of(rows, seed=1), system=log.train.system[part], texts=TEMPLATES)
-    detector = trial.fit(train, None if log.labels is None else log.labels[part])
-    require_scores(trial.score(log.test, detector), len(log.test))
-
-
-def check_permutation(trial: Trial) -> None:
-    """A sequence's score depends on the sequence, not on its place among the others."""
-    order = np.random.default_rng(0).permutation(len(trial.log.test))
-    permuted = trial.score(trial.log.test.select(order))
-    require(alike(permuted, trial.score(trial.log.test)[order]), "permuting the sequences changes their scores")
-
-
-def check_parts(trial: Trial) -> None:
-    """Padding, batches and statistics of the test set must not leak from one sequence into another's score."""
-    test, together = trial.log.test, trial.score(trial.log.test)
-    for size in (1, 7):
-        parts = [np.arange(a, min(a + size, len(test))) for a in range(0, len(test), size)]
-        apart = np.concatenate([trial.score(test.select(part)) for part in parts])
-        worst = int(np.argmax(np.abs(apart - together)))
-        require(alike(apart, together), f"scored {size} at a time, sequence {worst} gets another score than together")
-
-
-def check_duplicates(trial: Trial) -> None:
-    """Equal sequences at other places of the log score alike, which the harness relies on when it scores each once."""
-    if "lines" in trial.cls.tags.uses:
-        raise SkipCheck("tags.uses has lines: its scores depend on the place in the log")
-    test = trial.log.test
-    moved = replace(test, lines=test.lines + 1_000_000, start_time=test.start_time + 1e6, ids=())
-    require(alike(trial.score(moved), trial.score(test)), "the same sequences later in the log get other scores")
-
-
-def check_declared_uses(trial: Trial) -> None:
-    """The tags tell readers what the scores are based on: what they do not name must not matter."""
-    test = trial.log.test
-    scrubbed = {
-        "log_keys": test.with_log_keys(np.full_like(test.log_keys, UNKNOWN_KEY)),
-        "texts": replace(test, texts=("",) * len(test.texts)),
-        "elapsed_s": replace(test, elapsed_s=np.full_like(test.elapsed_s, np.nan)),
-        "parameters": replace(test, parameters=None),
-        "lines": replace(test, lines=test.lines[::-1]),
-    }
-    for part, without in scrubbed.items():
-        if part not in trial.cls.tags.uses:
-            same = alike(trial.score(without), trial.score(test))
-            require(same, f"the scores depend on {part}, which tags.uses does not name")
-
-
-def check_unseen_events(trial: Trial) -> None:
-    """Logs change: keys that fit never saw and texts without a key are the rule in a test period."""
-    rows = [[14, 15, 14, 15], [0, 1, 14, 3, 4], [12, 13, 12], [13] * 9, [15, 15]]
-    require_scores(trial.score(sequences_of(rows)), len(rows))
-
-
-def check_text_numbering(trial: Trial) -> None:
-    """The numbers of texts without a key follow the order of the test log and carry no meaning."""
-    test, n = trial.log.test, len(TEMPLATES)
-    ids = np.where(test.text_ids < n, test.text_ids, 2 * n + len(UNSEEN_TEXTS) - 1 - test.text_ids)
-    renamed = replace(test, texts=TEMPLATES + UNSEEN_TEXTS[::-1], text_ids=ids.astype(np.int32))
-    require(alike(trial.score(renamed), trial.score(test)), "renumbering the unseen texts changes the scores")
-
-
-def check_empty_sequence(trial: Trial) -> None:
-    """A session can lose all its events to a filter; it still is a row of the table."""
-    require_scores(trial.score(sequences_of([[], [0, 1, 2, 3], []])), 3)
-
-
-def check_one_event(trial: Trial) -> None:
-    """A sequence shorter than any window or history has a score."""
-    require_scores(trial.score(sequences_of([[3], [14]])), 2)
-
-
-def check_single_sequence(trial: Trial) -> None:
-    """A test set of one sequence has a score, of shape (1,)."""
-    require_scores(trial.score(sequences_of([[0, 1, 2, 3, 4, 5]])), 1)
-
-
-def check_long_sequence(trial: Trial) -> None:
-    """Real sessions have thousands of events; position tables and quadratic memory must not break."""
-    require_scores(trial.score(sequences_of([[i % 12 for i in range(5_000)], [0, 1, 2]])), 2)
-
-
-def check_labels_invisible(trial: Trial) -> None:
-    """A detector that is not told labels must not read them: random ones change nothing."""
-    if trial.cls.tags.supervision not in _NO_LABELS:
-        raise SkipCheck(f"tagged {trial.cls.tags.supervision}: it may read labels")
-    trial.need_reproducible()
-    poison = np.random.default_rng(0).integers(0, 2, len(trial.log.train)).astype(np.int8)
-    poisoned = trial.fit(trial.log.train, poison)
-    require(alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test)), "labels change the scores")
-
-
-def check_state(trial: Trial) -> None:
-    """A saved detector holds numeric arrays only (safetensors, never pickle) and scores as before."""
-    if trial.cls.state is Detector.state:
-        raise SkipCheck("defines no state(), so it cannot be saved")
-    from safetensors.numpy import load, save
-
-    detector = trial.first_fit[0]
-    state = detector.state()
-    bad = sorted(k for k, v in state.items() if not isinstance(v, np.ndarray) or v.dtype.kind not in "biuf")
-    require(not bad, f"not numeric numpy arrays: {bad}")
-    # safetensors writes the memory of an array without a look at its strides: a transposed one must be laid out first.
-    written = save({k: np.array(v, order="C") for k, v in state.items()})
-    loaded = trial.make()
-    require(loaded.load_state(load(written)) is loaded, "load_state does not return self")
-    require(alike(trial.score(trial.log.test, loaded), trial.score(trial.log.test)), "loaded, it scores differently")
-    require(loaded.native_threshold_ == detector.native_threshold_, "native_threshold_ is not restored")
-
-
-def check_explanations(trial: Trial) -> None:
-    """Reports rely on them: a weight per event, a vector per sequence, and a monitor that a JSON record can hold."""
-    detector, test = trial.first_fit[0], trial.log.test
-    weights, vectors = detector.explain(copy_of(test)), detector.represent(copy_of(test))
-    if weights is not None:
-        require(weights.dtype == np.float32 and weights.shape == (test.n_events,), "explain: not float32 (n_events,)")
-    if vectors is not None:
-        flat = vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == len(test)
-        require(flat, "represent: not float32 (n_sequences, d)")
-    json.dumps(detector.monitor())
-
-
-CHECKS: Final[tuple[Callable[[Trial], None], ...]] = tuple(
-    check for name, check in list(globals().items()) if name.startswith("check_")
-)
-"""All checks, in the order in which they run; the docstring of each is its reason."""
-
-
-# ----------------------------------------------------------------------------------------------------- running
 
 
 def check_detector(

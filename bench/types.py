@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ _HASH_SALTS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """Numeric message parameters per event, in CSR form.
+
+    An event has one value for each `<*>` of its text, from left to right: the number behind it, or NaN where something
+    else than one decimal number stands there. So value j means the same in all events of a text. An event of an edition
+    without raw lines has none.
 
     values: float64 (n_values,)        in the order of the message
     offsets: int64 (n_events + 1,)     event e has values[offsets[e]:offsets[e + 1]]
@@ -56,7 +60,7 @@ class Sequences:
     system: uint8 (n_sequences,)       which system it comes from, for combined and transfer runs
     lines: int64 (n_events,)           raw line numbers, from 0
     ids: tuple[str, ...]               session id, or the number of the window's first line; () where nobody asked
-    parameters: Parameters | None      numeric message parameters, for the methods that use them
+    parameters: Parameters | None      numeric message parameters, for the methods that use them; else None
     """
 
     log_keys: NDArray[np.int32]
@@ -131,10 +135,15 @@ class Sequences:
         """The same sequences under other log keys."""
         return replace(self, log_keys=log_keys)
 
-    def unique(self) -> Unique:
-        """Distinct sequences by (system, log keys, text ids), with counts and inverse; times and lines are the first's.
+    def without_parameters(self) -> Sequences:
+        """The same sequences without message parameters; those that differ in nothing else are then equal."""
+        return self if self.parameters is None else replace(self, parameters=None)
 
-        Grouping is by a 64-bit hash and then verified event by event, so the result is exact.
+    def unique(self) -> Unique:
+        """Distinct sequences by (system, log keys, text ids, parameters), with counts and inverse.
+
+        Times and lines are the first's; parameters count only where there are any, and NaN equals NaN. Grouping is by a
+        64-bit hash and then verified event by event, so the result is exact.
         """
         for salt in _HASH_SALTS:
             _, first, inverse = np.unique(self.fingerprints(salt), return_index=True, return_inverse=True)
@@ -150,12 +159,13 @@ class Sequences:
         return Unique(self.select(first[order].astype(np.int64)), counts, inverse)
 
     def fingerprints(self, salt: np.uint64 = _HASH_SALTS[0]) -> NDArray[np.uint64]:
-        """uint64 (n_sequences,): a hash of (system, log keys, text ids in order); equal sequences have equal ones."""
+        """uint64 (n_sequences,): a hash of what `unique` compares; equal sequences have equal ones."""
         position = np.arange(self.n_events, dtype=np.int64) - np.repeat(self.offsets[:-1], self.lengths)
         words = (self.log_keys.astype(np.int64) << 32) ^ self.text_ids
         mixed = _mix(_mix(words.view(np.uint64) + salt) ^ (position.view(np.uint64) * salt))
-        total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-        sums = total[self.offsets[1:]] - total[self.offsets[:-1]]
+        if self.parameters is not None:
+            mixed = _mix(mixed + _hashes_of(self.parameters, salt))
+        sums = _sums(mixed, self.offsets)
         return _mix(sums + _mix(self.lengths.view(np.uint64) * salt + self.system))
 
     def _all_equal(self, representative: NDArray[np.int64]) -> bool:
@@ -168,6 +178,7 @@ class Sequences:
         return bool(
             np.array_equal(self.log_keys, self.log_keys[events])
             and np.array_equal(self.text_ids, self.text_ids[events])
+            and (self.parameters is None or _equal(self.parameters, _select_parameters(self.parameters, events)))
         )
 
 
@@ -178,6 +189,30 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+def _sums(values: NDArray[np.uint64], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Sum of the values of each row of a CSR array, modulo 2**64."""
+    total: NDArray[np.uint64] = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values, dtype=np.uint64)])
+    return np.asarray(total[offsets[1:]] - total[offsets[:-1]])
+
+
+def _hashes_of(parameters: Parameters, salt: np.uint64) -> NDArray[np.uint64]:
+    """uint64 (n_events,): a hash of the values of each event, in order."""
+    lengths = np.diff(parameters.offsets)
+    position = np.arange(len(parameters.values), dtype=np.int64) - np.repeat(parameters.offsets[:-1], lengths)
+    # All NaN are one word, and adding 0 makes -0 to 0.
+    words = np.where(np.isnan(parameters.values), np.nan, parameters.values + 0.0).view(np.uint64)
+    mixed = _mix(_mix(words + salt) ^ (position.view(np.uint64) * salt))
+    return _mix(_sums(mixed, parameters.offsets) + lengths.view(np.uint64) * salt)
+
+
+def _equal(one: Parameters, other: Parameters) -> bool:
+    return np.array_equal(one.offsets, other.offsets) and np.array_equal(one.values, other.values, equal_nan=True)
+
+
+@overload
+def _select_parameters(parameters: Parameters, events: NDArray[np.int64]) -> Parameters: ...
+@overload
+def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64]) -> Parameters | None: ...
 def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64]) -> Parameters | None:
     if parameters is None:
         return None

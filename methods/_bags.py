@@ -41,6 +41,12 @@ class Bags(NamedTuple):
         """int64 (n_bags,): tokens per bag."""
         return np.diff(self.offsets)
 
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """float64 (n_bags,): events per bag."""
+        total = np.concatenate([[0.0], np.cumsum(self.multiplicity, dtype=np.float64)])
+        return np.asarray(total[self.offsets[1:]] - total[self.offsets[:-1]])
+
 
 class UniqueBags(NamedTuple):
     """What `unique_bags` returns."""

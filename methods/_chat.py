@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -24,6 +24,7 @@ from bench.detector import report_progress
 from bench.errors import BenchError
 from methods import _chat_wire as wire
 from methods._chat_config import ChatConfig, Message, endpoint, is_local, number_from, read_price
+from methods._chat_ledger import Ledger, Spent
 from methods._chat_store import CallStore, request_hash
 from methods._chat_text import Logprobs, estimate_tokens, neutralise, redact, shown_part
 
@@ -46,34 +47,6 @@ class Answer:
     logprobs: Logprobs = ()
 
 
-@dataclass
-class Ledger:
-    """What was asked and what it cost."""
-
-    calls: int = 0
-    replayed: int = 0
-    retries: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    latency_s: float = 0.0
-    missing: int = 0
-    asked: int = 0
-    unparsable: int = 0
-    models: dict[str, int] = field(default_factory=dict)
-
-    def cost(self, price: tuple[float, float] | None) -> float | None:
-        """In the currency of the price."""
-        return None if price is None else (self.tokens_in * price[0] + self.tokens_out * price[1]) / 1e6
-
-
-@dataclass
-class Spent:
-    """Calls and cost that were promised to a server, those in flight included."""
-
-    calls: int = 0
-    cost: float = 0.0
-
-
 _SPENT: dict[str, Spent] = {}
 
 
@@ -91,13 +64,22 @@ class Chat:
     def __init__(self, config: ChatConfig) -> None:
         self.config = config
         self.base_url = endpoint(config)
-        self.store = CallStore(Path(config.store or os.environ.get("BENCH_LLM_STORE", "results/llm")), config.model)
+        shipped = os.environ.get("BENCH_LLM_SHIPPED", "")
+        self.store = CallStore(
+            Path(config.store or os.environ.get("BENCH_LLM_STORE", "results/llm")),
+            config.model,
+            shipped=Path(shipped) if shipped else None,
+        )
         self.mode = self._mode()
         self.price = read_price(config.price or os.environ.get("BENCH_LLM_PRICE", ""))
         self.max_calls = config.max_calls or int(number_from("BENCH_LLM_MAX_CALLS"))
         self.max_cost = config.max_cost or number_from("BENCH_LLM_MAX_COST")
         self.redacts = self._redacts()
         self.ledger = Ledger()
+        self.counted: set[str] = set()
+        """Requests whose answer is in the ledger: one that several parts need is one call."""
+        self.unread: set[tuple[str, ...]] = set()
+        """Sequences whose answer could not be read."""
         # The limits of a command hold for all its detectors together, those of a config for one.
         self.spent = (
             _SPENT.setdefault(os.environ.get("BENCH_LLM_RUN", ""), Spent()) if self._limited_by_run() else Spent()
@@ -140,7 +122,7 @@ class Chat:
 
     def facts(self) -> dict[str, Any]:
         """What a record holds of the calls: numbers and the model's name as reported, no text."""
-        ledger, cost = self.ledger, self.ledger.cost(self.price)
+        ledger = self.ledger
         share = ledger.unparsable / ledger.asked if ledger.asked else 0.0
         return {
             "mode": self.mode,
@@ -151,10 +133,13 @@ class Chat:
             "tokens_in": ledger.tokens_in,
             "tokens_out": ledger.tokens_out,
             "latency_s": ledger.latency_s,
+            "replayed_tokens_in": ledger.replayed_tokens_in,
+            "replayed_tokens_out": ledger.replayed_tokens_out,
+            "replayed_latency_s": ledger.replayed_latency_s,
             "asked": ledger.asked,
             "unparsable_share": share,
             "redacted": self.redacts,
-            **({} if cost is None else {"cost": cost}),
+            **ledger.costs(self.price),
         }
 
     def _mode(self) -> Mode:
@@ -242,8 +227,7 @@ class _Session:
 
     async def _fetch(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
         if self.chat.mode != "live" and (known := self.chat.store.get(key)) is not None:
-            self.ledger.replayed += 1
-            self._count_model(known)
+            self._replay(key, known)
             return known
         estimate = sum(estimate_tokens(message["content"]) + 4 for message in body["messages"])
         if self.chat.mode == "replay":
@@ -255,6 +239,13 @@ class _Session:
         async with self._slots:
             await self._pace.wait(estimate)
             return await self._send(key, body)
+
+    def _replay(self, key: str, call: dict[str, Any]) -> None:
+        """Count a recorded answer, unless it came or was counted in this run already."""
+        if key not in self.chat.counted:
+            self.chat.counted.add(key)
+            self.ledger.count_recorded(call)
+            self.ledger.count_model(call)
 
     def _planned(self, key: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
         """Count a call that is not made; its answer can be read by every detector, so that none asks again."""
@@ -290,6 +281,7 @@ class _Session:
         usage = call.get("usage") or {}
         self._count(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
         self.ledger.latency_s += seconds
+        self.chat.counted.add(key)
         call |= {
             "hash": key,
             "request": body,
@@ -297,7 +289,7 @@ class _Session:
             "latency_s": round(seconds, 4),
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        self._count_model(call)
+        self.ledger.count_model(call)
         if self.chat.mode == "record":
             self.chat.store.append(call)
         return call
@@ -306,10 +298,6 @@ class _Session:
         self.ledger.calls += 1
         self.ledger.tokens_in += tokens_in
         self.ledger.tokens_out += tokens_out
-
-    def _count_model(self, call: dict[str, Any]) -> None:
-        if name := call.get("model"):
-            self.ledger.models[name] = self.ledger.models.get(name, 0) + 1
 
     def _reserve(self, tokens_in: int, tokens_out: int) -> None:
         """Refuse a call before it is sent when it would exceed a limit, counting what waits as if it were spent."""

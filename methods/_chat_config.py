@@ -52,8 +52,10 @@ class ChatConfig:
     """Normal training sequences shown as examples; 0 = zero-shot as in the paper."""
     examples: Literal["random", "similar"] = "random"
     """Which: drawn by the run's seed, or the nearest by the mean sentence vector."""
-    unparsable: Literal["as-normal", "as-anomalous"] = "as-normal"
-    """What an answer counts as that is neither Yes nor No (sheet: as no, and report the share)."""
+    unparsable: Literal["as-normal", "as-anomalous", "exclude"] = "as-normal"
+    """What an answer counts as that is neither Yes nor No (sheet: as no, and report the share).
+
+    `exclude`: metrics leave the sequence out, so that the row is over other sequences than those beside it."""
     redact: Literal["auto", "on", "off"] = "auto"
     """Mask addresses, users, hosts, paths and secrets; `auto`: for endpoints that are not on this machine."""
     base_url: str = _outside("")
@@ -87,6 +89,10 @@ class ChatConfig:
             raise ValueError("top_logprobs is 0 to 20, budget at least 200 tokens, timeout_s more than 0 seconds")
         if self.price:
             read_price(self.price)
+        address = urlsplit(self.base_url)
+        if "@" in address.netloc or address.query:
+            # A config is kept in records and shown beside names; the key of the environment never is.
+            raise ValueError("base_url holds a user, a password or a query: leave them out and set OPENAI_API_KEY")
 
 
 def is_local(url: str) -> bool:

@@ -69,11 +69,20 @@ class ChatDetector(Detector):
         jobs = [functools.partial(self.judge, lines, chosen[i]) for i, lines in enumerate(asked)]
         verdicts = dict(zip(asked, self.chat_.run(jobs), strict=True)) if jobs else {}
         self.chat_.ledger.asked += len(verdicts)
-        self.chat_.ledger.unparsable += sum(verdict.score is None for verdict in verdicts.values())
+        unread = {lines for lines, verdict in verdicts.items() if verdict.score is None}
+        self.chat_.ledger.unparsable += len(unread)
+        self.chat_.unread |= unread
         otherwise = 1.0 if self.config.unparsable == "as-anomalous" else -1.0
         scores = [otherwise if (s := verdicts[lines].score) is None else s for lines in asked]
         by_lines = dict(zip(asked, scores, strict=True))
         return np.array([by_lines.get(lines, -1.0) for lines in windows], np.float64)[window_of]
+
+    def abstained(self, sequences: Sequences) -> NDArray[np.bool_] | None:
+        """Where the answer could not be read, if such sequences are to be left out."""
+        if self.config.unparsable != "exclude":
+            return None
+        windows, window_of = self._windows(sequences)
+        return np.array([lines in self.chat_.unread for lines in windows], np.bool_)[window_of]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The examples, as the bytes of a JSON text."""

@@ -26,14 +26,15 @@ class CallStore:
 
     A line is appended at once when its answer has come, so that a kill loses no more than what was in flight; a line
     that a kill cut off is dropped when the file is next opened for writing. Lines hold what was sent, so a store made
-    from real logs holds log lines.
+    from real logs holds log lines. shipped: a folder of the same form that is only read, for what this one lacks.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, model: str, *, shipped: Path | None = None) -> None:
         name = re.sub(r"[^\w.-]+", "_", model).strip("._") or "model"
         if name != model:
             name = f"{name}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
         self.path = folder / f"{name}.jsonl"
+        self._shipped = shipped / f"{name}.jsonl" if shipped is not None else self.path
         self._known: dict[str, dict[str, Any]] | None = None
         self._is_open = False
 
@@ -42,7 +43,7 @@ class CallStore:
 
     def exists(self) -> bool:
         """Whether anything was recorded for this model."""
-        return self.path.is_file() and self.path.stat().st_size > 0
+        return _holds_calls(self.path) or _holds_calls(self._shipped)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The recorded call of that request hash, without its prompt."""
@@ -76,7 +77,7 @@ class CallStore:
         if self._is_open:
             return
         self._is_open = True
-        if not self.exists():
+        if not _holds_calls(self.path):
             return
         content = self.path.read_bytes()
         if not content.endswith(b"\n"):
@@ -84,24 +85,32 @@ class CallStore:
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         if self._known is None:
-            self._known = {call["hash"]: _without_prompt(call) for call in self._read()}
+            paths = dict.fromkeys((self.path, self._shipped))
+            # Of a call that stands in both the own one counts; and own ones stand first.
+            found = [{call["hash"]: _without_prompt(call) for call in _read(path)} for path in paths]
+            self._known = {**found[0], **found[-1], **found[0]}
         return self._known
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        if not self.exists():
-            return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    call = json.loads(line)
-                    call["hash"]
-                except (ValueError, TypeError, KeyError):
-                    raise BenchError(
-                        f"line {number} of the answer store '{self.path}' cannot be read: delete that line"
-                    ) from None
-                yield call
+
+def _holds_calls(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    if not _holds_calls(path):
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                call = json.loads(line)
+                call["hash"]
+            except (ValueError, TypeError, KeyError):
+                raise BenchError(
+                    f"line {number} of the answer store '{path}' cannot be read: delete that line"
+                ) from None
+            yield call
 
 
 def _without_prompt(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange, report_progress
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences, Unique
+from methods._occlusion import occlusion
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -85,6 +86,11 @@ class KeyDetector(FittedArrays):
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to compare with."""
         return None if (train.log_keys >= 0).any() else "no training sequence has an event with a known log key"
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): by how much the score falls without the event, its equals sharing (occlusion)."""
+        self.state()
+        return occlusion(sequences, self.score)
 
 
 class CountDetector(KeyDetector):

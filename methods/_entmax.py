@@ -44,8 +44,12 @@ def entmax(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None = 
         alpha = alpha.to(scores).clamp(LEAST_LEARNED_ALPHA, 2)
     elif alpha > 2:
         raise ValueError(f"alpha {alpha} is above 2: entmax is defined here for 1 (softmax) to 2 (sparsemax)")
-    if isinstance(alpha, Tensor) or alpha > 1:
+    if isinstance(alpha, Tensor):
         return _apply(scores, alpha, multiplicity).to(given)
+    if alpha > 1:
+        # torch.compile takes an operator as it is, where it would cut its graph in two at a function.
+        weights = _operator(scores, alpha, multiplicity)[0] if torch.compiler.is_compiling() else None
+        return (_apply(scores, alpha, multiplicity) if weights is None else weights).to(given)
     if multiplicity is None:
         return torch.softmax(scores, dim=-1).to(given)
     m = multiplicity.to(scores.dtype)
@@ -56,14 +60,7 @@ def entmax(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None = 
 class _Entmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None) -> Tensor:
-        weights, slopes = torch.empty_like(scores), torch.empty_like(scores)
-        # The summed dimension stands first, so that sums over it run over contiguous rows.
-        for block in _blocks(scores):
-            m = None if multiplicity is None else _part(multiplicity, scores, block)
-            part_alpha = _part(alpha, scores, block) if isinstance(alpha, Tensor) else alpha
-            p, s = _solve(scores[block].movedim(-1, 0), part_alpha, m)
-            weights[block].movedim(-1, 0).copy_(p)
-            slopes[block].movedim(-1, 0).copy_(s)
+        weights, slopes = _weights_and_slopes(scores, alpha, multiplicity)
         ctx.alpha = alpha
         if ctx.needs_input_grad[1]:
             ctx.save_for_backward(slopes, weights, multiplicity)
@@ -74,15 +71,52 @@ class _Entmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         slopes, *others = ctx.saved_tensors
-        total = slopes.sum(-1, keepdim=True).clamp_min_(_TINY)
-        of_scores = slopes * grads[0]
-        mean = of_scores.sum(-1, keepdim=True) / total
-        of_scores.addcmul_(slopes, mean, value=-1)
+        of_scores, total = _gradient_of_scores(grads[0], slopes)
         of_alpha = _gradient_of_alpha(grads[0], ctx.alpha, slopes / total, *others) if others else None
         return of_scores, of_alpha, None
 
 
-# Kept out of what torch.compile translates: the blocks depend on the shape.
+def _weights_and_slopes(scores: Tensor, alpha: float | Tensor, multiplicity: Tensor | None) -> tuple[Tensor, Tensor]:
+    weights, slopes = torch.empty_like(scores), torch.empty_like(scores)
+    # The summed dimension stands first, so that sums over it run over contiguous rows.
+    for block in _blocks(scores):
+        m = None if multiplicity is None else _part(multiplicity, scores, block)
+        part_alpha = _part(alpha, scores, block) if isinstance(alpha, Tensor) else alpha
+        p, s = _solve(scores[block].movedim(-1, 0), part_alpha, m)
+        weights[block].movedim(-1, 0).copy_(p)
+        slopes[block].movedim(-1, 0).copy_(s)
+    return weights, slopes
+
+
+def _gradient_of_scores(grad: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient, and the sum of the slopes."""
+    total = slopes.sum(-1, keepdim=True).clamp_min_(_TINY)
+    of_scores = slopes * grad
+    mean = of_scores.sum(-1, keepdim=True) / total
+    return of_scores.addcmul_(slopes, mean, value=-1), total
+
+
+@torch.library.custom_op("mlad_bench::entmax", mutates_args=())
+def _operator(scores: Tensor, alpha: float, multiplicity: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _weights_and_slopes(scores, alpha, multiplicity)
+
+
+@_operator.register_fake
+def _(scores: Tensor, alpha: float, multiplicity: Tensor | None) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(scores), torch.empty_like(scores)
+
+
+def _keep_slopes(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+
+
+def _backward_of_operator(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+    return _gradient_of_scores(grad, ctx.saved_tensors[0])[0], None, None
+
+
+_operator.register_autograd(_backward_of_operator, setup_context=_keep_slopes)
+
+# Of a learnable alpha too; kept out of what torch.compile translates, as the blocks depend on the shape.
 _apply: Callable[..., Tensor] = torch.compiler.disable(_Entmax.apply)  # type: ignore[no-untyped-call]
 
 

@@ -13,15 +13,27 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 Integers = NDArray[np.int64]
 
 PAD, UNKNOWN, FIRST_KEY = 0, 1, 2
 """Tokens: nothing, a key that training never had, and the first of the keys of training."""
 
-BLOCK = 2048
-"""Distinct histories computed at once."""
+LogitsOf = Callable[[Integers], Tensor]
+
+BLOCK = 1024
+"""Distinct histories computed at once, unless the caller knows better: their states fit into a core's cache."""
+
+MAX_LOGITS = 2**22
+"""Logits computed at once."""
+
+SAMPLE = 256
+"""Histories from which the rounding of fast logits is measured; as few are computed exactly at once."""
+
+MARGIN = 32.0
+"""By how much two logits may be apart, in multiples of the largest difference in the sample, and still be compared
+exactly."""
 
 MAX_EVENTS = 2**18
 """Events unfolded at once: 40 MB of histories of 20."""
@@ -135,54 +147,85 @@ def event_blocks(offsets: Integers) -> Iterator[tuple[slice, Integers]]:
         start = end
 
 
-def ranks_of(predictions: Predictions, logits_of: Callable[[Integers], Tensor], n_classes: int) -> Integers:
+def worst_ranks(
+    tokens: Integers, offsets: Integers, ranks: Callable[[Integers, Integers], Integers], n_classes: int
+) -> NDArray[np.float64]:
+    """float64 (n_sequences,): the worst rank in each; n_classes, without computing any, where a key is unknown.
+
+    ranks: tokens and offsets of the other sequences -> rank of each event.
+    """
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    worst = np.zeros(len(offsets) - 1)
+    worst[owner[tokens == UNKNOWN]] = n_classes
+    known = worst == 0
+    kept = known[owner]
+    inner = np.concatenate([[0], np.cumsum(np.diff(offsets)[known])])
+    np.maximum.at(worst, owner[kept], ranks(tokens[kept], inner))
+    return worst
+
+
+def ranks_of(
+    predictions: Predictions,
+    exact: LogitsOf,
+    n_classes: int,
+    *,
+    fast: LogitsOf | None = None,
+    block: int | None = None,
+) -> Integers:
     """int64 (n_events,): how many classes are more probable than the actual one; n_classes for an unknown key.
 
-    logits_of: histories (B, h) -> logits (B, n_classes).
+    exact, fast: histories (B, h) -> logits (B, n_classes). The ranks are those of `exact`. With `fast`, which may round
+    more coarsely, `exact` is called only for a sample, from which the difference is known, and for histories in which
+    some class comes so close to the actual one that the difference might decide. block: histories that `fast` gets at
+    once.
     """
-    order = np.argsort(predictions.history_of, kind="stable")
-    starts = np.searchsorted(predictions.history_of[order], np.arange(len(predictions.histories) + 1))
-    ranks = np.full(len(predictions.targets), n_classes, np.int64)
-    for start in range(0, len(predictions.histories), BLOCK):
-        end = min(start + BLOCK, len(predictions.histories))
-        logits = logits_of(predictions.histories[start:end])
-        which = order[starts[start] : starts[end]]
-        which = which[predictions.targets[which] >= 0]
-        rows = logits[torch.as_tensor(predictions.history_of[which] - start)]
-        actual = rows.gather(1, torch.as_tensor(predictions.targets[which], device=rows.device)[:, None])
-        ranks[which] = (rows > actual).sum(1).cpu().numpy()
-    return ranks[predictions.prediction_of]
+    n = len(predictions.histories)
+    followers = _Followers.of(predictions, n_classes)
+    doubtful = np.arange(n)
+    if fast is not None and n > SAMPLE:
+        sample = predictions.histories[:: -(-n // SAMPLE)]
+        margin = MARGIN * max(float((fast(sample) - exact(sample)).abs().max()), 1e-7)
+        size = max(1, min(block or BLOCK, MAX_LOGITS // n_classes))
+        close = [followers.rank(fast, part, margin) for part in np.array_split(doubtful, -(-n // size))]
+        doubtful = np.concatenate(close)
+    for part in np.array_split(doubtful, -(-len(doubtful) // BLOCK) or 1):
+        followers.rank(exact, part)
+    return followers.ranks[predictions.prediction_of]
 
 
-class LSTMState(NamedTuple):
-    """Hidden and cell state of all layers, each (layers, B, hidden)."""
+class _Followers(NamedTuple):
+    """The predictions, grouped by their histories."""
 
-    hidden: Tensor
-    cell: Tensor
+    predictions: Predictions
+    order: Integers
+    """(n_predictions,) in the order of their histories."""
+    starts: Integers
+    """(n_histories + 1,) where those of each history begin in `order`."""
+    ranks: Integers
+    """(n_predictions,) as far as they are known, else the number of classes."""
 
-    def at(self, rows: Tensor) -> LSTMState:
-        """The states of these rows."""
-        return LSTMState(self.hidden[:, rows], self.cell[:, rows])
+    @classmethod
+    def of(cls, predictions: Predictions, n_classes: int) -> _Followers:
+        order = np.argsort(predictions.history_of, kind="stable")
+        starts = np.searchsorted(predictions.history_of[order], np.arange(len(predictions.histories) + 1))
+        return cls(predictions, order, starts, np.full(len(order), n_classes, np.int64))
+
+    def rank(self, logits_of: LogitsOf, histories: Integers, margin: float = 0.0) -> Integers:
+        """Set the ranks of what follows these; return those where another class is within the margin of the actual."""
+        sizes = self.starts[histories + 1] - self.starts[histories]
+        row = np.repeat(np.arange(len(histories)), sizes)
+        which = self.order[np.repeat(self.starts[histories] - np.cumsum(sizes) + sizes, sizes) + np.arange(len(row))]
+        targets = self.predictions.targets[which]
+        which, row, targets = (part[targets >= 0] for part in (which, row, targets))
+        logits = logits_of(self.predictions.histories[histories])
+        rows = logits.index_select(0, torch.as_tensor(row, device=logits.device))
+        actual = rows.gather(1, torch.as_tensor(targets, device=rows.device)[:, None])
+        self.ranks[which] = above = count_above(rows, actual + margin)
+        close = count_above(rows, actual - margin) != above + 1 if margin else above < 0
+        return np.asarray(histories[np.unique(row[close])])
 
 
-def first_state(lstm: nn.LSTM, like: Tensor) -> LSTMState:
-    """The state before the first event, for one row."""
-    zeros = like.new_zeros(lstm.num_layers, 1, lstm.hidden_size)
-    return LSTMState(zeros, zeros)
-
-
-def lstm_step(lstm: nn.LSTM, projected: Tensor, state: LSTMState) -> LSTMState:
-    """One event through all layers in eval mode; projected: (B, 4 * hidden), the first layer's input times its weight.
-
-    Stepping lets histories that begin alike share the steps of what they have in common.
-    """
-    hidden: list[Tensor] = []
-    cell: list[Tensor] = []
-    for layer in range(lstm.num_layers):
-        weight_in, weight, bias_in, bias = lstm.all_weights[layer]
-        below = projected if layer == 0 else hidden[-1] @ weight_in.T
-        gates = below + bias_in + bias + state.hidden[layer] @ weight.T
-        gate_in, forget, new, out = gates.chunk(4, dim=1)
-        cell.append(forget.sigmoid() * state.cell[layer] + gate_in.sigmoid() * new.tanh())
-        hidden.append(out.sigmoid() * cell[-1].tanh())
-    return LSTMState(torch.stack(hidden), torch.stack(cell))
+def count_above(rows: Tensor, limits: Tensor) -> Integers:
+    """int64 (n,): in each row of (n, m) the number of entries above its limit, of (n, 1)."""
+    # Written as numbers the comparisons add up 7 times as fast as from booleans.
+    return torch.gt(rows, limits, out=torch.empty_like(rows)).sum(1).cpu().numpy().astype(np.int64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from bench.detector import report_progress
 from methods._bags import MAX_CELLS, MAX_TOKENS, Bags, Integers, UniqueBags, length_chunks, pad, unique_bags
 from methods._entmax import entmax
 from methods._mixture import Mixture, Moments, SingularError, mixture_of, moments
@@ -83,7 +84,10 @@ class Dropout(nn.Module):
         """Zero entries with probability p, to within 1 / 65536, and scale the others up; in training only."""
         if not self.training or self.p == 0:
             return x
-        return x * dropout_mask(x, self.p) if x.device.type == "cpu" else F.dropout(x, self.p)
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        mask = _dropout_mask(x.detach(), self.p) if torch.compiler.is_compiling() else dropout_mask(x, self.p)
+        return x * mask
 
 
 def dropout_mask(like: Tensor, p: float) -> Tensor:
@@ -93,6 +97,17 @@ def dropout_mask(like: Tensor, p: float) -> Tensor:
     mask = torch.empty(like.shape, dtype=like.dtype)
     torch.ge(bits[: like.numel()].view(like.shape), dropped - 2**15, out=mask)
     return mask.mul_(2**16 / (2**16 - dropped))
+
+
+# torch.compile takes an operator as it is: the masks, and so the results, are those of the network as written.
+@torch.library.custom_op("mlad_bench::dropout_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _dropout_mask(like: Tensor, p: float) -> Tensor:
+    return dropout_mask(like, p)
+
+
+@_dropout_mask.register_fake
+def _(like: Tensor, p: float) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
 class EntmaxAttention(nn.Module):
@@ -115,11 +130,11 @@ class EntmaxAttention(nn.Module):
         """
         query, key, value = self._heads(self.inner(x) if projected is None else projected)
         batch, heads, length, _ = query.shape
-        block = max(1, MAX_CELLS // (batch * heads * length))
-        if block >= length:
+        # Without a division: with sizes as symbols, torch.compile takes minutes to see through one.
+        if batch * heads * length * length <= MAX_CELLS:
             mixed = self._attend(query, key, value, multiplicity)
         else:
-            parts = torch.split(query, block, dim=2)
+            parts = torch.split(query, max(1, MAX_CELLS // (batch * heads * length)), dim=2)
             # Recomputing a block in the backward pass keeps only one block of weights in memory.
             mixed = torch.cat(
                 [checkpoint(self._attend, part, key, value, multiplicity, use_reentrant=False) for part in parts], 2
@@ -130,6 +145,17 @@ class EntmaxAttention(nn.Module):
         """(B, heads, L, L): how much each event looks at each, multiplicities included."""
         query, key, _ = self._heads(self.inner(x))
         return self._weights(query, key, multiplicity)
+
+    def received(self, x: Tensor, multiplicity: Tensor) -> Tensor:
+        """(B, L): attention that each token receives, mean over heads and queries; sums to 1 over a sequence."""
+        query, key, _ = self._heads(self.inner(x))
+        batch, heads, length, _ = query.shape
+        share = multiplicity / multiplicity.sum(1, keepdim=True).clamp_min(1) / heads
+        total = torch.zeros_like(multiplicity)
+        block = max(1, MAX_CELLS // (batch * heads * length))
+        for part, of_query in zip(torch.split(query, block, 2), torch.split(share, block, 1), strict=True):
+            total += torch.einsum("bhql,bq->bl", self._weights(part, key, multiplicity), of_query)
+        return total
 
     def _heads(self, projected: Tensor) -> tuple[Tensor, ...]:
         batch, length, width = projected.shape
@@ -169,6 +195,25 @@ class EncoderLayer(nn.Module):
         """x: (B, L, width); multiplicity: (B, L), 0 = padding -> (B, L, width); projected as in the attention."""
         x = self.norms[0](x + self.dropout(self.attention(x, multiplicity, projected)))
         return torch.as_tensor(self.norms[1](x + self.dropout(self.ffn(x))))
+
+
+def compiled(net: nn.Module) -> Callable[..., Any]:
+    """The network translated by torch.compile for any number of sequences and events: one translation for all batches.
+
+    It is made when the first batch comes, which takes half a minute or more. The network takes (B, L, ...) tensors.
+    """
+    run, asked = torch.compile(net), False
+
+    def forward(*given: Tensor) -> Any:
+        nonlocal asked
+        if not asked:
+            report_progress("translating the network (torch.compile)", 0, 1)
+            asked = True
+        for tensor in given:
+            torch._dynamo.maybe_mark_dynamic(tensor, (0, 1))
+        return run(*given)
+
+    return forward
 
 
 def arrays_of(net: nn.Module) -> dict[str, NDArray[Any]]:

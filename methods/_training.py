@@ -8,8 +8,10 @@ within a batch are computed once and weighted. This is exact for losses that are
 then share their dropout mask.
 
 A method whose data live on a device passes `stage`: it turns the items of a whole epoch into what the loss takes, so
-that nothing is copied to or from the device between two epochs' ends. On the CPU a loss that is not finite stops
-training at once, elsewhere at the end of its epoch.
+that nothing is copied to or from the device between two epochs' ends. Hence a loss or gradient that is not finite stops
+training at once on the CPU, but elsewhere only at the end of its epoch, and the error still names the step where it
+began: to look at each step would make the device wait for the host. The weights of a diverged epoch are never kept, as
+the error ends the fit; what it costs is the rest of that epoch.
 
 Early stopping looks at 10 % of the training normals, drawn with the seed before training: never at the test part,
 never at a label.
@@ -74,7 +76,7 @@ class TrainingSettings:
     precision: Literal["float32", "bf16"] = field(default="float32", metadata={"identity": False})
     """Of matrix products in training; `bf16` is mixed precision, and changes results by rounding."""
     compile: bool = field(default=False, metadata={"identity": False})
-    """Let torch.compile translate the network for training; needs a C++ compiler."""
+    """Let torch.compile translate the network for training; needs a C++ compiler, and half a minute or more."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 0 <= self.validation_fraction < 1:

@@ -36,6 +36,7 @@ from bench.detector import DetectorTags, TimeRange
 from bench.types import Sequences
 from methods import _layers
 from methods._layers import Integers
+from methods._occlusion import occlusion
 from methods._semantic import TextNetworkDetector, away_from_zero, encode, read, real
 from methods._training import TrainingSettings, hold_out, seeded, train_network
 
@@ -133,6 +134,10 @@ class CAT(TextNetworkDetector["Network"]):
         reading = read(sequences, self.config.width, self.device)
         distances = self._apply(net, reading, max_cells=_CELLS)[:, 0].astype(np.float64)
         return np.where(reading.bags.lengths > 0, distances, 0.0)[reading.inverse]
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): by how much the score falls without the event, its equals sharing (occlusion)."""
+        return occlusion(sequences, self.score, "text_ids")
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the states at [SEQ], float32 (n_sequences, hidden)."""

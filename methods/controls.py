@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import FittedArrays, State, as_matrix, count_vectors, known_keys, overlaps, vectors
+from methods._counts import FittedArrays, State, as_matrix, columns_of, count_vectors, known_keys, overlaps, vectors
 
 _DECIMALS: Final = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
@@ -190,9 +190,26 @@ class ECVC(_Control):
         # The training vectors are distinct and come first, so they are also the first of the unique ones.
         unmatched = unique.sequences.select(np.arange(len(train), len(unique.sequences)))
         width = len(state["known_keys"]) + 1
-        overlap = _largest_overlap(_frequencies(unmatched, width), _frequencies(train, width))
+        overlap, _ = _nearest(_frequencies(unmatched, width), _frequencies(train, width))
         distances = np.concatenate([np.zeros(len(train)), (2.0 - 2.0 * overlap) / (2.0 - overlap)])
         return np.round(distances, _DECIMALS)[unique.inverse[len(train) :]]
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): how far the event's frequency is from that in the nearest vector of training.
+
+        Equal events share it. What a sequence lacks has no event and gets no weight.
+        """
+        state, events = self.state(), columns_of(sequences, self.state()["known_keys"])
+        width = len(state["known_keys"]) + 1
+        distinct, _, inverse = count_vectors(sequences, state["known_keys"], reduced=True).unique()
+        rows = _frequencies(distinct, width)
+        train = _frequencies(vectors(state["columns"], state["counts"], state["offsets"]), width)
+        nearest = train[_nearest(rows, train)[1]] if train.shape[0] else csr_matrix(rows.shape)
+        owner = np.repeat(np.arange(len(distinct)), distinct.lengths)
+        apart = np.abs(rows.data - np.asarray(nearest[owner, rows.indices]).ravel())
+        cell = np.searchsorted(owner * width + rows.indices, np.repeat(inverse, sequences.lengths) * width + events)
+        repeats = rows.data[cell] * np.repeat(sequences.lengths, sequences.lengths)
+        return np.asarray(np.round(apart[cell] / repeats, _DECIMALS), np.float32)
 
 
 class Clock(_Control):
@@ -237,17 +254,18 @@ def _frequencies(sparse_vectors: Sequences, width: int) -> csr_matrix:
     return matrix
 
 
-def _largest_overlap(rows: csr_matrix, train: csr_matrix) -> NDArray[np.float64]:
-    """float64 (n_rows,): the largest sum min(row, t) over the training vectors t; 0 where there is none.
+def _nearest(rows: csr_matrix, train: csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The largest sum min(row, t) over the training vectors t, float64 (n_rows,), and int64 (n_rows,) where it is.
 
-    The nearest vector is searched in float32, which doubles the speed, and its overlap then computed in float64.
+    Both are 0 where there is no training vector. The nearest is searched in float32, which doubles the speed, and its
+    overlap then computed in float64.
     """
     n_rows, n_train = rows.shape[0], train.shape[0]
-    if not n_train or not n_rows:
-        return np.zeros(n_rows)
     best, nearest = np.full(n_rows, -1.0, dtype=np.float32), np.zeros(n_rows, dtype=np.int64)
+    if not n_train or not n_rows:
+        return np.zeros(n_rows), nearest
     for i, block, shared in overlaps(rows, train):
         candidate = int(shared.argmax())
         if shared[candidate] > best[i]:
             best[i], nearest[i] = shared[candidate], block.start + candidate
-    return np.asarray(rows.minimum(train[nearest]).sum(axis=1), dtype=np.float64).ravel()
+    return np.asarray(rows.minimum(train[nearest]).sum(axis=1), dtype=np.float64).ravel(), nearest

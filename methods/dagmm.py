@@ -56,6 +56,7 @@ from bench.types import Sequences
 from methods import _layers
 from methods._bag_vectors import BagInputs
 from methods._layers import Mixture
+from methods._occlusion import occlusion
 from methods._training import TrainingSettings, hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -149,6 +150,10 @@ class DAGMM(Detector):
             energies = torch.cat([self.mixture_.energy(part) for part in torch.split(encoded, _BLOCK)])
             of_empty = float(self.mixture_.energy(self.mixture_.mean).min())
         return np.where(empty, of_empty, energies.cpu().numpy())[inverse].astype(np.float64)
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): by how much the score falls without the event, its equals sharing (occlusion)."""
+        return occlusion(sequences, self.score, "log_keys" if self.config.inputs == "counts" else "text_ids")
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return code, relative error and cosine of each sequence, float32 (n_sequences, latent + 2)."""

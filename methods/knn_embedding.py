@@ -31,6 +31,7 @@ from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods._counts import FittedArrays, Floats, Integers, State, blocks
+from methods._occlusion import occlusion
 
 _BLOCK_CELLS = 20_000_000
 """Cosines computed at once at most: 160 MB."""
@@ -82,10 +83,10 @@ class KNNEmbedding(FittedArrays):
         np.maximum.at(worst, sequences.sequence_of_event, distances[items.inverse])
         return worst
 
-    def explain(self, sequences: Sequences) -> NDArray[np.float32] | None:
-        """Return float32 (n_events,): with `unit="text"` the distance of each text, else None."""
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,): the distance of each text, or how far that of the sequence falls without it."""
         if self.config.unit == "sequence":
-            return None
+            return occlusion(sequences, self.score, "text_ids")
         items, train = _items(sequences, self.config), self.state()["vectors"]
         distances = _mean_distance(items.vectors, train, min(self.config.k, len(train)))
         return distances[items.inverse].astype(np.float32)

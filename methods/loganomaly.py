@@ -42,6 +42,7 @@ from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
 from methods import _histories, _layers
 from methods._histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
+from methods._stepwise import Branch, StepwisePredictor
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -124,13 +125,12 @@ class LogAnomaly(Detector):
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): the worst rank, 0 = always the most probable template."""
         unique, _, inverse = sequences.unique()
-        worst = np.zeros(len(unique))
-        np.maximum.at(worst, unique.sequence_of_event, self._ranks(unique))
-        return worst[inverse]
+        tokens = self._tokens(unique)
+        return _histories.worst_ranks(tokens, unique.offsets, self._ranks, len(self.keys_))[inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the rank of each event, float32 (n_events,)."""
-        return self._ranks(sequences).astype(np.float32)
+        return self._ranks(self._tokens(sequences), sequences.offsets).astype(np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters, the log keys of training and the sentence vectors of their templates."""
@@ -156,6 +156,8 @@ class LogAnomaly(Detector):
 
     def _tokens(self, sequences: Sequences) -> Integers:
         """int64 (n_events,): 2 + position of the template, of the most similar one for others, or UNKNOWN."""
+        if not hasattr(self, "keys_"):
+            raise NotFittedError("LogAnomaly: call fit before score")
         tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
         other = tokens == UNKNOWN
         if other.any():
@@ -173,16 +175,16 @@ class LogAnomaly(Detector):
         parts = hold_out(counts, self.config.validation_fraction, self.seed)
         return pieces, HeldOut(*(part[pieces.sequence] for part in parts))
 
-    def _ranks(self, sequences: Sequences) -> Integers:
+    def _ranks(self, tokens: Integers, offsets: Integers) -> Integers:
         """int64 (n_events,): how many templates were more probable than the actual one; n for one unlike all."""
-        if not hasattr(self, "net_"):
-            raise NotFittedError("LogAnomaly: call fit before score")
-        tokens = self._tokens(sequences)
-        ranks = np.zeros(len(tokens), np.int64)
+        ranks, n = np.zeros(len(tokens), np.int64), len(self.keys_)
         with torch.inference_mode():
-            for events, offsets in _histories.event_blocks(sequences.offsets):
-                predictions = predictions_of(tokens[events], offsets, self.config.history, align="left")
-                ranks[events] = _histories.ranks_of(predictions, self.net_.after, len(self.keys_))
+            exact, fast = (self.net_.stepwise(dtype) for dtype in (torch.float64, torch.float32))
+            # Histories of one sequence share their steps, so that a block has fewer rows than histories at each.
+            block = _histories.BLOCK * max(1, self.config.history // 2)
+            for events, inner in _histories.event_blocks(offsets):
+                predictions = predictions_of(tokens[events], inner, self.config.history, align="left")
+                ranks[events] = _histories.ranks_of(predictions, exact, n, fast=fast, block=block)
         return ranks
 
 
@@ -214,30 +216,14 @@ class Network(nn.Module):
         # Before the first event both states are zero.
         return torch.as_tensor(self.outlet(self.dropout(F.pad(torch.cat(states, 2), (0, 0, 1, 0)))))
 
-    def after(self, histories: Integers) -> Tensor:
-        """histories: (B, w) tokens, padded on the right -> logits (B, n) of what follows."""
-        device, n_tokens = self.vectors.device, len(self.vectors)
-        lstms = (self.meanings, self.counts)
-        weights = [lstm.all_weights[0][0] for lstm in lstms]
-        of_token = [x @ weight.T for x, weight in zip((self.vectors, self._one_hot()), weights, strict=True)]
-        states = [_histories.first_state(lstm, self.vectors) for lstm in lstms]
-        counted = of_token[1].new_zeros(1, of_token[1].shape[1])
-        lengths, node = (histories != PAD).sum(1), np.zeros(len(histories), np.int64)
-        final = self.vectors.new_zeros(len(histories), 2 * self.meanings.hidden_size)
-        for place in range(int(lengths.max(initial=0))):
-            going = np.flatnonzero(lengths > place)
-            codes, node[going] = np.unique(node[going] * n_tokens + histories[going, place], return_inverse=True)
-            parent, token = (torch.as_tensor(part, device=device) for part in np.divmod(codes, n_tokens))
-            # The weights are linear, so those of the counts so far add up event by event.
-            counted = counted[parent] + of_token[1][token]
-            projected = (of_token[0][token], counted)
-            states = [
-                _histories.lstm_step(lstm, x, s.at(parent)) for lstm, x, s in zip(lstms, projected, states, strict=True)
-            ]
-            ended = np.flatnonzero(lengths == place + 1)
-            rows = torch.as_tensor(node[ended], device=device)
-            final[torch.as_tensor(ended, device=device)] = torch.cat([s.hidden[-1][rows] for s in states], 1)
-        return torch.as_tensor(self.outlet(final))
+    def stepwise(self, dtype: torch.dtype) -> StepwisePredictor:
+        """The same for what follows histories padded on the right, in eval mode and without gradients."""
+        meanings, counts = (lstm.all_weights[0][0].T for lstm in (self.meanings, self.counts))
+        branches = [
+            Branch(self.meanings, self.vectors @ meanings),
+            Branch(self.counts, F.pad(counts, (0, 0, FIRST_KEY, 0)), summed=True),
+        ]
+        return StepwisePredictor(branches, self.outlet, dtype, padding=PAD)
 
     def _one_hot(self) -> Tensor:
         """(n + 2, n): a row per token, zeros for nothing and for an unknown template."""

@@ -31,18 +31,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _histories, _layers, _masks
+from methods import _histories, _layers, _masked_keys
 from methods._histories import Integers, Pieces
-from methods._masks import FIRST, FIRST_KEY, MASK, PAD, UNKNOWN, coverage
+from methods._masked_keys import Network, mean_distance_vector, objective, padded
+from methods._masks import FIRST_KEY, UNKNOWN
 from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
-
-_CENTRE_DRAWS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +138,11 @@ class LogBERT(Detector):
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): the share of events that are misses."""
         unique, _, inverse = sequences.unique()
-        return _shares(unique, self._ranks(unique) >= self.g_)[inverse]
+        return _shares(unique, self._misses(unique))[inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return 1 for each event that is a miss and 0 for others, float32 (n_events,)."""
-        return (self._ranks(sequences) >= self.g_).astype(np.float32)
+        return self._misses(sequences).astype(np.float32)
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the vector of DIST, nothing masked, float32 (n_sequences, width); the first piece of a long one."""
@@ -155,7 +152,7 @@ class LogBERT(Detector):
         first = np.flatnonzero(np.diff(pieces.sequence, prepend=-1))
         with torch.inference_mode():
             for chunk in _layers.length_chunks(pieces.lengths[first]):
-                states = self.net_(self._on_device(_padded(pieces, first[chunk])))
+                states = self.net_(self._on_device(padded(pieces, first[chunk])))
                 result[pieces.sequence[first[chunk]]] = states[:, 0].cpu().numpy()
         return result[inverse]
 
@@ -190,13 +187,20 @@ class LogBERT(Detector):
         config: Config = self.config
         held = sequences.select(counts > 0)
         counts = counts[counts > 0]
-        ranks = self._ranks(held)
+        with torch.inference_mode():
+            ranks = _masked_keys.ranks_of(self.net_, self._pieces(held))
         known = ranks < len(self.keys_)
         ranks_repeated = np.bincount(ranks[known], np.repeat(counts, held.lengths)[known], len(self.keys_))
         tail = 1 - np.cumsum(ranks_repeated) / max(float(ranks_repeated.sum()), 1.0)
         self.g_ = config.g or int(np.argmax(tail <= config.miss_rate + 1e-12)) + 1
         shares = np.repeat(_shares(held, ranks >= self.g_), counts)
         self.native_threshold_ = float(np.quantile(shares, 1 - config.alarm_rate, method="inverted_cdf"))
+
+    def _misses(self, sequences: Sequences) -> NDArray[np.bool_]:
+        """Bool (n_events,)."""
+        pieces = self._pieces(sequences)
+        with torch.inference_mode():
+            return _masked_keys.misses_of(self.net_, pieces, self.g_)
 
     def _pieces(self, sequences: Sequences) -> Pieces:
         """Stretches of at most max_length - 1 keys."""
@@ -205,124 +209,6 @@ class LogBERT(Detector):
         tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
         tokens = np.where(tokens == UNKNOWN, UNKNOWN, tokens - _histories.FIRST_KEY + FIRST_KEY)
         return _histories.pieces_of(tokens, sequences.offsets, self.config.max_length - 1)
-
-    def _ranks(self, sequences: Sequences) -> Integers:
-        """int64 (n_events,): how many keys were more probable than the masked one; n_keys for an unknown key."""
-        pieces, n = self._pieces(sequences), len(self.keys_)
-        ranks = np.full(sequences.n_events, n, np.int64)
-        with torch.inference_mode():
-            for chunk in _layers.length_chunks(pieces.lengths):
-                tokens = _padded(pieces, chunk)
-                passes = coverage(pieces.lengths[chunk], self.config.mask_ratio)
-                places = pieces.offsets[chunk][:, None] + np.arange(tokens.shape[1]) - 1
-                for number in range(int(passes.max(initial=-1)) + 1):
-                    masked = passes == number
-                    states = self.net_(self._on_device(np.where(masked, MASK, tokens)))
-                    predicted = masked & (tokens >= FIRST_KEY)
-                    logits = self.net_.key_head(states[self._on_device(predicted)])
-                    actual = self._on_device(tokens[predicted] - FIRST_KEY)[:, None]
-                    found = (logits > logits.gather(1, actual)).sum(1)
-                    ranks[places[predicted]] = found.cpu().numpy()
-        return ranks
-
-
-def _padded(pieces: Pieces, which: Integers) -> Integers:
-    """(len(which), longest + 1): DIST, then the keys."""
-    keys = _layers.pad(pieces.tokens, pieces.offsets, which)
-    return np.concatenate([np.full((len(which), 1), FIRST), keys], 1)
-
-
-class Network(nn.Module):
-    """Transformer encoder with a linear layer that names the key at each position."""
-
-    centre: Tensor
-
-    def __init__(self, config: Config, n_keys: int) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(n_keys + FIRST_KEY, config.width, padding_idx=PAD)
-        self.dropout = nn.Dropout(config.dropout)
-        layer = nn.TransformerEncoderLayer(
-            config.width, config.heads, config.ffn_width, config.dropout, "gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(
-            layer, config.layers, norm=nn.LayerNorm(config.width), enable_nested_tensor=False
-        )
-        self.key_head = nn.Linear(config.width, n_keys)
-        self.register_buffer("centre", torch.zeros(config.width))
-        self.centre_is_old = True
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int64 (B, L), DIST first, padded on the right -> states (B, L, width)."""
-        x = self.embedding(tokens)
-        x = self.dropout(x + _layers.sinusoidal(x.shape[1], x.shape[2], x))
-        return torch.as_tensor(self.encoder(x, src_key_padding_mask=tokens == PAD))
-
-    def train(self, mode: bool = True) -> Self:
-        """As always; an epoch begins with it, and an epoch begins with a new centre."""
-        self.centre_is_old = mode
-        return super().train(mode)
-
-
-def objective(net: Network, pieces: Pieces, items: Integers, weights: Tensor) -> dict[str, Tensor]:
-    """Masked prediction plus alpha times the distance to the centre; weights: (B,) summing to 1.
-
-    In training masks are random, 80 % MASK, 10 % another key and 10 % left as they are; else all disjoint masks count.
-    """
-    recompute = net.training and int(pieces.lengths[items].sum()) > _layers.MAX_TOKENS
-    sums = torch.zeros(3, device=weights.device)
-    for chunk in _layers.length_chunks(pieces.lengths[items]):
-        tokens = torch.as_tensor(_padded(pieces, items[chunk]), device=weights.device)
-        passes = coverage(pieces.lengths[items[chunk]], net.config.mask_ratio)
-        share = weights[torch.as_tensor(chunk, device=weights.device)]
-        for masked, given in _masked(net, tokens, torch.as_tensor(passes, device=weights.device)):
-            arguments = (net, tokens, masked, given, share)
-            sums = sums + (checkpoint(_sums, *arguments, use_reentrant=False) if recompute else _sums(*arguments))
-    times = 1 if net.training else _masks.n_passes(net.config.mask_ratio)
-    prediction, distance = sums[0] / sums[1].clamp_min(1e-12), sums[2] / times
-    return {
-        "loss": prediction + net.config.distance_weight * distance,
-        "prediction": prediction,
-        "distance": distance,
-    }
-
-
-def _masked(net: Network, tokens: Tensor, passes: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of a mask and the tokens given to the network in its place."""
-    ratio = net.config.mask_ratio
-    if net.training:
-        return [_masks.random_masks(tokens, passes >= 0, ratio, net.embedding.num_embeddings)]
-    masks = [passes == number for number in range(_masks.n_passes(ratio))]
-    return [(mask, tokens.masked_fill(mask, MASK)) for mask in masks]
-
-
-def _sums(net: Network, tokens: Tensor, masked: Tensor, given: Tensor, share: Tensor) -> Tensor:
-    """(3,): weighted cross-entropies, their weights, weighted distances."""
-    states = net(given)
-    known = masked & (tokens >= FIRST_KEY)
-    targets = torch.where(known, tokens - FIRST_KEY, 0)
-    each = F.cross_entropy(net.key_head(states).transpose(1, 2), targets, reduction="none")
-    of_key = share[:, None] * known
-    distance = (states[:, 0] - net.centre).square().mean(1)
-    return torch.stack([(of_key * each).sum(), of_key.sum(), (share * distance).sum()])
-
-
-def mean_distance_vector(net: Network, pieces: Pieces, counts: Integers) -> Tensor:
-    """(width,): mean vector of DIST, without dropout, over up to 4,096 training sequences under their first mask."""
-    total = int(counts.sum())
-    draws = np.searchsorted(np.cumsum(counts), np.arange(0, total, -(-total // _CENTRE_DRAWS)), side="right")
-    items, repeats = np.unique(draws, return_counts=True)
-    mean = torch.zeros_like(net.centre)
-    was_training = net.training
-    net.eval()
-    with torch.no_grad():
-        for chunk in _layers.length_chunks(pieces.lengths[items]):
-            passes = coverage(pieces.lengths[items[chunk]], net.config.mask_ratio)
-            tokens = np.where(passes == 0, MASK, _padded(pieces, items[chunk]))
-            weights = torch.as_tensor(repeats[chunk] / repeats.sum()).to(mean)
-            mean = mean + weights @ net(torch.as_tensor(tokens, device=mean.device))[:, 0]
-    net.train(was_training)
-    return mean
 
 
 def _shares(sequences: Sequences, misses: NDArray[np.bool_]) -> NDArray[np.float64]:

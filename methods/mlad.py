@@ -49,16 +49,16 @@ from torch.utils.checkpoint import checkpoint
 from bench.data.embedding import DIMENSION
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _bags, _layers, _mixture
-from methods._bags import DeviceBags, Plan
+from methods import _bags, _layers, _mixture, _mlad_explain
+from methods._bags import Bags, DeviceBags, Plan
 from methods._entmax import entmax
 from methods._mixture import Mixture
 from methods._mlad_config import Config
+from methods._mlad_explain import Reading
 from methods._texts import TextInputs
 from methods._training import hold_out, seeded, train_network
 
 _BLOCK = 4096
-_WATCHED, _LONGEST = 64, 1024
 
 
 class MLAD(Detector):
@@ -85,13 +85,15 @@ class MLAD(Detector):
         train = train.select(train.lengths > 0)
         texts = [train.texts[i] for i in np.unique(train.text_ids)]
         self.inputs_ = _inputs_of(texts, config)
-        (bags, counts, _), features = self._read(train)
+        bags, counts, _, _, features, _ = self._read(train)
         data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
-            forward = torch.compile(net, dynamic=True) if config.compile else net
+            compiled = _layers.compiled(net) if config.compile else net
 
             def loss(plan: Plan, weights: Tensor) -> dict[str, Tensor]:
+                # A forward pass alone is not worth a translation of its own.
+                forward = compiled if net.training else net
                 parts = objective(net, net.encode(features, data, plan, forward), weights, config)
                 if not net.training:
                     parts["attention_zeros"] = net.attention_zeros(features, data, plan)
@@ -108,19 +110,27 @@ class MLAD(Detector):
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): energies, or errors of the first term's head without the mixture."""
-        encoded, empty, inverse = self._encode(sequences)
+        reading = self._read(sequences)
+        return self._scores(reading.bags, reading.features)[reading.inverse]
+
+    def explain(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return what each event adds to the score, float32 (n_events,): by how much it falls without the event."""
+        reading = self._read(sequences)
+        weights = _mlad_explain.occlusion(reading.bags, lambda bags: self._scores(bags, reading.features))
+        return weights[reading.tokens_of(sequences.offsets)].astype(np.float32)
+
+    def attention(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return the attention that each event receives, float32 (n_events,): mean of layers, heads and queries."""
+        reading = self._read(sequences)
         with torch.inference_mode():
-            if self.config.use_gmm:
-                scores = torch.cat([self.mixture_.energy(part) for part in torch.split(encoded.vectors, _BLOCK)])
-                of_empty = float(self.mixture_.energy(self.mixture_.mean).min())
-            else:
-                scores, of_empty = encoded.errors, 0.0
-        return np.where(empty, of_empty, scores.cpu().numpy())[inverse].astype(np.float64)
+            received = self.net_.attention_received(reading.features, reading.bags)
+        return received[reading.tokens_of(sequences.offsets)].astype(np.float32)
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the vectors that the mixture sees, float32 (n_sequences, width or mixture_dim)."""
-        encoded, _, inverse = self._encode(sequences)
-        return encoded.vectors.cpu().numpy().astype(np.float32)[inverse]
+        reading = self._read(sequences)
+        vectors = self._encode(reading.bags, reading.features).vectors
+        return vectors.cpu().numpy().astype(np.float32)[reading.inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters, mixture, axes, and the training texts where their vectors were learned."""
@@ -147,24 +157,33 @@ class MLAD(Detector):
     def _new_network(self) -> Network:
         return Network(self.config, len(self.inputs_.vocabulary) + 1).to(self.device)
 
-    def _read(self, sequences: Sequences) -> tuple[_bags.UniqueBags, Tensor]:
+    def _read(self, sequences: Sequences) -> Reading:
         """The distinct bags of events, and what the network gets for each text that occurs in them."""
+        if not hasattr(self, "inputs_"):
+            raise NotFittedError("MLAD: call fit before score")
         config: Config = self.config
-        used, ids = np.unique(sequences.text_ids, return_inverse=True)
+        used, found = np.unique(sequences.text_ids, return_inverse=True)
+        ids = found.astype(np.int64)
         features = self.inputs_.features([sequences.texts[i] for i in used])
         merge = config.merge_repeats and config.positional == "none"
-        unique = _bags.unique_bags(ids.astype(np.int64), sequences.offsets, merge_repeats=merge)
-        return unique, features.to(self.device)
+        unique = _bags.unique_bags(ids, sequences.offsets, merge_repeats=merge)
+        return Reading(*unique, ids, features.to(self.device), merge)
 
-    def _encode(self, sequences: Sequences) -> tuple[Encoded, NDArray[np.bool_], NDArray[np.int64]]:
-        """The distinct bags encoded, which of them are empty, and the bag of each sequence."""
-        if not hasattr(self, "net_"):
-            raise NotFittedError("MLAD: call fit before score")
-        (bags, _, inverse), features = self._read(sequences)
+    def _encode(self, bags: Bags, features: Tensor) -> Encoded:
         data = DeviceBags(bags, self.device)
         with torch.inference_mode():
-            encoded = self.net_.encode(features, data, data.plan([np.arange(len(bags.lengths))])[0])
-        return encoded, bags.lengths == 0, inverse
+            return self.net_.encode(features, data, data.plan([np.arange(len(bags.lengths))])[0])
+
+    def _scores(self, bags: Bags, features: Tensor) -> NDArray[np.float64]:
+        """float64 (n_bags,); a bag without events has the energy of the best component's mean."""
+        vectors, errors = self._encode(bags, features)
+        with torch.inference_mode():
+            if self.config.use_gmm:
+                scores = torch.cat([self.mixture_.energy(part) for part in torch.split(vectors, _BLOCK)])
+                of_empty = float(self.mixture_.energy(self.mixture_.mean).min())
+            else:
+                scores, of_empty = errors, 0.0
+        return np.where(bags.sizes == 0, of_empty, scores.cpu().numpy()).astype(np.float64)
 
 
 class Encoded(NamedTuple):
@@ -251,26 +270,19 @@ class Network(nn.Module):
         return entmax(self.responsibility(vectors), alpha)
 
     def attention_zeros(self, features: Tensor, data: DeviceBags, plan: Plan) -> Tensor:
-        """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ().
+        """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ()."""
+        return _mlad_explain.attention_zeros(self.blocks, self._prepare, self._table(features), data, plan)
 
-        Looks at the first 64 sequences of each chunk, and at the first 1,024 events of each.
-        """
-        table, shares, n = self._table(features), [], 0
-        for chunk in plan.chunks:
-            ids, m = data.tokens(chunk._replace(which=chunk.which[:_WATCHED], longest=min(chunk.longest, _LONGEST)))
-            x, m = self._prepare(F.embedding(ids, table), m.to(table))
-            pairs = (m[:, :, None] * m[:, None])[:, None]
-            for block in self.blocks:
-                zero = cast(_layers.EncoderLayer, block).attention.weights(x, m) == 0
-                shares.append((zero * pairs).sum() / (pairs.sum() * zero.shape[1]) * len(chunk.which))
-                x = block(x, m)
-            n += len(chunk.which) * len(self.blocks)
-        return torch.stack(shares).sum() / n
+    def attention_received(self, features: Tensor, bags: Bags) -> NDArray[np.float64]:
+        """float64 (n_tokens,): attention that each event of a token receives."""
+        return _mlad_explain.attention_received(self.blocks, self._prepare, self._table(features), bags)
 
     def _table(self, features: Tensor) -> Tensor:
         """(n_ids, width): the input vector of each id."""
         typed = features.to(self.decoder.weight) if features.is_floating_point() else features
-        return torch.as_tensor(self.inlet(typed))
+        table = torch.as_tensor(self.inlet(typed))
+        # Sequences without any event are padded with id 0.
+        return table if len(table) else table.new_zeros(1, self.config.width)
 
     def _errors(self, vectors: Tensor, states: Tensor, inputs: Tensor, multiplicity: Tensor) -> Tensor:
         match self.config.first_term, self.config.rec_target:

@@ -30,6 +30,11 @@ SYSTEM = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """The fresh clones first: they take minutes, and as the last ones they would keep one worker busy alone."""
+    items.sort(key=lambda item: item.path.name != "test_two_commands.py")
+
+
 def pytest_make_parametrize_id(config, val, argname):
     """Packed bytes hold the time they were made at: as names of tests they would differ between parallel workers."""
     return argname if isinstance(val, bytes) and len(val) > 16 else None

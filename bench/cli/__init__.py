@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import audit, data, fit, lists, llmserve, newmethod, plot, results, run
+from bench.cli import audit, compare, data, fit, lists, llmserve, newmethod, plot, probe, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 run.add_to(app)
 results.add_to(app)
+compare.add_to(app)
 plot.add_to(app)
 lists.add_to(app)
 fit.add_to(app)
@@ -30,6 +31,7 @@ newmethod.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
 app.add_typer(llmserve.app, name="llm")
+app.add_typer(probe.app, name="probe")
 
 
 def main() -> None:

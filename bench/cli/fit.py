@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.experiment.artifact import Fitted
-    from bench.experiment.newlines import ScoredSequence
+    from bench.experiment.newlines import Explained, ScoredSequence, StrongEvent
 
 _SHOWN_TEXT = 100
 
@@ -78,42 +78,49 @@ def score(
     model: Annotated[Path, typer.Argument(help="Folder that `bench fit --save` wrote.")],
     log: Annotated[Path, typer.Argument(help="A log file, plain or packed, or - for standard input.")],
     system: Annotated[str | None, typer.Option("--system", help="Whose lines these are, of several.")] = None,
-    explain: Annotated[int, typer.Option("--explain", min=0, help="Show so many of the strongest events.")] = 0,
+    explain: Annotated[int, typer.Option("--explain", min=0, help="Show so many of the events that weigh most.")] = 0,
     flagged: Annotated[bool, typer.Option("--flagged", help="Show flagged sequences only.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Score the lines of a log with a saved detector: one row for each session or window."""
     from bench.experiment.artifact import load
+    from bench.experiment.newlines import Explained
 
     if str(log) != "-" and not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give a log file, or - for standard input")
     fitted = load(model, device=device)
     n_rows = n_flagged = 0
-    for row in _rows(fitted, log, system, explain):
+    for row in _rows(fitted, log, system, Explained(explain, flagged)):
         n_rows, n_flagged = n_rows + 1, n_flagged + row.flagged
         if row.flagged or not flagged:
             _print(row, as_json=as_json)
     typer.echo(f"{n_rows:,} sequences, {n_flagged:,} flagged (score > {fitted.threshold.value:.6g})", err=True)
 
 
-def _rows(fitted: Fitted, log: Path, system: str | None, explain: int) -> Iterator[ScoredSequence]:
+def _rows(fitted: Fitted, log: Path, system: str | None, explained: Explained) -> Iterator[ScoredSequence]:
     from bench.experiment.newlines import score_file, score_stream
 
     if str(log) == "-":
-        return score_stream(fitted, sys.stdin.buffer, system=system, n_events=explain)
-    return score_file(fitted, log, system=system, n_events=explain)
+        return score_stream(fitted, sys.stdin.buffer, system=system, explained=explained)
+    return score_file(fitted, log, system=system, explained=explained)
 
 
 def _print(row: ScoredSequence, *, as_json: bool) -> None:
     if as_json:
         values = dataclasses.asdict(row)
-        values["events"] = [{"line": line, "weight": weight, "text": text} for line, weight, text in row.events]
+        values["events"] = [event._asdict() for event in row.events]
         typer.echo(json.dumps(values))
     else:
         mark = "flagged" if row.flagged else "-"
         typer.echo(f"{row.first_line}-{row.last_line}\t{row.id}\t{row.score:.6g}\t{mark}")
-        for line, weight, text in row.events:
-            typer.echo(f"    line {line}\t{weight:.4f}\t{text[:_SHOWN_TEXT]}")
+        for event in row.events:
+            typer.echo(f"    line {event.line}\t{_weight(event)}\t{event.text[:_SHOWN_TEXT]}")
     # A reader of a pipe sees a window as soon as it is scored.
     sys.stdout.flush()
+
+
+def _weight(event: StrongEvent) -> str:
+    copies = f" x{event.n_lines}" if event.n_lines > 1 else ""
+    attention = "" if event.attention is None else f"\tattention {event.attention:.3f}"
+    return f"{event.weight:.4g}{copies}{attention}"

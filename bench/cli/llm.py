@@ -32,6 +32,7 @@ MaxCost = Annotated[float | None, typer.Option("--max-cost", help="What all call
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=1, help="Calls to chat models at most.")]
 
 _MODES: Final = ("record", "replay", "live")
+_RECORDED: Final = ("tokens_in", "tokens_out", "latency_s", "cost")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,13 @@ def llm_environment(options: LlmOptions, out: Path) -> Iterator[None]:
     if options.max_cost and not (options.price or os.environ.get("BENCH_LLM_PRICE")):
         raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
     _check_price(options.price)
+    from bench.reporting.published import published_file
+
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as plan:
         values = {
             "BENCH_LLM": "dry" if options.dry_run else options.mode,
             "BENCH_LLM_STORE": os.environ.get("BENCH_LLM_STORE") or str(out / "llm"),
+            "BENCH_LLM_SHIPPED": str(published_file().with_name("llm")),
             "BENCH_LLM_PRICE": options.price,
             "BENCH_LLM_MAX_COST": None if options.max_cost is None else str(options.max_cost),
             "BENCH_LLM_MAX_CALLS": None if options.max_calls is None else str(options.max_calls),
@@ -111,6 +115,7 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
     for row, runs in rows.items():
         total = {name: sum(facts[name] for facts in runs) for name in ("calls", "replayed", "tokens_in", "tokens_out")}
         asked = max(1, sum(facts["asked"] for facts in runs))
+        recorded = {name: sum(facts.get(f"replayed_{name}", 0) for facts in runs) for name in _RECORDED}
         models = ", ".join(sorted({name for facts in runs for name in facts["models"]})) or "no model"
         words = [
             f"{total['calls']:,} calls and {total['replayed']:,} recorded answers",
@@ -120,6 +125,12 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
         ]
         if all("cost" in facts for facts in runs):
             words.insert(2, f"cost {sum(facts['cost'] for facts in runs):.4f}")
+        if total["replayed"]:
+            cost = f", cost {recorded['cost']:.4f}" if all("cost" in facts for facts in runs) else ""
+            words.append(
+                f"the recorded answers took {recorded['tokens_in']:,} tokens in, {recorded['tokens_out']:,} out{cost}, "
+                f"{recorded['latency_s'] / total['replayed']:.2f} s each"
+            )
         if any(facts["redacted"] for facts in runs):
             words.append("addresses, users, hosts, paths and secrets were masked before lines left this machine")
         typer.echo(f"{row}, answered by {models}: {'; '.join(words)}", err=True)

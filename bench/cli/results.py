@@ -27,7 +27,7 @@ def table(
     threshold: Annotated[str, typer.Option("--threshold", help="Threshold rule.")] = "conformal:0.01",
     write: Annotated[bool, typer.Option("--write", help="Write all tables to OUT/tables.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit 1 when a written table differs from the records.")
+        bool, typer.Option("--check", help="Exit 1 when a written table or a kept comparison differs from the records.")
     ] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
@@ -42,6 +42,7 @@ def table(
     from bench.evaluation.thresholds import parse_rule
     from bench.experiment.store import Store
     from bench.reporting.choices import render_choices
+    from bench.reporting.comparisons import outdated_comparisons
     from bench.reporting.pages import outdated_tables, write_tables
     from bench.reporting.tables import make_tables, render, require_rule, summary
 
@@ -49,7 +50,7 @@ def table(
     if check:
         if next(store.records(), None) is None:
             raise BenchError(f"there is no record in {out} to compare tables with: give another --out")
-        _fail_if_outdated(outdated_tables(store))
+        _fail_if_outdated(outdated_tables(store) | outdated_comparisons(store))
         return
     parse_rule(threshold)
     tables = [
@@ -135,7 +136,7 @@ def _fail_if_outdated(wrong: dict[Path, str]) -> None:
         typer.echo(f"{path} {what}")
     if wrong:
         raise typer.Exit(EXIT_GATE)
-    typer.echo("all tables equal their records")
+    typer.echo("all tables and comparisons equal their records")
 
 
 def _readable(record: dict[str, Any]) -> list[str]:

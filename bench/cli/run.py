@@ -73,6 +73,10 @@ WindowSize = Annotated[
 WindowStep = Annotated[
     int | None, typer.Option("--window-step", help="Lines between window starts; the window size if not given.")
 ]
+SampleSize = Annotated[
+    int | None,
+    typer.Option("--sample", min=2, help="Score only so many test sequences, stratified; metrics weight them."),
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
 PRECISIONS: Final = ("float32", "bf16")
 
@@ -96,6 +100,7 @@ def run(
     threshold: Threshold = None,
     window_size: WindowSize = None,
     window_step: WindowStep = None,
+    sample: SampleSize = None,
     device: Device = "cpu",
     precision: Precision = "float32",
     compile_: Compile = False,
@@ -115,10 +120,10 @@ def run(
     from bench.experiment.suites import SuitePart, load_suite
 
     if suite:
-        own = (methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step)
+        own = (methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample)
         if any(value is not None for value in own):
             raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings, profile and windows: "
+                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows and sample: "
                 "leave these options out, or copy its TOML file and change that"
             )
         chosen = load_suite(suite)
@@ -132,13 +137,16 @@ def run(
             window_size=20 if window_size is None else window_size,
             window_step=window_step,
             profile=profile or "paper",
+            sample=sample or 0,
         )
         chosen = LoadedSuite("", "", (part,))
     _limit_threads(threads)
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    if compile_:
+        typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
-    with llm_environment(LlmOptions(llm, dry_run, price, max_cost, max_calls), out):
+    with llm_environment(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
         _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)
 
 
@@ -149,6 +157,7 @@ def sweep(
     seeds: Seeds = None,
     split: SplitOption = None,
     threshold: Threshold = None,
+    sample: SampleSize = None,
     device: Device = "cpu",
     precision: Precision = "float32",
     compile_: Compile = False,
@@ -164,7 +173,7 @@ def sweep(
     if not any(len(values) > 1 for grid in grids.values() for values in grid.values()):
         raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
     named = methods or ",".join(grids)
-    run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, device=device,
+    run(named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, sample=sample, device=device,
         precision=precision, compile_=compile_, threads=threads, data=data, out=out, as_json=as_json)  # fmt: skip
 
 

@@ -92,7 +92,11 @@ def open_columns(folder: Path) -> Log:
             raise ValueError(f"{name} has not the size that was written")
     defects = tuple(Defect(*row) for row in facts.pop("defects"))
     alerts = tuple((token, count) for token, count in facts.pop("alerts", ()))
-    arrays = {name: _map(folder, name) for name in DTYPES if _array_path(folder, name).name in sizes}
+    arrays = {
+        name: map_array(_array_path(folder, name), DTYPES[name])
+        for name in DTYPES
+        if _array_path(folder, name).name in sizes
+    }
     texts = {name: _texts(folder, name) for name in TEXTS if _text_path(folder, name).name in sizes}
     notes = tuple(facts.pop("notes", ()))
     return Log(**{**arrays, **texts, **facts, "defects": defects, "alerts": alerts, "notes": notes})
@@ -111,13 +115,13 @@ def _text_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.arrow"
 
 
-def _map(folder: Path, name: str) -> NDArray[Any]:
-    path = _array_path(folder, name)
+def map_array(path: Path, dtype: DTypeLike) -> NDArray[Any]:
+    """The array in a file, memory-mapped and read-only."""
     # An empty file cannot be mapped.
     if not path.stat().st_size:
-        return np.empty(0, DTYPES[name])
+        return np.empty(0, dtype)
     # A plain array over the map: indexing np.memmap itself costs twice as much.
-    return np.asarray(np.memmap(path, dtype=DTYPES[name], mode="r"))
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
 def _texts(folder: Path, name: str) -> Texts:

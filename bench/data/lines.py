@@ -12,10 +12,11 @@ import codecs
 import io
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,8 @@ from bench.detector import report_progress
 from bench.errors import BenchError
 from bench.types import ABNORMAL
 
+_Read = TypeVar("_Read")
+
 _REPORT_EVERY: Final = 4
 """Blocks between two reports of progress."""
 
@@ -41,6 +44,15 @@ class Source(NamedTuple):
 
     name: str
     blocks: Iterator[bytes]
+
+
+class LineValues(NamedTuple):
+    """What stands behind the `<*>` of some lines."""
+
+    values: NDArray[np.float64]
+    """(n_values,) line by line; NaN where it is no number."""
+    lengths: NDArray[np.int64]
+    """(n_lines,) values of each line."""
 
 
 class _Piece(NamedTuple):
@@ -63,10 +75,15 @@ def files(card: Card, catalogue: Catalogue) -> Iterator[Source]:
 
 def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> None:
     """Read all sources in their order."""
-    for i, block in enumerate(_in_order(card, _pieces(sources, card))):
+    for i, block in enumerate(_in_order(partial(_read_block, card), _pieces(sources, card))):
         gathering.add(block)
         if i % _REPORT_EVERY == 0:
             report_progress(f"reading {card.key}", gathering.n_lines, card.counts.get("lines", 0))
+
+
+def values_behind_masks(card: Card, sources: Iterable[Source]) -> Iterator[LineValues]:
+    """The numbers behind the `<*>` of all lines in their order, block by block."""
+    return _in_order(partial(_values_of_block, card), _pieces(sources, card))
 
 
 def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
@@ -104,17 +121,16 @@ def _lines_of(content: bytes, start: int, stop: int) -> bytes:
     return content[begin : int(ends[stop - 1])] if stop <= len(ends) else content[begin:]
 
 
-def _in_order(card: Card, pieces: Iterator[_Piece]) -> Iterator[Block]:
+def _in_order(read: Callable[[_Piece], _Read], pieces: Iterator[_Piece]) -> Iterator[_Read]:
     """Read pieces in polars' number of threads, a few ahead, and yield them in their order."""
     n_threads = pl.thread_pool_size()
     if n_threads == 1:
-        for piece in pieces:
-            yield _read_block(card, piece)
+        yield from map(read, pieces)
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        ahead: deque[Future[Block]] = deque()
+        ahead: deque[Future[_Read]] = deque()
         for piece in pieces:
-            ahead.append(pool.submit(_read_block, card, piece))
+            ahead.append(pool.submit(read, piece))
             if len(ahead) > n_threads:
                 yield ahead.popleft().result()
         while ahead:
@@ -147,6 +163,26 @@ def _read_block(card: Card, piece: _Piece) -> Block:
         alerts=_alerts(card, lines, table["label"]),
         sessions=sessions,
     )
+
+
+def _values_of_block(card: Card, piece: _Piece) -> LineValues:
+    utf8, _ = decode(cut_long(piece.content)[0])
+    if not utf8:
+        return LineValues(np.empty(0), np.empty(0, np.int64))
+    # A message that holds the wildcard itself has one more place in its masked text, with no number behind it.
+    pattern = "|".join([*(f"(?:{mask})" for mask in card.parser.masks), re.escape(WILDCARD)])
+    with _patterns_of(card):
+        found = cut(text_lines(utf8), card.format, plain_spaces=has_plain_spaces(utf8))["message"].str.extract_all(
+            pattern
+        )
+    lengths = found.list.len().to_numpy().astype(np.int64)
+    return LineValues(numbers(found.filter(lengths > 0).explode()), lengths)
+
+
+def numbers(texts: pl.Series) -> NDArray[np.float64]:
+    """Decimal numbers, with sign, point and exponent where there are any; NaN for every other text."""
+    values = texts.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _cut_and_mask(card: Card, lines: pl.DataFrame, *, plain_spaces: bool) -> tuple[pl.DataFrame, pl.Series]:

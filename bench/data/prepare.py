@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +14,13 @@ from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
 from bench.data.grouping import Grouping, Groups, group
 from bench.data.log import Log
+from bench.data.parameters import NumberedLog, parameters_of
 from bench.data.prepared import open_prepared
 from bench.data.splits import split
+from bench.data.values import open_values
 from bench.data.vocabulary import Part, System, Vocabulary
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class DataSpec:
         return self.sources + (self.targets if self.is_transfer else ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
     """What a detector is fitted and scored on."""
 
@@ -55,6 +59,44 @@ class Prepared:
     """Log keys of the training lines, for lines that come later."""
     skip_reason: str | None = None
     """Why no detector can be compared here, e.g. no text of the target is known in the source."""
+    sources: tuple[System, ...] = ()
+    targets: tuple[System, ...] = ()
+    """The tested systems, in a transfer only."""
+    parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
+    """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
+
+    def train_with_target_normals(self, n: int) -> Part:
+        """The training part, behind it the first `n` normal sequences of each target's training part.
+
+        First is what ends first. The vocabulary learns nothing from them: their lines have the log keys and texts that
+        scoring gives them. Where nothing is transferred, this is the training part.
+        """
+        if not (n and self.targets):
+            return self.train
+        targets = [
+            replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
+        ]
+        part = self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+        return part if self.train.sequences.parameters is None else self._filled(part)
+
+    def n_target_normals(self, n: int) -> int:
+        """How many sequences that adds: a training part may have fewer than `n` normal ones."""
+        return sum(len(_first_normals(system, n)) for system in self.targets)
+
+    @functools.cached_property
+    def with_parameters(self) -> Prepared:
+        """The same with the message parameters of all parts; they are read at the first call and kept."""
+        target = self.target_validation
+        return replace(
+            self,
+            train=self._filled(self.train),
+            validation=self._filled(self.validation),
+            test=self._filled(self.test),
+            target_validation=None if target is None else self._filled(target),
+        )
+
+    def _filled(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
 
 
 class Loader:
@@ -98,7 +140,13 @@ class Loader:
             facts=_facts(systems, train, validation, test, len(vocabulary.texts)),
             vocabulary=vocabulary,
             skip_reason=_id_stream_reason(spec, test),
+            sources=tuple(sources),
+            targets=tuple(systems[len(spec.sources) :]),
+            parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
         )
+
+    def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
+        return {s.index: NumberedLog(s.log, open_values(s.card, self._catalogue, s.log)) for s in systems}
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)
@@ -108,6 +156,14 @@ class Loader:
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)
+
+
+def _first_normals(system: System, n: int) -> NDArray[np.int64]:
+    """Positions of the `n` normal training sequences that end first, in that order."""
+    train, groups = system.split.train, system.groups
+    normals = train[groups.labels[train] == NORMAL]
+    first: NDArray[np.int64] = normals[np.argsort(groups.last_lines[normals], kind="stable")[:n]]
+    return first
 
 
 def _require_usable(sources: list[System], targets: list[System]) -> None:

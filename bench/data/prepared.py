@@ -40,7 +40,7 @@ def open_prepared(card: Card, catalogue: Catalogue) -> Log:
     folder = prepared_folder(card)
     log = _open(folder)
     if log is None:
-        with _alone(folder, card):
+        with alone(folder, card):
             # Another process may have prepared it while this one waited.
             log = _open(folder)
             if log is None:
@@ -55,7 +55,7 @@ def is_prepared(card: Card) -> bool:
 
 def forget(card: Card) -> None:
     """Remove the prepared edition, so that it is made anew."""
-    with _alone(prepared_folder(card), card):
+    with alone(prepared_folder(card), card):
         shutil.rmtree(prepared_folder(card), ignore_errors=True)
 
 
@@ -96,7 +96,7 @@ def _prepare(card: Card, catalogue: Catalogue, folder: Path) -> Log:
         temporary.rename(folder)
         return open_columns(folder)
     except OSError as error:
-        raise _unwritable(folder.parent, error) from None
+        raise unwritable(folder.parent, error) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -109,7 +109,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, card: Card) -> Iterator[None]:
+def alone(folder: Path, card: Card) -> Iterator[None]:
     """Hold the lock of a prepared edition; the system drops it with the process, however that ends."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +120,15 @@ def _alone(folder: Path, card: Card) -> Iterator[None]:
             report_progress(f"waiting for another process that prepares {card.key}", 0, 0)
             lock.acquire()
     except OSError as error:
-        raise _unwritable(folder.parent, error) from None
+        raise unwritable(folder.parent, error) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _unwritable(folder: Path, error: OSError) -> BenchError:
+def unwritable(folder: Path, error: OSError) -> BenchError:
+    """What to tell a user whose cache is full or closed."""
     reason = error.strerror or str(error)
     return BenchError(
         f"the cache folder {folder} cannot be written ({reason}): make room, or set BENCH_CACHE to another"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from bench.data.cards import Card
 from bench.data.catalogue import Catalogue
@@ -31,8 +31,15 @@ def read(card: Card, catalogue: Catalogue, columns: Columns | None = None) -> Lo
         return columns.fill(read_id_splits(card, catalogue))
     made = simulated_files(card) if card.kind == "simulated" else {}
     gathering = Gathering(card, columns)
-    read_lines(card, [Source(card.key, _blocks(made["lines"]))] if made else files(card, catalogue), gathering)
+    read_lines(card, line_sources(card, catalogue, made), gathering)
     return gathering.finish(_label_table(card, catalogue, made))
+
+
+def line_sources(card: Card, catalogue: Catalogue, made: Mapping[str, bytes] | None = None) -> Iterable[Source]:
+    """The lines of an edition, file by file; made: what `simulated_files` gave, where that was asked already."""
+    if card.kind != "simulated":
+        return files(card, catalogue)
+    return [Source(card.key, _blocks((made or simulated_files(card))["lines"]))]
 
 
 def simulated_files(card: Card) -> dict[str, bytes]:

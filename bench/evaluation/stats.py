@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evaluation.thresholds import OperatingPoints, as_abnormal, flag, operating_points
+from bench.evaluation.thresholds import as_abnormal, flag, operating_points, strata
 
 LEVELS: Final = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
 """Levels at which a record keeps the quantiles of its bootstrap distributions."""
@@ -16,6 +16,10 @@ LEVELS: Final = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9
 _DECIMALS: Final = 4
 _CHUNK_CELLS: Final = 1_000_000
 """Cells (replicates x groups of scores) held at once; some six arrays of 8 bytes each live at a time, so 50 MB."""
+
+
+_Part = tuple[float, bool, NDArray[np.bool_]]
+"""Weight, whether abnormal, and where: the sequences of one stratum."""
 
 
 class Interval(NamedTuple):
@@ -34,11 +38,13 @@ def bootstrap(
     *,
     n: int = 400,
     seed: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Bootstrap quantiles of one record's metrics, as JSON.
 
     scores: float64 (n_sequences,), finite;  labels: 0 normal, 1 abnormal (int or bool), (n_sequences,)
     thresholds: threshold of each rule that has one, by name;  n: replicates
+    weights: float64 (n_sequences,), sampling weights of a stratified subsample; one of weight 0 takes no part
 
     Returns {"n": n, "levels": [...], "auroc": q, "ap": q, "rules": {name: {"f1": q, "precision": q, "recall": q,
     "fpr": q}}}; q holds one value per level, rounded to 4 decimals, or is None where the metric is (see `metrics`).
@@ -46,19 +52,21 @@ def bootstrap(
     Abnormal and normal sequences are resampled apart, each as many as there are, so the prevalence is kept; thresholds
     stay as estimated. Resampling n1 abnormal sequences of which a share r is flagged gives Bin(n1, r) true positives
     exactly, so no sequence is drawn. A rate that is exactly 0 or 1 never varies in a bootstrap: its quantiles are the
-    point. Every rule starts the same random stream, so its quantiles do not depend on which others are asked for.
+    point. Sequences of one label that differ in weight come from different strata, which are resampled apart. Every
+    rule starts the same random stream, so its quantiles do not depend on which others are asked for.
 
-    Raises ValueError for other labels, other shapes and scores that are not finite.
+    Raises ValueError for other labels, other shapes and scores or weights that cannot be used.
     """
     abnormal = as_abnormal(scores, labels)
+    parts = [(weight, bool(abnormal[mask].any()), mask) for weight, mask in strata(abnormal, weights)]
     rules = {
-        name: _resample_rule(flag(scores, threshold), abnormal, n, np.random.default_rng(seed))
+        name: _resample_rule(flag(scores, threshold), parts, n, np.random.default_rng(seed))
         for name, threshold in thresholds.items()
     }
     return {
         "n": n,
         "levels": list(LEVELS),
-        **_resample_ranking(operating_points(scores, labels), n, np.random.default_rng(seed)),
+        **_resample_ranking(scores, parts, n, np.random.default_rng(seed)),
         "rules": rules,
     }
 
@@ -99,54 +107,82 @@ def combine(
 
 
 def _resample_rule(
-    flagged: NDArray[np.bool_], abnormal: NDArray[np.bool_], n: int, rng: np.random.Generator
+    flagged: NDArray[np.bool_], parts: Sequence[_Part], n: int, rng: np.random.Generator
 ) -> dict[str, list[float] | None]:
-    n_abnormal = int(np.count_nonzero(abnormal))
-    n_normal = len(abnormal) - n_abnormal
-    tp = rng.binomial(n_abnormal, np.count_nonzero(flagged & abnormal) / max(n_abnormal, 1), size=n)
-    fp = rng.binomial(n_normal, np.count_nonzero(flagged & ~abnormal) / max(n_normal, 1), size=n)
+    hits: dict[bool, Any] = {True: np.zeros(n, np.int64), False: np.zeros(n, np.int64)}
+    sizes = _sizes(parts)
+    for weight, is_abnormal, mask in parts:
+        size = int(np.count_nonzero(mask))
+        drawn = rng.binomial(size, np.count_nonzero(flagged & mask) / max(size, 1), size=n)
+        hits[is_abnormal] = hits[is_abnormal] + weight * drawn
+    tp, fp, n_abnormal, n_normal = hits[True], hits[False], sizes[True], sizes[False]
     return {
         "f1": _quantiles(2 * tp / (tp + fp + n_abnormal)) if n_abnormal else None,
-        "precision": _quantiles(tp / np.maximum(tp + fp, 1)) if n_abnormal else None,
+        "precision": _quantiles(_share(tp, tp + fp)) if n_abnormal else None,
         "recall": _quantiles(tp / n_abnormal) if n_abnormal else None,
         "fpr": _quantiles(fp / n_normal) if n_normal else None,
     }
 
 
-def _resample_ranking(points: OperatingPoints, n: int, rng: np.random.Generator) -> dict[str, list[float] | None]:
-    n_abnormal, n_normal = int(points.tp[-1]), int(points.fp[-1])
+def _sizes(parts: Sequence[_Part]) -> dict[bool, float]:
+    sizes: dict[bool, float] = {True: 0, False: 0}
+    for weight, is_abnormal, mask in parts:
+        sizes[is_abnormal] += weight * int(np.count_nonzero(mask))
+    return sizes
+
+
+def _resample_ranking(
+    scores: NDArray[np.float64], parts: Sequence[_Part], n: int, rng: np.random.Generator
+) -> dict[str, list[float] | None]:
+    sizes = _sizes(parts)
+    n_abnormal, n_normal = sizes[True], sizes[False]
     if not n_abnormal:
         return {"auroc": None, "ap": None}
     if not n_normal:
         return {"auroc": None, "ap": _quantiles(np.ones(n))}
     auroc, ap = [], []
-    for abnormal, normal in _draws(*_groups(points), n, rng):
+    for abnormal, normal in _draws(_groups(scores, parts), n, rng):
         tp, fp = abnormal.cumsum(axis=1), normal.cumsum(axis=1)
         auroc.append((normal * (tp - 0.5 * abnormal)).sum(axis=1) / (n_abnormal * n_normal))
-        ap.append((abnormal * (tp / np.maximum(tp + fp, 1))).sum(axis=1) / n_abnormal)
+        ap.append((abnormal * _share(tp, tp + fp)).sum(axis=1) / n_abnormal)
     return {"auroc": _quantiles(np.concatenate(auroc)), "ap": _quantiles(np.concatenate(ap))}
 
 
-def _groups(points: OperatingPoints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Abnormal and normal sequences per group of scores, highest first.
+def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Their quotient, 0 where there is nothing."""
+    return np.asarray(part / np.where(whole > 0, whole, 1), np.float64)
+
+
+def _groups(scores: NDArray[np.float64], parts: Sequence[_Part]) -> list[tuple[float, bool, NDArray[np.int64]]]:
+    """For each stratum its weight, its label and its sequences per group of scores, highest first.
 
     A group is a distinct score, except that neighbouring scores which only normal sequences have are one group: how
     these rank among themselves changes neither AUROC nor AP, and abnormal sequences being few, few groups remain.
     """
-    abnormal, normal = np.diff(points.tp), np.diff(points.fp)
-    has_abnormal = abnormal > 0
+    kept = np.any([mask for *_, mask in parts], axis=0)
+    abnormal = np.any([mask for _, is_abnormal, mask in parts if is_abnormal], axis=0)
+    points = operating_points(scores[kept], abnormal[kept])
+    has_abnormal = np.diff(points.tp) > 0
     starts = np.flatnonzero(np.concatenate([[True], has_abnormal[1:] | has_abnormal[:-1]]))
-    return np.add.reduceat(abnormal, starts), np.add.reduceat(normal, starts)
+    place = np.searchsorted(-points.thresholds[:-1], -scores)
+    group = np.searchsorted(starts, place, side="right") - 1
+    return [
+        (weight, is_abnormal, np.bincount(group[mask], minlength=len(starts)).astype(np.int64))
+        for weight, is_abnormal, mask in parts
+    ]
 
 
 def _draws(
-    abnormal: NDArray[np.int64], normal: NDArray[np.int64], n: int, rng: np.random.Generator
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Resampled group counts, in chunks of (replicates, n_groups)."""
-    chunk = max(1, _CHUNK_CELLS // len(abnormal))
+    groups: Sequence[tuple[float, bool, NDArray[np.int64]]], n: int, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Resampled weights per group, abnormal and normal, in chunks of (replicates, n_groups)."""
+    chunk = max(1, _CHUNK_CELLS // len(groups[0][2]))
     for start in range(0, n, chunk):
         size = min(chunk, n - start)
-        yield _multinomial(abnormal, size, rng), _multinomial(normal, size, rng)
+        sums: dict[bool, Any] = {True: 0, False: 0}
+        for weight, is_abnormal, counts in groups:
+            sums[is_abnormal] = sums[is_abnormal] + weight * _multinomial(counts, size, rng)
+        yield sums[True], sums[False]
 
 
 def _multinomial(counts: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -81,15 +81,15 @@ class OperatingPoints(NamedTuple):
 
     thresholds: NDArray[np.float64]
     """(n_distinct + 1,) strictly falling: the distinct scores, then -inf."""
-    tp: NDArray[np.int64]
-    """(n_distinct + 1,) abnormal sequences whose score exceeds the threshold."""
-    fp: NDArray[np.int64]
-    """(n_distinct + 1,) normal sequences whose score exceeds the threshold."""
+    tp: NDArray[Any]
+    """(n_distinct + 1,) abnormal sequences whose score exceeds the threshold: int64, or float64 sums of weights."""
+    fp: NDArray[Any]
+    """(n_distinct + 1,) normal sequences whose score exceeds the threshold, likewise."""
 
     def f1(self) -> NDArray[np.float64]:
         """float64 (n_distinct + 1,): F1 = 2 TP / (flagged + abnormal); there must be an abnormal sequence."""
-        n_abnormal = int(self.tp[-1])
-        return 2.0 * self.tp / (self.tp + self.fp + n_abnormal)
+        n_abnormal = self.tp[-1]
+        return np.asarray(2.0 * self.tp / (self.tp + self.fp + n_abnormal), np.float64)
 
 
 def parse_rule(text: str) -> ThresholdRule:
@@ -124,6 +124,7 @@ def estimate(
     target_unlabelled: NDArray[np.float64] | None = None,
     test_scores: NDArray[np.float64] | None = None,
     test_labels: NDArray[Any] | None = None,
+    test_weights: NDArray[np.float64] | None = None,
 ) -> Threshold:
     """The threshold a rule gives.
 
@@ -132,6 +133,7 @@ def estimate(
     native: `Detector.native_threshold_`
     target_normals, target_unlabelled: float64 (n,), scores of the target's validation sequences, in a transfer
     test_scores, test_labels: float64 and 0 or 1, (n_test,), read by `oracle` alone
+    test_weights: float64 (n_test,), sampling weights of a subsample, read by `oracle` alone
 
     Where the data do not suffice, the result has value None and a reason. Raises ValueError for scores that are not
     finite.
@@ -141,7 +143,7 @@ def estimate(
     if rule.kind == "fixed":
         return Threshold(rule.value, "nothing", 0)
     if rule.kind == "oracle":
-        return _oracle(test_scores, test_labels)
+        return _oracle(test_scores, test_labels, test_weights)
     if rule.is_per_system:
         raise ValueError(f"'{rule}' gives no single threshold: estimate the rule without its suffix for each system")
     populations = {None: validation_normals, "target-normals": target_normals, "target-unlabelled": target_unlabelled}
@@ -153,14 +155,19 @@ def estimate(
     return (_conformal if rule.kind == "conformal" else _quantile)(scores, rule.value, fitted_on)
 
 
-def operating_points(scores: NDArray[np.float64], labels: NDArray[Any]) -> OperatingPoints:
-    """Counts of flagged abnormal and normal sequences at every distinct threshold.
+def operating_points(
+    scores: NDArray[np.float64], labels: NDArray[Any], weights: NDArray[np.float64] | None = None
+) -> OperatingPoints:
+    """Counts of flagged abnormal and normal sequences at every distinct threshold, or sums of their weights.
 
     scores: float64 (n_sequences,), finite;  labels: 0 normal, 1 abnormal (int or bool), (n_sequences,)
+    weights: float64 (n_sequences,), sampling weights; a sequence of weight 0 takes no part
 
-    Raises ValueError for other labels, other shapes and scores that are not finite. O(n log n).
+    Raises ValueError for other labels, other shapes and scores or weights that cannot be used. O(n log n).
     """
     abnormal = as_abnormal(scores, labels)
+    if weights is not None:
+        return _weighted_points(scores, abnormal, weights)
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
     last_of_ties = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
@@ -171,6 +178,40 @@ def operating_points(scores: NDArray[np.float64], labels: NDArray[Any]) -> Opera
         tp=np.concatenate([zero, tp]),
         fp=np.concatenate([zero, last_of_ties + 1 - tp]),
     )
+
+
+def strata(abnormal: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> list[tuple[float, NDArray[np.bool_]]]:
+    """Sequences that are alike for a metric: of one label and weight, abnormal ones first; without weight 0.
+
+    abnormal: bool (n_sequences,);  weights: float64 (n_sequences,), or None where each sequence stands for itself
+
+    Returns (weight, mask) pairs; the weight is the int 1 without weights, so that sums of it stay whole numbers.
+    Raises ValueError for weights of another shape, negative or not finite.
+    """
+    if weights is None:
+        return [(1, abnormal), (1, ~abnormal)]
+    if weights.shape != abnormal.shape or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"weights must be finite, not negative, and {abnormal.shape} like the labels")
+    return [
+        (float(value), mask)
+        for label in (abnormal, ~abnormal)
+        for value in np.unique(weights)
+        if value > 0 and (mask := label & (weights == value)).any()
+    ]
+
+
+def _weighted_points(
+    scores: NDArray[np.float64], abnormal: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> OperatingPoints:
+    """Whole counts of each stratum times its weight, so that no rounding error adds up along the points."""
+    groups = strata(abnormal, weights)
+    kept = weights > 0
+    distinct, place = np.unique(scores[kept], return_inverse=True)
+    sums = {True: np.zeros(len(distinct) + 1), False: np.zeros(len(distinct) + 1)}
+    for weight, mask in groups:
+        counts = np.bincount(place[mask[kept]], minlength=len(distinct))[::-1]
+        sums[bool(abnormal[mask][0])][1:] += weight * np.cumsum(counts)
+    return OperatingPoints(np.append(distinct[::-1], -np.inf), sums[True], sums[False])
 
 
 def as_abnormal(scores: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -220,11 +261,13 @@ def _quantile(scores: NDArray[np.float64], level: float, fitted_on: str) -> Thre
     return Threshold(float(np.quantile(scores, level)), fitted_on, len(scores))
 
 
-def _oracle(scores: NDArray[np.float64] | None, labels: NDArray[Any] | None) -> Threshold:
+def _oracle(
+    scores: NDArray[np.float64] | None, labels: NDArray[Any] | None, weights: NDArray[np.float64] | None
+) -> Threshold:
     """The highest threshold of best F1, so that equal F1 costs the fewest flags."""
     if scores is None or labels is None:
         return Threshold(None, "test labels", 0, "needs scores and labels of the test set")
-    points = operating_points(scores, labels)
+    points = operating_points(scores, labels, weights)
     if not points.tp[-1]:
         return Threshold(None, "test labels", len(scores), "the test set has no abnormal sequence")
     return Threshold(float(points.thresholds[np.argmax(points.f1())]), "test labels", len(scores))

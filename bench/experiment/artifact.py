@@ -24,6 +24,7 @@ from bench.experiment.environment import describe_environment
 from bench.experiment.runner import Settings, fit_again
 from bench.experiment.spec import Cell
 from bench.experiment.store import jsonable
+from bench.experiment.views import visible
 from bench.types import NORMAL
 
 VERSION: Final = 1
@@ -71,7 +72,7 @@ def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRul
         cell.scenario.train,
         cell.grouping,
         str(rule),
-        _threshold(detector, prepared, rule),
+        _threshold(detector, visible(prepared, detector), rule),
         _provenance(cell, prepared, settings),
     )
 
@@ -134,7 +135,7 @@ def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> T
 def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any]:
     return {
         "method": cell.method.label,
-        "supervision": cell.method.description.supervision,
+        "supervision": cell.supervision,
         "scenario": cell.scenario.key,
         "run_id": cell.run_id,
         "spec": cell.spec(),

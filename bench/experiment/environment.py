@@ -18,7 +18,6 @@ _PACKAGES: Final = (
     "scipy",
     "scikit-learn",
     "torch",
-    "entmax",
     "sentence-transformers",
     "drain3",
     "polars",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,21 @@ BASE_RULES: Final = ("native", DEFAULT_RULE, "oracle")
 TRANSFER_RULES: Final = (f"{DEFAULT_RULE}@target-normals", f"{DEFAULT_RULE}@target-unlabelled")
 
 
+class _Test(NamedTuple):
+    """What was tested."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int8]
+    weights: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, scores: Mapping[str, NDArray[Any]], chosen: NDArray[np.bool_] | None = None) -> _Test:
+        """Of stored scores all that was tested, or what is chosen."""
+        which = slice(None) if chosen is None else chosen
+        weights = scores.get("test_weights")
+        return cls(scores["test"][which], scores["test_labels"][which], None if weights is None else weights[which])
+
+
 def default_rules(*, is_transfer: bool) -> list[ThresholdRule]:
     """The rules every record holds."""
     return [parse_rule(text) for text in (*BASE_RULES, *(TRANSFER_RULES if is_transfer else ()))]
@@ -33,7 +48,8 @@ def measure(
     """Thresholds and metrics of one cell.
 
     scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
-    `test_system`, `native` (0 or 1 entry), and in a transfer `target_validation`, `target_validation_labels`.
+    `test_system`, `native` (0 or 1 entry), in a transfer `target_validation`, `target_validation_labels`, and of a
+    subsample `test_weights`, by which the metrics are estimates of those of the whole test part.
 
     Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
     blocks of their own where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for
@@ -41,11 +57,11 @@ def measure(
     """
     shared = {str(rule): _threshold(rule, scores, split) for rule in rules if not rule.is_per_system}
     values = {name: threshold.value for name, threshold in shared.items() if threshold.value is not None}
-    blocks = {ALL: _block(scores["test"], scores["test_labels"], values)}
+    blocks = {ALL: _block(_Test.of(scores), values)}
     tested = np.unique(scores["test_system"])
     for index in tested if len(tested) > 1 else ():
         chosen = scores["test_system"] == index
-        blocks[systems[index]] = _block(scores["test"][chosen], scores["test_labels"][chosen], values)
+        blocks[systems[index]] = _block(_Test.of(scores, chosen), values)
     thresholds = {name: _threshold_json(threshold) for name, threshold in shared.items()}
     for rule in rules:
         if rule.is_per_system:
@@ -80,14 +96,13 @@ def _measure_own(
     for index, threshold in own.items():
         if threshold.value is not None:
             chosen = scores["test_system"] == index
-            _add_rule(
-                blocks[systems[index]], name, scores["test"][chosen], scores["test_labels"][chosen], threshold.value
-            )
+            _add_rule(blocks[systems[index]], name, _Test.of(scores, chosen), threshold.value)
     values = {index: threshold.value for index, threshold in own.items() if threshold.value is not None}
     if len(values) == len(own):
         # Less its system's threshold, every score is flagged above 0.
         offsets = np.array([values.get(index, 0.0) for index in range(len(systems))])
-        _add_rule(blocks[ALL], name, scores["test"] - offsets[scores["test_system"]], scores["test_labels"], 0.0)
+        whole = _Test.of(scores)
+        _add_rule(blocks[ALL], name, whole._replace(scores=whole.scores - offsets[scores["test_system"]]), 0.0)
     return {
         "value": None,
         "fitted_on": "validation normals of each system",
@@ -112,12 +127,14 @@ def _own_thresholds(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> 
     }
 
 
-def _add_rule(
-    block: dict[str, Any], name: str, scores: NDArray[np.float64], labels: NDArray[np.int8], threshold: float
-) -> None:
-    block["rules"][name] = metrics_at(scores, labels, threshold)
-    spread = bootstrap(scores, labels, {name: threshold}, seed=_bootstrap_seed(labels))
-    block["bootstrap"]["rules"][name] = spread["rules"][name]
+def _add_rule(block: dict[str, Any], name: str, test: _Test, threshold: float) -> None:
+    block["rules"][name] = metrics_at(test.scores, test.labels, threshold, test.weights)
+    block["bootstrap"]["rules"][name] = _spread(test, {name: threshold})["rules"][name]
+
+
+def _spread(test: _Test, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    seed = _bootstrap_seed(test.labels)
+    return bootstrap(test.scores, test.labels, thresholds, seed=seed, weights=test.weights)
 
 
 def _threshold(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], split: str) -> Threshold:
@@ -134,6 +151,7 @@ def _threshold(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], split: s
         target_unlabelled=target,
         test_scores=scores["test"],
         test_labels=scores["test_labels"],
+        test_weights=scores.get("test_weights"),
     )
 
 
@@ -146,13 +164,13 @@ def _threshold_json(threshold: Threshold) -> dict[str, Any]:
     }
 
 
-def _block(scores: NDArray[np.float64], labels: NDArray[np.int8], thresholds: Mapping[str, float]) -> dict[str, Any]:
+def _block(test: _Test, thresholds: Mapping[str, float]) -> dict[str, Any]:
     return {
-        "n": len(labels),
-        "n_abnormal": int((labels == ABNORMAL).sum()),
-        "ranking": ranking_metrics(scores, labels),
-        "rules": {name: metrics_at(scores, labels, value) for name, value in thresholds.items()},
-        "bootstrap": bootstrap(scores, labels, thresholds, seed=_bootstrap_seed(labels)),
+        "n": len(test.labels),
+        "n_abnormal": int((test.labels == ABNORMAL).sum()),
+        "ranking": ranking_metrics(test.scores, test.labels, test.weights),
+        "rules": {name: metrics_at(test.scores, test.labels, at, test.weights) for name, at in thresholds.items()},
+        "bootstrap": _spread(test, thresholds),
     }
 
 

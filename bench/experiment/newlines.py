@@ -6,10 +6,12 @@ import os
 import select
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data.cards import Card
 from bench.data.columns import Columns
@@ -17,9 +19,12 @@ from bench.data.gathering import Gathering
 from bench.data.grouping import group
 from bench.data.lines import Source, read_lines
 from bench.data.log import Log
+from bench.data.parameters import NumberedLog, parameters_of
 from bench.data.splits import Split
 from bench.data.streams import BLOCK_BYTES, blocks, whole_lines
+from bench.data.values import read_values
 from bench.data.vocabulary import System
+from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import flag
 from bench.experiment.artifact import Fitted
@@ -27,6 +32,20 @@ from bench.types import Sequences
 
 _NOTHING: Final = np.empty(0, np.int64)
 _READ_BYTES: Final = 1 << 16
+
+
+class StrongEvent(NamedTuple):
+    """A text that weighs much in the score of a sequence."""
+
+    line: int
+    """Where it weighs most in the sequence, from 1."""
+    weight: float
+    """There, as the method's `explain` gives it; scales differ from method to method."""
+    text: str
+    n_lines: int
+    """Events of the sequence that have it."""
+    attention: float | None
+    """How much of the method's attention the event receives, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +58,41 @@ class ScoredSequence:
     last_line: int
     score: float
     flagged: bool
-    events: tuple[tuple[int, float, str], ...] = ()
-    """Line, weight and text of the events that contributed most, where the method can tell."""
+    events: tuple[StrongEvent, ...] = ()
+    """Those that contributed most, strongest first, each text once; empty where nobody asked."""
 
 
-def score_file(fitted: Fitted, path: Path, *, system: str | None = None, n_events: int = 0) -> Iterator[ScoredSequence]:
+@runtime_checkable
+class Attending(Protocol):
+    """A detector that can tell how much attention each event receives."""
+
+    def attention(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return float32 (n_events,)."""
+
+
+class Explained(NamedTuple):
+    """Which sequences are explained, and how far."""
+
+    n_events: int = 0
+    """Strongest texts of each."""
+    flagged_only: bool = False
+
+
+_NOT_EXPLAINED: Final = Explained()
+
+
+def score_file(
+    fitted: Fitted, path: Path, *, system: str | None = None, explained: Explained = _NOT_EXPLAINED
+) -> Iterator[ScoredSequence]:
     """Score the lines of a file; sessions when all lines are read, windows block by block."""
-    return _score(fitted, blocks(path), system, n_events)
+    return _score(fitted, blocks(path), system, explained)
 
 
 def score_stream(
-    fitted: Fitted, stream: IO[bytes], *, system: str | None = None, n_events: int = 0
+    fitted: Fitted, stream: IO[bytes], *, system: str | None = None, explained: Explained = _NOT_EXPLAINED
 ) -> Iterator[ScoredSequence]:
     """Score the lines of a pipe as they come."""
-    return _score(fitted, _arriving(stream), system, n_events)
+    return _score(fitted, _arriving(stream), system, explained)
 
 
 def _arriving(stream: IO[bytes]) -> Iterator[bytes]:
@@ -72,20 +112,23 @@ def _arriving(stream: IO[bytes]) -> Iterator[bytes]:
     return whole_lines(parts())
 
 
-def _score(fitted: Fitted, parts: Iterator[bytes], system: str | None, n_events: int) -> Iterator[ScoredSequence]:
+def _score(
+    fitted: Fitted, parts: Iterator[bytes], system: str | None, explained: Explained
+) -> Iterator[ScoredSequence]:
+    if explained.n_events and type(fitted.detector).explain is Detector.explain:
+        raise _unexplained(fitted)
     index, card = fitted.card_of(system)
     # Labels of new lines, where they stand in the line, are cut off; a label file is not asked for.
     card = replace(card, format=replace(card.format, label=_label_place(card)))
     first = 0
     for content, n_dropped in _whole_sequences(parts, card, fitted):
-        log = _read(card, content)
-        for row in _score_log(fitted, log, index, card, n_events):
+        for row in _score_lines(fitted, content, index, card, explained):
             yield replace(
                 row,
-                id=row.id if log.session_codes is not None else str(row.first_line + first),
+                id=row.id if card.format.session else str(row.first_line + first),
                 first_line=row.first_line + first,
                 last_line=row.last_line + first,
-                events=tuple((line + first, weight, text) for line, weight, text in row.events),
+                events=tuple(event._replace(line=event.line + first) for event in row.events),
             )
         first += n_dropped
 
@@ -115,29 +158,58 @@ def _whole_sequences(parts: Iterator[bytes], card: Card, fitted: Fitted) -> Iter
 
 def _read(card: Card, content: bytes) -> Log:
     gathering = Gathering(card, Columns())
-    read_lines(card, [Source("new lines", iter([content]))], gathering)
+    read_lines(card, [_source(content)], gathering)
     return gathering.finish(None)
 
 
-def _score_log(fitted: Fitted, log: Log, index: int, card: Card, n_events: int) -> Iterator[ScoredSequence]:
+def _source(content: bytes) -> Source:
+    return Source("new lines", iter([content]))
+
+
+def _score_lines(
+    fitted: Fitted, content: bytes, index: int, card: Card, explained: Explained
+) -> Iterator[ScoredSequence]:
+    log = _read(card, content)
     groups = group(log, fitted.grouping)
     split = Split(_NOTHING, _NOTHING, _NOTHING, _NOTHING, {})
     sequences = fitted.vocabulary.encode(System(card, log, groups, split, index))
+    if "parameters" in fitted.detector.uses():
+        numbers = read_values(card, [_source(content)], log)
+        sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
     scores = fitted.detector.score(sequences)
     assert fitted.threshold.value is not None
     flagged = flag(scores, fitted.threshold.value)
-    weights = fitted.detector.explain(sequences) if n_events else None
-    if n_events and weights is None:
-        raise BenchError(f"'{fitted.facts['method']}' cannot say which events weigh most: leave out --explain")
+    chosen = np.flatnonzero(flagged) if explained.flagged_only else np.arange(len(sequences))
+    events = dict(zip(chosen.tolist(), _strongest(fitted, sequences.select(chosen), explained.n_events), strict=False))
     for i, name in enumerate(sequences.ids):
         lines = groups.lines[groups.offsets[i] : groups.offsets[i + 1]]
-        events = _strongest(sequences, weights, i, n_events) if weights is not None else ()
-        yield ScoredSequence(name, int(lines[0]) + 1, int(lines[-1]) + 1, float(scores[i]), bool(flagged[i]), events)
+        first, last = int(lines[0]) + 1, int(lines[-1]) + 1
+        yield ScoredSequence(name, first, last, float(scores[i]), bool(flagged[i]), events.get(i, ()))
 
 
-def _strongest(sequences: Sequences, weights: Any, i: int, n: int) -> tuple[tuple[int, float, str], ...]:
-    start, end = int(sequences.offsets[i]), int(sequences.offsets[i + 1])
-    order = np.argsort(-weights[start:end], kind="stable")[:n] + start
-    return tuple(
-        (int(sequences.lines[e]) + 1, float(weights[e]), sequences.texts[sequences.text_ids[e]]) for e in order
-    )
+def _strongest(fitted: Fitted, sequences: Sequences, n: int) -> Iterator[tuple[StrongEvent, ...]]:
+    """The strongest events of each sequence, each text once; nothing at all where none are wanted."""
+    if not n or not len(sequences):
+        return
+    weights, attention = fitted.detector.explain(sequences), None
+    if weights is None:
+        raise _unexplained(fitted)
+    if isinstance(fitted.detector, Attending):
+        attention = fitted.detector.attention(sequences)
+    for start, end in pairwise(sequences.offsets.tolist()):
+        order = start + np.argsort(-weights[start:end], kind="stable")
+        texts, first, counts = np.unique(sequences.text_ids[order], return_index=True, return_counts=True)
+        yield tuple(
+            StrongEvent(
+                int(sequences.lines[event := order[first[j]]]) + 1,
+                float(weights[event]),
+                sequences.texts[texts[j]],
+                int(counts[j]),
+                None if attention is None else float(attention[event]),
+            )
+            for j in np.argsort(first)[:n]
+        )
+
+
+def _unexplained(fitted: Fitted) -> BenchError:
+    return BenchError(f"'{fitted.facts['method']}' cannot say which events weigh most: leave out --explain")

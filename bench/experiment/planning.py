@@ -40,6 +40,7 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
             splits=part.splits,
             seeds=parse_seeds(part.seeds),
             grouping=Grouping(part.window_size, step),
+            sample=part.sample,
         )
     first: dict[tuple[object, ...], int] = {}
     for position, cell in enumerate(cells):

@@ -20,17 +20,16 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench.data.catalogue import Catalogue
-from bench.data.embedding import nearest_keys
 from bench.data.prepare import Loader, Prepared
-from bench.data.vocabulary import Part
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
 from bench.experiment.measure import can_measure, default_rules, measure
-from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, Method
+from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
+from bench.experiment.spec import Cell, Method
 from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.experiment.views import skip_reason, training_view
+from bench.experiment.views import counts, skip_reason, training_part, training_view, visible
 from bench.types import Sequences
 
 
@@ -211,7 +210,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "status": "ok",
         "reason": None,
         "detector": {
-            "supervision": method.description.supervision,
+            "supervision": cell.supervision,
             "is_control": method.ref.is_control,
             "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
@@ -219,7 +218,8 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
             "distribution": method.ref.distribution,
             "version": None if method.ref.is_local else method.ref.version,
         },
-        "counts": prepared.facts,
+        "counts": counts(cell, prepared),
+        **sample_facts(cell, prepared),
         "seconds": {},
         "threads": settings.threads,
         "device": settings.device,
@@ -269,7 +269,9 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
     """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
     fitter = _Fitter(settings)
     detector = fitter.new(cell)
-    fitter.fit(detector, cell, *training_view(detector, prepared.train))
+    if reason := skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
+        raise BenchError(f"'{cell.method.label}' cannot be fitted: {reason}")
+    fitter.fit(detector, cell, *training_view(detector, train))
     return detector
 
 
@@ -277,61 +279,35 @@ def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any
     """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
     fitter = _Fitter(settings)
     detector = None if prepared.skip_reason else fitter.new(cell)
-    if detector is None or skip_reason(detector, *training_view(detector, prepared.train)):
+    if detector is None or skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
         return None
-    fitter.fit(detector, cell, *training_view(detector, prepared.train))
-    _score_parts(detector, prepared, cell.method.variant)
+    fitter.fit(detector, cell, *training_view(detector, train))
+    score_parts(detector, prepared, cell)
     return detector.monitor()
 
 
 def _runnable(cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Detector | None:
     """The detector, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
-    detector = None
     if reason is None:
         detector = fitter.new(cell)
-        reason = skip_reason(detector, *training_view(detector, prepared.train))
-    if reason is None:
-        return detector
+        start = time.perf_counter()
+        reason = skip_reason(detector, training_part(cell, visible(prepared, detector)))
+        record["seconds"]["prepare"] = round(record["seconds"]["prepare"] + time.perf_counter() - start, 3)
+        if reason is None:
+            return detector
     record |= {"status": "skipped", "reason": reason}
     return None
 
 
 def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: _Fitter, record: Record) -> Scores:
-    train, labels = training_view(detector, prepared.train)
-    record["seconds"]["fit"] = round(fitter.fit(detector, cell, train, labels), 3)
+    train = training_view(detector, training_part(cell, visible(prepared, detector)))
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, *train), 3)
     start = time.perf_counter()
-    scores = _score_parts(detector, prepared, cell.method.variant)
+    scores = score_parts(detector, prepared, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
-    return scores
-
-
-def _score_parts(detector: Detector, prepared: Prepared, variant: str) -> Scores:
-    """Scores and labels of every part, as they are stored."""
-    n_keys = prepared.facts["n_log_keys"]
-
-    def score(part: Part) -> NDArray[np.float64]:
-        sequences = part.sequences
-        if not len(sequences):
-            return np.empty(0)
-        if variant == NEAREST:
-            sequences = nearest_keys(sequences, sequences.texts[:n_keys], NEAREST_MIN_COSINE)
-        return _checked(detector.score(sequences), len(sequences))
-
-    native = detector.native_threshold_
-    scores: Scores = {
-        "validation": score(prepared.validation),
-        "validation_labels": prepared.validation.labels,
-        "validation_system": prepared.validation.sequences.system,
-        "test": score(prepared.test),
-        "test_labels": prepared.test.labels,
-        "test_system": prepared.test.sequences.system,
-        "native": np.array([] if native is None else [native], np.float64),
-    }
-    if prepared.target_validation is not None:
-        scores["target_validation"] = score(prepared.target_validation)
-        scores["target_validation_labels"] = prepared.target_validation.labels
+    record |= excluded_facts(scores)
     return scores
 
 
@@ -342,16 +318,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _checked(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    if not isinstance(scores, np.ndarray):
-        raise TypeError(f"score() returned {type(scores).__name__}, the contract says float64 ({n},)")
-    if scores.shape != (n,) or scores.dtype != np.float64:
-        raise ValueError(f"score() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"score() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
-    return scores
 
 
 def _limit_torch(threads: int) -> None:

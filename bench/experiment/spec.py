@@ -32,6 +32,8 @@ DEFAULT_PROFILE: Final = "paper"
 NEAREST: Final = "nearest"
 NEAREST_MIN_COSINE: Final = 0.8
 VARIANTS: Final = (NEAREST,)
+TARGET_NORMALS: Final = "target_normals"
+"""The setting that says how many normal sequences of the target a method wants, if its tags say that it does."""
 MAX_RANGE: Final = 1000
 """Values of one swept setting at most: more is a slip of the pen."""
 
@@ -56,7 +58,9 @@ class Method:
         name = self.ref.name.replace("\\", "/").rpartition("/")[2] if self.ref.is_local else self.ref.name
         name = f"{name}+{self.variant}" if self.variant else name
         profile = {} if self.profile == DEFAULT_PROFILE else {"profile": self.profile}
-        given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **self.passed}.items()))
+        # What is not part of the identity stays out: an endpoint's address says nothing of a result.
+        passed = {key: value for key, value in self.passed.items() if self.description.fields[key].identity}
+        given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **passed}.items()))
         return f"{name}[{given}]" if given else name
 
     @property
@@ -74,11 +78,25 @@ class Cell:
     split: str
     grouping: Grouping
     seed: int
+    sample: int = 0
+    """Test sequences that are drawn and scored at most; 0 = all."""
 
     @property
     def data(self) -> DataSpec:
         """What data it needs; cells that share it share the preparation."""
         return DataSpec(self.scenario.train, self.scenario.test, self.split, self.grouping, self.seed)
+
+    @property
+    def n_target_normals(self) -> int:
+        """How many normal sequences of each target's training period the method is given at most."""
+        wants = self.scenario.is_transfer and self.method.description.target_normals
+        return max(0, int(self.method.config.get(TARGET_NORMALS, 0))) if wants else 0
+
+    @property
+    def supervision(self) -> str:
+        """What the method is told in training: methods of different supervision never share one ranking."""
+        told = self.method.description.supervision
+        return f"{told} + {self.n_target_normals} target normals" if self.n_target_normals else told
 
     def spec(self) -> dict[str, Any]:
         """The resolved spec, as JSON: the run's identity."""
@@ -88,12 +106,14 @@ class Cell:
             "test": [_edition(card) for card in self.scenario.test],
             "split": self.split,
             "seed": self.seed,
-            "detector": _detector(self.method),
+            "detector": _detector(self.method, is_transfer=self.scenario.is_transfer),
         }
         if not all(card.has_sessions for card in self.scenario.cards):
             spec["grouping"] = dataclasses.asdict(self.grouping)
         if self.method.uses_texts:
             spec["encoder"] = encoder_name()
+        if self.sample:  # only then, so that the records of whole runs keep their identity
+            spec["sample"] = self.sample
         return spec
 
     @property
@@ -126,13 +146,20 @@ def plan(
     splits: Sequence[str],
     seeds: Sequence[int],
     grouping: Grouping,
+    sample: int = 0,
 ) -> list[Cell]:
     """All cells, ordered so that those which share their data stand together."""
     for name in splits:
         if name not in PROTOCOLS:
             raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
+    for scenario in scenarios if sample else ():
+        if sample < 2 * len(scenario.test):
+            raise BenchError(
+                f"a sample of {sample} cannot hold normal and abnormal sequences of each tested system of "
+                f"{scenario.key}: give --sample at least {2 * len(scenario.test)}"
+            )
     return [
-        Cell(scenario, method, split, grouping, seed)
+        Cell(scenario, method, split, grouping, seed, sample)
         for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
     ]
 
@@ -300,13 +327,15 @@ def _edition(card: Card) -> dict[str, Any]:
     }
 
 
-def _detector(method: Method) -> dict[str, Any]:
+def _detector(method: Method, *, is_transfer: bool) -> dict[str, Any]:
     module, _, attribute = method.ref.target.partition(":")
     fields = method.description.fields
+    # Only a transfer has a target, so elsewhere the setting changes nothing.
+    idle = TARGET_NORMALS if method.description.target_normals and not is_transfer else None
     return {
         "name": Path(module).stem if method.ref.is_local else method.ref.name,
         "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
         "source_sha256": method.ref.version if method.ref.is_local else None,
         "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
-        "config": {key: value for key, value in method.config.items() if fields[key].identity},
+        "config": {key: value for key, value in method.config.items() if fields[key].identity and key != idle},
     }

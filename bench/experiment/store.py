@@ -75,6 +75,10 @@ class Store:
         stored: Record = json.loads(text)
         return stored
 
+    def has_scores(self, run_id: str) -> bool:
+        """Whether the scores of a run are here."""
+        return (self._scores / f"{run_id}.npz").is_file()
+
     def read_scores(self, run_id: str) -> Scores | None:
         """The stored scores of a run, or None where they are not here."""
         path = self._scores / f"{run_id}.npz"

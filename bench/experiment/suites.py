@@ -17,8 +17,9 @@ from bench.errors import BenchError
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set")
 _MAY_BE_EMPTY: Final = ("set", "optional_scenarios", "optional_methods")
-_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile")
-_SUITE_KEYS: Final = ("description", "thresholds", "figure", "run")
+_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample")
+_SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run")
+_LLM_MODES: Final = ("record", "replay", "live")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class SuitePart:
     window_size: int = 20
     window_step: int | None = None
     profile: str = "paper"
+    sample: int = 0
+    """Test sequences that are drawn and scored at most; 0 = all."""
     optional_scenarios: tuple[str, ...] = ()
     """Left out where their data are not here."""
     optional_methods: tuple[str, ...] = ()
@@ -48,6 +51,8 @@ class Suite:
     parts: tuple[SuitePart, ...] = field(default_factory=tuple)
     thresholds: tuple[str, ...] = ()
     """Threshold rules that its records hold besides the default ones."""
+    llm: str | None = None
+    """Where answers of chat models come from, unless the command line says: record, replay or live."""
     figure: Mapping[str, Any] = field(default_factory=dict)
     """What is made of its records: `kind` and the options of that kind."""
 
@@ -80,6 +85,7 @@ def load_suite(name: str) -> Suite:
         content.get("description", ""),
         tuple(_part(path, block) for block in blocks),
         tuple(content.get("thresholds", [])),
+        _llm(path, content.get("llm")),
         figure,
     )
 
@@ -90,11 +96,12 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
         _check_texts(path, key, texts, "in each [[run]] block")
-        if not texts and key not in _MAY_BE_EMPTY:
+        may_be_empty = key in _MAY_BE_EMPTY or (key == "scenarios" and block.get("optional_scenarios"))
+        if not texts and not may_be_empty:
             raise BenchError(f"the suite '{path}' needs a list '{key}' that is not empty in each [[run]] block")
-    for key in ("window_size", "window_step"):
+    for key, unit in (("window_size", "lines"), ("window_step", "lines"), ("sample", "test sequences")):
         if key in block and (not isinstance(block[key], int) or isinstance(block[key], bool)):
-            raise BenchError(f"the suite '{path}' has '{key}' = {block[key]!r}: write a whole number of lines")
+            raise BenchError(f"the suite '{path}' has '{key}' = {block[key]!r}: write a whole number of {unit}")
     return SuitePart(
         scenarios=tuple(block["scenarios"]),
         methods=tuple(block["methods"]),
@@ -104,9 +111,16 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         window_size=block.get("window_size", 20),
         window_step=block.get("window_step"),
         profile=block.get("profile", "paper"),
+        sample=block.get("sample", 0),
         optional_scenarios=tuple(block.get("optional_scenarios", [])),
         optional_methods=tuple(block.get("optional_methods", [])),
     )
+
+
+def _llm(path: Path, mode: Any) -> str | None:
+    if mode is not None and mode not in _LLM_MODES:
+        raise BenchError(f"the suite '{path}' has llm = {mode!r}: choose one of {', '.join(_LLM_MODES)}")
+    return None if mode is None else str(mode)
 
 
 def _check_texts(path: Path, key: str, texts: Any, where: str) -> None:

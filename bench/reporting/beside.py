@@ -17,9 +17,12 @@ from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
 from bench.experiment.store import Record, jsonable
 from bench.reporting.audit import NOT_JUDGED, judge_value
+from bench.reporting.calls import call_notes, models_of
 from bench.reporting.published import METRICS, Paper, Value, load_published
+from bench.reporting.samples import sample_facts, sampled
 from bench.reporting.tables import CONTROL, Row, Table, aggregate, shown_rule
 
+TRAINING_FREE: Final = "training-free"
 _HEADERS: Final = (
     "table",
     "method",
@@ -91,8 +94,9 @@ class _Finder:
 
 def _is_run_of(record: Record, detector: str, config: Mapping[str, Any]) -> bool:
     ours = record["spec"]["detector"]
-    # A field that came after the record was made is not held against it.
-    same = all(config.get(name) == value for name, value in ours["config"].items())
+    # A field that came after the record was made is not held against it; papers do not say which model answered how.
+    free = record["detector"]["supervision"] == TRAINING_FREE
+    same = free or all(config.get(name) == value for name, value in ours["config"].items())
     return bool(ours["name"] == detector and not ours.get("variant") and same)
 
 
@@ -115,8 +119,9 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
     points = tabulate.tabulate(
         _differences(paper, table, rule), ["protocol", "published", "here"], tablefmt="pipe", disable_numparse=True
     )
-    heading = f"### {table.key.scenario}, {table.key.split}: beside {paper.title}"
-    return "\n\n".join([heading, points, grid]) + "\n"
+    heading = f"### {table.key.scenario}, {table.key.split}{sampled(table.records)}: beside {paper.title}"
+    notes = [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    return "\n\n".join(filter(None, [heading, points, grid, "\n".join(notes)])) + "\n"
 
 
 def _printed(value: Value) -> list[str]:
@@ -161,14 +166,27 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
     encoders = sorted({str(r["spec"]["encoder"]) for r in table.records if "encoder" in r["spec"]})
     ours = {
         "data": editions,
-        "test": f"{counts['n_test']:,} sequences, {counts['n_test_abnormal']:,} of them abnormal",
+        "test": f"{counts['n_test']:,} sequences, {counts['n_test_abnormal']:,} of them abnormal"
+        + "".join(f"; {fact.removeprefix('- ')}" for fact in sample_facts(table.records)),
         "sequences": unit,
         "split": f"{key.split}: {split.get(key.split, key.split)}",
-        "threshold": f"{rule}, from validation data; `oracle` alone reads test labels",
+        "threshold": f"{rule}, from validation data; `oracle` alone reads test labels{_own_rules(table, rule)}",
         "runs": "mean over seeds with its 95 % interval",
         "vectors": " and ".join(encoders) or "no method of this table reads texts",
+        "model": " and ".join(models_of(table.records)) or "none answered",
     }
-    return [[point, published, ours.get(point, "the same")] for point, published in _published(paper, table).items()]
+    asks = any(row.supervision == TRAINING_FREE for row in table.rows)
+    return [
+        [point, published, ours.get(point, "the same")]
+        for point, published in _published(paper, table).items()
+        if asks or point != "model"
+    ]
+
+
+def _own_rules(table: Table, rule: str) -> str:
+    """Which rows are not reported by the rule, though they do not flag everything."""
+    rows = [row for row in table.rows if row.supervision == TRAINING_FREE and shown_rule(row, rule) != rule]
+    return f"; native for {', '.join(row.method for row in rows)}" if rows else ""
 
 
 def _published(paper: Paper, table: Table) -> dict[str, str]:

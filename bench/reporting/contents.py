@@ -251,7 +251,7 @@ def _published(request: Request, options: Options) -> list[Figure]:
     notes = (*request.plan.notes, *request.missing)
     tables = make_tables(request.records.values())
     page = render_published(tables, request.rule, request.store.cache, only=options.get("tables", ()))
-    page = "\n\n".join(filter(None, [_lines(notes), page]))
+    page = "\n\n".join(filter(None, [request.suite.description, _lines(notes), page]))
     return [Figure(request.suite.name, "published", {}, tuple(request.records), notes, page)]
 
 

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
 from bench.experiment.store import FINISHED, Record, replace_file
-from bench.reporting.tables import Row, aggregate, make_tables, shown_rule
+from bench.reporting.tables import Row, TableKey, aggregate, make_tables, shown_rule
 
 DEFAULT_TOLERANCE: Final = 0.02
 """How far a metric may fall: float32 sums differ between processors, and small test sets move in steps."""
@@ -46,10 +46,15 @@ class Finding:
 def rows_by_name(records: Iterable[Record]) -> dict[str, Row]:
     """Every row, by `scenario | split | window | protocol 1 | method`; where data changed, that of the last run."""
     return {
-        " | ".join((*table.key[:3], f"protocol {table.key.protocol_version}", row.method)): row
+        " | ".join((*_place(table.key), row.method)): row
         for table in sorted(make_tables(records), key=lambda table: max(r["started_at"] for r in table.records))
         for row in table.rows
     }
+
+
+def _place(key: TableKey) -> tuple[str, ...]:
+    sample = (f"sample {key.sample}",) if key.sample else ()
+    return (*key[:3], *sample, f"protocol {key.protocol_version}")
 
 
 def compare(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[Finding]:

@@ -21,6 +21,7 @@ from bench.experiment.measure import ALL
 from bench.experiment.runner import fit_again
 from bench.experiment.spec import Cell
 from bench.experiment.store import Record
+from bench.experiment.views import visible
 from bench.reporting.figures import Figure, Request, standing
 from bench.types import ABNORMAL, NORMAL
 
@@ -65,6 +66,7 @@ def _map(
     cell: Cell, record: Record, prepared: Prepared, request: Request, *, n: int, seed: int
 ) -> dict[str, Any] | None:
     detector = fit_again(cell, prepared, request.settings)
+    prepared = visible(prepared, detector)
     chosen = balanced_sample(prepared.test.labels, n, seed)
     vectors = detector.represent(prepared.test.sequences.select(chosen))
     if vectors is None:

@@ -18,6 +18,9 @@ from bench.evaluation.stats import Interval, combine
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record
+from bench.reporting.calls import CALL_HEADERS, answered_by, call_cells, call_notes, calls_of, legend
+from bench.reporting.notes import too_few_target_normals
+from bench.reporting.samples import lacks_validation, sample_facts, sampled
 
 NATIVE: Final = "native"
 CONTROL: Final = "control"
@@ -32,13 +35,16 @@ class TableKey(NamedTuple):
     protocol_version: int
     data: tuple[str, ...]
     """The edition and the digest of what it is made of, for each edition taking part."""
+    sample: int = 0
+    """Test sequences that were drawn at most; 0 = all are tested."""
 
     @property
     def file_name(self) -> str:
         """`bgl@raw12k2tbird@raw29k--paper.md`."""
         window = "" if self.window in ("sessions", "20/20") else f"--{self.window.replace('/', 's')}"
         version = "" if self.protocol_version == 1 else f"--protocol{self.protocol_version}"
-        return f"{self.scenario}--{self.split}{window}{version}.md"
+        sample = f"--sample{self.sample}" if self.sample else ""
+        return f"{self.scenario}--{self.split}{window}{sample}{version}.md"
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def table_key(record: Record) -> TableKey:
     grouping = spec.get("grouping")
     window = f"{grouping['window_size']}/{grouping['window_step']}" if grouping else "sessions"
     data = tuple(dict.fromkeys(f"{part['edition']} {_digest(part)}" for part in (*spec["train"], *spec["test"])))
-    return TableKey(record["scenario"], spec["split"], window, spec["protocol_version"], data)
+    return TableKey(record["scenario"], spec["split"], window, spec["protocol_version"], data, spec.get("sample", 0))
 
 
 def _digest(content: Any) -> str:
@@ -121,9 +127,13 @@ def aggregate(row: Row, block: str, section: str, name: str, rule: str = "") -> 
 
 
 def shown_rule(row: Row, rule: str) -> str:
-    """The rule a row is reported by: a detector that flags everything by its own rule is reported by that."""
-    flags_all = any(record["thresholds"].get(NATIVE, {}).get("value") == "-inf" for record in row.finished)
-    return NATIVE if flags_all else rule
+    """The rule a row is reported by: its own where that flags everything, or where the validation part was left out."""
+    native = any(_flags_all(record) or lacks_validation(record, rule) for record in row.finished)
+    return NATIVE if native else rule
+
+
+def _flags_all(record: Record) -> bool:
+    return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
 
 
 def render(table: Table, rule: str) -> str:
@@ -147,6 +157,7 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "scenario": table.key.scenario,
             "split": table.key.split,
             "window": table.key.window,
+            "sample": table.key.sample or None,
             "protocol_version": table.key.protocol_version,
             "method": row.method,
             "supervision": row.supervision,
@@ -154,6 +165,7 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "seeds": sorted(record["spec"]["seed"] for record in row.finished),
             "run_ids": [record["run_id"] for record in row.records],
             "failure": row.failure or None,
+            "calls": calls_of(row),
             "metrics": {
                 column.name: interval._asdict() if (interval := column.value(row, ALL, shown_rule(row, rule))) else None
                 for column in _COLUMNS
@@ -197,7 +209,10 @@ _COLUMNS: Final = (
 
 def _rows(groups: dict[str, list[Record]]) -> list[Row]:
     # The longest name, and of two the last, so that the row is called the same whatever the order of the records.
-    names = {key: max((len(r["method"]), r["method"]) for r in records)[1] for key, records in groups.items()}
+    names = {
+        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records)
+        for key, records in groups.items()
+    }
     repeated = {name for name, times in Counter(names.values()).items() if times > 1}
     rows = [
         Row(
@@ -212,7 +227,7 @@ def _rows(groups: dict[str, list[Record]]) -> list[Row]:
 
 def _heading(table: Table) -> str:
     simulated = " (simulated)" if any(record["simulated"] for record in table.records) else ""
-    return f"### {table.key.scenario}, {table.key.split}{simulated}"
+    return f"### {table.key.scenario}, {table.key.split}{simulated}{sampled(table.records)}"
 
 
 def _protocol(table: Table, rule: str) -> list[str]:
@@ -253,15 +268,17 @@ def _facts(table: Table, rule: str) -> list[str]:
         f"test sequences seen in training: {span('seen_in_training_share', _percent)}"
     )
     lines += _repairs(first)
-    ranking = next((r["metrics"][ALL]["ranking"] for r in records if r["status"] == "ok"), None)
+    ranking = next((r["metrics"][ALL]["ranking"] for r in records if r["status"] == "ok" and "excluded" not in r), None)
     if ranking and ranking["prevalence"]:
         lines.append(
             f"- prevalence in test: {ranking['prevalence']:.3f}; F1 of flagging everything: "
             f"{ranking['all_positive_f1']:.3f}"
         )
+    lines += sample_facts(table.records)
     lines.append(
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
+    lines += legend(table.rows)
     lines.append("- fit s, score: seconds; +MiB: memory the run added; n/e: not estimable")
     return lines
 
@@ -300,21 +317,22 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
     import tabulate
 
     tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
-    extra = " + normals of the target" if parse_rule(rule).uses_target_normals else ""
+    extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
     for supervision in dict.fromkeys(row.supervision for row in table.rows):
         rows = [row for row in table.rows if row.supervision == supervision]
         headers = [supervision if supervision == CONTROL else supervision + extra, *(c.title for c in _COLUMNS)]
-        headers += ["fit s", "score", "+MiB", "seeds"]
-        lines = [_line(row, rule, block) for row in rows]
+        asks = any(calls_of(row) for row in rows)
+        headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
+        lines = [_line(row, rule, block, asks=asks) for row in rows]
         parts.append(tabulate.tabulate(lines, headers, tablefmt="pipe", disable_numparse=True))
     return parts
 
 
-def _line(row: Row, rule: str, block: str) -> list[str]:
+def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
     if not row.finished:
-        return [row.method, *["-"] * (len(_COLUMNS) + 3), seeds]
+        return [row.method, *["-"] * (len(_COLUMNS) + len(CALL_HEADERS) * asks + 3), seeds]
     shown = shown_rule(row, rule)
     costs = [
         _mean_cost(row, "seconds", "fit"),
@@ -324,6 +342,7 @@ def _line(row: Row, rule: str, block: str) -> list[str]:
     return [
         row.method,
         *(column.text(row, block, shown) for column in _COLUMNS),
+        *(call_cells(row) if asks else ()),
         f"{costs[0]:.2f}",
         f"{costs[1]:.2f}",
         f"{costs[2]:.0f}",
@@ -339,10 +358,12 @@ def _mean_cost(row: Row, section: str, name: str) -> float:
 def _notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
     notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
+    notes += [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    notes += [f"- {row.method}: {text}" for row in table.rows for text in too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
         if row.finished and shown_rule(row, rule) != rule:
-            notes.append(f"- {row.method}: reported by its native rule, which flags everything")
+            notes.append(f"- {row.method}: reported by its native rule, {_why_native(row)}")
             continue
         reasons = Counter(filter(None, (_why_no_threshold(record, rule) for record in row.finished)))
         for reason, times in reasons.items():
@@ -351,6 +372,12 @@ def _notes(table: Table, rule: str) -> list[str]:
             )
             missing[reason].append(f"{row.method}{part}")
     return notes + [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
+
+
+def _why_native(row: Row) -> str:
+    if any(_flags_all(record) for record in row.finished):
+        return "which flags everything"
+    return "since a sampled run asks it about no validation sequence"
 
 
 def _why_no_threshold(record: Record, rule: str) -> str | None:

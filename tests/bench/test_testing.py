@@ -46,6 +46,9 @@ class Good(Detector):
         self.surprise_ = state["surprise"]
         return self
 
+    def explain(self, sequences):
+        return self.surprise_[sequences.log_keys].astype(np.float32)
+
 
 def with_score(change):
     """A detector whose score is `change(self, sequences, good_scores)`."""
@@ -69,6 +72,23 @@ class Thawed(Good):
 
 class UnknownPart(Good):
     tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "colour"}))
+
+
+class UsesMoreThanItsTags(Good):
+    def uses(self):
+        return self.tags.uses | {"lines"}
+
+
+class HidesWhatItsTagsName(Good):
+    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "elapsed_s"}))
+
+    def uses(self):
+        return frozenset({"log_keys"})
+
+    def score(self, sequences):
+        return super().score(sequences) + np.bincount(
+            sequences.sequence_of_event, np.nan_to_num(sequences.elapsed_s), minlength=len(sequences)
+        )
 
 
 class SkipsEverything(Good):
@@ -129,6 +149,28 @@ class LosesItsThreshold(Good):
 class WideWeights(Good):
     def explain(self, sequences):
         return np.zeros((sequences.n_events, 2), dtype=np.float32)
+
+
+class InfiniteWeights(Good):
+    def explain(self, sequences):
+        return np.where(sequences.log_keys < 0, np.inf, 0).astype(np.float32)
+
+
+class CountsExplanations(Good):
+    def explain(self, sequences):
+        self.n_ = getattr(self, "n_", 0) + 1
+        return Good.explain(self, sequences)
+
+
+class ExplainsByWriting(Good):
+    def explain(self, sequences):
+        sequences.log_keys[:] = 0
+        return np.zeros(sequences.n_events, np.float32)
+
+
+class WeighsByCompany(Good):
+    def explain(self, sequences):
+        return Good.explain(self, sequences) / len(sequences)
 
 
 class FloatVectors(Good):
@@ -226,6 +268,8 @@ BROKEN = {
     StateInInit: {"check_init_stores_only"},
     Thawed: {"check_config"},
     UnknownPart: {"check_tags"},
+    UsesMoreThanItsTags: {"check_tags"},
+    HidesWhatItsTagsName: {"check_declared_uses"},
     SkipsEverything: {"check_skip"},
     ScoresUnfitted: {"check_not_fitted"},
     FitReturnsNone: {"check_fit_returns_self"},
@@ -254,6 +298,10 @@ BROKEN = {
     ObjectState: {"check_state"},
     LosesItsThreshold: {"check_state"},
     WideWeights: {"check_explanations"},
+    InfiniteWeights: {"check_explanations"},
+    CountsExplanations: {"check_explain_is_pure"},
+    ExplainsByWriting: {"check_explain_is_pure"},
+    WeighsByCompany: {"check_explain_is_pure"},
     FloatVectors: {"check_explanations"},
     UnwritableMonitor: {"check_explanations"},
 }

@@ -4,6 +4,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 
@@ -139,7 +141,7 @@ def test_unique_is_exact(seed):
 
 
 def test_unique_keeps_the_first_occurrence():
-    log = replace(with_everything(ROWS), system=np.zeros(6, dtype=np.uint8))
+    log = replace(with_everything(ROWS).without_parameters(), system=np.zeros(6, dtype=np.uint8))
     unique = log.unique()
     assert unique.sequences.ids == ("session 0", "session 1", "session 2", "session 3")
     assert unique.counts.tolist() == [2, 2, 1, 1]
@@ -160,6 +162,54 @@ def test_unique_tells_order_split_text_and_system_apart():
     text_ids[log.offsets[4]] = 3
     system[5] = 1
     assert replace(log, text_ids=text_ids, system=system).unique().counts.tolist() == [1] * 6
+
+
+def with_values(rows, values):
+    """values: a list for each event."""
+    offsets = np.concatenate([[0], np.cumsum([len(own) for own in values])]).astype(np.int64)
+    flat = np.array([value for own in values for value in own], dtype=np.float64)
+    return Sequences.from_lists(rows, TEXTS, parameters=Parameters(flat, offsets))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ([[1.0], [2.0]], [[1.0], [2.0]], True),
+        ([[np.nan], [0.0]], [[np.nan], [-0.0]], True),
+        ([[1.0], [2.0]], [[1.0], [2.5]], False),
+        ([[1.0], [2.0]], [[2.0], [1.0]], False),
+        ([[1.0, 2.0], []], [[1.0], [2.0]], False),
+        ([[1.0, 2.0], []], [[2.0, 1.0], []], False),
+        ([[1.0], [np.nan]], [[1.0], [0.0]], False),
+    ],
+)
+def test_sequences_of_equal_keys_are_equal_only_with_equal_parameters(one, other, equal):
+    log = with_values([[0, 1], [0, 1]], one + other)
+    assert log.unique().counts.tolist() == ([2] if equal else [1, 1])
+    assert log.without_parameters().unique().counts.tolist() == [2]
+    assert log.without_parameters().without_parameters().parameters is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_parameters_stay_with_their_events_through_select_and_unique(seed):
+    rng = np.random.default_rng(seed)
+    log = random_log(seed, n_sequences=int(rng.integers(1, 30)))
+    # The values of an event can be told from its text and line, few lines standing for many.
+    lines = rng.integers(0, 3, log.n_events)
+    lengths = log.text_ids.astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    log = replace(log, lines=lines, parameters=Parameters(np.repeat(lines * 10.0, lengths), offsets))
+    unique = log.unique()
+    picked = log.select(rng.integers(0, len(log), 12)).select(rng.random(12) < 0.5)
+    for part in (log, picked, unique.sequences, unique.sequences.select(unique.inverse)):
+        assert np.array_equal(np.diff(part.parameters.offsets), part.text_ids)
+        assert np.array_equal(part.parameters.values, np.repeat(part.lines * 10.0, part.text_ids))
+    again = unique.sequences.select(unique.inverse)
+    assert identities(again) == identities(log)
+    assert np.array_equal(again.parameters.values, log.parameters.values)
+    assert unique.counts.tolist() == np.bincount(unique.inverse).tolist()
+    assert len(unique.sequences.unique().sequences) == len(unique.sequences)
 
 
 def test_unique_survives_a_collision_of_one_hash(monkeypatch):

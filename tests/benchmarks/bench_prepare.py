@@ -1,9 +1,10 @@
 """Raw lines to sequences, end to end: seconds and peak memory as the log grows.
 
-    python tests/benchmarks/bench_prepare.py --lines 1000000 3000000 10000000
+    python tests/benchmarks/bench_prepare.py --lines 1000000 3000000 10000000 [--parameters]
 
 Makes simulated BGL logs of these sizes, prepares each in a fresh process with an empty cache (read, parse, group,
 split, assemble), opens it again in another, and prints lines per second, peak memory and the slope between the sizes.
+With --parameters the message parameters are read too, as for a method that uses them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 
 
-def work(edition: str, folder: Path) -> None:
+def work(edition: str, folder: Path, *, parameters: bool) -> None:
     """Prepare an edition here, and print what it took as JSON."""
     from bench.data.catalogue import catalogue
     from bench.data.prepare import DataSpec, Loader
@@ -32,6 +33,8 @@ def work(edition: str, folder: Path) -> None:
     log = loader.log(card)
     opened = time.perf_counter() - wall
     made = loader.prepare(DataSpec((card,), (card,)))
+    if parameters:
+        made = made.with_parameters
     print(  # noqa: T201
         json.dumps(
             {
@@ -46,11 +49,12 @@ def work(edition: str, folder: Path) -> None:
     )
 
 
-def run(edition: str, folder: Path, threads: int) -> dict[str, float]:
+def run(edition: str, folder: Path, threads: int, *, parameters: bool) -> dict[str, float]:
     """The same in a fresh process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, str(threads)) | {"BENCH_CACHE": str(folder / "cache")}
     command = [sys.executable, __file__, "--worker", edition, "--folder", str(folder)]
+    command += ["--parameters"] if parameters else []
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -61,18 +65,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, nargs="+", default=[1_000_000, 3_000_000, 10_000_000])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--parameters", action="store_true", help="read the message parameters too")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.worker, given.folder)
+        work(given.worker, given.folder, parameters=given.parameters)
         return
     rows = []
     for lines in given.lines:
         with tempfile.TemporaryDirectory() as name:
             make = ["data", "simulate", "bgl", "--lines", str(lines), "--edition", "big", "--data", name]
             subprocess.run([sys.executable, "-m", "bench", *make], check=True, stdout=subprocess.DEVNULL)
-            first, again = (run("bgl@big", Path(name), given.threads) for _ in range(2))
+            options = {"threads": given.threads, "parameters": given.parameters}
+            first, again = (run("bgl@big", Path(name), **options) for _ in range(2))
         rows.append(first)
         print(  # noqa: T201
             f"{first['lines']:>11,.0f} lines  {first['wall_s']:7.2f} s  {first['cpu_s']:7.2f} CPU s  "

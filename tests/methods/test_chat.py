@@ -556,3 +556,39 @@ def test_without_probabilities_a_score_is_one_or_minus_one():
 
 def test_scores_are_finite():
     assert answer_score(parse_answer("No"), [token("No", No=0.0, Yes=float("-inf"))]) == -100.0
+
+
+# ---------------------------------------------------------------------------------------------- shipped answers
+
+
+def test_a_shipped_store_answers_first_and_is_never_written_to(stub, tmp_path, monkeypatch):
+    chat_at(stub, store=str(tmp_path / "shipped")).run(asking("a", "b"))
+    (path,) = (tmp_path / "shipped").glob("*.jsonl")
+    before = path.read_bytes()
+    monkeypatch.setenv("BENCH_LLM_SHIPPED", str(tmp_path / "shipped"))
+    chat_at(stub, store=str(tmp_path / "own")).run(asking("a", "b", "c"))
+    assert stub.prompts[2:] == ["c"]
+    assert path.read_bytes() == before
+    assert len(stored(tmp_path / "own")) == 1
+    stub.close()
+    replayed = Chat(ChatConfig(store=str(tmp_path / "nowhere"), mode="replay"))
+    assert replayed.blocked() is None
+    assert len(replayed.run(asking("a", "b"))) == 2
+    assert (
+        "no recorded answers" in Chat(ChatConfig(store=str(tmp_path / "nowhere"), model="x", mode="replay")).blocked()
+    )
+
+
+def test_recorded_answers_are_counted_once_with_what_they_took(stub, tmp_path):
+    first = chat_at(stub, price="1,2")
+    first.run(asking("a", "b"))
+    first.run(asking("a", "b"))
+    facts = first.facts()
+    assert (facts["calls"], facts["replayed"], facts["tokens_in"]) == (2, 0, 200)
+    again = chat_at(stub, mode="replay", price="1,2")
+    again.run(asking("a", "b"))
+    again.run(asking("a"))
+    replayed = again.facts()
+    assert (replayed["calls"], replayed["replayed"], replayed["cost"]) == (0, 2, 0.0)
+    names = ("tokens_in", "tokens_out", "latency_s", "cost")
+    assert [replayed[f"replayed_{name}"] for name in names] == pytest.approx([facts[n] for n in names], abs=1e-3)

@@ -145,6 +145,60 @@ def test_without_probabilities_the_score_is_the_answer(stub):
     assert "logprobs" not in stub.bodies[0]
 
 
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_failures_that_pass_change_no_score(stub, detector):
+    """Every question meets a fault first, each another one; a prompt that is too long is asked shorter."""
+    log = toy_log("training-free")
+    expected = made(detector, stub, store="").fit(log.train).score(log.test)
+    sensible, place = stub.behave, {}
+    faults = [
+        "STALL",
+        "CUT",
+        (429, b"{}", {"Retry-After": "0"}),
+        (500, b"oops"),
+        (200, b'{"choices": ['),
+        (200, {"model": "stub-1", "choices": []}),
+        (200, {"hello": 1}),
+    ]
+
+    def faulty(prompt, nth):
+        return faults[place.setdefault(prompt, len(place)) % len(faults)] if nth == 0 else sensible(prompt)
+
+    n_before = len(stub.prompts)
+    stub.prompts.clear()
+    stub.behave = faulty
+    again = made(detector, stub, mode="live", timeout_s=0.5).fit(log.train)
+    assert np.array_equal(again.score(log.test), expected)
+    assert len(place) >= len(faults)
+    assert again.monitor()["retries"] == len(place) == len(stub.prompts) // 2
+    assert again.monitor()["calls"] == n_before
+
+
+def test_an_answer_of_another_model_is_kept_under_its_name(stub):
+    answer = {"model": "quite-another", "choices": [{"message": {"content": "Yes"}}]}
+    stub.behave = lambda prompt, nth: (200, answer)
+    fitted = made(ChatGPT, stub).fit(log_of([0]))
+    assert fitted.score(log_of([0], [2])).tolist() == [1.0, 1.0]
+    assert fitted.monitor()["models"] == {"quite-another": 2}
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_prompt_that_the_model_finds_too_long_is_asked_shorter(stub, detector):
+    sensible, longest = stub.behave, 9000
+    error = {"error": {"message": "This model's maximum context length is 4096 tokens"}}
+    stub.behave = lambda prompt, nth: (400, error) if len(prompt) > longest else sensible(prompt)
+    texts = tuple(f"message {i} " + "of many words " * 60 for i in range(30))
+    fields = {"prompt_chars": 40_000} if detector is LogPrompt else {}
+    scores = (
+        made(detector, stub, budget=12_000, **fields)
+        .fit(log_of([0], texts=texts))
+        .score(log_of(list(range(30)), texts=texts))
+    )
+    assert max(map(len, stub.prompts)) > longest >= min(map(len, stub.prompts))
+    assert len(scores) == 1
+    assert scores[0] < 0
+
+
 def test_equal_sequences_are_asked_once(stub):
     made(ChatGPT, stub).fit(log_of([0])).score(log_of([0, 1], [2], [0, 1], [2], [0, 1]))
     assert len(stub.prompts) == 2
@@ -157,6 +211,17 @@ def test_unparsable_answers_follow_the_declared_rule_and_are_counted(stub, rule,
     assert fitted.score(log_of([2], [0], [1], [2, 2])).tolist() == pytest.approx([score, -2.0, -2.0, score])
     assert fitted.monitor()["unparsable_share"] == 0.5
     assert fitted.monitor()["asked"] == 4
+
+
+def test_excluded_answers_have_a_finite_score_and_are_named_without_asking_again(stub):
+    stub.behave = lambda prompt, nth: "Let me see" if "panic" in prompt else "No"
+    log = log_of([2], [0], [1], [2, 2], [2])
+    fitted = made(ChatGPT, stub, unparsable="exclude", mode="live").fit(log_of([0]))
+    assert np.isfinite(fitted.score(log)).all()
+    n_asked = len(stub.prompts)
+    assert fitted.abstained(log).tolist() == [True, False, False, True, True]
+    assert len(stub.prompts) == n_asked == 4
+    assert made(ChatGPT, stub).fit(log_of([0])).abstained(log) is None
 
 
 def test_score_before_fit_is_refused():

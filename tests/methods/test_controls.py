@@ -209,6 +209,20 @@ def test_ecvc_closed_form_equals_the_loop(seed):
     assert ECVC().fit(train).score(tested) == pytest.approx(plain_ecvc(train, tested), abs=1e-9)
 
 
+def test_ecvc_explains_by_the_difference_to_the_nearest_frequencies():
+    detector = ECVC().fit(of([0, 1], [5, 5]))
+    # (1/2, 1/2) against (1/4, 3/4): a quarter apart each, which the three copies of 1 share.
+    weights = detector.explain(of([0, 1, 1, 1], [0, 1], [5, 7, 5, 5], [], [0, 1, 1, 1]))
+    third = pytest.approx(1 / 12)
+    assert weights.tolist() == [0.25, third, third, third, 0, 0, third, 0.25, third, third, 0.25, third, third, third]
+    assert weights.dtype == np.float32
+
+
+def test_ecvc_explains_unseen_keys_as_one_and_without_training():
+    assert ECVC().fit(of([0, 0])).explain(of([0, 0, 7, UNKNOWN_KEY])).tolist() == [0.25] * 4
+    assert ECVC().fit(of()).explain(of([0, 0, 7, 8], [])).tolist() == [0.25] * 4
+
+
 def test_ecvc_blocks_change_nothing(monkeypatch):
     train, tested = random_sequences(0, n=200), random_sequences(1, n=200)
     whole = ECVC().fit(train).score(tested)

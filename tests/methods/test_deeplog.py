@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bench.data.grouping import Grouping
+from bench.data.prepare import DataSpec, Loader
 from bench.detector import NotFittedError
+from bench.experiment.views import training_view, visible
+from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 from methods import _histories, _parameters, deeplog
 from methods.deeplog import Config, DeepLog
@@ -89,6 +93,14 @@ def test_scores_equal_the_plain_loop(inputs):
     detector = DeepLog(config, seed=1).fit(of(random_lists(0, 60)))
     tested = random_lists(2, 60, n_keys=8, low=-1)
     assert detector.score(of(tested)).tolist() == slow_scores(detector, tested)
+
+
+def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(_histories, "SAMPLE", 8)
+    detector = DeepLog(replace(QUICK, max_epochs=2, history=6), seed=1).fit(of(random_lists(0, 60)))
+    tested = random_lists(7, 150)
+    fast = detector.score(of(tested)).tolist()
+    assert fast == slow_scores(detector, tested)
 
 
 def test_block_size_changes_nothing(fitted, monkeypatch):
@@ -252,8 +264,27 @@ def test_without_the_switch_or_without_values_parameters_do_not_matter(fitted, f
     without = replace(tested, parameters=None)
     assert fitted.score(tested).tolist() == fitted.score(without).tolist()
     assert fitted_to_values.score(without).tolist() == [0] * 5
-    nothing = DeepLog(replace(QUICK, parameter_model=True, max_epochs=1)).fit(of(CYCLE))
-    assert nothing.monitor()["parameter_models"] == 0
+
+
+def test_without_the_switch_neither_values_nor_times_are_asked_for():
+    assert DeepLog(QUICK).uses() == {"log_keys"}
+    assert DeepLog(replace(QUICK, parameter_model=True)).uses() == {"log_keys", "elapsed_s", "parameters"}
+
+
+def test_the_key_model_is_the_same_with_and_without_the_parameter_model(fitted_to_values):
+    keys_only = DeepLog(replace(fitted_to_values.config, parameter_model=False), seed=0).fit(alternating(40, 0))
+    with_values_too = fitted_to_values.state()
+    assert all(np.array_equal(value, with_values_too[name]) for name, value in keys_only.state().items())
+
+
+@pytest.mark.parametrize("parameters", [None, Parameters(np.full(720, np.nan), np.arange(721))])
+def test_a_log_without_numbers_is_skipped_with_a_reason(parameters):
+    log = replace(of(CYCLE), parameters=parameters)
+    detector = DeepLog(replace(QUICK, parameter_model=True))
+    assert "numeric message parameters" in detector.skip(log)
+    assert DeepLog(QUICK).skip(log) is None
+    with pytest.raises(ValueError, match="numeric message parameters"):
+        detector.fit(log)
 
 
 def test_parameters_of_other_sequences_are_no_history(fitted_to_values):
@@ -266,7 +297,10 @@ def test_elapsed_times_are_values_too():
     log = of([[0, 1, 2, 0, 1, 2]] * 50)
     gaps = np.tile([0.0, 1, 5, 1, 1, 5], 50) + np.abs(np.random.default_rng(0).normal(0, 0.01, 300))
     times = np.concatenate([np.cumsum(part) for part in np.split(gaps, 50)])
-    detector = DeepLog(replace(QUICK, parameter_model=True, g=2)).fit(replace(log, elapsed_s=times))
+    constant = Parameters(np.full(300, 7.0), np.arange(301))
+    detector = DeepLog(replace(QUICK, parameter_model=True, g=2)).fit(
+        replace(log, elapsed_s=times, parameters=constant)
+    )
     assert detector.monitor()["parameter_models"] == 3
     late = times[:6] + np.array([0, 0, 60, 60, 60, 60])
     one = log.select(np.array([0]))
@@ -285,11 +319,78 @@ def test_state_keeps_the_parameter_model(fitted_to_values):
 def test_missing_and_surplus_values_are_left_out():
     values, lengths = np.arange(7.0), np.array([1, 0, 3, 2, 1])
     log = replace(of([[0, 0, 0], [0, 1]]), parameters=Parameters(values, np.concatenate([[0], np.cumsum(lengths)])))
-    events = _parameters._events_of(log, 0, 3)
+    events = _parameters._Values(log).of(0, 3)
     nan = np.nan
     expected = [[nan, 0, nan], [nan, nan, nan], [nan, 1, 2], [nan, 4, 5]]
     assert np.array_equal(events.vectors, expected, equal_nan=True)
     assert events.sequence.tolist() == [0, 0, 0, 1]
+
+
+def test_values_of_a_text_that_is_not_the_keys_template_are_left_out():
+    """As with `+nearest`, where the key comes by similarity and the places are those of another text."""
+    log = with_values([[0, 1, 0]], [1.0, 2.0, 3.0])
+    similar = replace(log, log_keys=np.zeros(3, np.int32))
+    events = _parameters._Values(similar).of(0)
+    assert np.array_equal(events.vectors[:, 1], [1.0, np.nan, 3.0], equal_nan=True)
+
+
+def test_a_place_counts_where_half_of_the_training_events_have_a_number():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(720, 3))
+    values[rng.random(720) < 0.3, 1] = np.nan
+    values[rng.random(720) < 0.7, 2] = np.nan
+    log = replace(of([[0] * 12] * 60), parameters=Parameters(values.ravel(), np.arange(721) * 3))
+    detector = DeepLog(replace(QUICK, parameter_model=True, max_epochs=2)).fit(log)
+    assert detector.monitor()["parameter_places"] == 2
+    wild = values.copy()
+    wild[:, 2] = 1e300
+    changed = replace(log, parameters=Parameters(wild.ravel(), np.arange(721) * 3))
+    assert detector.score(changed).tolist() == detector.score(log).tolist()
+
+
+def test_no_value_is_too_large_for_a_finite_score(fitted_to_values):
+    tested = alternating(2, 5)
+    huge = tested.parameters.values.copy()
+    huge[[3, 15]] = [1e308, -1e308]
+    scores = fitted_to_values.score(replace(tested, parameters=Parameters(huge, tested.parameters.offsets)))
+    assert np.isfinite(scores).all()
+    assert (scores > fitted_to_values.native_threshold_).all()
+
+
+BYTES = [100, 200, 103, 198, 97, 203, 101, 201, 99, 199]
+
+
+def lines_of_work(n, wrong):
+    """Windows of 4 lines each, of equal keys; `wrong`: the windows that read too many bytes."""
+    rows = []
+    for i in range(n):
+        first, second = BYTES[2 * i % 10], BYTES[(2 * i + 1) % 10]
+        second = 5000 if i in wrong else second
+        words = [f"worker {i % 3} begins", f"read {first} bytes", f"read {second} bytes", "work ends"]
+        rows += [f"{'BAD' if i in wrong else '-'} {4 * i + j} {word}" for j, word in enumerate(words)]
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def test_raw_lines_with_a_wrong_value_are_flagged_where_the_keys_look_normal(own_system):
+    form = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
+    found = own_system({"a.log": lines_of_work(100, {85, 92})}, format=form, parser={"masks": ["[0-9]+"]})
+    card = found.resolve("app")
+    data = Loader(found).prepare(DataSpec((card,), (card,), grouping=Grouping(4, 4)))
+    flags = {}
+    for switch in (False, True):
+        config = replace(QUICK, parameter_model=switch, g=2, level=0.999)
+        detector = DeepLog(config, seed=0)
+        seen = visible(data, detector)
+        detector.fit(*training_view(detector, seen.train))
+        flags[switch] = detector.score(seen.test.sequences) > detector.native_threshold_
+    assert data.test.labels.tolist() == [int(i in (5, 12)) for i in range(20)]
+    assert not flags[False].any()
+    assert flags[True].tolist() == data.test.labels.astype(bool).tolist()
+
+
+def test_the_parameter_model_passes_the_conformance_kit():
+    results = check_detector(DeepLog, config=replace(QUICK, parameter_model=True, max_epochs=2))
+    assert conforms(results), summarise(results)
 
 
 def test_parameter_network_runs_on_meta():

@@ -131,26 +131,50 @@ def test_scores_equal_the_plain_loop(monkeypatch):
     assert detector.score(of(tested)).tolist() == expected
 
 
+def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(_histories, "SAMPLE", 8)
+    detector = LogAnomaly(replace(QUICK, max_epochs=2), seed=1).fit(of(random_lists(0, 60)))
+    tested = random_lists(7, 150)
+    fast = detector.score(of(tested)).tolist()
+    assert fast == [max(slow_ranks(detector, keys), default=0) for keys in tested]
+
+
 def test_training_predicts_from_the_states_that_scoring_uses(fitted):
     tokens = np.array([[2, 3, 4, 3, 2]])
     with torch.no_grad():
         trained = fitted.net_(torch.as_tensor(tokens))[0]
-        scored = fitted.net_.after(np.array([[0, 0, 0, 0], [2, 0, 0, 0], [2, 3, 0, 0], [2, 3, 4, 0], [2, 3, 4, 3]]))
+        scored = fitted.net_.stepwise(torch.float64)(
+            np.array([[0, 0, 0, 0], [2, 0, 0, 0], [2, 3, 0, 0], [2, 3, 4, 0], [2, 3, 4, 3]])
+        )
     assert torch.allclose(trained, scored)
 
 
-def test_a_missing_close_changes_the_prediction_through_the_counts_alone(fitted):
-    """Two histories that end alike; the branch of meanings is cut off, so only the counts can tell them apart."""
-    state = fitted.state()
-    hidden = QUICK.hidden
+def without_meanings(detector):
+    """The same detector with its branch of meanings cut off, so that only the counts can tell histories apart."""
+    state = detector.state()
     state["net.outlet.weight"] = state["net.outlet.weight"].copy()
-    state["net.outlet.weight"][:, :hidden] = 0
-    cut = LogAnomaly(QUICK).load_state(state)
+    state["net.outlet.weight"][:, : QUICK.hidden] = 0
+    return LogAnomaly(QUICK).load_state(state)
+
+
+def test_a_missing_close_changes_the_prediction_through_the_counts_alone(fitted):
+    """Two histories that end alike."""
+    cut = without_meanings(fitted)
     closed, open_ = np.array([[OPEN, CLOSE, WORK, WORK], [OPEN, OPEN, WORK, WORK]]) + 2
     with torch.no_grad():
-        a, b = cut.net_.after(np.array([closed, open_]))
+        a, b = cut.net_.stepwise(torch.float64)(np.array([closed, open_]))
     assert (a - b).abs().max() > 1e-3
-    assert cut.explain(of([[OPEN, CLOSE, WORK, CLOSE]])).shape == (4,)
+
+
+def test_a_missing_close_changes_the_score_through_the_counts_alone():
+    """A session that was closed is opened again, one that is open is closed; the work before tells nothing."""
+    lists = [[OPEN, CLOSE, WORK, WORK, OPEN], [OPEN, OPEN, WORK, WORK, CLOSE]]
+    detector = LogAnomaly(replace(QUICK, max_epochs=40, patience=40)).fit(of(lists * 60))
+    cut = without_meanings(detector)
+    last = [int(cut.explain(of([keys]))[-1]) for keys in lists]
+    swapped = [int(cut.explain(of([[*keys[:-1], OPEN + CLOSE - keys[-1]]]))[-1]) for keys in lists]
+    assert last == [0, 0]
+    assert min(swapped) >= 1
 
 
 def test_the_counts_do_not_hold_the_event_to_be_predicted(fitted):

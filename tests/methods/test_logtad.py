@@ -12,8 +12,9 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import _semantic, logtad
 from methods._semantic import read
+from methods._systems import Reversal, balanced
 from methods.controls import Random
-from methods.logtad import Config, Items, LogTAD, Network, Reversal, balanced
+from methods.logtad import Config, Items, LogTAD, Network
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 QUICK = Config(width=20, hidden=16, layers=1, domain_hidden=8, max_epochs=6, batch_size=64, learning_rate=0.01)
@@ -76,13 +77,19 @@ def test_the_centre_is_the_mean_of_the_sequences_it_is_given():
     np.testing.assert_allclose(net.centre.numpy(), np.average(vectors, 0, counts), atol=1e-6)
 
 
-def test_normals_are_nearer_than_windows_of_shuffled_vectors(fitted):
-    tokens = torch.stack([read(TEST, 20, "cpu").vectors[torch.randperm(20)[:6]] for _ in range(200)])
-    generator = torch.Generator().manual_seed(0)
-    shuffled = tokens.flatten()[torch.randperm(tokens.numel(), generator=generator)].view_as(tokens)
-    lengths = torch.full((200,), 6)
+def test_training_normals_are_nearer_than_windows_of_shuffled_vectors(fitted):
+    reading = read(TRAIN, 20, "cpu")
+    order = torch.randperm(reading.vectors.numel(), generator=torch.Generator().manual_seed(0))
+    shuffled = reading.vectors.flatten()[order].view_as(reading.vectors)
+    which = np.arange(len(reading.counts))
     with torch.no_grad():
-        assert fitted.net_.distance(tokens, lengths).mean() < 0.5 * fitted.net_.distance(shuffled, lengths).mean()
+        near, far = (
+            np.average(
+                _semantic.encode(fitted.net_.distance, vectors, reading.bags, which).numpy(), weights=reading.counts
+            )
+            for vectors in (reading.vectors, shuffled)
+        )
+    assert near < 0.5 * far
 
 
 def test_unlike_sequences_of_both_systems_score_higher(fitted):
@@ -135,9 +142,38 @@ def test_one_system_is_skipped_with_a_way_out():
     assert "combined scenario" in LogTAD().skip(alone)
     assert LogTAD().skip(TRAIN) is None
     empty = Sequences.from_lists([[1, 2], []], TEXTS, system=np.array([0, 1], np.uint8))
-    assert "has 1" in LogTAD().skip(empty)
+    assert "has 1:" in LogTAD().skip(empty)
     with pytest.raises(ValueError, match="at least two systems"):
         LogTAD(QUICK).fit(alone)
+
+
+def test_it_asks_for_normals_of_the_target():
+    assert LogTAD.tags.target_normals
+    assert LogTAD.tags.supervision == "normal-only"
+    assert Config().target_normals == 1_000 * 4 // 20
+    with pytest.raises(ValueError, match="target_normals is -1"):
+        Config(target_normals=-1)
+
+
+def test_a_few_normals_of_the_target_move_it_to_the_centre():
+    """A source of texts 0 to 9; of the target, with the texts 10 to 19, 20 sequences, or none but of a third system."""
+    source, target = TRAIN.select(TRAIN.system == 0), TRAIN.select(TRAIN.system == 1)
+    other = two_systems(3, 60, low=20)
+    other = other.select(other.system == 0)
+    distances = []
+    for second in (target, other):
+        train = together(source, second.select(np.arange(20)))
+        detector = LogTAD(replace(QUICK, max_epochs=15, patience=15)).fit(train)
+        normal = TEST.select(TEST.system == 1)
+        distances.append(np.median(detector.score(normal)) * detector.monitor()["radii"][1])
+    assert distances[0] < 0.8 * distances[1]
+
+
+def together(one, other):
+    """Sequences of system 0 and of system 1."""
+    lists = [s.text_ids[a:b].tolist() for s in (one, other) for a, b in zip(s.offsets, s.offsets[1:], strict=False)]
+    system = np.repeat(np.array([0, 1], np.uint8), [len(one), len(other)])
+    return Sequences.from_lists(lists, TEXTS, system=system)
 
 
 def test_the_conformance_kit_gives_it_two_systems():

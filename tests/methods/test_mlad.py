@@ -1,5 +1,6 @@
 """MLAD after its sheet (section 14): invariances, numerics, switches, reproducibility."""
 
+import functools
 import hashlib
 import json
 from dataclasses import replace
@@ -206,6 +207,7 @@ def test_responsibilities_and_shares_sum_to_one(fitted):
     gamma = fitted.net_.responsibilities(torch.randn(7, 20).double())
     torch.testing.assert_close(gamma.sum(1), torch.ones(7).double(), atol=1e-6, rtol=0)
     assert fitted.mixture_.log_share.exp().sum() == pytest.approx(1)
+    assert torch.equal(fitted.mixture_.covariance, fitted.mixture_.covariance.transpose(1, 2))
     assert (torch.linalg.eigvalsh(fitted.mixture_.covariance) > 0).all()
 
 
@@ -351,6 +353,7 @@ def test_empty_sequences_get_the_energy_of_a_component_mean(fitted):
     assert empty == float(fitted.mixture_.energy(fitted.mixture_.mean).min())
     assert np.isfinite(normal)
     assert fitted.score(of([])).shape == (0,)
+    assert fitted.score(of([[], []])).tolist() == [empty, empty]
 
 
 def test_a_long_sequence_of_distinct_texts_is_scored(fitted, monkeypatch):
@@ -440,3 +443,18 @@ def test_with_the_real_sentence_encoder(real_encoder):
     texts = ("generating core", "ciod: error loading", "machine check interrupt", "unrelated thing")
     detector = MLAD(replace(QUICK, max_epochs=2)).fit(of([[0, 1], [1, 0, 0], [0]] * 10, texts))
     assert np.isfinite(detector.score(of([[0], [3], [2, 3]], texts))).all()
+
+
+def test_compiled_training_is_one_graph_and_changes_nothing(monkeypatch):
+    """Traced as for a real translation but run as written: one graph for all shapes, no piece of it left out."""
+    counters = torch._dynamo.utils.counters
+    torch._dynamo.reset()
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    config = replace(QUICK, layers=1, max_epochs=2)
+    compiled, plain = (MLAD(replace(config, compile=flag), seed=0).fit(TRAIN) for flag in (True, False))
+    np.testing.assert_allclose(compiled.score(TEST), plain.score(TEST), rtol=1e-4)
+    losses = [[epoch["train_loss"] for epoch in detector.monitor()["epochs"]] for detector in (compiled, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert not counters["graph_break"]
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2

@@ -64,6 +64,16 @@ def test_the_published_form_by_hand():
     assert scores == pytest.approx(np.array([1 / 6, 1 / 10, 1 / 4, 0]) / (1 / 4))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
+def test_the_published_form_is_positive_for_the_shortest_sequence_that_has_an_ngram(n):
+    detector = NGram(replace(PUBLISHED, n=n)).fit(of([0] * 12))
+    shortest = [9] * max(1, n - 2)
+    # 1 / (n (len - n/2)) with len = n in general, 3 for one event; the longer one has len 22.
+    length = len(shortest) + 2
+    scores = detector.score(of([9] * 20, shortest))
+    assert scores == pytest.approx([(length - n / 2) / (22 - n / 2), 1])
+
+
 def test_published_thresholds_by_hand():
     detector = NGram(replace(PUBLISHED, thresholds="grid")).fit(of([0, 1, 2], [0, 2]))
     assert detector.score(of([1, 2], [0, 0, 1, 2], [9], [0, 1, 2])).tolist() == [0.66, 0.4, 0.99, 0]

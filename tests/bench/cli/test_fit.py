@@ -64,6 +64,27 @@ def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method
     assert provenance["run_id"] == row["run_ids"][0]
 
 
+def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call, data, tmp_path):
+    settings = [part for text in ("parameter_model=true", "max_epochs=2") for part in ("--set", f"deeplog.{text}")]
+    folder = saved("deeplog", *settings)
+    _, out, _ = call("score", folder, data / "app" / "a.log", "--json")
+    found = [row["score"] for row in rows(out)]
+    arguments = ("--methods", "deeplog", "--scenario", "app", "--seeds", 1, *settings, "--data", data, "--json")
+    _, out, _ = call("run", *arguments, "--out", tmp_path / "r")
+    (row,) = [row for row in json.loads(out) if row["method"].startswith("deeplog")]
+    with np.load(tmp_path / "r" / "scores" / f"{row['run_ids'][0]}.npz") as scores:
+        assert found[40:] == pytest.approx(scores["test"].tolist(), rel=1e-9)
+    # The numbers decide some of these scores: a rank is whole, an error is not.
+    assert any(score % 1 for score in found[40:])
+
+
+def test_a_method_that_cannot_run_on_the_data_is_one_sentence(call, data, tmp_path):
+    code, _, err = call("fit", "logtad", "--scenario", "app", "--data", data, "--save", tmp_path / "m")
+    assert code == 2
+    assert err.startswith("error: 'logtad' cannot be fitted: LogTAD aligns at least two systems")
+    assert err.count("\n") == 1
+
+
 def test_sessions_are_scored_by_their_names(call, tmp_path):
     folder = tmp_path / "m"
     assert call("fit", "ecvc", "--scenario", "hdfs@simulated", "--save", folder)[0] == 0
@@ -79,17 +100,21 @@ def test_sessions_are_scored_by_their_names(call, tmp_path):
 
 def test_a_pipe_is_scored_as_its_windows_fill(saved):
     """A real process: the first rows come while the pipe is still open."""
-    command = [sys.executable, "-m", "bench", "score", str(saved()), "-", "--json"]
+    folder = saved("new-event", "--threshold", "native")
+    command = [sys.executable, "-m", "bench", "score", str(folder), "-", "--json", "--explain", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        process.stdin.write("".join(f"{line(i)}\n" for i in range(50)).encode())
+        process.stdin.write("".join(f"{line(i)}\n" for i in range(60, 110)).encode())
         process.stdin.flush()
         first, second = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
         assert (first["last_line"], second["first_line"]) == (20, 21)
-        process.stdin.write("".join(f"{line(i)}\n" for i in range(50, 65)).encode())
+        (event,) = second["events"]  # 97 of the log is line 37 of the pipe
+        assert (event["line"], event["weight"]) == (37, 1)
+        process.stdin.write("".join(f"{line(i)}\n" for i in [*range(110, 115), 96, *range(116, 125)]).encode())
         process.stdin.close()
         (third,) = rows(process.stdout.read().decode())
         assert (third["first_line"], third["last_line"], process.wait()) == (41, 60, 0)
+        assert third["events"][0]["line"] == 56
 
 
 def test_a_pipe_in_odd_pieces_equals_the_file(saved, data):
@@ -112,6 +137,59 @@ def test_flagged_only(saved, call, data):
     assert 0 < len(flagged.splitlines()) < len(everything.splitlines())
     assert flagged.splitlines() == [row for row in everything.splitlines() if row.endswith("\tflagged")]
     assert f"{len(everything.splitlines())} sequences, {len(flagged.splitlines())} flagged" in summary
+
+
+def test_explain_names_the_line(saved, call, data):
+    """Every 97th line explodes; a window names that line first, with its text, and each other text once."""
+    folder = saved("new-event", "--threshold", "native")
+    code, out, err = call("score", folder, data / "app" / "a.log", "--json", "--explain", 2)
+    assert code == 0, err
+    found = rows(out)
+    assert sum(row["flagged"] for row in found) == 10
+    for row in found:
+        strongest, second = row["events"]
+        assert strongest["attention"] is None
+        assert row["first_line"] <= second["line"] <= row["last_line"]
+        assert strongest["text"] != second["text"]
+        if row["flagged"]:
+            assert strongest["line"] % 97 == 0
+            assert (strongest["weight"], strongest["n_lines"], second["weight"]) == (1, 1, 0)
+            assert "explosion" in strongest["text"]
+
+
+def test_explained_rows_to_read(saved, call, data):
+    folder = saved("new-event", "--threshold", "native")
+    _, everything, _ = call("score", folder, data / "app" / "a.log", "--explain", 2)
+    shown = everything.splitlines()
+    assert shown[12].startswith("81-100\t")
+    assert shown[13].startswith("    line 97\t1\t")
+    assert " x" in shown[14].split("\t")[1]  # a text that several lines of the window have
+    _, flagged, _ = call("score", folder, data / "app" / "a.log", "--explain", 2, "--flagged")
+    assert flagged.splitlines()[:3] == shown[12:15]
+    assert len(flagged.splitlines()) == 3 * 10
+
+
+def test_only_flagged_sequences_are_explained_where_only_they_are_shown(saved, call, data, monkeypatch):
+    from methods.controls import NewEvent
+
+    explained, plain = [], NewEvent.explain
+    monkeypatch.setattr(NewEvent, "explain", lambda self, given: explained.append(len(given)) or plain(self, given))
+    folder = saved("new-event", "--threshold", "native")
+    call("score", folder, data / "app" / "a.log", "--flagged", "--explain", 1)
+    assert explained == [10]
+
+
+def test_mlad_names_the_line_and_its_attention(saved, call, data):
+    folder = saved("mlad", "--set", "mlad.max_epochs=10", "--set", "mlad.batch_size=8")
+    code, out, err = call("score", folder, data / "app" / "a.log", "--json", "--explain", 20)
+    assert code == 0, err
+    planted = [row for row in rows(out) if any("explosion" in event["text"] for event in row["events"])]
+    assert len(planted) == 10
+    assert np.mean([row["events"][0]["line"] % 97 == 0 for row in planted]) > 0.8
+    for row in rows(out):
+        weights = [event["weight"] for event in row["events"]]
+        assert weights == sorted(weights, reverse=True)
+        assert sum(event["attention"] * event["n_lines"] for event in row["events"]) == pytest.approx(1, abs=1e-4)
 
 
 def test_labels_of_new_lines_change_nothing(saved, call, data, tmp_path):
@@ -145,12 +223,13 @@ def test_mistakes(saved, call, data, tmp_path):
     folder = saved()
     assert "does not exist" in complaint("score", folder, tmp_path / "no.log")
     assert "no saved detector" in complaint("score", tmp_path / "nowhere", data / "app" / "a.log")
-    assert "'ecvc' cannot say which events" in complaint("score", folder, data / "app" / "a.log", "--explain", 3)
     assert "does not know 'bgl'" in complaint("score", folder, data / "app" / "a.log", "--system", "bgl")
     arguments = ("--data", data, "--save", tmp_path / "x")
     assert "transfer" in complaint("fit", "ecvc", "--scenario", "app2bgl", *arguments)
     assert "several values" in complaint(
         "fit", "deeplog", "--scenario", "app", "--set", "deeplog.history=3,4", *arguments
     )
+    length = saved("length")
+    assert "'length' cannot say which events" in complaint("score", length, data / "app" / "a.log", "--explain", 3)
     (folder / "detector.safetensors").write_bytes(b"x")
     assert "damaged" in complaint("score", folder, data / "app" / "a.log")

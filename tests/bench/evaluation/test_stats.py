@@ -162,3 +162,38 @@ def test_combine_is_deterministic():
 def test_combine_refuses_what_does_not_match(points, rows):
     with pytest.raises(ValueError, match="quantiles for each"):
         combine(points, rows)
+
+
+# ------------------------------------------------------------------------------------------------ sampling weights
+
+
+def test_weights_of_1_change_no_interval():
+    scores, labels = draw(2)
+    plain = bootstrap(scores, labels, {"a": 1.0}, seed=3)
+    assert bootstrap(scores, labels, {"a": 1.0}, seed=3, weights=np.ones(len(scores))) == plain
+
+
+def test_weighted_quantiles_are_those_of_a_plain_bootstrap_within_strata():
+    rng = np.random.default_rng(5)
+    labels, strata = np.repeat([0, 0, 1, 1], [60, 30, 20, 10]), np.repeat([0, 1, 2, 3], [60, 30, 20, 10])
+    scores, weights = np.round(rng.normal(size=120) + labels, 1), np.array([9.0, 2.0, 1.5, 1.0])[strata]
+    rows = []
+    for _ in range(2000):
+        index = np.concatenate([rng.choice(np.flatnonzero(strata == s), (strata == s).sum()) for s in range(4)])
+        m = ranking_metrics(scores[index], labels[index], weights[index])
+        m |= metrics_at(scores[index], labels[index], 1.0, weights[index])
+        rows.append([m[name] for name in ("auroc", "ap", "f1", "precision", "recall", "fpr")])
+    expected = np.quantile(rows, LEVELS, axis=0)
+    found = bootstrap(scores, labels, {"a": 1.0}, n=4000, seed=1, weights=weights)
+    rule = found["rules"]["a"]
+    ours = [found["auroc"], found["ap"], *(rule[name] for name in ("f1", "precision", "recall", "fpr"))]
+    for i, quantiles in enumerate(ours):
+        assert np.abs(np.array(quantiles) - expected[:, i])[1:-1].max() < 0.03
+
+
+def test_a_sequence_of_weight_0_takes_no_part():
+    scores, labels = draw(2)
+    weights = np.where(np.arange(len(scores)) % 3 == 0, 0.0, 2.0)
+    kept = weights > 0
+    whole = bootstrap(scores, labels, {"a": 1.0}, seed=3, weights=weights)
+    assert whole == bootstrap(scores[kept], labels[kept], {"a": 1.0}, seed=3, weights=weights[kept])

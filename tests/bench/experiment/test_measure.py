@@ -63,6 +63,20 @@ def test_abnormal_validation_sequences_move_no_threshold():
     assert measured("conformal:0.2", validation=changed) == measured("conformal:0.2")
 
 
+def test_poisoned_test_labels_move_no_threshold_and_no_flag():
+    """Whatever the test labels say, every rule but the oracle decides alike; only what it was worth changes."""
+    rules = ("conformal:0.3", "conformal:0.5", "quantile:0.75", "native", "fixed:4.5")
+    clean = measured(*rules)
+    for poison in (1 - scores()["test_labels"], np.ones(6, np.int8), np.array([1, 0, 0, 1, 0, 1], np.int8)):
+        poisoned = measured(*rules, test_labels=poison)
+        assert poisoned["thresholds"] == clean["thresholds"]
+        assert poisoned["metrics"] != clean["metrics"]
+        for rule in rules:
+            true, false = (found["metrics"]["all"]["rules"][rule] for found in (clean, poisoned))
+            assert true["tp"] + true["fp"] == false["tp"] + false["fp"] > 0
+    assert measured("oracle", test_labels=np.array([1, 0, 0, 1, 0, 1], np.int8)) != measured("oracle")
+
+
 def test_what_cannot_be_estimated_has_a_reason_and_no_metrics():
     found = measured("conformal:0.01", "native", native=np.array([]))
     assert found["thresholds"]["conformal:0.01"]["value"] is None
@@ -218,3 +232,21 @@ def test_methods_on_one_test_set_share_their_bootstrap_draws():
     one = measured("oracle")["metrics"]["all"]["bootstrap"]
     other = measured("oracle", test=scores()["test"] * 3 - 1)["metrics"]["all"]["bootstrap"]
     assert one == other
+
+
+def test_sampling_weights_reach_every_metric_and_the_oracle():
+    """Each weight counts as so many sequences, in all blocks, also where systems have thresholds of their own."""
+    weights = np.array([1, 2, 1, 4, 2, 1])
+    rules = ("native", "oracle", "fixed:3", "conformal:0.5@own-system")
+    given = two_systems()
+    one = measured(*rules, **given, test_weights=weights * 1.0)
+    many = {name: np.repeat(scores(**given)[name], weights) for name in ("test", "test_labels", "test_system")}
+    whole = measured(*rules, **given | many)
+    values = [{rule: t["value"] for rule, t in found["thresholds"].items()} for found in (one, whole)]
+    assert values[0] == values[1]
+    assert one["metrics"].keys() == whole["metrics"].keys()
+    for name, block in one["metrics"].items():
+        assert block["ranking"] == pytest.approx(whole["metrics"][name]["ranking"])
+        for rule in block["rules"]:
+            assert block["rules"][rule] == pytest.approx(whole["metrics"][name]["rules"][rule])
+    assert one["metrics"]["all"]["n"] == 6

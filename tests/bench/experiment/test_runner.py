@@ -15,7 +15,7 @@ from bench.data.grouping import Grouping
 from bench.data.prepare import Loader
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment import runner
+from bench.experiment import runner, scoring
 from bench.experiment.runner import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
@@ -70,6 +70,21 @@ Unlabelled = of("positive-unlabelled")
 Weak = of("weak")
 Few = of("few-label")
 TrainingFree = of("training-free")
+
+class Abstains(TrainingFree):
+    def abstained(self, sequences):
+        return sequences.lines[sequences.offsets[:-1]] % 3 == 0
+
+class Numbers(Probe):
+    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "parameters"}))
+    def uses(self):
+        return self.tags.uses if self.config.alpha > 1 else self.tags.uses - {"parameters"}
+    def fit(self, train, labels=None, *, incidents=None):
+        self.write(step="numbers", n=None if train.parameters is None else len(train.parameters.values))
+        return super().fit(train, labels)
+    def score(self, sequences):
+        self.write(step="numbers", n=None if sequences.parameters is None else len(sequences.parameters.values))
+        return super().score(sequences)
 
 class Broken(Probe):
     def go(self):
@@ -184,12 +199,13 @@ class Bench:
         self.log = folder / "log.jsonl"
         (folder / "probes.py").write_text(PROBES)
 
-    def cells(self, *names, scenario="bgl", seeds=(0,), split="chronological", settings=()):
+    def cells(self, *names, scenario="bgl", seeds=(0,), split="chronological", settings=(), sample=0):
         paths = [f"{self.folder / 'probes.py'}:{name}" for name in names]
         given = [f"{path.removesuffix('+nearest')}.log={self.log}" for path in paths if not path.endswith(":Picky")]
         given += [f"{self.folder / 'probes.py'}:{text}" for text in settings]
         methods = [m for m in resolve_methods(paths, given, self.folder / "cache") if not m.ref.is_control]
-        return plan([parse_scenario(scenario, self.known)], methods, splits=[split], seeds=seeds, grouping=Grouping())
+        scenarios = [parse_scenario(scenario, self.known)]
+        return plan(scenarios, methods, splits=[split], seeds=seeds, grouping=Grouping(), sample=sample)
 
     def run(self, cells, settings=None, watch=lambda *seen: None, **options):
         return runner.run(cells, self.store, self.known, settings or Settings(), watch, **options)
@@ -398,15 +414,15 @@ def test_positive_unlabelled_never_sees_an_abnormal_label(bench):
 
 @pytest.mark.parametrize("split", ["chronological", "paper"])
 def test_no_test_or_validation_sequence_reaches_fit(bench, split):
-    # Under `paper` training has no abnormal sequence, so a supervised method is skipped.
-    cell = bench.cells("Supervised" if split == "chronological" else "Unlabelled", split=split)[0]
+    # Under `paper` training has no abnormal sequence, so methods that need some are skipped.
+    cell = bench.cells("Supervised" if split == "chronological" else "Contaminated", split=split)[0]
     data = Loader(bench.known).prepare(cell.data)
     bench.run([cell])
     (fit,) = bench.seen("fit")
     later = set(data.test.sequences.lines.tolist()) | set(data.validation.sequences.lines.tolist())
     assert len(later) > 100
     assert not later & set(fit["lines"])
-    assert len(fit["labels"]) == len(data.train.labels)
+    assert fit["n"] == len(data.train.labels)
 
 
 def test_a_transfer_fits_on_the_source_alone_and_scores_the_target(bench):
@@ -436,7 +452,7 @@ def test_nearest_maps_unknown_texts_to_templates_of_training_before_scoring(benc
         asked.append((templates, min_cosine))
         return sequences.with_log_keys(np.maximum(sequences.log_keys, 0))
 
-    monkeypatch.setattr(runner, "nearest_keys", to_the_first)
+    monkeypatch.setattr(scoring, "nearest_keys", to_the_first)
     plain, nearest = bench.run(bench.cells("Probe", "Probe+nearest")).records
     assert plain["run_id"] != nearest["run_id"]
     assert nearest["method"].startswith("probes.py:Probe+nearest")
@@ -539,6 +555,18 @@ def test_a_fit_made_again_sees_what_its_run_saw(bench, known):
     assert detector.seed == 3
 
 
+def test_message_parameters_reach_only_those_whose_config_uses_them(bench, known):
+    cells = bench.cells("Probe", "Numbers", settings=["Numbers.alpha=1.0,2.0"])
+    bench.run(cells)
+    without, asked = bench.seen("numbers")[:3], bench.seen("numbers")[3:]
+    assert [row["n"] for row in without] == [None] * 3
+    data = Loader(known).prepare(cells[0].data)
+    expected = [data.with_parameters.train.normals, *(p.sequences for p in (data.validation, data.test))]
+    n_wildcards = [sum(s.texts[i].count("<*>") for i in s.text_ids) for s in expected]
+    assert [row["n"] for row in asked] == n_wildcards
+    assert data.train.sequences.parameters is None
+
+
 def test_what_a_detector_watched_is_kept(bench):
     assert bench.one("Monitored")["monitor"] == {"loss": [1.0, None], "epochs": 3}
 
@@ -577,3 +605,73 @@ def test_precision_reaches_only_configs_that_take_it():
     assert runner._options(method, settings) == {"precision": "bf16"}
     method.passed = {"precision": "float32"}
     assert runner._options(method, settings) == {}
+
+
+# ---------------------------------------------------------------------------------------------------------- samples
+
+
+def test_a_sample_is_a_run_of_its_own_and_a_whole_run_is_what_it_was(bench):
+    (whole,), (sampled,) = bench.cells("Probe"), bench.cells("Probe", sample=20)
+    assert "sample" not in whole.spec()
+    assert sampled.spec() == whole.spec() | {"sample": 20}
+    assert sampled.run_id != whole.run_id
+
+
+def test_all_methods_score_the_same_sample_and_metrics_speak_of_the_whole_part(bench):
+    records = bench.run(bench.cells("Probe", "Contaminated", sample=20, seeds=[0, 1])).records
+    whole = bench.one("Probe")
+    stored = {(r["method"].partition("[")[0], r["spec"]["seed"]): bench.store.read_scores(r["run_id"]) for r in records}
+    drawn = {key: arrays["test_index"].tolist() for key, arrays in stored.items()}
+    (a, b) = sorted({name for name, _ in drawn})
+    assert drawn[a, 0] == drawn[b, 0] != drawn[a, 1] == drawn[b, 1]
+    every = bench.store.read_scores(whole["run_id"])
+    for record in records:
+        assert record["sample"]["drawn"] == 20
+        assert record["sample"]["of"] == record["counts"]["n_test"] == len(every["test"])
+        ranking = record["metrics"]["all"]["ranking"]
+        assert ranking["prevalence"] == pytest.approx(whole["metrics"]["all"]["ranking"]["prevalence"])
+    sample = stored["probes.py:Probe", 0]
+    assert sample["test"].tolist() == every["test"][sample["test_index"]].tolist()
+    assert np.array_equal(sample["validation"], every["validation"])
+
+
+def test_a_rule_added_to_a_sampled_record_is_weighted_too(bench):
+    bench.one("Probe", sample=20)
+    added = bench.one("Probe", Settings(extra_rules=(parse_rule("fixed:-1"),)), sample=20)
+    rule = added["metrics"]["all"]["rules"]["fixed:-1"]
+    assert rule["precision"] == pytest.approx(added["metrics"]["all"]["ranking"]["prevalence"])
+    assert rule["tp"] + rule["fp"] == pytest.approx(added["counts"]["n_test"])
+    assert len(bench.seen("fit")) == 1
+
+
+def test_a_sampled_run_asks_a_training_free_method_about_no_validation_sequence(bench):
+    record = bench.one("TrainingFree", sample=20)
+    assert [len(step["lines"]) for step in bench.seen("score")] == [20 * 20]
+    assert record["validation"]["n"] == 0
+    assert record["thresholds"]["conformal:0.01"]["value"] is None
+    assert record["thresholds"]["native"]["value"] == 3.0
+    assert bench.one("TrainingFree")["validation"]["n"] == record["counts"]["n_validation"]
+
+
+def test_a_sample_that_cannot_hold_each_system_and_label_stops_before_anything_runs(bench):
+    with pytest.raises(BenchError, match="give --sample at least 4"):
+        bench.cells("Probe", scenario="bgl+tbird", sample=3)
+
+
+@pytest.mark.parametrize("sample", [0, 20])
+def test_what_a_detector_declines_to_judge_is_left_out_and_counted(bench, sample):
+    record, other = bench.one("Abstains", sample=sample), bench.one("TrainingFree", sample=sample)
+    scores = bench.store.read_scores(record["run_id"])
+    out = scores["test_weights"] == 0
+    assert record["excluded"] == {
+        "n": int(out.sum()),
+        "n_abnormal": int((out & (scores["test_labels"] == 1)).sum()),
+        "of": len(out),
+    }
+    assert 0 < record["excluded"]["n"] < len(out)
+    assert np.isfinite(scores["test"]).all()
+    counts = record["metrics"]["all"]["rules"]["native"]
+    weights = bench.store.read_scores(other["run_id"]).get("test_weights", np.ones(len(out)))
+    assert sum(counts[k] for k in ("tp", "fp", "fn", "tn")) == pytest.approx(weights[~out].sum())
+    assert record["validation"]["n"] < other["validation"]["n"] or sample
+    assert "excluded" not in other

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,10 @@ from bench import registry
 from bench.data.catalogue import catalogue
 from bench.data.grouping import Grouping
 from bench.errors import BenchError
+from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import parse_seeds, parse_settings, plan, resolve_methods, run_id
+from bench.experiment.suites import load_suite
 
 TOY = '''
 """A detector with a setting of every kind."""
@@ -341,3 +344,20 @@ def test_an_unknown_profile(tmp_path, toy):
         resolve_methods([with_profile(tmp_path)], [], tmp_path, "best")
     with pytest.raises(BenchError, match=r"has the profile 'original': choose one of paper$"):
         resolve_methods([toy], [], tmp_path, "original")
+
+
+def test_runs_that_were_recorded_are_still_found(monkeypatch, tmp_path):
+    """A field that came later must not change the identity of a run that does not use it."""
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    recorded = {path.stem for path in (Path(__file__).parents[3] / "results" / "runs").glob("*.json")}
+    controls = [dataclasses.replace(part, methods=("random",), settings=()) for part in load_suite("smoke").parts]
+    cells = plan_parts(controls, catalogue(), tmp_path).cells
+    assert len(cells) == 24
+    assert {cell.run_id for cell in cells} <= recorded
+
+
+def test_what_is_no_part_of_the_identity_is_not_in_a_label(tmp_path):
+    settings = ["chatgpt.base_url=https://host/v1", "chatgpt.k=2", "chatgpt.concurrency=3"]
+    method = resolve_methods(["chatgpt"], settings, tmp_path)[0]
+    assert method.label == "chatgpt[k=2]"
+    assert method.config["base_url"] == "https://host/v1"

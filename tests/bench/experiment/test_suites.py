@@ -65,6 +65,17 @@ window_step = 5
     assert (second.window_size, second.window_step) == (10, 5)
 
 
+def test_a_block_may_hold_optional_scenarios_alone(tmp_path):
+    text = """
+[[run]]
+scenarios = []
+optional_scenarios = ["bgl@stream-a"]
+methods = ["random"]
+"""
+    (part,) = load_suite(suite_file(tmp_path, text)).parts
+    assert (part.scenarios, part.optional_scenarios) == ((), ("bgl@stream-a",))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -99,3 +110,13 @@ def test_what_is_wrong_with_a_suite_is_a_sentence(tmp_path, text, words):
 def test_an_unknown_suite_lists_the_known_ones(name):
     with pytest.raises(BenchError, match=f"unknown suite '{name}'.*smoke"):
         load_suite(name)
+
+
+def test_a_suite_can_sample_and_say_where_answers_come_from(tmp_path):
+    block = '[[run]]\nscenarios = ["bgl"]\nmethods = ["deeplog"]\n'
+    suite = load_suite(suite_file(tmp_path, f'llm = "replay"\n{block}sample = 24\n{block}'))
+    assert (suite.llm, [part.sample for part in suite.parts]) == ("replay", [24, 0])
+    with pytest.raises(BenchError, match="whole number of test sequences"):
+        load_suite(suite_file(tmp_path, f'{block}sample = "all"\n'))
+    with pytest.raises(BenchError, match="llm = 'dry': choose one of record, replay, live"):
+        load_suite(suite_file(tmp_path, f'llm = "dry"\n{block}'))

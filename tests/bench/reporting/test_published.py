@@ -50,6 +50,18 @@ def ecvc(make_record):
     return functools.partial(make_record, "ecvc", supervision="control")
 
 
+CHAT = (
+    TOY.replace("luck =", 'model = "unnamed"\nluck =')
+    + """
+[[paper.toy.row]]
+table = "4"
+method = "A chat model"
+detector = "chatgpt"
+bgl = { f1 = 0.70 }
+"""
+)
+
+
 def page(papers, tmp_path, *records):
     return render_published(make_tables(records), RULE, tmp_path, papers)
 
@@ -73,7 +85,7 @@ def test_the_wheel_holds_the_file_too():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert setup["package-dir"]["bench._published"] == "results"
     assert "bench._published" in setup["packages"]
-    assert setup["package-data"]["bench._published"] == [published_file().name]
+    assert setup["package-data"]["bench._published"] == [published_file().name, "llm/*.jsonl"]
 
 
 def test_ours_stand_in_columns_of_their_own(papers, tmp_path, ecvc):
@@ -139,3 +151,32 @@ def test_a_damaged_file_is_one_sentence(tmp_path, text, message):
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(BenchError, match="comes with the package"):
         load_published(tmp_path / "published.toml")
+
+
+def test_a_chat_model_stands_beside_by_the_name_of_the_model_that_answered(tmp_path, make_record, ecvc):
+    (tmp_path / "chat.toml").write_text(CHAT)
+    chat = make_record("chatgpt[k=2,model=local]", supervision="training-free", config={"model": "local", "k": 2})
+    chat["monitor"] = {"models": {"Small-1": 3}, "unparsable_share": 0.0, "asked": 3}
+    chat["metrics"]["all"]["bootstrap"]["auroc"] = [0.4] * 15
+    text = page(load_published(tmp_path / "chat.toml"), tmp_path, chat)
+    (line,) = [line for line in text.splitlines() if "A chat model" in line]
+    assert "chatgpt[k=2] (Small-1) (training-free)" in line
+    assert "|model|unnamed|Small-1|" in text.replace(" ", "")
+    assert "(Small-1): not shown to be better than chance" in text
+    assert "unnamed" not in page(load_published(tmp_path / "chat.toml"), tmp_path, ecvc())
+
+
+def test_a_sample_is_named_beside_published_values(papers, tmp_path, ecvc):
+    sampled = ecvc()
+    sampled["spec"]["sample"] = 24
+    strata = [{"system": "bgl@raw12k", "label": 0, "size": 30, "drawn": 12}]
+    sampled["sample"] = {"drawn": 24, "of": 40, "strata": strata}
+    text = page(papers, tmp_path, sampled)
+    assert "sample of 24 of 40 test sequences, weighted: beside A toy paper" in text
+    assert "sample: 12 of 30 normal of bgl@raw12k" in text
+
+
+def test_chat_rows_of_the_paper_have_a_detector():
+    (paper,) = load_published()
+    found = {(value.table, value.detector) for value in paper.values if "ChatGPT" in value.method}
+    assert found == {("2", "chatgpt-cot"), ("4", "chatgpt-cot"), ("4", "chatgpt")}

@@ -8,6 +8,8 @@ import pytest
 from bench.errors import BenchError
 from bench.evaluation.stats import LEVELS
 from bench.experiment.store import SCHEMA_VERSION, Store
+from bench.reporting.calls import answered_by
+from bench.reporting.gate import rows_by_name
 from bench.reporting.pages import outdated_tables, write_tables
 from bench.reporting.tables import make_tables, render, require_rule, summary
 
@@ -274,7 +276,7 @@ def test_each_system_of_a_combined_run_has_its_block():
 def test_target_normals_put_a_row_into_a_group_of_its_own():
     rule = f"{RULE}@target-normals"
     text = rendered(record(), rule=rule)
-    assert "| normal-only + normals of the target |" in text
+    assert "| normal-only + threshold from target normals |" in text
 
 
 def test_two_configs_of_a_method_are_two_rows():
@@ -393,3 +395,105 @@ def test_data_that_changed_under_one_name_give_two_tables_in_one_file(store):
     page = (store.root / "tables" / "bgl@raw12k--chronological.md").read_text()
     assert page.count("### bgl@raw12k") == 2
     assert outdated_tables(store) == {}
+
+
+# --------------------------------------------------------------------------------------- samples and chat models
+
+
+def sampled(method="toy", seed=0, drawn=24, **options):
+    made = record(method, seed, **options)
+    strata = [{"system": "bgl@raw12k", "label": label, "size": s, "drawn": 12} for label, s in ((0, 30), (1, 14))]
+    made["spec"]["sample"] = drawn
+    return made | {"sample": {"drawn": drawn, "of": 44, "strata": strata}, "validation": {"n": 30}}
+
+
+def asked(model="SmolLM2", *, f1=0.8, n_validation=0, method="chatgpt[k=1,model=local]", **monitor):
+    facts = {"models": {model: 20} if model else {}, "unparsable_share": 0.25, "asked": 20, "calls": 15, "replayed": 5}
+    facts |= {"tokens_in": 900, "tokens_out": 30, "replayed_tokens_in": 300, "replayed_tokens_out": 10}
+    facts |= {"latency_s": 30.0, "replayed_latency_s": 10.0} | monitor
+    made = sampled(method, supervision="training-free", native=0.0, reasons={RULE: "no validation normals"}, f1=f1)
+    made["detector"] |= {"config": {"unparsable": "as-normal"}}
+    return made | {"monitor": facts, "validation": {"n": n_validation}}
+
+
+def test_a_sample_is_named_in_heading_facts_and_file_and_shares_no_table_with_whole_runs():
+    tables = make_tables([sampled(), record(), sampled(drawn=40)])
+    assert [table.key.sample for table in tables] == [0, 24, 40]
+    text = render(tables[1], RULE)
+    assert text.startswith("### bgl@raw12k, chronological, sample of 24 of 44 test sequences, weighted\n")
+    assert "- sample: 12 of 30 normal of bgl@raw12k, 12 of 14 abnormal of bgl@raw12k; metrics weight" in text
+    assert "sample" not in render(tables[0], RULE)
+    names = [table.key.file_name for table in tables]
+    assert names[1] == "bgl@raw12k--chronological--sample24.md"
+    assert len(set(names)) == 3
+    assert [summary(table, RULE)[0]["sample"] for table in tables] == [None, 24, 40]
+
+
+def test_rows_of_different_samples_keep_names_of_their_own_in_the_gate():
+    assert sorted(rows_by_name([sampled(), record()])) == [
+        "bgl@raw12k | chronological | 20/20 | protocol 1 | toy",
+        "bgl@raw12k | chronological | 20/20 | sample 24 | protocol 1 | toy",
+    ]
+
+
+def test_a_row_is_named_by_the_model_that_answered_and_shows_what_it_took():
+    text = rendered(asked(cost=0.002, replayed_cost=0.001), sampled())
+    row = row_of(text, "chatgpt[k=1] (SmolLM2)")
+    assert (row["calls"], row["tokens"], row["cost"], row["s/seq"]) == ("20", "1240", "0.0030", "2.00")
+    assert "- chatgpt[k=1] (SmolLM2): 25.0 % of the answers could not be read and count as-normal" in text
+    assert "(SmolLM2): reported by its native rule, since a sampled run asks it about no validation sequence" in text
+    assert "calls" not in row_of(text, "toy")
+    assert "in brackets the model that answered" in text
+    (table,) = make_tables([asked(), sampled()])
+    rows = {row["method"]: row for row in summary(table, RULE)}
+    assert rows["toy"]["calls"] is None
+    assert rows["chatgpt[k=1] (SmolLM2)"]["calls"] == {
+        "calls": 20.0,
+        "tokens": 1240.0,
+        "cost": None,
+        "seconds_per_sequence": 2.0,
+    }
+    assert rows["chatgpt[k=1] (SmolLM2)"]["rule"] == "native"
+
+
+def test_a_sampled_chat_row_is_reported_by_a_rule_that_has_a_threshold():
+    made = asked()
+    made["thresholds"]["fixed:1"] = {"value": 1.0, "fitted_on": "nothing", "n": 0, "reason": None}
+    made["metrics"]["all"]["rules"]["fixed:1"] = made["metrics"]["all"]["rules"]["native"]
+    made["metrics"]["all"]["bootstrap"]["rules"]["fixed:1"] = made["metrics"]["all"]["bootstrap"]["rules"]["native"]
+    (table,) = make_tables([made])
+    assert summary(table, "fixed:1")[0]["rule"] == "fixed:1"
+
+
+def test_without_chat_models_a_table_has_no_column_of_calls():
+    assert "calls" not in rendered(record(), record(seed=1))
+
+
+def test_only_the_setting_of_the_model_gives_way_to_the_model_that_answered():
+    label = "chatgpt[model=local,mode.model=x,question=model]"
+    assert answered_by(label, [asked("a"), asked("b")]) == "chatgpt[mode.model=x,question=model] (a and b)"
+    assert answered_by("chatgpt[model=local]", [asked("a")]) == "chatgpt (a)"
+    assert answered_by("chatgpt[k=1,model=local]", [asked("a")]) == "chatgpt[k=1] (a)"
+    assert answered_by("chatgpt[model=local]", [asked("")]) == "chatgpt[model=local]"
+    assert answered_by("mlad", [record()]) == "mlad"
+
+
+def test_a_model_that_is_not_shown_to_beat_chance_is_said_to_be_so():
+    assert "(SmolLM2): not shown to be better than chance" in rendered(at_chance(0.5))
+    assert "better than chance" not in rendered(asked())
+    assert "better than chance" not in rendered(sampled(f1=0.4))
+
+
+def at_chance(value):
+    made = asked()
+    made["metrics"]["all"]["ranking"]["auroc"] = value
+    made["metrics"]["all"]["bootstrap"]["auroc"] = [value] * len(LEVELS)
+    return made
+
+
+def test_sequences_that_a_row_leaves_out_are_counted_beside_it():
+    left_out = asked() | {"excluded": {"n": 5, "n_abnormal": 3, "of": 24}}
+    left_out["detector"]["config"]["unparsable"] = "exclude"
+    text = rendered(left_out)
+    assert "25.0 % of the answers could not be read and leave their sequences out" in text
+    assert "its metrics leave out 5 of 24 test sequences (3 abnormal, seed 0): not to be compared" in text

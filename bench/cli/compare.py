@@ -1,0 +1,102 @@
+"""`bench compare`: one method against others on the same test sequences."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli._options import RESULTS, AsJson, Out, complete_methods
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.experiment.store import Store
+    from bench.reporting.compare import Comparison
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this file."""
+    app.command("compare")(compare)
+
+
+def compare(
+    method: Annotated[
+        str, typer.Argument(help="A row of the tables, as they name it.", autocompletion=complete_methods)
+    ],
+    against: Annotated[
+        str, typer.Option("--against", help="controls, all, or names separated by commas.")
+    ] = "controls",
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", "-s", help="Only this scenario (part of its name).")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
+    metric: Annotated[str, typer.Option("--metric", help="Which metrics to print.")] = "ap,auroc,f1",
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Print what is kept in OUT/comparisons; needs no scores.")
+    ] = False,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Is a method better than others, worse, or not separable? Paired 95 % intervals on the same test sequences."""
+    from bench.experiment.store import Store
+    from bench.reporting import comparisons as kept
+
+    metrics, store = kept.parse_metrics(metric), Store(out)
+    if stored:
+        found = kept.stored(store, method, scenario=scenario, split=split)
+    else:
+        found = _make(method, against, scenario, split, store)
+    shown = kept.chosen(found, against, metrics)
+    if as_json:
+        typer.echo(json.dumps({"comparisons": shown, "totals": kept.totals(shown)}, indent=1))
+        return
+    for comparison in shown:
+        _print(comparison)
+    typer.echo(kept.footer(shown))
+
+
+def _make(method: str, against: str, scenario: str | None, split: str | None, store: Store) -> list[Comparison]:
+    from bench.cli._progress import Steps
+    from bench.detector import report_progress
+    from bench.reporting import compare as made
+    from bench.reporting.comparisons import keep
+    from bench.reporting.tables import make_tables
+
+    tables = make_tables(store.records())
+    fitting = [
+        table
+        for table in tables
+        if (scenario is None or scenario in table.key.scenario) and split in (None, table.key.split)
+    ]
+    if not fitting:
+        raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")
+    asked = made.requests(fitting, method, against)
+    made.require_scores(asked, store)
+    found = []
+    with Steps():
+        for done, request in enumerate(asked):
+            report_progress(f"comparing on {request.table.key.scenario}", done, len(asked))
+            found.append(made.compare_rows(request, store))
+    for comparison in found:
+        typer.echo(f"written: {keep(comparison, store, tables)}", err=True)
+    return found
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench.reporting.comparisons import heading, lines, notes
+
+    method = comparison["method"]
+    table = Table("against", "", method, "other", "difference [95 %]", "seeds", "verdict", box=None, pad_edge=False)
+    for line in lines(comparison):
+        table.add_row(*line)
+    console = Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(heading(comparison))
+    console.print(table)
+    for note in notes(comparison):
+        console.print(note)
+    console.print()

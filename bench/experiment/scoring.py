@@ -1,0 +1,115 @@
+"""The scores of one cell: which sequences a detector is asked about, and that it answers as the contract says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.embedding import nearest_keys
+from bench.data.prepare import Prepared
+from bench.data.vocabulary import Part
+from bench.detector import Detector
+from bench.evaluation.sampling import Sample, draw_sample
+from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
+from bench.experiment.store import Scores
+from bench.experiment.views import visible
+from bench.types import ABNORMAL
+
+
+def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
+    """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds."""
+    prepared = visible(prepared, detector)
+    native = detector.native_threshold_
+    sample = sample_of(cell, prepared)
+    test = prepared.test if sample is None else _selected(prepared.test, sample.index)
+    validation, target = prepared.validation, prepared.target_validation
+    if sample is not None and saves_validation(detector):
+        validation, target = _selected(validation, _NOTHING), target and _selected(target, _NOTHING)
+    scores: Scores = {"native": np.array([] if native is None else [native], np.float64)}
+    for name, part in {"validation": validation, "target_validation": target}.items():
+        if part is not None:
+            values, excluded = _score(detector, part, prepared, cell)
+            scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
+    values, excluded = _score(detector, test, prepared, cell)
+    scores |= _named("test", values, test)
+    if sample is not None:
+        scores |= {"test_weights": sample.weights, "test_index": sample.index}
+    if excluded is not None:
+        scores["test_weights"] = np.where(excluded, 0.0, scores.get("test_weights", 1.0))
+    return scores
+
+
+def _score(
+    detector: Detector, part: Part, prepared: Prepared, cell: Cell
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Scores of a part, and which of its sequences the detector declined to judge (None: it judges all)."""
+    sequences = part.sequences
+    if not len(sequences):
+        return np.empty(0), None
+    if cell.method.variant == NEAREST:
+        sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
+    scores = _checked(detector.score(sequences), len(sequences))
+    return scores, detector.abstained(sequences)
+
+
+def _named(name: str, scores: NDArray[np.float64], part: Part) -> Scores:
+    return {name: scores, f"{name}_labels": part.labels, f"{name}_system": part.sequences.system}
+
+
+def _kept(arrays: Scores, which: NDArray[np.bool_]) -> Scores:
+    return {name: values[which] for name, values in arrays.items()}
+
+
+_NOTHING = np.empty(0, np.int64)
+
+
+def saves_validation(detector: Detector) -> bool:
+    """Whether a sampled run leaves out the validation part: each answer of a training-free method costs something.
+
+    Its own rule needs none. Rules that are fitted on validation scores are then not estimable for it.
+    """
+    return detector.tags.supervision == "training-free" and detector.native_threshold_ is not None
+
+
+def sample_of(cell: Cell, prepared: Prepared) -> Sample | None:
+    """The test sequences that a sampled cell scores, the same for every method; None where all are scored."""
+    if not cell.sample:
+        return None
+    return draw_sample(prepared.test.labels, prepared.test.sequences.system, cell.sample, cell.seed)
+
+
+def sample_facts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
+    """What a record says of its sample; nothing where all test sequences are scored."""
+    sample = sample_of(cell, prepared)
+    if sample is None:
+        return {}
+    strata = [
+        {"system": prepared.systems[s.system], "label": s.label, "size": s.size, "drawn": s.drawn}
+        for s in sample.strata
+    ]
+    return {"sample": {"drawn": len(sample.index), "of": len(prepared.test.labels), "strata": strata}}
+
+
+def excluded_facts(scores: Scores) -> dict[str, Any]:
+    """How many test sequences the metrics leave out because the detector declined to judge them; nothing if none."""
+    out = scores.get("test_weights", np.ones(1)) == 0
+    if not out.any():
+        return {}
+    n_abnormal = int((scores["test_labels"][out] == ABNORMAL).sum())
+    return {"excluded": {"n": int(out.sum()), "n_abnormal": n_abnormal, "of": len(out)}}
+
+
+def _selected(part: Part, index: NDArray[np.int64]) -> Part:
+    return Part(part.sequences.select(index), part.labels[index])
+
+
+def _checked(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    if not isinstance(scores, np.ndarray):
+        raise TypeError(f"score() returned {type(scores).__name__}, the contract says float64 ({n},)")
+    if scores.shape != (n,) or scores.dtype != np.float64:
+        raise ValueError(f"score() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"score() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
+    return scores

@@ -1,0 +1,285 @@
+"""Normal sequences of the target's training period: who gets them, which they are, and where such rows stand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.data.catalogue import catalogue
+from bench.data.grouping import Grouping
+from bench.data.prepare import Loader
+from bench.experiment import runner
+from bench.experiment.runner import Settings
+from bench.experiment.scenario import parse_scenario
+from bench.experiment.spec import plan, resolve_methods
+from bench.experiment.store import Store
+from bench.reporting.tables import make_tables, render
+from bench.testing import check_detector
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
+
+PROBES = '''
+"""Detectors that write down what they are given."""
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+import numpy as np
+from bench.detector import Detector, DetectorTags
+
+@dataclass(frozen=True)
+class Config:
+    target_normals: int = 5
+    log: str = field(default="", metadata={"identity": False})
+
+class Plain(Detector):
+    tags = DetectorTags(supervision="normal-only")
+    Config = Config
+    def fit(self, train, labels=None, *, incidents=None):
+        seen = {"lines": train.lines.tolist(), "system": train.system.tolist(), "keys": train.log_keys.tolist(),
+                "texts": [train.texts[i] for i in train.text_ids],
+                "labels": None if labels is None else labels.tolist()}
+        if self.config.log:
+            Path(self.config.log).write_text(json.dumps(seen))
+        return self
+    def score(self, sequences):
+        return sequences.lengths + 0.0
+
+class Wants(Plain):
+    tags = DetectorTags(supervision="normal-only", target_normals=True)
+
+class Both(Wants):
+    def skip(self, train):
+        return None if len(np.unique(train.system)) > 1 else "one system"
+
+@dataclass(frozen=True)
+class Empty:
+    pass
+
+class Mute(Wants):
+    Config = Empty
+
+class Told(Wants):
+    tags = DetectorTags(supervision="supervised", target_normals=True)
+
+class Unlabelled(Plain):
+    tags = DetectorTags(supervision="positive-unlabelled")
+'''
+SIZE = 4
+RULE = "conformal:0.01"
+
+
+def write_system(folder, name, words, first_abnormal):
+    """2,000 lines in windows of 4; every seventh window is abnormal, from the given one on."""
+    rng = np.random.default_rng(len(name))
+    lines = []
+    for window in range(500):
+        abnormal = window >= first_abnormal and window % 7 == 0
+        for i in range(SIZE):
+            bad = abnormal and i == 2
+            lines.append(f"{'BAD' if bad else '-'} {words[int(rng.integers(3))]} {'broke' if bad else 'done'} now\n")
+    (folder / name).mkdir(parents=True)
+    (folder / name / "a.log").write_text("".join(lines))
+    (folder / name / "_system.toml").write_text(
+        'title = "x"\nlicence = "x"\ncitation = "x"\nkind = "lines"\ntier = "smoke"\nrank = 10\n'
+        '[format]\nlabel = "first-token"\n'
+    )
+    (folder / name / "full.toml").write_text(f'[[files]]\nname = "{name}/a.log"\nsha256 = "unpublished"\n')
+
+
+class Bench:
+    def __init__(self, folder):
+        self.folder, self.log = folder, folder / "seen.json"
+        data = folder / "data"
+        write_system(data, "sun", ("sunny ray", "sunny spot", "sunny wind"), first_abnormal=0)
+        write_system(data, "moon", ("moon rise", "moon set", "moon dust"), first_abnormal=0)
+        write_system(data, "star", ("star light", "star trek", "star dust"), first_abnormal=450)
+        (folder / "probes.py").write_text(PROBES)
+        self.known = catalogue(data)
+        self.store = Store(folder / "results")
+
+    def path(self, name):
+        return f"{self.folder / 'probes.py'}:{name}"
+
+    def cells(self, name, scenario="sun2moon", split="chronological", **settings):
+        given = {"log": self.log} if name != "Mute" else {}
+        given = [f"{self.path(name)}.{key}={value}" for key, value in (given | settings).items()]
+        methods = resolve_methods([self.path(name)], given, self.folder / "cache")
+        methods = [method for method in methods if not method.ref.is_control]
+        return plan(
+            [parse_scenario(scenario, self.known)], methods, splits=[split], seeds=[0], grouping=Grouping(SIZE, SIZE)
+        )
+
+    def run(self, name, **options):
+        return runner.run(self.cells(name, **options), self.store, self.known, Settings(), lambda *seen: None).records[
+            0
+        ]
+
+    def prepared(self, name="Wants", **options):
+        return Loader(self.known).prepare(self.cells(name, **options)[0].data)
+
+    @property
+    def seen(self):
+        return json.loads(self.log.read_text())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BENCH_DATA", raising=False)
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture
+def bench(shared, tmp_path):
+    shared.log.unlink(missing_ok=True)
+    shared.store = Store(tmp_path / "results")
+    return shared
+
+
+def lines_of(part):
+    return set(part.sequences.lines.tolist())
+
+
+@pytest.mark.parametrize("split", ["chronological", "paper"])
+def test_it_gets_the_first_normals_of_the_targets_training_part_and_nothing_else_of_it(bench, split):
+    record = bench.run("Wants", split=split)
+    assert record["status"] == "ok"
+    assert record["counts"]["n_target_normals"] == 5
+    data, system = bench.prepared(split=split), np.array(bench.seen["system"])
+    assert system.tolist() == [0] * len(data.train.normals) + [1] * 5
+    lines = np.reshape(bench.seen["lines"], (-1, SIZE))
+    assert lines[system == 0].ravel().tolist() == data.train.normals.lines.tolist()
+    (target,) = data.targets
+    labels, last = target.groups.labels, target.groups.last_lines
+    normal = [i for i in target.split.train if labels[i] == NORMAL]
+    assert lines[system == 1, -1].tolist() == sorted(last[normal].tolist())[:5]
+    assert bench.seen["labels"] is None
+
+
+@pytest.mark.parametrize("split", ["chronological", "paper"])
+def test_none_of_them_is_in_a_later_part(bench, split):
+    bench.run("Wants", split=split, target_normals=100_000)
+    data = bench.prepared(split=split)
+    given = set(np.array(bench.seen["lines"])[np.repeat(bench.seen["system"], SIZE) == 1].tolist())
+    later = lines_of(data.test) | lines_of(data.target_validation)
+    assert len(given) > 100
+    assert len(later) > 100
+    assert not given & later
+
+
+def test_abnormal_sequences_of_the_target_are_left_out(bench):
+    record = bench.run("Wants", target_normals=100_000)
+    (target,) = bench.prepared().targets
+    labels = target.groups.labels[target.split.train]
+    assert (labels == ABNORMAL).any()
+    assert record["counts"]["n_target_normals"] == (labels == NORMAL).sum()
+
+
+def test_the_vocabulary_stays_that_of_the_source(bench):
+    bench.run("Wants")
+    wants, data = bench.seen, bench.prepared()
+    bench.run("Plain")
+    plain = bench.seen
+    n = len(plain["keys"])
+    assert wants["keys"][:n] == plain["keys"]
+    assert wants["texts"][:n] == plain["texts"]
+    assert set(wants["keys"][n:]) == {UNKNOWN_KEY}
+    assert {text.split()[0] for text in wants["texts"][n:]} == {"moon"}
+    assert not any("moon" in text for text in data.vocabulary.texts)
+
+
+def test_what_is_measured_on_does_not_depend_on_them(bench):
+    few, many = bench.run("Wants"), bench.run("Wants", target_normals=50)
+    assert few["metrics"] == many["metrics"]
+    scores = [bench.store.read_scores(record["run_id"]) for record in (few, many)]
+    assert all(np.array_equal(scores[0][name], scores[1][name]) for name in scores[0])
+
+
+def test_others_get_none(bench):
+    record = bench.run("Plain")
+    assert set(bench.seen["system"]) == {0}
+    assert record["detector"]["supervision"] == "normal-only"
+    assert "n_target_normals" not in record["counts"]
+
+
+@pytest.mark.parametrize("scenario", ["sun", "sun+moon"])
+def test_where_nothing_is_transferred_there_is_no_target(bench, scenario):
+    record = bench.run("Wants", scenario=scenario)
+    assert record["detector"]["supervision"] == "normal-only"
+    assert "n_target_normals" not in record["counts"]
+    assert len(bench.seen["system"]) == record["counts"]["n_train"] - record["counts"]["n_train_abnormal"]
+
+
+def test_of_several_targets_each_gives_as_many(bench):
+    record = bench.run("Wants", scenario="sun2moon+star")
+    assert record["counts"]["n_target_normals"] == 10
+    assert np.bincount(bench.seen["system"])[1:].tolist() == [5, 5]
+
+
+def test_fewer_than_asked_for_are_told(bench):
+    record = bench.run("Wants", target_normals=100_000)
+    (table,) = make_tables([record])
+    n = record["counts"]["n_target_normals"]
+    note = f"{n} normal sequences of the target in training, which has no more"
+    assert note in render(table, RULE)
+    (table,) = make_tables([bench.run("Wants")])
+    assert "has no more" not in render(table, RULE)
+
+
+def test_rows_of_different_supervision_stand_apart(bench):
+    records = [bench.run("Plain"), bench.run("Wants"), bench.run("Wants", target_normals=9)]
+    groups = ["normal-only", "normal-only + 5 target normals", "normal-only + 9 target normals"]
+    assert [record["detector"]["supervision"] for record in records] == groups
+    (table,) = make_tables(records)
+    text = render(table, RULE)
+    assert [line.split("|")[1].strip() for line in text.splitlines() if "normal-only" in line] == groups
+    other = render(table, f"{RULE}@target-normals")
+    headers = [line.split("|")[1].strip() for line in other.splitlines() if "| normal-only" in line]
+    assert headers == [f"{group} + threshold from target normals" for group in groups]
+
+
+def test_none_wanted_is_normal_only(bench):
+    record = bench.run("Wants", target_normals=0)
+    assert record["detector"]["supervision"] == "normal-only"
+    assert set(bench.seen["system"]) == {0}
+
+
+def test_skip_sees_them_too(bench):
+    assert bench.run("Both")["status"] == "ok"
+    record = bench.run("Both", target_normals=0)
+    assert (record["status"], record["reason"]) == ("skipped", "one system")
+
+
+def test_their_number_is_part_of_the_identity_of_a_transfer_alone(bench):
+    def run_id(**options):
+        return bench.cells("Wants", **options)[0].run_id
+
+    assert run_id() != run_id(target_normals=6)
+    for scenario in ("sun", "sun+moon"):
+        assert run_id(scenario=scenario) == run_id(scenario=scenario, target_normals=6)
+        spec = bench.cells("Wants", scenario=scenario)[0].spec()
+        assert spec["detector"]["config"] == {}
+    # A setting of that name means nothing special where the tags do not say so.
+    assert bench.cells("Plain")[0].spec()["detector"]["config"] == {"target_normals": 5}
+
+
+@pytest.mark.parametrize(("name", "why"), [("Mute", "no whole number `target_normals`"), ("Told", "normal-only")])
+def test_the_conformance_kit_refuses_what_the_harness_cannot_serve(bench, name, why):
+    cls = registry.load(registry.find(bench.path(name)))
+    (found,) = [result for result in check_detector(cls) if result.name == "check_tags"]
+    assert found.status == "failed"
+    assert why in found.detail
+
+
+def test_a_method_that_wants_them_without_saying_how_many_gets_none(bench):
+    assert bench.run("Mute")["detector"]["supervision"] == "normal-only"
+
+
+def test_positive_unlabelled_needs_something_to_find(bench):
+    record = bench.run("Unlabelled", split="paper")
+    assert record["counts"]["n_train_abnormal"] == 0
+    assert record["status"] == "skipped"
+    assert record["reason"].startswith("a positive-unlabelled method needs abnormal sequences")
+    assert bench.run("Unlabelled", split="chronological")["status"] == "ok"
+    assert set(bench.seen["labels"]) == {-1, 0}
