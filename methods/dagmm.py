@@ -116,11 +116,7 @@ class DAGMM(Detector):
         return None if train.n_events else "no training sequence has an event"
 
     def fit(
-        self,
-        train: Sequences,
-        labels: NDArray[np.int8] | None = None,
-        *,
-        incidents: list[TimeRange] | None = None,
+        self, train: Sequences, labels: NDArray[np.int8] | None = None, *, incidents: list[TimeRange] | None = None
     ) -> Self:
         """Train both networks, then compute the mixture of all training sequences; labels are not read."""
         if reason := self.skip(train):
