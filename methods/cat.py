@@ -46,7 +46,7 @@ _CELLS = _layers.MAX_CELLS // 4
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingSettings):
-    """Defaults: the shared budget, and the sheet's faithful version."""
+    """Defaults: the shared budget, and the sheet's faithful version; they stood in the study `network-choices`."""
 
     width: int = 100
     """Dimensions of a text's vector, those of every method."""

@@ -50,7 +50,7 @@ from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingSettings):
-    """Defaults of the paper where it states a value."""
+    """Defaults of the paper where it states a value; the others stood in the study `network-choices`."""
 
     history: int = 10
     """h: keys that the prediction sees (section 5.1)."""

@@ -48,7 +48,7 @@ from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingSettings):
-    """Defaults: the paper's architecture under the common budget."""
+    """Defaults: the paper's architecture under the common budget; open choices by the study `network-choices`."""
 
     history: int = 20
     """w: events that the prediction sees (section 4)."""
@@ -58,8 +58,8 @@ class Config(TrainingSettings):
     """Units of each LSTM (section 4)."""
     g: int = 9
     """Candidates that count as normal under the native rule (public code: 9)."""
-    min_cosine: float = 0.9
-    """Similarity from which a new template counts as the known one (public code: 0.90)."""
+    min_cosine: float = 0.7
+    """Similarity from which a new template counts as the known one (study `network-choices`; public code: 0.90)."""
     width: int = 100
     """Dimensions of a template's vector (MLAD section 5.1: the same for all methods)."""
 

@@ -39,7 +39,7 @@ from methods._training import TrainingSettings, hold_out, seeded, train_network
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingSettings):
-    """Defaults: the shared budget, and the architecture of the sheet."""
+    """Defaults: the shared budget, and the architecture of the sheet; study `network-choices`."""
 
     width: int = 100
     """Dimensions of a text's vector, those of every method; 300 in the paper."""

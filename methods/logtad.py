@@ -19,7 +19,7 @@ hold unseen messages. Under `paper`, which trains on all months, AUROC is .62, .
 Reconstructions [R]: sentence vectors stand for word2vec; no line is dropped for a short template, and the harness
 cuts the windows. The paper searches each radius on a labelled day; here it is a quantile of the distances of normal
 training sequences that were held out (`radius_quantile`), of all systems together for a system that training did not
-have. The loss is the paper's, mean squared distance plus cross-entropy of the systems; the published code multiplies
+have. The loss is the paper's, mean squared distance (times 100) plus cross-entropy of the systems; the code multiplies
 the first by so much that the second has no effect (`distance_weight`, profile `original`). A sequence of a small
 system is drawn as often as its share needs, so that systems count the same (the code repeats the target's windows).
 The centre is that of the untrained network, as in Deep SVDD; in the code it moves for ten epochs (`centre_epochs`;
@@ -63,8 +63,9 @@ class Config(TrainingSettings):
     """Units of the classifier of systems."""
     reversal: float = 0.1
     """alpha: scale of the reversed gradient; 0 leaves the adversary without effect."""
-    distance_weight: float = 1.0
-    """Of the mean squared distance beside the cross-entropy (paper: 1; code: 1e5 * batch / hidden)."""
+    distance_weight: float = 100.0
+    """Of the mean squared distance beside the cross-entropy; 1, 10 and 100 were tried in the study `network-choices`
+    (paper: the balance is not stated; code: 1e5 * batch / hidden)."""
     centre_epochs: int = 0
     """0: the centre is the mean vector of the untrained network, as in Deep SVDD; else it is 0 in the first epoch, the
     mean vector after each of so many, then fixed (code: 10)."""

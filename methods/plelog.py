@@ -62,7 +62,7 @@ _FEWEST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingSettings):
-    """Defaults: the shared budget, and the published code."""
+    """Defaults: the shared budget, and the published code; they stood in the study `network-choices`."""
 
     width: int = 100
     """Dimensions of a text's vector, those of every method; 300 in the paper."""

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import dagmm
+from methods import _bag_vectors, dagmm
 from methods.dagmm import DAGMM, Config, Network, mixture_of_all, objective
 
 TEXTS = tuple(f"template {key}" for key in range(30))
@@ -28,7 +28,7 @@ def fake_embed(texts):
 
 @pytest.fixture(autouse=True)
 def no_sentence_encoder(monkeypatch):
-    monkeypatch.setattr(dagmm, "embed", fake_embed)
+    monkeypatch.setattr(_bag_vectors, "embed", fake_embed)
 
 
 def of(log_keys):
@@ -47,7 +47,7 @@ TEST = of(random_lists(1, 60, n_keys=30))
 @pytest.fixture(scope="module", params=[QUICK, COUNTS], ids=["vectors", "counts"])
 def fitted(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dagmm, "embed", fake_embed)
+        patch.setattr(_bag_vectors, "embed", fake_embed)
         return DAGMM(request.param, seed=0).fit(TRAIN)
 
 
@@ -76,9 +76,10 @@ def test_the_mixture_is_the_weighted_mean_and_covariance_of_training(fitted):
 
 @pytest.mark.parametrize("block", [7, 4096])
 def test_the_final_mixture_does_not_depend_on_blocks(fitted, monkeypatch, block):
-    vectors, bags = fitted._vectors(TRAIN)
-    monkeypatch.setattr(dagmm, "_BLOCK", block)
-    again, _ = fitted._vectors(TRAIN)
+    vectors, bags = fitted.inputs_.of(TRAIN)
+    for module in (dagmm, _bag_vectors):
+        monkeypatch.setattr(module, "_BLOCK", block)
+    again, _ = fitted.inputs_.of(TRAIN)
     assert np.array_equal(vectors, again)
     shares = torch.tensor(bags.counts / bags.counts.sum())
     with torch.no_grad():
@@ -131,6 +132,27 @@ def test_equal_training_sequences_are_learned_and_scored():
     assert detector.score(of([[0, 1, 2]])) < detector.score(of([[25, 26]]))
 
 
+@pytest.mark.parametrize(("penalty_weight", "parted"), [(1e-4, True), (0.005, False)])
+def test_components_part_unless_the_penalty_holds_them_together(penalty_weight, parted):
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((3, 20))
+    points = centres[rng.integers(0, 3, 600)] + 0.3 * rng.standard_normal((600, 20))
+    config = replace(QUICK, dropout=0.0, penalty_weight=penalty_weight)
+    x, weights = torch.tensor(points, dtype=torch.float32), torch.full((600,), 1 / 600)
+    torch.manual_seed(0)
+    net = Network(config, 20)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+    for _ in range(300):
+        optimiser.zero_grad()
+        objective(net, x, weights, config)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+    with torch.no_grad():
+        gamma = net.responsibilities(net(x)[0])
+    information = (gamma * (gamma / gamma.mean(0)).log()).sum(1).mean()
+    assert (information > 0.1) == parted
+
+
 def test_an_outlier_has_more_energy_than_all_of_training(fitted):
     far = fitted.mixture_.mean + 10 * fitted.mixture_.covariance.diagonal(dim1=1, dim2=2).amax(0).sqrt()
     encoded, _, _ = fitted._encode(TRAIN)
@@ -152,12 +174,12 @@ def test_order_of_events_does_not_matter(fitted):
 def test_vectors_are_means_and_counts_logarithms_over_deviations():
     lists = [[0, 0, 1], [2], [0, 0, 1]]
     detector = DAGMM(replace(COUNTS, max_epochs=1)).fit(of(lists))
-    vectors, bags = detector._vectors(of([[0, 0, 7, UNKNOWN_KEY]]))
+    vectors, bags = detector.inputs_.of(of([[0, 0, 7, UNKNOWN_KEY]]))
     assert bags.counts.tolist() == [1]
-    assert (vectors * detector.scale_)[0] == pytest.approx([np.log(3), np.log(3), 0, 0])
+    assert (vectors * detector.inputs_.scale)[0] == pytest.approx([np.log(3), np.log(3), 0, 0])
     trained = np.log1p([[0, 2, 1, 0], [0, 0, 0, 1], [0, 2, 1, 0]])
-    assert detector.scale_ == pytest.approx(np.where(trained.std(0) > 0, trained.std(0), 1))
-    mean, _ = DAGMM(replace(QUICK, width=384, max_epochs=1)).fit(of(lists))._vectors(of([[0, 0, 1]]))
+    assert detector.inputs_.scale == pytest.approx(np.where(trained.std(0) > 0, trained.std(0), 1))
+    mean, _ = DAGMM(replace(QUICK, width=384, max_epochs=1)).fit(of(lists)).inputs_.of(of([[0, 0, 1]]))
     texts = fake_embed(TEXTS[:2]).astype(float)
     assert np.linalg.norm(mean) == pytest.approx(np.linalg.norm((2 * texts[0] + texts[1]) / 3) * 384**0.5, rel=1e-5)
 
