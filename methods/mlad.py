@@ -18,8 +18,8 @@ paired difference) it is better than all six on `bgl@stream-a`, and worse in the
   way (AUROC .15 to .35), since Thunderbird's alerts of the interconnect read more like BGL's hardware messages than its
   mail and login lines do. That is the data: the distance of plain mean sentence vectors to the nearest training one
   has AUROC .24 to .49 there.
-The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs that collapse is
-no error, but it costs accuracy: see `vector_std` in `monitor`.
+The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs that collapse
+is no error, but it costs accuracy: see `vector_std` in `monitor`.
 
 The equations are the paper's; its published code cannot run (it makes all attention weights zero and all energies one
 constant). Reconstructions [R], the A-numbers being those of the method sheet: two heads, one for responsibilities and
