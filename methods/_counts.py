@@ -161,9 +161,10 @@ def columns_of(sequences: Sequences, known: NDArray[np.int32]) -> Integers:
 
 
 def distinct_columns(sequences: Sequences, known: NDArray[np.int32]) -> Unique:
-    """Distinct sequences of columns: texts, systems and the numbers of unseen keys play no part."""
+    """Distinct sequences of columns: texts, systems, parameters and the numbers of unseen keys play no part."""
     columns = columns_of(sequences, known).astype(np.int32)
-    return replace(sequences, log_keys=columns, text_ids=columns, system=np.zeros_like(sequences.system)).unique()
+    plain = replace(sequences.without_parameters(), log_keys=columns, text_ids=columns)
+    return replace(plain, system=np.zeros_like(sequences.system)).unique()
 
 
 def count_vectors(sequences: Sequences, known: NDArray[np.int32], *, reduced: bool = False) -> Sequences:
