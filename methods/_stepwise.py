@@ -82,9 +82,10 @@ class StepwisePredictor:
 
     def __call__(self, histories: Integers) -> Tensor:
         """histories: (B, h) tokens, best in lexicographic order -> logits (B, n_classes)."""
-        return F.linear(self._last_states(histories), self.weight, self.bias)
+        return F.linear(self.last_states(histories), self.weight, self.bias)
 
-    def _last_states(self, histories: Integers) -> Tensor:
+    def last_states(self, histories: Integers) -> Tensor:
+        """histories: (B, h) -> (B, sum of hidden sizes), the top layer of each branch after the last event."""
         n, width = histories.shape
         lengths = np.full(n, width) if self.padding is None else (histories != self.padding).sum(1)
         differs = histories[1:] != histories[:-1]

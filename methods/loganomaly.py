@@ -132,6 +132,19 @@ class LogAnomaly(Detector):
         """Return the rank of each event, float32 (n_events,)."""
         return self._ranks(self._tokens(sequences), sequences.offsets).astype(np.float32)
 
+    def represent(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return the last states of both LSTMs after the last `history` events, (n_sequences, 2 * hidden) [R]."""
+        unique, _, inverse = sequences.unique()
+        tokens, history = self._tokens(unique), self.config.history
+        n_last = np.minimum(unique.lengths, history)[:, None]
+        place = np.arange(history)
+        inside = place < n_last
+        histories = np.full(inside.shape, PAD)
+        histories[inside] = tokens[(unique.offsets[1:, None] - n_last + place)[inside]]
+        with torch.inference_mode():
+            states = self.net_.stepwise(torch.float64).last_states(histories)
+        return states.cpu().numpy().astype(np.float32)[inverse]
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters, the log keys of training and the sentence vectors of their templates."""
         if not hasattr(self, "net_"):

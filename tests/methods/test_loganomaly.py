@@ -251,3 +251,17 @@ def test_real_vectors_are_unit_length_inputs_of_unit_variance():
     names = [hashlib.sha256(bytes([i])).hexdigest() for i in range(200)]
     table = Network(QUICK, hashed(names)).vectors[2:]
     assert table.square().mean() == pytest.approx(1, rel=0.2)
+
+
+def test_a_sequence_is_represented_by_the_states_that_predict_what_follows(fitted):
+    log = of([[0, 1, 2, 0, 1, 2], [0, 1], [], [2, 0, 1, 2]])
+    vectors = fitted.represent(log)
+    assert vectors.shape == (4, 2 * QUICK.hidden)
+    assert vectors.dtype == np.float32
+    # The last four events are the same; an empty sequence has the zeros from which both LSTMs start.
+    assert np.array_equal(vectors[0], vectors[3])
+    assert not vectors[2].any()
+    tokens = torch.as_tensor(fitted._tokens(of([[0, 1, 0]])))[None]
+    with torch.inference_mode():
+        logits = fitted.net_.outlet(torch.as_tensor(vectors[1], dtype=torch.float64))
+        assert torch.allclose(logits, fitted.net_(tokens)[0, -1], atol=1e-5)
