@@ -65,7 +65,7 @@ class Config(TrainingSettings):
     """alpha: scale of the reversed gradient; 0 leaves the adversary without effect."""
     distance_weight: float = 100.0
     """Of the mean squared distance beside the cross-entropy; 1, 10 and 100 were tried in the study `network-choices`
-    (paper: the balance is not stated; code: 1e5 * batch / hidden)."""
+    (paper: the balance is not stated; code: 1e5 * batch / hidden). On the toy log of the kit it collapses."""
     centre_epochs: int = 0
     """0: the centre is the mean vector of the untrained network, as in Deep SVDD; else it is 0 in the first epoch, the
     mean vector after each of so many, then fixed (code: 10)."""
