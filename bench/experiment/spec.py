@@ -47,7 +47,7 @@ class Method:
     variant: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     passed: Mapping[str, Any] = field(default_factory=dict)
-    """What was given by --set: shown beside the name."""
+    """What was given by --set: shown beside the name where it is not the default."""
     profile: str = DEFAULT_PROFILE
     """Which set of defaults its config comes from; another than `paper` only where the method has it."""
 
@@ -58,8 +58,15 @@ class Method:
         name = self.ref.name.replace("\\", "/").rpartition("/")[2] if self.ref.is_local else self.ref.name
         name = f"{name}+{self.variant}" if self.variant else name
         profile = {} if self.profile == DEFAULT_PROFILE else {"profile": self.profile}
-        # What is not part of the identity stays out: an endpoint's address says nothing of a result.
-        passed = {key: value for key, value in self.passed.items() if self.description.fields[key].identity}
+        fields = self.description.fields
+        defaults = _defaults(self.description, self.profile)
+        # What is not part of the identity stays out: an endpoint's address says nothing of a result. So does a default
+        # that was given: it is the run of the plain name.
+        passed = {
+            key: value
+            for key, value in self.passed.items()
+            if fields[key].identity and self.config.get(key) != defaults[key]
+        }
         given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **passed}.items()))
         return f"{name}[{given}]" if given else name
 
@@ -246,9 +253,8 @@ def _configured(
 ) -> list[Method]:
     if description.error:
         return [Method(ref, description, variant)]
-    own = description.profiles.get(profile, {})
-    defaults = {name: _normal(info) for name, info in description.fields.items()} | dict(own)
-    chosen = profile if own else DEFAULT_PROFILE
+    defaults = _defaults(description, profile)
+    chosen = profile if profile in description.profiles else DEFAULT_PROFILE
     converted = {key: [_convert(ref, key, text, description) for text in texts] for key, texts in grid.items()}
     return [
         Method(
@@ -261,6 +267,12 @@ def _configured(
         )
         for values, texts in zip(itertools.product(*converted.values()), itertools.product(*grid.values()), strict=True)
     ]
+
+
+def _defaults(description: Description, profile: str) -> dict[str, Any]:
+    """The config of a profile before any `--set`."""
+    own = description.profiles.get(profile, {})
+    return {name: _normal(info) for name, info in description.fields.items()} | dict(own)
 
 
 def _normal(info: FieldInfo) -> Any:

@@ -361,3 +361,12 @@ def test_what_is_no_part_of_the_identity_is_not_in_a_label(tmp_path):
     method = resolve_methods(["chatgpt"], settings, tmp_path)[0]
     assert method.label == "chatgpt[k=2]"
     assert method.config["base_url"] == "https://host/v1"
+
+
+def test_a_setting_with_its_default_value_does_not_change_a_label(tmp_path):
+    def label(*settings, profile="paper"):
+        return resolve_methods(["deeplog"], list(settings), tmp_path, profile)[0].label
+
+    assert label("deeplog.hidden=64", "deeplog.layers=2") == label() == "deeplog"
+    assert label("deeplog.hidden=32", "deeplog.layers=2") == "deeplog[hidden=32]"
+    assert label("deeplog.dropout=0.5", profile="original") == "deeplog[dropout=0.5,profile=original]"
