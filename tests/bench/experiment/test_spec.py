@@ -297,10 +297,10 @@ def test_a_setting_of_a_method_that_does_not_run(tmp_path, toy):
 
 
 def test_a_sweep_gives_a_method_for_each_combination(tmp_path, toy):
-    made = resolve_methods([toy], [f"{toy}.alpha=1,2", f"{toy}.depth=1:3:1"], tmp_path)
+    made = resolve_methods([toy], [f"{toy}.alpha=2,3", f"{toy}.depth=3:5:1"], tmp_path)
     labels = [method.label for method in made if not method.ref.is_control]
-    assert labels == [f"toy.py:Toy[alpha={a},depth={d}]" for a in (1, 2) for d in (1, 2, 3)]
-    assert {(m.config["alpha"], m.config["depth"]) for m in made[:6]} == {(a, d) for a in (1.0, 2.0) for d in (1, 2, 3)}
+    assert labels == [f"toy.py:Toy[alpha={a},depth={d}]" for a in (2, 3) for d in (3, 4, 5)]
+    assert {(m.config["alpha"], m.config["depth"]) for m in made[:6]} == {(a, d) for a in (2.0, 3.0) for d in (3, 4, 5)}
 
 
 def test_a_setting_reaches_a_variant_too(tmp_path, toy):
