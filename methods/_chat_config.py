@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from bench.errors import BenchError
-from methods import _chat_wire as wire
+from methods._chat_text import without_secrets
 
 Message = dict[str, str]
 """role and content, as the servers read it."""
@@ -110,7 +110,7 @@ def endpoint(config: ChatConfig) -> str:
     default = _OPENAI if os.environ.get("OPENAI_API_KEY") else ""
     url = (config.base_url or os.environ.get("OPENAI_BASE_URL") or default).rstrip("/")
     if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-        raise BenchError(f"the endpoint '{wire.without_secrets(url)}' is no address: write it as https://host/v1")
+        raise BenchError(f"the endpoint '{without_secrets(url)}' is no address: write it as https://host/v1")
     return url
 
 

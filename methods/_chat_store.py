@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -58,7 +59,7 @@ class CallStore:
         known = self._calls()
         line = json.dumps(call, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
         try:
-            with self._lock():
+            with _lock_of(self.path):
                 self._open_for_writing()
                 with self.path.open("ab", buffering=0) as file:
                     file.write(line)
@@ -67,10 +68,6 @@ class CallStore:
                 f"the answer store '{self.path}' cannot be written ({error.strerror or error}): give another folder"
             ) from None
         known[call["hash"]] = _without_prompt(call)
-
-    def _lock(self) -> FileLock:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(f"{self.path}.lock")
 
     def _open_for_writing(self) -> None:
         """Once: drop a line that a kill cut off, so that nothing is written behind half a line."""
@@ -90,6 +87,13 @@ class CallStore:
             found = [{call["hash"]: _without_prompt(call) for call in _read(path)} for path in paths]
             self._known = {**found[0], **found[-1], **found[0]}
         return self._known
+
+
+@functools.lru_cache(32)
+def _lock_of(path: Path) -> FileLock:
+    """Made once, and not kept in the store: a lock cannot be copied as a detector is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{path}.lock")
 
 
 def _holds_calls(path: Path) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import BenchError
+from methods._chat_text import without_secrets
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -34,7 +35,6 @@ _TOO_LONG = re.compile(
     r"exceeds? the (?:available|maximum)|prompt is too",
     re.IGNORECASE,
 )
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.-]{4,}|(?<=//)[^/@\s]+@|(?i:bearer\s+)\S+")
 
 
 class PassingError(Exception):
@@ -203,9 +203,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         when = email.utils.parsedate_to_datetime(text)
         return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
     return None
-
-
-def without_secrets(text: str) -> str:
-    """What a server said or a user typed, without the key: servers like to repeat it."""
-    key = os.environ.get("OPENAI_API_KEY")
-    return _KEY_LIKE.sub("<secret>", text.replace(key, "<secret>") if key else text)

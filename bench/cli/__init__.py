@@ -28,10 +28,10 @@ plot.add_to(app)
 lists.add_to(app)
 fit.add_to(app)
 newmethod.add_to(app)
+probe.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
 app.add_typer(llmserve.app, name="llm")
-app.add_typer(probe.app, name="probe")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from bench.cli._options import RESULTS, Data, Out, complete_suites
 
 if TYPE_CHECKING:
-    from bench.reporting.figures import Request
+    from bench.reporting.request import Request
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,7 +31,8 @@ def plot(
     from bench.experiment.planning import plan_parts
     from bench.experiment.store import Store
     from bench.experiment.suites import load_suite
-    from bench.reporting.figures import Request, check
+    from bench.reporting.figures import check
+    from bench.reporting.request import Request
 
     chosen, known, store = load_suite(suite), catalogue(data), Store(out)
     check(chosen)

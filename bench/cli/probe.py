@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -31,8 +32,22 @@ if TYPE_CHECKING:
     from bench.experiment.runner import Settings
     from bench.experiment.store import Record
 
-app = typer.Typer(no_args_is_help=True, help="Alter the texts of test sequences and see what a detector makes of them.")
 
+class ProbeKind(StrEnum):
+    """What is done to the texts."""
+
+    injection = "injection"
+    memorisation = "memorisation"
+
+
+KindArgument = Annotated[
+    ProbeKind,
+    typer.Argument(
+        metavar="KIND",
+        help="injection: plant instructions, see how far recall falls and how many false alarms they raise. "
+        "memorisation: score twins that say the same in other words; is the public wording easier?",
+    ),
+]
 Methods = Annotated[
     str,
     typer.Option("--methods", "-m", help="Methods that read texts: chatgpt,mlad", autocompletion=complete_methods),
@@ -49,6 +64,12 @@ Threshold = Annotated[
     str | None,
     typer.Option("--threshold", help="Rule.", show_default="native where training-free, else conformal:0.01"),
 ]
+Phrasings = Annotated[
+    str | None, typer.Option("--phrasings", help="Some of the planted lines, for injection.", show_default="all")
+]
+Positions = Annotated[
+    str | None, typer.Option("--positions", help="first, middle, last, for injection.", show_default="all")
+]
 WindowSize = Annotated[int, typer.Option("--window-size", help="Lines per window, where a log has no sessions.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
@@ -60,15 +81,18 @@ _TITLES: Final = {
 }
 
 
-@app.command()
-def injection(
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this file."""
+    app.command("probe")(probe)
+
+
+def probe(
+    kind: KindArgument,
     methods: Methods,
     scenario: Scenario,
     sample: Sample = 100,
-    phrasings: Annotated[str | None, typer.Option("--phrasings", help="Some of them.", show_default="all")] = None,
-    positions: Annotated[
-        str | None, typer.Option("--positions", help="first, middle, last", show_default="all")
-    ] = None,
+    phrasings: Phrasings = None,
+    positions: Positions = None,
     settings: Set = None,
     seed: Seed = 0,
     split: Split = "chronological",
@@ -85,46 +109,22 @@ def injection(
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Plant instructions in test sequences: how far recall falls, and how many false alarms they raise."""
-    from bench.experiment.probe_injection import injection_options
-
-    altered = injection_options(_items(phrasings), _items(positions))
-    calls = LlmOptions(llm, dry_run, price, max_cost, max_calls)
-    what = _What("injection", altered, sample, threshold or "")
-    _run(
-        what, _Where(methods, scenario, settings, seed, split, window_size, device, threads, data, out), calls, as_json
-    )
+    """Alter the texts of test sequences and see what a detector makes of them."""
+    what = _What(kind.value, _altered(kind, phrasings, positions), sample, threshold or "")
+    where = _Where(methods, scenario, settings, seed, split, window_size, device, threads, data, out)
+    _run(what, where, LlmOptions(llm, dry_run, price, max_cost, max_calls), as_json)
 
 
-@app.command()
-def memorisation(
-    methods: Methods,
-    scenario: Scenario,
-    sample: Sample = 100,
-    settings: Set = None,
-    seed: Seed = 0,
-    split: Split = "chronological",
-    threshold: Threshold = None,
-    window_size: WindowSize = 20,
-    llm: Llm = None,
-    dry_run: DryRun = False,
-    price: Price = None,
-    max_cost: MaxCost = None,
-    max_calls: MaxCalls = None,
-    device: Device = "cpu",
-    threads: Threads = 1,
-    data: Data = None,
-    out: Out = RESULTS,
-    as_json: AsJson = False,
-) -> None:
-    """Score test sequences and twins that say the same otherwise: does a method do better on the public wording?"""
+def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> dict[str, Any]:
+    if kind is ProbeKind.injection:
+        from bench.experiment.probe_injection import injection_options
+
+        return injection_options(_items(phrasings), _items(positions))
     from bench.experiment.probe_memory import memory_options
 
-    calls = LlmOptions(llm, dry_run, price, max_cost, max_calls)
-    what = _What("memorisation", memory_options(), sample, threshold or "")
-    _run(
-        what, _Where(methods, scenario, settings, seed, split, window_size, device, threads, data, out), calls, as_json
-    )
+    if phrasings is not None or positions is not None:
+        raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
+    return memory_options()
 
 
 @dataclass(frozen=True)

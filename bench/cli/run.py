@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -116,30 +117,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
-    from bench.experiment.suites import Suite as LoadedSuite
-    from bench.experiment.suites import SuitePart, load_suite
-
-    if suite:
-        own = (methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample)
-        if any(value is not None for value in own):
-            raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows and sample: "
-                "leave these options out, or copy its TOML file and change that"
-            )
-        chosen = load_suite(suite)
-    else:
-        part = SuitePart(
-            scenarios=tuple(_scenarios(scenario, train, test)),
-            methods=tuple(_split_list(methods, "--methods", "mlad,deeplog")),
-            splits=tuple(_split_list("chronological" if split is None else split, "--split", "chronological")),
-            seeds="5" if seeds is None else seeds,
-            settings=tuple(settings or ()),
-            window_size=20 if window_size is None else window_size,
-            window_step=window_step,
-            profile=profile or "paper",
-            sample=sample or 0,
-        )
-        chosen = LoadedSuite("", "", (part,))
+    what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample)
+    chosen = _suite(suite, what)
     _limit_threads(threads)
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
@@ -148,6 +127,48 @@ def run(
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     with llm_environment(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
         _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)
+
+
+@dataclass(frozen=True)
+class _What:
+    """The options that say what to run, as typed; a suite names all of it itself."""
+
+    methods: str | None
+    scenario: str | None
+    train: str | None
+    test: str | None
+    seeds: str | None
+    settings: list[str] | None
+    split: str | None
+    profile: str | None
+    window_size: int | None
+    window_step: int | None
+    sample: int | None
+
+
+def _suite(name: str | None, what: _What) -> LoadedSuite:
+    from bench.experiment.suites import Suite as LoadedSuite
+    from bench.experiment.suites import SuitePart, load_suite
+
+    if name:
+        if any(value is not None for value in vars(what).values()):
+            raise BenchError(
+                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows and sample: "
+                "leave these options out, or copy its TOML file and change that"
+            )
+        return load_suite(name)
+    part = SuitePart(
+        scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
+        methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),
+        splits=tuple(_split_list("chronological" if what.split is None else what.split, "--split", "chronological")),
+        seeds="5" if what.seeds is None else what.seeds,
+        settings=tuple(what.settings or ()),
+        window_size=20 if what.window_size is None else what.window_size,
+        window_step=what.window_step,
+        profile=what.profile or "paper",
+        sample=what.sample or 0,
+    )
+    return LoadedSuite("", "", (part,))
 
 
 def sweep(
@@ -235,7 +256,7 @@ def _execute(
     tell_calls(outcome.records)
     if suite.figure:
         from bench.cli.plot import draw
-        from bench.reporting.figures import Request
+        from bench.reporting.request import Request
 
         draw(Request(suite, plan, store, catalogue, rule, settings), as_json=as_json)
     if outcome.n_failed:

@@ -19,8 +19,8 @@ from bench.experiment.store import Record, jsonable
 from bench.reporting.audit import NOT_JUDGED, judge_value
 from bench.reporting.calls import call_notes, models_of
 from bench.reporting.published import METRICS, Paper, Value, load_published
+from bench.reporting.rows import CONTROL, Row, Table, aggregate, shown_rule
 from bench.reporting.samples import sample_facts, sampled
-from bench.reporting.tables import CONTROL, Row, Table, aggregate, shown_rule
 
 TRAINING_FREE: Final = "training-free"
 _HEADERS: Final = (

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench.evaluation.stats import Interval
 from bench.experiment.store import Record
-
-if TYPE_CHECKING:
-    from bench.reporting.tables import Row
+from bench.reporting.rows import Row
 
 CALL_HEADERS: Final = ("calls", "tokens", "cost", "s/seq")
 CHANCE: Final = 0.5

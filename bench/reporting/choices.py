@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from bench.reporting.tables import Row, Table
+from bench.reporting.rows import Row, Table
 
 
 def render_choices(table: Table) -> str:

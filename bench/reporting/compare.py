@@ -20,7 +20,7 @@ from bench.evaluation.paired import METRICS, N_DRAWS, Resampled, Scored, differe
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record, Store
-from bench.reporting.tables import CONTROL, Row, Table, shown_rule
+from bench.reporting.rows import CONTROL, Row, Table, shown_rule
 
 Comparison = dict[str, Any]
 

@@ -15,7 +15,8 @@ from bench.evaluation.paired import METRICS, holm
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.store import Store, record_text, replace_file
 from bench.reporting.compare import CONTROLS, EVERYTHING, VERSION, Comparison, facts, is_asked, paired_run_ids
-from bench.reporting.tables import CONTROL, NATIVE, Row, Table, TableKey, make_tables, shown_rule
+from bench.reporting.rows import CONTROL, NATIVE, Row, Table, TableKey, shown_rule
+from bench.reporting.tables import make_tables
 
 _TITLES: Final = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
 _UNSAFE: Final = re.compile(r"[^\w+=.,@\[\]-]+")

@@ -15,10 +15,11 @@ from bench.experiment.measure import ALL
 from bench.experiment.planning import resolve_scenarios
 from bench.experiment.store import Record
 from bench.reporting.beside import render_published
-from bench.reporting.figures import Figure, Request, standing
 from bench.reporting.maps import gather_maps
 from bench.reporting.published import Paper, load_published
-from bench.reporting.tables import CONTROL, Row, aggregate, make_tables, shown_rule
+from bench.reporting.request import Figure, Request, standing
+from bench.reporting.rows import CONTROL, Row, aggregate, shown_rule
+from bench.reporting.tables import make_tables
 
 Options = Mapping[str, Any]
 SECTIONS: Final = {

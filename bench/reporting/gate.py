@@ -12,7 +12,8 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
 from bench.experiment.store import FINISHED, Record, replace_file
-from bench.reporting.tables import Row, TableKey, aggregate, make_tables, shown_rule
+from bench.reporting.rows import Row, TableKey, aggregate, shown_rule
+from bench.reporting.tables import make_tables
 
 DEFAULT_TOLERANCE: Final = 0.02
 """How far a metric may fall: float32 sums differ between processors, and small test sets move in steps."""

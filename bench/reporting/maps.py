@@ -22,7 +22,7 @@ from bench.experiment.runner import fit_again
 from bench.experiment.spec import Cell
 from bench.experiment.store import Record
 from bench.experiment.views import visible
-from bench.reporting.figures import Figure, Request, standing
+from bench.reporting.request import Figure, Request, standing
 from bench.types import ABNORMAL, NORMAL
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.store import Store, replace_file
-from bench.reporting.tables import TableKey, make_tables, render
+from bench.reporting.rows import TableKey
+from bench.reporting.tables import make_tables, render
 
 
 def write_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_RULE) -> list[Path]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.experiment.measure import ALL
 from bench.experiment.store import replace_file
-from bench.reporting.figures import Figure
-from bench.reporting.tables import CONTROL
+from bench.reporting.request import Figure
+from bench.reporting.rows import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,76 +11,17 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from bench.errors import BenchError
-from bench.evaluation.stats import Interval, combine
+from bench.evaluation.stats import Interval
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record
-from bench.reporting.calls import CALL_HEADERS, answered_by, call_cells, call_notes, calls_of, legend
-from bench.reporting.notes import too_few_target_normals
-from bench.reporting.samples import lacks_validation, sample_facts, sampled
-
-NATIVE: Final = "native"
-CONTROL: Final = "control"
-
-
-class TableKey(NamedTuple):
-    """What records must share to stand in one table."""
-
-    scenario: str
-    split: str
-    window: str
-    protocol_version: int
-    data: tuple[str, ...]
-    """The edition and the digest of what it is made of, for each edition taking part."""
-    sample: int = 0
-    """Test sequences that were drawn at most; 0 = all are tested."""
-
-    @property
-    def file_name(self) -> str:
-        """`bgl@raw12k2tbird@raw29k--paper.md`."""
-        window = "" if self.window in ("sessions", "20/20") else f"--{self.window.replace('/', 's')}"
-        version = "" if self.protocol_version == 1 else f"--protocol{self.protocol_version}"
-        sample = f"--sample{self.sample}" if self.sample else ""
-        return f"{self.scenario}--{self.split}{window}{sample}{version}.md"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method of one table, over its seeds."""
-
-    method: str
-    supervision: str
-    records: tuple[Record, ...]
-
-    @property
-    def finished(self) -> list[Record]:
-        """Its records with scores."""
-        return [record for record in self.records if record["status"] == "ok"]
-
-    @property
-    def failure(self) -> str:
-        """Status and reason of what did not finish, or nothing."""
-        seeds: dict[str, list[str]] = defaultdict(list)
-        for record in self.records:
-            if record["status"] != "ok":
-                seeds[f"{record['status']}, {record['reason']}"].append(str(record["spec"]["seed"]))
-        return "; ".join(f"{text} (seed {', '.join(found)})" for text, found in sorted(seeds.items()))
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows that may stand beside each other."""
-
-    key: TableKey
-    rows: tuple[Row, ...]
-
-    @property
-    def records(self) -> list[Record]:
-        """All records of all rows."""
-        return [record for row in self.rows for record in row.records]
+from bench.reporting.calls import CALL_HEADERS, answered_by, call_cells, calls_of, legend
+from bench.reporting.notes import table_notes
+from bench.reporting.rows import CONTROL, Row, Table, TableKey, aggregate, shown_rule
+from bench.reporting.samples import sample_facts, sampled
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
@@ -109,33 +50,6 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def aggregate(row: Row, block: str, section: str, name: str, rule: str = "") -> Interval | None:
-    """Mean and interval of a metric over the finished seeds that have it.
-
-    block: `all` or a system;  section: `ranking` or `rules`;  rule: the threshold rule, for `rules`
-    """
-    points, quantiles = [], []
-    for record in row.finished:
-        metrics = record["metrics"].get(block)
-        values = metrics and (metrics[section].get(rule) if section == "rules" else metrics[section])
-        if not values or values.get(name) is None:
-            continue
-        spread = metrics["bootstrap"]["rules"][rule] if section == "rules" else metrics["bootstrap"]
-        points.append(values[name])
-        quantiles.append(spread.get(name) or [values[name]] * len(metrics["bootstrap"]["levels"]))
-    return combine(points, quantiles) if points else None
-
-
-def shown_rule(row: Row, rule: str) -> str:
-    """The rule a row is reported by: its own where that flags everything, or where the validation part was left out."""
-    native = any(_flags_all(record) or lacks_validation(record, rule) for record in row.finished)
-    return NATIVE if native else rule
-
-
-def _flags_all(record: Record) -> bool:
-    return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
-
-
 def render(table: Table, rule: str) -> str:
     """One table as markdown, with what a reader must know of it; combined runs show each system by itself too."""
     rule = str(parse_rule(rule))
@@ -145,7 +59,7 @@ def render(table: Table, rule: str) -> str:
         if block != ALL:
             parts.append(f"**{block} by itself, at the shared threshold** ({_block_size(table, block)})")
         parts += _groups(table, rule, block)
-    notes = _notes(table, rule)
+    notes = table_notes(table, rule)
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
@@ -353,36 +267,6 @@ def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
 def _mean_cost(row: Row, section: str, name: str) -> float:
     values = [record[section][name] for record in row.finished]
     return float(sum(values) / len(values))
-
-
-def _notes(table: Table, rule: str) -> list[str]:
-    """Failures, thresholds that could not be estimated, rows under another rule."""
-    notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
-    notes += [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
-    notes += [f"- {row.method}: {text}" for row in table.rows for text in too_few_target_normals(row)]
-    missing: dict[str, list[str]] = defaultdict(list)
-    for row in table.rows:
-        if row.finished and shown_rule(row, rule) != rule:
-            notes.append(f"- {row.method}: reported by its native rule, {_why_native(row)}")
-            continue
-        reasons = Counter(filter(None, (_why_no_threshold(record, rule) for record in row.finished)))
-        for reason, times in reasons.items():
-            part = (
-                "" if times == len(row.finished) else f" (left out of the mean: {times} of {len(row.finished)} seeds)"
-            )
-            missing[reason].append(f"{row.method}{part}")
-    return notes + [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
-
-
-def _why_native(row: Row) -> str:
-    if any(_flags_all(record) for record in row.finished):
-        return "which flags everything"
-    return "since a sampled run asks it about no validation sequence"
-
-
-def _why_no_threshold(record: Record, rule: str) -> str | None:
-    threshold = record["thresholds"].get(rule)
-    return f"rule {rule} was not asked for" if threshold is None else threshold["reason"]
 
 
 def require_rule(tables: Sequence[Table], rule: str) -> None:

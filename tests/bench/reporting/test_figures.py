@@ -11,7 +11,8 @@ from bench.errors import BenchError
 from bench.experiment.planning import Plan
 from bench.experiment.store import Store
 from bench.experiment.suites import Suite
-from bench.reporting.figures import Figure, Request, gather, write
+from bench.reporting.figures import gather, write
+from bench.reporting.request import Figure, Request
 
 RULE = "conformal:0.01"
 OWN = f"{RULE}@own-system"
