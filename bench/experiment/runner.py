@@ -101,7 +101,8 @@ def run(
     done = dict(kept)
     for position, (cell, prepared) in enumerate(_with_data(missing, Loader(catalogue))):
         watch(position, len(missing), cell, None)
-        record = _run_cell(cell, prepared, store, fitter)
+        # Another command may have finished it meanwhile: two that share a store share the work.
+        record = _resumable(cell.run_id, store, settings) or _run_cell(cell, prepared, store, fitter)
         done[record["run_id"]] = record
         watch(position + 1, len(missing), cell, record)
     return Outcome([done[run_id] for run_id in ids], n_resumed=len(kept))

@@ -268,6 +268,16 @@ def test_resume_runs_only_what_is_missing_and_says_so_first(bench):
     assert [fit["seed"] for fit in bench.seen("fit")] == [0, 1, 2]
 
 
+def test_two_commands_with_one_store_share_the_work(bench):
+    def other(position, _total, _cell, record):
+        if position == 0 and record is None:
+            bench.run(bench.cells("Probe", seeds=[1]))
+
+    outcome = bench.run(bench.cells("Probe", seeds=[0, 1, 2]), watch=other)
+    assert [record["status"] for record in outcome.records] == ["ok"] * 3
+    assert [fit["seed"] for fit in bench.seen("fit")] == [1, 0, 2]
+
+
 def test_a_skipped_cell_is_kept_and_a_failed_one_runs_again(bench):
     assert bench.one("Skips")["status"] == "skipped"
     assert bench.run(bench.cells("Skips")).n_resumed == 1
