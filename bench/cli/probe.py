@@ -320,6 +320,8 @@ def _show_memory(found: dict[str, Any]) -> None:
     columns = ("original", "twin", "difference")
     rows = [[name, *(_interval(values[key]) for key in columns)] for name, values in reversed(found["metrics"].items())]
     _print_table(["", "original", "twin", "original - twin"], rows)
+    if any(values[key]["low"] == values[key]["high"] for values in found["metrics"].values() for key in columns[:2]):
+        typer.echo("an interval without width: every resample ranks or flags alike; take more with --sample")
     typer.echo(
         f"mean change of the score: {_interval(moved['absolute'])} without sign, {_interval(moved['signed'])} with it. "
         "A positive difference fits memory of the public wording, and proves none; weights restore the share of "

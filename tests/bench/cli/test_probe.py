@@ -157,6 +157,13 @@ def test_twins_are_compared(chat, stub, tmp_path):
     assert json.loads(next((again / "probes").iterdir()).read_text())["results"] == found
 
 
+def test_a_sample_too_small_for_an_interval_is_named(chat, tmp_path):
+    out = chat(*MEMORISATION[:-1], "4")[1]
+    auroc = probes(tmp_path)[0]["results"]["metrics"]["auroc"]["original"]
+    assert auroc["low"] == auroc["high"]
+    assert "an interval without width" in out
+
+
 def test_a_trained_detector_is_fitted_first(bench, tmp_path):
     (tmp_path / "mine.py").write_text(TRAINED)
     arguments = ("--methods", "mine.py:Words", "--scenario", "bgl@simulated", "--sample", "20")
