@@ -71,6 +71,7 @@ class Stub:
                 pass
 
             def do_POST(self):
+                came = time.monotonic()
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 prompt = body["messages"][-1]["content"]
                 with stub.lock:
@@ -81,13 +82,13 @@ class Stub:
                     stub.flying += 1
                     stub.most_flying = max(stub.flying, stub.most_flying)
                 try:
-                    self.reply(prompt, stub.behave(prompt, nth), body)
+                    self.reply(prompt, stub.behave(prompt, nth), body, came + stub.latency)
                 finally:
                     with stub.lock:
                         stub.flying -= 1
 
-            def reply(self, prompt, what, body):
-                time.sleep(stub.latency)
+            def reply(self, prompt, what, body, due):
+                time.sleep(max(0.0, due - time.monotonic()))
                 if what == "STALL":
                     stub.released.wait(20)
                 if what in ("STALL", "CUT"):
