@@ -10,8 +10,9 @@ paper draws one series per key through the log); a shorter one is padded with ze
 counts where training had a number in at least half of its events, so that a hex word that happens to hold no letter is
 none. A value that is missing later is left out of the error, as is one whose event has its key by similarity only
 (`+nearest`), since its places are not the template's. A key with fewer than 20 events has no model. The events held out
-for the Gaussian are those that stop the training. Low errors are no alarm. Distinct pairs of a history and a vector are
-computed once and weighted by their counts.
+for the Gaussian are those that stop the training. All keys together have the draws of one network, each by its share
+of the events. Low errors are no alarm. Distinct pairs of a history and a vector are computed once and weighted by their
+counts.
 """
 
 from __future__ import annotations
@@ -134,12 +135,11 @@ class ParameterModel:
         """Train the network of each key; part of the sequences is held out for stopping and for the bound."""
         parts = hold_out(np.ones(len(train), np.int64), self.settings.validation_fraction, seed)
         values = _Values(train)
-        for key in keys.tolist():
-            events = values.of(key)
-            counts = HeldOut(parts.train[events.sequence], parts.held_out[events.sequence])
-            learned = events.vectors[counts.train > 0] if counts.train.any() else events.vectors
-            if np.isfinite(events.vectors).any(1).sum() >= _FEWEST and _is_used(learned).any():
-                self.nets[str(key)] = self._trained(events, learned, counts, seed, device)
+        modelled = [key for key in keys.tolist() if _has_model(values.of(key), parts)]
+        n_events = {key: len(values.of(key).which) for key in modelled}
+        for key, n in n_events.items():
+            share = n / sum(n_events.values())
+            self.nets[str(key)] = self._trained(values.of(key), parts, share, seed, device)
 
     def excess(self, sequences: Sequences) -> Floats:
         """float64 (n_events,): error above the usual one as a multiple of the allowed; 0 for keys without a model."""
@@ -175,10 +175,11 @@ class ParameterModel:
         places = sum(int(net.scale[1:].isfinite().sum()) for net in nets)
         return {"parameter_models": len(nets), "parameter_places": places}
 
-    def _trained(self, events: _Events, learned: Floats, counts: HeldOut, seed: int, device: str) -> ParameterNetwork:
+    def _trained(self, events: _Events, parts: HeldOut, share: float, seed: int, device: str) -> ParameterNetwork:
+        counts = HeldOut(*(part[events.sequence] for part in parts))
         with seeded(seed, device):
             net = ParameterNetwork(events.vectors.shape[1], self.hidden, self.layers).to(device)
-            net.set_scale(learned)
+            net.set_scale(_learned(events, parts))
             series = _Series(net, events, self.history)
             found = series.predictions(series.tokens, series.offsets)
             repeats = (np.bincount(found.prediction_of, part, len(found.targets)).astype(np.int64) for part in counts)
@@ -187,7 +188,8 @@ class ParameterModel:
                 return {"loss": (weights * net.errors(*series.inputs(found, items))).sum()}
 
             if counts.train.any():
-                train_network(net, loss, HeldOut(*repeats), self.settings, seed=seed)
+                draws = max(self.settings.batch_size, round(share * self.settings.max_draws))
+                train_network(net, loss, HeldOut(*repeats), replace(self.settings, max_draws=draws), seed=seed)
         net = net.double().eval()
         held_out = counts.held_out > 0
         watched = held_out if held_out.sum() >= _FEWEST // 2 else np.full(len(held_out), True)
@@ -214,6 +216,18 @@ class ParameterModel:
 def has_numbers(sequences: Sequences) -> bool:
     """Whether any event has a numeric message parameter."""
     return sequences.parameters is not None and bool(np.isfinite(sequences.parameters.values).any())
+
+
+def _learned(events: _Events, parts: HeldOut) -> Floats:
+    """The vectors of events that training uses; all of a key whose events were all held out."""
+    used = parts.train[events.sequence] > 0
+    return events.vectors[used] if used.any() else events.vectors
+
+
+def _has_model(events: _Events, parts: HeldOut) -> bool:
+    """Whether a key has enough events with values."""
+    enough = np.isfinite(events.vectors).any(1).sum() >= _FEWEST
+    return bool(enough and _is_used(_learned(events, parts)).any())
 
 
 def _is_used(vectors: Floats) -> NDArray[np.bool_]:

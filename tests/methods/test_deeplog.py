@@ -14,6 +14,7 @@ from bench.experiment.views import training_view, visible
 from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 from methods import _histories, _parameters, deeplog
+from methods._training import train_network
 from methods.deeplog import Config, DeepLog
 
 TEXTS = tuple(f"template {key}" for key in range(9))
@@ -314,6 +315,19 @@ def test_state_keeps_the_parameter_model(fitted_to_values):
     loaded = DeepLog(fitted_to_values.config).load_state(state)
     tested = alternating(5, 4, scale=5.0)
     assert loaded.score(tested).tolist() == fitted_to_values.score(tested).tolist()
+
+
+def test_all_keys_together_draw_as_often_as_one_network(monkeypatch):
+    drawn = []
+
+    def watched(net, loss, counts, settings, *, seed):
+        drawn.append(settings.max_draws)
+        return train_network(net, loss, counts, settings, seed=seed)
+
+    monkeypatch.setattr(_parameters, "train_network", watched)
+    train = with_values([[0, 0, 0, 1] * 3] * 40, np.arange(480.0) % 7)
+    DeepLog(replace(QUICK, parameter_model=True, max_draws=200, batch_size=20), seed=0).fit(train)
+    assert drawn == [150, 50]
 
 
 def test_missing_and_surplus_values_are_left_out():
