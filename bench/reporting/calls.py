@@ -82,7 +82,8 @@ def call_notes(row: Row, auroc: Interval | None) -> list[str]:
                 f"abnormal, seed {record['spec']['seed']}): not to be compared with rows over all of them"
             )
     if facts and auroc is not None and auroc.low <= CHANCE:
-        notes.append(f"- {row.method}: not shown to be better than chance, the interval of its AUROC does not lie above {CHANCE}")
+        why = f"the interval of its AUROC does not lie above {CHANCE}"
+        notes.append(f"- {row.method}: not shown to be better than chance, {why}")
     return notes
 
 
