@@ -10,7 +10,7 @@ Supervision: normal-only. It reads texts, never log keys.
 Works badly where an anomaly hides among many usual events: [SEQ] sees one summary of them. Nothing but early stopping
 and the prediction of events keeps all states from shrinking to the centre; watch `distance` in `monitor`. In transfers
 it is below `random`, as is any distance to the source: AUROC (chronological, paper) .56 and .21 from `bgl@raw12k` to
-`tbird@raw29k`, .23 and .09 back; the distance of a window's mean sentence vector to the nearest of training, without any
+`tbird@raw29k`, .23 and .09 back; the distance of a window's mean sentence vector to the nearest of training, without a
 model, has .49 and .24, .18 and .04. On `bgl@raw12k`, chronologically, it has .44, the distance to training's mean .22.
 
 The released code is a toy: it feeds ids, its centre has one dimension, and its reconstruction target is zeros. Like
