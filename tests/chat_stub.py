@@ -42,6 +42,11 @@ def sensible(prompt, nth=0):
     return "Yes" if is_alarming(log_part(prompt)) else "No"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with the usual 5, of 16 that connect at once some wait a second for their next attempt
+
+
 class Stub:
     """`behave(prompt, nth)` says what to do: a text to answer, (status, body, headers), "STALL" or "CUT"."""
 
@@ -52,8 +57,7 @@ class Stub:
         self.released = threading.Event()
         self.lock = threading.Lock()
         self.flying = self.most_flying = 0
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -66,6 +70,7 @@ class Stub:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # or head and body of an answer would be 40 ms apart
+            wbufsize = -1  # one packet for both
 
             def log_message(self, *args):
                 pass
@@ -88,7 +93,6 @@ class Stub:
                         stub.flying -= 1
 
             def reply(self, prompt, what, body, due):
-                time.sleep(max(0.0, due - time.monotonic()))
                 if what == "STALL":
                     stub.released.wait(20)
                 if what in ("STALL", "CUT"):
@@ -104,6 +108,7 @@ class Stub:
                     status, content, *rest = what
                     headers = rest[0] if rest else {}
                     content = content if isinstance(content, bytes) else json.dumps(content).encode()
+                time.sleep(max(0.0, due - time.monotonic()))
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():
                     self.send_header(name, value)
