@@ -113,11 +113,16 @@ def _print(row: ScoredSequence, *, as_json: bool) -> None:
         typer.echo(json.dumps(values))
     else:
         mark = "flagged" if row.flagged else "-"
-        typer.echo(f"{row.first_line}-{row.last_line}\t{row.id}\t{row.score:.6g}\t{mark}")
+        typer.echo(f"{row.first_line}-{row.last_line}\t{_harmless(row.id)}\t{row.score:.6g}\t{mark}")
         for event in row.events:
-            typer.echo(f"    line {event.line}\t{_weight(event)}\t{event.text[:_SHOWN_TEXT]}")
+            typer.echo(f"    line {event.line}\t{_weight(event)}\t{_harmless(event.text[:_SHOWN_TEXT])}")
     # A reader of a pipe sees a window as soon as it is scored.
     sys.stdout.flush()
+
+
+def _harmless(text: str) -> str:
+    """Text of a log for a terminal, which would obey its control characters."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _weight(event: StrongEvent) -> str:

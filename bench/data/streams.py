@@ -27,6 +27,15 @@ BLOCK_BYTES: Final = 1 << 24
 MAX_LINE_BYTES: Final = 1 << 20
 """Longer lines are cut off here."""
 PACKINGS: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_MARKS: Final = {
+    b"\x1f\x8b\x08": ".gz",
+    b"BZh91AY&SY": ".bz2",
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"PK\x03\x04": ".zip",
+}
+"""What packed files begin with."""
+_LONGEST_MARK: Final = max(map(len, _MARKS))
 """Endings of packed files that are read here."""
 
 _UNPACKED_AT_ONCE: Final = 1 << 20
@@ -118,7 +127,17 @@ def _open(path: Path, member: str) -> IO[bytes]:
         case ".zip":
             return _zip_member(path, member)
         case _:
-            return path.open("rb")
+            return _plain(path)
+
+
+def _plain(path: Path) -> IO[bytes]:
+    stream = path.open("rb")
+    start = stream.peek(_LONGEST_MARK)  # consumes nothing, since a pipe cannot go back
+    suffix = next((suffix for mark, suffix in _MARKS.items() if start.startswith(mark)), None)
+    if suffix is None:
+        return stream
+    stream.close()
+    raise BenchError(f"'{path.name}' is packed, but its name does not say so: rename it to '{path.name}{suffix}'")
 
 
 class _Frames:

@@ -1,5 +1,6 @@
 """`bench fit` and `bench score`: a saved detector scores new lines as the run scored them."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -169,6 +170,14 @@ def test_explained_rows_to_read(saved, call, data):
     assert len(flagged.splitlines()) == 3 * 10
 
 
+def test_control_characters_of_a_log_do_not_reach_the_terminal(saved, call, tmp_path):
+    log = tmp_path / "new.log"
+    log.write_text("".join(f"- {i} \x1b[2J\x07wiped\n" for i in range(20)))
+    _, out, _ = call("score", saved("new-event", "--threshold", "native"), log, "--explain", 1)
+    assert "wiped" in out
+    assert not any(sign in out for sign in "\x1b\x07")
+
+
 def test_only_flagged_sequences_are_explained_where_only_they_are_shown(saved, call, data, monkeypatch):
     from methods.controls import NewEvent
 
@@ -223,6 +232,8 @@ def test_mistakes(saved, call, data, tmp_path):
     folder = saved()
     assert "does not exist" in complaint("score", folder, tmp_path / "no.log")
     assert "no saved detector" in complaint("score", tmp_path / "nowhere", data / "app" / "a.log")
+    (tmp_path / "new.log").write_bytes(gzip.compress(b"- 1 open door\n"))
+    assert "rename it to 'new.log.gz'" in complaint("score", folder, tmp_path / "new.log")
     assert "does not know 'bgl'" in complaint("score", folder, data / "app" / "a.log", "--system", "bgl")
     arguments = ("--data", data, "--save", tmp_path / "x")
     assert "transfer" in complaint("fit", "ecvc", "--scenario", "app2bgl", *arguments)

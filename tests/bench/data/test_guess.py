@@ -298,7 +298,7 @@ def test_lines_are_counted_as_the_reader_counts_them(tmp_path, content):
         ("a.log", b"\n" * 2000 + b"tea", "no line to look at among its first 2000"),
         ("a.log", b"\x89PNG\0\0\0\0" * 9, "control bytes"),
         ("a.log", "tea".encode("utf-16"), "control bytes"),
-        ("a.log", gzip.compress("".join(brewed(999)).encode()), "control bytes"),
+        ("a.log", gzip.compress("".join(brewed(999)).encode()), "rename it to .a.log.gz"),
         ("a.gz", b"no gzip", "cannot be unpacked"),
         ("a.gz", gzip.compress(b"tea\n" * 9999, mtime=0)[:-12], "cannot be unpacked"),
         ("a.xz", b"no xz", "cannot be unpacked"),

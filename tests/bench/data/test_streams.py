@@ -196,6 +196,12 @@ def test_a_file_that_is_not_there(tmp_path):
 PACKS = {".gz": gz, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zst, ".zip": lambda c: zipped([("a", c)])}
 
 
+@pytest.mark.parametrize("ending", PACKS)
+def test_a_packed_file_whose_name_does_not_say_so(tmp_path, ending):
+    (tmp_path / "a.log").write_bytes(PACKS[ending](LINES))
+    assert f"rename it to 'a.log{ending}'" in complaint(tmp_path / "a.log")
+
+
 @given(st.data(), st.sampled_from(sorted(PACKS)), st.binary(max_size=200))
 @settings(max_examples=300, derandomize=True, deadline=None)
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data, ending, content):
