@@ -228,6 +228,13 @@ def test_bad_input_is_one_sentence(bench, tmp_path, options, message):
     assert probes(tmp_path) == []
 
 
+def test_options_of_the_other_kind_are_refused(bench, tmp_path):
+    code, out, err = bench(*MEMORISATION, "--positions", "last")
+    assert (code, out) == (2, "")
+    assert "belong to `bench probe injection`" in err
+    assert probes(tmp_path) == []
+
+
 # ---------------------------------------------------------------------------------------------------------- safety
 
 
