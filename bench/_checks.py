@@ -10,6 +10,8 @@ from typing import Any, Final, get_args, get_type_hints
 
 import numpy as np
 
+from bench._memory import peak_memory_mib, reset_peak_memory
+from bench._placement import calls_during, run_on_meta
 from bench._trial import (
     TEMPLATES,
     UNSEEN_TEXTS,
@@ -18,6 +20,7 @@ from bench._trial import (
     alike,
     copy_of,
     fingerprint,
+    many_sequences,
     require,
     require_scores,
     require_unchanged,
@@ -28,6 +31,9 @@ from bench._trial import (
 )
 from bench.detector import Detector, DetectorTags, NotFittedError
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
+
+_MAX_ADDED_MIB: Final = 512
+"""For 100,000 sequences of 4 to 8 events; the detectors of this project take up to 220."""
 
 _NO_LABELS: Final = ("normal-only", "contaminated", "training-free", "control")
 
@@ -237,6 +243,18 @@ def check_labels_invisible(trial: Trial) -> None:
     require(alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test)), "labels change the scores")
 
 
+def check_test_invisible(trial: Trial) -> None:
+    """What was scored is a test part, and must not reach a fit that comes after it."""
+    trial.need_reproducible()
+    log, part = trial.log, np.arange(len(trial.log.train) // 3)
+    train, labels = log.train.select(part), None if log.labels is None else log.labels[part]
+    detector = trial.fit(train, labels)
+    before = trial.score(log.test, detector)
+    trial.score(sequences_of([[12, 14] * 4, [15, 3, 13]] * 50, seed=5), detector)
+    again = trial.score(log.test, trial.fit(train, labels, into=detector))
+    require(alike(again, before), "fitted again after scoring other sequences, it gives other scores")
+
+
 def check_state(trial: Trial) -> None:
     """A saved detector holds numeric arrays only (safetensors, never pickle) and scores as before."""
     if trial.cls.state is Detector.state:
@@ -274,6 +292,32 @@ def check_explain_is_pure(trial: Trial) -> None:
     require(same_arrays(given, test), "explain writes into its sequences")
     require_unchanged(detector, before, "explain")
     require(alike(np.concatenate(alone), together), "explained alone, events get other weights than together")
+
+
+def check_meta_forward(trial: Trial) -> None:
+    """A network that mixes devices fails on a GPU only; on `meta`, which holds no data, it fails everywhere."""
+    detector = trial.first_fit[0]
+    calls = calls_during(detector, lambda: trial.score(trial.log.test))
+    if not calls:
+        raise SkipCheck("its scores call no torch module that it holds")
+    for call in calls:
+        try:
+            run_on_meta(call)
+        except Exception as error:
+            raise AssertionError(f"{call.name}.forward fails on meta: {error}") from error
+
+
+def check_memory(trial: Trial) -> None:
+    """A test part may hold millions of sequences, so they are computed in blocks, not all at once."""
+    if trial.cls.tags.supervision == "training-free":
+        raise SkipCheck("training-free: it may ask a model elsewhere about each of 100,000 sequences")
+    many, detector = copy_of(many_sequences()), trial.first_fit[0]
+    trial.score(trial.log.test)  # what is loaded at the first call is no part of it
+    before = reset_peak_memory()
+    scores = detector.score(many)
+    added = peak_memory_mib() - before
+    require_scores(scores, len(many))
+    require(added <= _MAX_ADDED_MIB, f"scoring {len(many):,} sequences takes {added:.0f} MiB, above {_MAX_ADDED_MIB}")
 
 
 CHECKS: Final[tuple[Callable[[Trial], None], ...]] = tuple(

@@ -74,6 +74,15 @@ def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
     )
 
 
+@functools.cache
+def many_sequences() -> Sequences:
+    """100,000 sequences of 4 to 8 normal events in random order, hardly two of them alike."""
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(4, 9, 100_000)
+    events = np.split(rng.integers(0, _N_NORMAL_KEYS, int(lengths.sum())), np.cumsum(lengths)[:-1])
+    return sequences_of([row.tolist() for row in events])
+
+
 def _draw(n_normal: int, n_abnormal: int, failures: Sequence[int], seed: int) -> tuple[Sequences, NDArray[np.int8]]:
     rng = np.random.default_rng(seed)
     truth = rng.permutation(np.repeat([NORMAL, ABNORMAL], [n_normal, n_abnormal])).astype(np.int8)

@@ -24,6 +24,8 @@ ROOMS = {
     "bench.testing": 5,
     "bench._checks": 4,
     "bench._trial": 3,
+    "bench._placement": 3,
+    "bench._memory": 1,
     "bench.detector": 2,
     "bench.types": 1,
     "bench.errors": 0,

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
+from bench._memory import peak_memory_mib, reset_peak_memory
 from bench.data.catalogue import Catalogue
 from bench.data.prepare import Loader, Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
-from bench.experiment.environment import describe_environment, peak_memory_mib, reset_peak_memory
+from bench.experiment.environment import describe_environment
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.spec import Cell, Method
