@@ -6,7 +6,7 @@ from typing import ClassVar, get_args
 import numpy as np
 import pytest
 
-from bench import testing
+from bench import _checks, testing
 from bench._trial import toy_log
 from bench.detector import Detector, DetectorTags, NotFittedError, Supervision
 from bench.errors import BenchError
@@ -475,6 +475,18 @@ def test_skipped_checks_say_why():
     asking = skipped(tagged("training-free"))
     assert "ask a model" in asking.pop("check_memory")
     assert asking == no_network
+
+
+def test_a_slow_detector_is_not_kept_busy_for_hours(monkeypatch):
+    sizes = []
+
+    def notes_sizes(self, s, scores):
+        sizes.append(len(s))
+        return scores
+
+    monkeypatch.setattr(_checks, "_MAX_SECONDS", 0.0)
+    assert "would take too long" in skipped(with_score(notes_sizes))["check_memory"]
+    assert max(sizes) == 1_000
 
 
 def test_detector_without_state_is_not_failed_for_it():
