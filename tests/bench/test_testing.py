@@ -6,11 +6,11 @@ from typing import ClassVar, get_args
 import numpy as np
 import pytest
 
-from bench import _checks, testing
-from bench._trial import toy_log
+from bench import testing
 from bench.detector import Detector, DetectorTags, NotFittedError, Supervision
 from bench.errors import BenchError
-from bench.testing import CHECKS, CheckResult, check_detector, conforms, parametrize_with_checks, summarise
+from bench.testing import CHECKS, CheckResult, check_detector, checks, conforms, parametrize_with_checks, summarise
+from bench.testing.trial import toy_log
 from bench.types import UNKNOWN_KEY
 
 NAMES = [check.__name__ for check in CHECKS]
@@ -484,7 +484,7 @@ def test_a_slow_detector_is_not_kept_busy_for_hours(monkeypatch):
         sizes.append(len(s))
         return scores
 
-    monkeypatch.setattr(_checks, "_MAX_SECONDS", 0.0)
+    monkeypatch.setattr(checks, "_MAX_SECONDS", 0.0)
     assert "would take too long" in skipped(with_score(notes_sizes))["check_memory"]
     assert max(sizes) == 1_000
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench._trial import toy_log
 from bench.detector import NotFittedError
 from bench.testing import parametrize_with_checks
+from bench.testing.trial import toy_log
 from bench.types import Sequences
 from methods import chatgpt, chatgpt_cot, logprompt
 from methods.chatgpt import ChatGPT

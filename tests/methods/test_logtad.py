@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench._trial import Trial
 from bench.detector import NotFittedError
+from bench.testing.trial import Trial
 from bench.types import Sequences
 from methods import _semantic, logtad
 from methods._semantic import read

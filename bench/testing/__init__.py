@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bench._checks import CHECKS
-from bench._trial import SkipCheck, Trial
 from bench.detector import Detector
 from bench.errors import BenchError
+from bench.testing.checks import CHECKS
+from bench.testing.trial import SkipCheck, Trial
 
 if TYPE_CHECKING:
     import pytest

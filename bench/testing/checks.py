@@ -12,8 +12,9 @@ from typing import Any, Final, get_args, get_type_hints
 import numpy as np
 
 from bench._memory import peak_memory_mib, reset_peak_memory
-from bench._placement import calls_during, run_on_meta
-from bench._trial import (
+from bench.detector import Detector, DetectorTags, NotFittedError
+from bench.testing.placement import calls_during, run_on_meta
+from bench.testing.trial import (
     TEMPLATES,
     UNSEEN_TEXTS,
     SkipCheck,
@@ -30,7 +31,6 @@ from bench._trial import (
     same_arrays,
     sequences_of,
 )
-from bench.detector import Detector, DetectorTags, NotFittedError
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 
 _MAX_ADDED_MIB: Final = 512
