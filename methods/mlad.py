@@ -10,7 +10,7 @@ Works badly where an anomaly is the order or number of known events (no position
 one event among many) or where texts tell little. Against the controls (`bench compare mlad`, AP, 95 % intervals of the
 paired difference) it is better than all six on `bgl@stream-a`, and worse in these cases:
 - `ecvc` on `hdfs@blocks-a`, `paper`, by .051: an abnormal block has the known events in other numbers; and by .148 on
-  `hdfs@sessions-345k`, chronologically: it flags all normal sessions that end early there (AP without them .75 and .76).
+  `hdfs@sessions-345k`, chronologically: it flags all normal sessions that end early (AP without them .75 and .76).
 - `new-event` on `spirit@lines-a`, chronologically, by .001: the alerts there are texts that training lacks.
 - `ecvc` (.102) and `new-event` (.182, .108 under `paper`) on `bgl@raw12k+tbird@raw29k`: each abnormal window of
   Thunderbird has texts unseen in training (median 6 of 20, of normal ones 0), which `new-event` counts (AP .992
