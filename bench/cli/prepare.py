@@ -27,7 +27,9 @@ def prepare(
     ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="With --from: the labels of sessions.")] = None,
     lines: Annotated[int | None, typer.Option("--lines", min=1, help="Only the first so many lines.")] = None,
-    part: Annotated[str | None, typer.Option("--slice", metavar="A:B", help="Only lines A to B - 1, from 0.")] = None,
+    part: Annotated[
+        str | None, typer.Option("--slice", metavar="A:B", help="Only lines (or whole sessions) A to B - 1.")
+    ] = None,
     tolerance: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of defective lines above which the exit code is 1.")
     ] = None,
@@ -49,7 +51,7 @@ def prepare(
 
             edition = new_edition(edition, sources, labels=labels, data_dir=data)
         known = catalogue(data)
-        card = _part(known, edition, chosen)
+        card = _part(known, edition, chosen, unit=None if lines is None else "lines")
         if again:
             forget(card)
         was_there = is_prepared(card)
@@ -82,11 +84,11 @@ def _range(lines: int | None, part: str | None) -> tuple[int, int] | None:
     return int(match[1] or 0), int(match[2])
 
 
-def _part(known: Catalogue, edition: str, lines: tuple[int, int] | None) -> Card:
-    from bench.data.catalogue import slice_of
+def _part(known: Catalogue, edition: str, chosen: tuple[int, int] | None, *, unit: str | None) -> Card:
+    from bench.data.catalogue import slice_of, unit_of
 
     card = known.resolve(edition)
-    return card if lines is None else slice_of(card, *lines)
+    return card if chosen is None else slice_of(card, *chosen, unit or unit_of(card))
 
 
 def _facts(card: Card, log: Log, seconds: float, *, was_there: bool) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Card:
     tolerance: float = 0.01
     """Share of defective lines from which the edition is held to be misread."""
     lines: tuple[int, int] | None = None
-    """For a slice of an edition: its first line and the one behind its last."""
+    """For a slice of an edition: its first line (of id-sessions: session) and the one behind its last."""
 
     @property
     def key(self) -> str:

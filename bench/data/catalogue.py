@@ -23,7 +23,7 @@ from bench.data.downloads import note_path, require_intact
 from bench.errors import BenchError
 
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
-_SLICE: Final = re.compile(r"(?P<edition>.+)\.lines-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
+_SLICE: Final = re.compile(r"(?P<edition>.+)\.(?P<unit>lines|sessions)-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
 _MAX_NAMED: Final = 5
 _LARGE_BYTES: Final = 1 << 26
 """The checksum of a larger file is remembered across processes."""
@@ -71,7 +71,7 @@ class Catalogue:
             return editions[edition]
         part = _SLICE.fullmatch(edition or "")
         if part and part["edition"] in editions:
-            return slice_of(editions[part["edition"]], int(part["start"]), int(part["stop"]))
+            return slice_of(editions[part["edition"]], int(part["start"]), int(part["stop"]), part["unit"])
         known = ", ".join(card.key for card in editions.values())
         raise BenchError(f"unknown edition '{key}': choose one of {known}")
 
@@ -148,15 +148,23 @@ def catalogue(data_dir: Path | None = None) -> Catalogue:
     return Catalogue(tuple(cards.values()), folder)
 
 
-def slice_of(card: Card, start: int, stop: int) -> Card:
-    """The edition `<edition>.lines-<start>-<stop>`: lines start to stop - 1 of this one, counted from 0."""
+def unit_of(card: Card) -> str:
+    """What the edition is cut by."""
+    return "sessions" if card.kind == "id-sessions" else "lines"
+
+
+def slice_of(card: Card, start: int, stop: int, unit: str) -> Card:
+    """The edition `<edition>.<unit>-<start>-<stop>`: lines or sessions start to stop - 1 of this one, from 0."""
     if not 0 <= start < stop:
-        raise BenchError(f"lines {start} to {stop} of '{card.key}' hold nothing: the first must be below the second")
+        raise BenchError(f"{unit} {start} to {stop} of '{card.key}' hold nothing: the first must be below the second")
     if card.lines is not None:
         raise BenchError(f"'{card.key}' is a slice already: cut the whole edition")
-    if card.kind == "id-sessions":
-        raise BenchError(f"'{card.key}' holds whole sessions, not lines: it cannot be cut by lines")
-    edition = f"{card.edition}.lines-{start}-{stop}"
+    if card.kind == "id-splits":
+        raise BenchError(f"'{card.key}' has files for training and test: it cannot be cut, choose the whole edition")
+    if unit != unit_of(card):
+        named = f"{card.key}.{unit_of(card)}-{start}-{stop}"
+        raise BenchError(f"'{card.key}' is cut by {unit_of(card)}, not by {unit}: write '{named}'")
+    edition = f"{card.edition}.{unit}-{start}-{stop}"
     return dataclasses.replace(card, edition=edition, lines=(start, stop), counts={}, title=f"{card.title} (a slice)")
 
 

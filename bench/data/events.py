@@ -84,6 +84,10 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
             raise BenchError(f"'{path.name}' holds {name} of type {values.dtype}: whole numbers are needed")
     if wrong := set(np.unique(labels).tolist()) - {NORMAL, ABNORMAL, UNLABELLED}:
         raise BenchError(f"'{path.name}' holds the label {min(wrong)} in y: write 0 normal, 1 abnormal, -1 unlabelled")
+    first, stop = card.lines or (0, len(events))
+    if stop > len(events):
+        raise BenchError(f"'{card.key}' has {len(events)} sessions, not {stop}: choose a smaller slice")
+    events, labels = events[first:stop], labels[first:stop]
     is_event = events != 0
     if not is_event.any():
         raise BenchError(f"'{card.key}' holds no event: put the right file in the place of '{path.name}'")
@@ -96,7 +100,7 @@ def read_id_sessions(card: Card, catalogue: Catalogue) -> Log:
         file_starts=np.zeros(1, np.int64),
         session_lines=np.arange(len(ids), dtype=np.int64),
         session_codes=np.repeat(np.arange(len(events), dtype=np.int32), is_event.sum(axis=1)),
-        session_ids=tuple(map(str, range(len(events)))),
+        session_ids=tuple(map(str, range(first, stop))),
         session_labels=labels.astype(np.int8),
         is_parsed=True,
     )

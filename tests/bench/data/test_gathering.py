@@ -269,7 +269,7 @@ def with_format(card, **values):
     [
         lambda card: dataclasses.replace(card, incidents=((1.0, 3.0),)),
         lambda card: dataclasses.replace(card, incidents=()),
-        lambda card: slice_of(card, 0, 1),
+        lambda card: slice_of(card, 0, 1, "lines"),
         lambda card: with_format(card, year=2023),
         lambda card: with_format(card, section="#.*"),
         lambda card: with_format(card, session_from="file"),
@@ -284,7 +284,7 @@ def test_what_changes_the_content_changes_a_run_and_what_is_prepared(card, chang
 
 
 def test_slices_differ_from_each_other(card):
-    assert len({prepared_folder(slice_of(card, *part)) for part in ((0, 1), (0, 2), (1, 2))}) == 3
+    assert len({prepared_folder(slice_of(card, *part, "lines")) for part in ((0, 1), (0, 2), (1, 2))}) == 3
 
 
 @pytest.mark.parametrize("change", [{"title": "other"}, {"tolerance": 0.5}, {"rank": 3}, {"counts": {"lines": 1}}])

@@ -250,7 +250,7 @@ def test_a_slice_is_that_part_of_the_whole(tmp_path, monkeypatch, size, part):
     card, known = card_of(tmp_path, files)
     whole = read(card, known)
     in_blocks(monkeypatch, size)
-    log = read(slice_of(card, *part), known)
+    log = read(slice_of(card, *part, "lines"), known)
     lines = slice(*part)
     assert messages_of(log) == messages_of(whole)[lines]
     assert log.times.tolist() == list(range(*part))
@@ -261,26 +261,26 @@ def test_a_slice_is_that_part_of_the_whole(tmp_path, monkeypatch, size, part):
 
 def test_a_slice_of_a_file_without_a_last_newline(tmp_path):
     card, known = card_of(tmp_path, {"a": b"- 1 a\n- 2 b", "b": b"- 3 c\n- 4 d"})
-    assert messages_of(read(slice_of(card, 1, 4), known)) == ["b", "c", "d"]
-    assert messages_of(read(slice_of(card, 0, 2), known)) == ["a", "b"]
+    assert messages_of(read(slice_of(card, 1, 4, "lines"), known)) == ["b", "c", "d"]
+    assert messages_of(read(slice_of(card, 0, 2, "lines"), known)) == ["a", "b"]
 
 
 def test_a_slice_reads_no_file_behind_it(tmp_path):
     card, known = card_of(tmp_path, {"a": b"- 1 a\n- 2 b\n", "b.gz": b"damaged"})
-    assert len(read(slice_of(card, 0, 2), known)) == 2
+    assert len(read(slice_of(card, 0, 2, "lines"), known)) == 2
     with pytest.raises(BenchError, match=r"b\.gz"):
-        read(slice_of(card, 0, 3), known)
+        read(slice_of(card, 0, 3, "lines"), known)
 
 
 def test_a_slice_beyond_the_end(tmp_path):
     card, known = card_of(tmp_path, {"a": b"- 1 a\n- 2 b\n"})
     with pytest.raises(BenchError, match=r"'app@mine\.lines-1-3' ends at line 2"):
-        read(slice_of(card, 1, 3), known)
+        read(slice_of(card, 1, 3, "lines"), known)
 
 
 def test_defects_of_a_slice_are_its_own(tmp_path):
     card, known = card_of(tmp_path, {"a": b"- odd\n- 2 b\n- odd\n- 4 d\n"})
-    assert defects_of(read(slice_of(card, 1, 4), known)) == {"headerless": (1, 2)}
+    assert defects_of(read(slice_of(card, 1, 4, "lines"), known)) == {"headerless": (1, 2)}
 
 
 def test_a_slice_of_an_id_stream(own_system):

@@ -422,3 +422,30 @@ def test_the_description_is_plain_json(small):
     facts = json.loads((prepared_folder(small[0]) / "log.json").read_text())
     assert facts["notes"] == ["time goes back at 1 lines; the order of the lines is kept"]
     assert facts["alerts"] == [["BAD", 1], ["BAD2", 1], ["no", 1]]
+
+
+def test_a_slice_of_sessions_keeps_their_numbers(own_system):
+    rows = npz(X=[[3, 7, 0], [5, 0, 0], [7, 7, 9], [3, 0, 0]], y=[0, 1, 0, 1])
+    found = own_system({("s.npz", "sessions"): rows}, kind="id-sessions")
+    log = read(found.resolve("app@mine.sessions-1-3"), found)
+    assert list(log.session_ids) == ["1", "2"]
+    assert log.session_labels.tolist() == [1, 0]
+    assert [log.messages[i] for i in log.message_ids] == [f"unknown event {i}" for i in (5, 7, 7, 9)]
+    assert log.session_codes.tolist() == [0, 1, 1, 1]
+    with pytest.raises(BenchError, match="has 4 sessions, not 5"):
+        read(found.resolve("app@mine.sessions-1-5"), found)
+    with pytest.raises(BenchError, match=r"cut by sessions, not by lines: write 'app@mine.sessions-0-2'"):
+        found.resolve("app@mine.lines-0-2")
+
+
+def test_sessions_of_a_file_of_lines_are_not_cut_out(own_system):
+    found = own_system({("e.csv", "events"): b"event_id,label\n3,0\n"}, kind="id-stream")
+    with pytest.raises(BenchError, match=r"cut by lines, not by sessions: write 'app@mine.lines-0-1'"):
+        found.resolve("app@mine.sessions-0-1")
+
+
+def test_files_for_training_and_test_are_not_cut(own_system):
+    parts = {"train": b"1 2\n3 4\n", "test-normal": b"1 2\n", "test-abnormal": b"2 1\n"}
+    found = own_system({(f"{role}.txt", role): text for role, text in parts.items()}, kind="id-splits")
+    with pytest.raises(BenchError, match="it cannot be cut"):
+        found.resolve("app@mine.lines-0-2")
