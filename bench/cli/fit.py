@@ -46,7 +46,6 @@ def fit(
     data: Data = None,
 ) -> None:
     """Fit one method on a data set's training part and save it, to score new lines with `bench score`."""
-    from bench import registry
     from bench.cli._progress import Steps
     from bench.data.cachedir import cache_dir
     from bench.data.catalogue import catalogue
@@ -55,18 +54,15 @@ def fit(
     from bench.experiment import artifact
     from bench.experiment.runner import Settings
     from bench.experiment.scenario import parse_scenario
-    from bench.experiment.spec import plan, resolve_methods
+    from bench.experiment.spec import plan, resolve_one
 
     known = catalogue(data)
     parsed = parse_scenario(scenario, known)
     if parsed.is_transfer:
         raise BenchError(f"'{scenario}' is a transfer: name what to fit on, such as {scenario.partition('2')[0]}")
-    ref = registry.find(method)
-    resolved = [found for found in resolve_methods([method], settings or [], cache_dir()) if found.ref == ref]
-    if len(resolved) != 1:
-        raise BenchError("--set gives several values: a saved detector has one of each")
+    resolved = resolve_one(method, settings or [], cache_dir())
     grouping = Grouping(window_size, window_size if window_step is None else window_step)
-    (cell,) = plan([parsed], resolved, splits=[split], seeds=[seed], grouping=grouping)
+    (cell,) = plan([parsed], [resolved], splits=[split], seeds=[seed], grouping=grouping)
     with Steps():
         fitted = artifact.fit(cell, known, Settings(device=device, threads=threads), parse_rule(threshold))
         artifact.save(fitted, save)

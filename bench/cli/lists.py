@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bench import __version__
-from bench.cli._options import EXIT_GATE, AsJson, Data, complete_methods
+from bench.cli._options import EXIT_GATE, AsJson, Data, Set, complete_methods
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.detector import Detector
     from bench.registry import DetectorRef
     from bench.testing import CheckResult
 
@@ -44,10 +45,12 @@ def list_(
 
 def check(
     method: Annotated[str, typer.Argument(help="A method, or path.py:Class.", autocompletion=complete_methods)],
+    settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the conformance kit on a detector; exit 1 when a check fails."""
     from bench import registry
+    from bench.cli._progress import Steps
     from bench.testing import check_detector, summarise
 
     ref = registry.find(method)
@@ -57,7 +60,9 @@ def check(
         raise
     except Exception as error:
         raise BenchError(f"'{method}' cannot be imported ({type(error).__name__}: {error}): correct it") from None
-    results = check_detector(detector)
+    config = _config(method, detector, settings) if settings else None
+    with Steps():
+        results = check_detector(detector, config=config)
     if as_json:
         rows = [{"name": r.name, "status": r.status, "reason": r.reason, "detail": r.detail} for r in results]
         typer.echo(json.dumps(rows, indent=1))
@@ -66,6 +71,17 @@ def check(
         typer.echo(summarise(results).splitlines()[-1])
     if any(result.status in ("failed", "xpass") for result in results):
         raise typer.Exit(EXIT_GATE)
+
+
+def _config(method: str, detector: type[Detector], settings: list[str]) -> object:
+    from bench.data.cachedir import cache_dir
+    from bench.experiment.spec import resolve_one
+
+    chosen = resolve_one(method, settings, cache_dir()).config
+    try:
+        return detector.Config(**chosen)
+    except (TypeError, ValueError) as error:
+        raise BenchError(f"'{method}' does not accept its --set: {' '.join(str(error).split())}") from None
 
 
 def _print_checks(results: list[CheckResult]) -> None:

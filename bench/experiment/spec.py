@@ -194,6 +194,15 @@ def resolve_methods(
     return methods
 
 
+def resolve_one(name: str, settings: Sequence[str], cache: Path) -> Method:
+    """One method with one config."""
+    ref = registry.find(name)
+    found = [method for method in resolve_methods([name], settings, cache) if method.ref == ref]
+    if len(found) != 1:
+        raise BenchError(f"--set gives '{name}' several values: give one of each")
+    return found[0]
+
+
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, list[str]]]:
     """`mlad.alpha=1.0:1.6:0.1` -> {"mlad": {"alpha": ["1.0", ..., "1.6"]}}; commas and ranges give several values."""
     parsed: dict[str, dict[str, list[str]]] = {}

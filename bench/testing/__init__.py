@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bench.detector import Detector
+from bench.detector import Detector, report_progress
 from bench.errors import BenchError
 from bench.testing.checks import CHECKS
 from bench.testing.trial import SkipCheck, Trial
@@ -57,7 +57,11 @@ def check_detector(
     """
     _refuse_bad_expectations(cls, expected_failures)
     trial = Trial(cls, config)
-    return [_run(check, trial, expected_failures.get(check.__name__)) for check in CHECKS]
+    results = []
+    for number, check in enumerate(CHECKS):
+        report_progress(check.__name__, number, len(CHECKS))
+        results.append(_run(check, trial, expected_failures.get(check.__name__)))
+    return results
 
 
 def parametrize_with_checks(

@@ -121,6 +121,17 @@ def test_check_passes_a_good_detector(call, tmp_path):
     assert "failed  " not in out
 
 
+def test_check_of_other_settings(call):
+    assert call("check", "ngram", "--set", "ngram.n=2")[0] == 0
+    code, out, err = call("check", "ngram", "--set", "ngram.n=0")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 'ngram' does not accept its --set: ")
+    for wrong, words in (("ngram.n=1,2", "several values"), ("ngram.m=1", "'m'"), ("pca.k=1", "not among the methods")):
+        code, out, err = call("check", "ngram", "--set", wrong)
+        assert (code, out) == (2, "")
+        assert words in err
+
+
 def test_check_fails_a_broken_detector_and_says_why(call, tmp_path):
     (tmp_path / "mine.py").write_text(GOOD)
     code, out, _ = call("check", "mine.py:Broken", "--json")
