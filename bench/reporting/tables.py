@@ -167,6 +167,8 @@ def _facts(table: Table, rule: str) -> list[str]:
     lines = [*_protocol(table, rule), f"- editions: {editions}"]
     if any(tier == "smoke" for tier in first["tiers"].values()):
         lines.append("- put together from pieces (tier smoke): never part of a finding")
+    if torn := [key for key in first["tiers"] if ".lines-" in key and table.key.window == "sessions"]:
+        lines.append(f"- cut by lines, so sessions at its ends are not whole: {', '.join(torn)}")
 
     def span(name: str, form: Callable[[Any], str] = str) -> str:
         values = sorted({record["counts"][name] for record in records})

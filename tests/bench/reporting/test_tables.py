@@ -191,6 +191,13 @@ def test_the_paper_split_names_its_draw():
     assert "cut at" not in text
 
 
+def test_sessions_that_a_cut_by_lines_tears_are_named():
+    words = "- cut by lines, so sessions at its ends are not whole: hdfs@full.lines-0-9"
+    assert words in rendered(record(edition="hdfs@full.lines-0-9", window=None)).splitlines()
+    assert "not whole" not in rendered(record(edition="hdfs@full.lines-0-9"))
+    assert "not whole" not in rendered(record(edition="hdfs@full.sessions-0-9", window=None))
+
+
 def test_smoke_and_simulated_are_marked():
     assert "put together from pieces (tier smoke): never part of a finding" in rendered(record(tier="smoke"))
     text = rendered(record(tier="simulated"))
