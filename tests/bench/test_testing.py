@@ -1,6 +1,7 @@
 """The conformance kit passes a good detector and names exactly what is wrong with a broken one."""
 
 import dataclasses
+import inspect
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -437,6 +438,7 @@ def test_every_check_has_a_reason_and_a_short_body():
     for check in CHECKS:
         assert check.__doc__.strip().endswith("."), check.__name__
         assert len(check.__doc__.splitlines()) == 1
+        assert len(inspect.getsource(check).splitlines()) <= 25, check.__name__
 
 
 @pytest.mark.parametrize("supervision", get_args(Supervision))
