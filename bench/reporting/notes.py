@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import Final
 
+from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.experiment.store import Record
 from bench.reporting.calls import call_notes
 from bench.reporting.rows import Row, Table, aggregate, flags_all, shown_rule
+
+_FAR: Final = 3
+"""Times the promised false positive rate."""
 
 
 def table_notes(table: Table, rule: str) -> list[str]:
@@ -26,7 +31,26 @@ def table_notes(table: Table, rule: str) -> list[str]:
                 "" if times == len(row.finished) else f" (left out of the mean: {times} of {len(row.finished)} seeds)"
             )
             missing[reason].append(f"{row.method}{part}")
-    return notes + [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
+    notes += [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
+    return notes + _broken_promises(table, rule)
+
+
+def _broken_promises(table: Table, rule: str) -> list[str]:
+    """Whose realised false positive rate is far from what the rule promises for exchangeable normals."""
+    parsed = parse_rule(rule)
+    if parsed.kind not in ("conformal", "quantile") or parsed.value is None:
+        return []
+    promised = parsed.value if parsed.kind == "conformal" else 1 - parsed.value
+    rates = {
+        row.method: aggregate(row, ALL, "rules", "fpr", rule) for row in table.rows if shown_rule(row, rule) == rule
+    }
+    broken = ", ".join(
+        f"{method} {rate.mean:.3f}"
+        for method, rate in rates.items()
+        if rate is not None and rate.mean > _FAR * promised and rate.low > promised
+    )
+    what = f"FPR more than {_FAR} times what {rule} promises, so test normals are unlike validation normals"
+    return [f"- {what}: {broken}"] if broken else []
 
 
 def _why_native(row: Row) -> str:

@@ -191,6 +191,21 @@ def test_the_paper_split_names_its_draw():
     assert "cut at" not in text
 
 
+def test_methods_that_flag_far_more_normals_than_promised_are_named():
+    def realised(name, fpr, low):
+        found = block(0.8, (RULE,))
+        found["rules"][RULE]["fpr"] = fpr
+        found["bootstrap"]["rules"][RULE]["fpr"] = [low + (fpr - low) * level for level in LEVELS]
+        return record(name, metrics={"all": found})
+
+    text = rendered(realised("kept", 0.03, 0.02), realised("few", 0.05, 0.0), realised("far", 0.26, 0.25))
+    assert text.splitlines()[-1] == (
+        "- FPR more than 3 times what conformal:0.01 promises, so test normals are unlike validation normals: far 0.260"
+    )
+    assert "promises" not in rendered(realised("kept", 0.03, 0.02))
+    assert "promises" not in render(make_tables([realised("far", 0.26, 0.25)])[0], "native")
+
+
 def test_sessions_that_a_cut_by_lines_tears_are_named():
     words = "- cut by lines, so sessions at its ends are not whole: hdfs@full.lines-0-9"
     assert words in rendered(record(edition="hdfs@full.lines-0-9", window=None)).splitlines()
