@@ -69,14 +69,14 @@ class KNNEmbedding(FittedArrays):
         return None if train.n_events else "no training sequence has an event"
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
-        items = _items(train, self.config)
-        return {"vectors": items.vectors[items.vectors.any(axis=1)]}
+        vectors = _items(train, self.config).vectors()
+        return {"vectors": vectors[vectors.any(axis=1)]}
 
     def score(self, sequences: Sequences) -> Floats:
         """Return float64 (n_sequences,), in [0, 2]; an empty sequence scores 0."""
         train = self.state()["vectors"]
         items = _items(sequences, self.config)
-        distances = _mean_distance(items.vectors, train, min(self.config.k, len(train)))
+        distances = _mean_distance(items, train, min(self.config.k, len(train)))
         if self.config.unit == "sequence":
             return distances[items.inverse]
         worst = np.zeros(len(sequences))
@@ -88,15 +88,26 @@ class KNNEmbedding(FittedArrays):
         if self.config.unit == "sequence":
             return occlusion(sequences, self.score, "text_ids")
         items, train = _items(sequences, self.config), self.state()["vectors"]
-        distances = _mean_distance(items.vectors, train, min(self.config.k, len(train)))
+        distances = _mean_distance(items, train, min(self.config.k, len(train)))
         return distances[items.inverse].astype(np.float32)
 
 
 class _Items(NamedTuple):
-    vectors: Floats
-    """(n_items, d) of length 1, or 0 where a sequence is empty."""
+    texts: Floats
+    """(n_texts, d) of length 1"""
+    counts: csr_matrix | None
+    """(n_items, n_texts): how often each text stands in an item; None where each text is one."""
     inverse: Integers
     """(n_sequences,) or (n_events,): the item of each."""
+
+    @property
+    def n(self) -> int:
+        """How many items there are."""
+        return len(self.texts) if self.counts is None else int(self.counts.shape[0])
+
+    def vectors(self, part: slice = slice(None)) -> Floats:
+        """(n_part, d) of length 1, or 0 where a sequence is empty; made when asked for, since all would fill memory."""
+        return self.texts[part] if self.counts is None else _unit(np.asarray(self.counts[part] @ self.texts))
 
 
 def _items(sequences: Sequences, config: Config) -> _Items:
@@ -104,7 +115,7 @@ def _items(sequences: Sequences, config: Config) -> _Items:
     used, text_of_event = np.unique(sequences.text_ids, return_inverse=True)
     vectors = _text_vectors([sequences.texts[i] for i in used.tolist()], config.dimension)
     if config.unit == "text":
-        return _Items(vectors, text_of_event.astype(np.int64))
+        return _Items(vectors, None, text_of_event.astype(np.int64))
     plain = replace(
         sequences,
         log_keys=np.zeros_like(sequences.log_keys),
@@ -115,7 +126,7 @@ def _items(sequences: Sequences, config: Config) -> _Items:
     shape = (len(distinct), len(used))
     counts = csr_matrix((np.ones(distinct.n_events), distinct.text_ids, distinct.offsets), shape=shape, copy=True)
     counts.sum_duplicates()
-    return _Items(_unit(np.asarray(counts @ vectors)), inverse)
+    return _Items(vectors, counts, inverse)
 
 
 def _text_vectors(texts: list[str], dimension: int) -> Floats:
@@ -131,13 +142,13 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.where(norms > 0, norms, 1.0))
 
 
-def _mean_distance(vectors: Floats, train: Floats, k: int) -> Floats:
-    """float64 (n,): mean cosine distance to the k nearest rows of train; 0 for a vector of zeros."""
-    distances = np.zeros(len(vectors))
-    for part in blocks(len(vectors), max(1, min(1024, _BLOCK_CELLS // len(train)))):
-        cosine = vectors[part] @ train.T
+def _mean_distance(items: _Items, train: Floats, k: int) -> Floats:
+    """float64 (n_items,): mean cosine distance to the k nearest rows of train; 0 for a vector of zeros."""
+    distances = np.zeros(items.n)
+    for part in blocks(items.n, max(1, min(1024, _BLOCK_CELLS // len(train)))):
+        vectors = items.vectors(part)
+        cosine = vectors @ train.T
         nearest = cosine.max(axis=1) if k == 1 else np.partition(cosine, -k, axis=1)[:, -k:].mean(axis=1)
-        distances[part] = 1.0 - nearest
-        report_progress("comparing vectors", part.stop, len(vectors))
-    distances[~vectors.any(axis=1)] = 0.0
+        distances[part] = np.where(vectors.any(axis=1), 1.0 - nearest, 0.0)
+        report_progress("comparing vectors", part.stop, items.n)
     return np.asarray(np.round(np.maximum(distances, 0.0), _DECIMALS), np.float64)

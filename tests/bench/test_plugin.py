@@ -30,7 +30,9 @@ from bench.testing import CHECKS, check_detector, conforms, summarise
 results = check_detector(found.load())
 print(summarise(results))
 assert conforms(results)
-assert {result.status for result in results} == {"passed"}
+assert {result.name: result.status for result in results if result.status != "passed"} == {
+    "check_meta_forward": "skipped"
+}
 assert len(results) == len(CHECKS)
 """
 
