@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import typing
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from bench._files import replace_text
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -134,10 +134,7 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
     except Exception as error:
         return Description("unknown", (), True, {}, error=f"{type(error).__name__}: {error}")
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(description)), encoding="utf-8")
-        temporary.replace(file)
+        replace_text(file, json.dumps(dataclasses.asdict(description)))
     return description
 
 
@@ -178,7 +175,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _source_digest(ref: DetectorRef) -> str:
-    """Hash of the detector's target, of all Python files beside its module, and of the contract."""
+    """Hash of the detector's target, of all Python files beside and below its module, and of the contract."""
     digest = hashlib.sha256(ref.target.encode())
     module_name = ref.target.partition(":")[0]
     files = [Path(__file__), Path(__file__).with_name("detector.py")]
@@ -187,7 +184,7 @@ def _source_digest(ref: DetectorRef) -> str:
     else:
         spec = importlib.util.find_spec(module_name)
         if spec is not None and spec.origin is not None:
-            files += sorted(Path(spec.origin).parent.glob("*.py"))
+            files += sorted(Path(spec.origin).parent.rglob("*.py"))
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:32]

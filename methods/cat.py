@@ -37,13 +37,13 @@ from torch import Tensor, nn
 
 from bench.detector import DetectorTags, TimeRange
 from bench.types import Sequences
-from methods import _layers
-from methods._layers import Integers
-from methods._occlusion import occlusion
-from methods._semantic import TextNetworkDetector, away_from_zero, encode, read, real
-from methods._training import TrainingSettings, hold_out, seeded, train_network
+from methods.shared import layers
+from methods.shared.layers import Integers
+from methods.shared.occlusion import occlusion
+from methods.shared.semantic import TextNetworkDetector, away_from_zero, encode, read, real
+from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
-_CELLS = _layers.MAX_CELLS // 4
+_CELLS = layers.MAX_CELLS // 4
 """Limit of sequences x length x length computed at once."""
 
 
@@ -194,7 +194,7 @@ class Network(nn.Module):
     def _read(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Half]:
         """States (B, 1 + n, hidden) of [SEQ] and the events of the second half, and this half."""
         first, second = halves(tokens, lengths)
-        position = _layers.sinusoidal(tokens.shape[1], self.first.shape[0], self.first)
+        position = layers.sinusoidal(tokens.shape[1], self.first.shape[0], self.first)
         memory = self.inlet(first.tokens) + position[first.places]
         for layer in self.encoder:
             memory = layer(memory, src_key_padding_mask=~first.real)

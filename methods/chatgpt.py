@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods._chat import Ask
-from methods._chat_config import ChatConfig, Message
-from methods._chat_detector import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
+from bench.llm.client import Ask
+from bench.llm.config import ChatConfig, Message
+from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from methods._chat import Ask
-from methods._chat_config import ChatConfig, Message
-from methods._chat_detector import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
-from methods._chat_text import fenced
+from bench.llm.client import Ask
+from bench.llm.config import ChatConfig, Message
+from bench.llm.text import fenced
+from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,16 @@ from scipy.sparse import csr_matrix
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import FittedArrays, State, as_matrix, columns_of, count_vectors, known_keys, overlaps, vectors
+from methods.shared.counts import (
+    FittedArrays,
+    State,
+    as_matrix,
+    columns_of,
+    count_vectors,
+    known_keys,
+    overlaps,
+    vectors,
+)
 
 _DECIMALS: Final = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""

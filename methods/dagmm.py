@@ -53,11 +53,11 @@ from torch.nn import functional as F
 
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _layers
-from methods._bag_vectors import BagInputs
-from methods._layers import Mixture
-from methods._occlusion import occlusion
-from methods._training import TrainingSettings, hold_out, seeded, train_network
+from methods.shared import layers as _layers
+from methods.shared.bag_vectors import BagInputs
+from methods.shared.layers import Mixture
+from methods.shared.occlusion import occlusion
+from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 _BLOCK = 4096
 _TINY = 1e-8

@@ -14,17 +14,17 @@ top score and flags nothing (recall 0 on `bgl@stream-a`, chronological, at AUROC
 and one event suffices: on `hdfs@blocks-a`, chronological, the native rule then flags 65 % of the normal blocks, nearly
 all by their times, and the values alone under 2 %.
 
-Implemented are the log-key model and, as a switch, the parameter-value model (`methods/_parameters.py`); the workflow
-model, which only helps diagnosis, is not. Defaults of h, L, alpha and g are the paper's (section 5.1). Reconstructions
-[R]: histories are left-padded, and each position is predicted from the first on, so that short sequences are scored
-like others (public code flags each session shorter than h + 1); keys enter by a learned embedding (the paper's one-hot
-vector is a switch: the same up to a factorisation); there are n classes, without one for unknown keys, since those are
-a miss anyway; Adam with early stopping. With `end_event` the end of a sequence is one more key to predict, which sees
-sequences that break off. With `parameter_model` an event whose values lie beyond the bound counts as a rank of g or
-more, in proportion, so that the paper's "either model alarms" stays one comparison; the log-key model is the same with
-and without. It is skipped on event ids and on logs without numbers. An empty sequence scores 0: nothing
-unexpected happened (with `end_event` the rank of ending at once). Distinct histories are computed once and weighted by
-their counts.
+Implemented are the log-key model and, as a switch, the parameter-value model (`methods/shared/parameter_model.py`); the
+workflow model, which only helps diagnosis, is not. Defaults of h, L, alpha and g are the paper's (section 5.1).
+Reconstructions [R]: histories are left-padded, and each position is predicted from the first on, so that short
+sequences are scored like others (public code flags each session shorter than h + 1); keys enter by a learned embedding
+(the paper's one-hot vector is a switch: the same up to a factorisation); there are n classes, without one for unknown
+keys, since those are a miss anyway; Adam with early stopping. With `end_event` the end of a sequence is one more key to
+predict, which sees sequences that break off. With `parameter_model` an event whose values lie beyond the bound counts
+as a rank of g or more, in proportion, so that the paper's "either model alarms" stays one comparison; the log-key model
+is the same with and without. It is skipped on event ids and on logs without numbers. An empty sequence scores 0:
+nothing unexpected happened (with `end_event` the rank of ending at once). Distinct histories are computed once and
+weighted by their counts.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ from torch.nn import functional as F
 
 from bench.detector import Detector, DetectorTags, NotFittedError, SequencePart, TimeRange
 from bench.types import Sequences
-from methods import _histories, _layers
-from methods._histories import FIRST_KEY, Integers, Predictions, predictions_of
-from methods._parameters import ParameterModel, has_numbers
-from methods._stepwise import Branch, StepwisePredictor
-from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
+from methods.shared import histories as _histories
+from methods.shared import layers
+from methods.shared.histories import FIRST_KEY, Integers, Predictions, predictions_of
+from methods.shared.parameter_model import ParameterModel, has_numbers
+from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +166,7 @@ class DeepLog(Detector):
         """Parameters and the log keys of training."""
         if not hasattr(self, "net_"):
             raise NotFittedError("DeepLog: call fit before state")
-        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy(), **self.parameters_.state()}
+        return {**layers.arrays_of(self.net_), "keys": self.keys_.copy(), **self.parameters_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
@@ -174,7 +175,7 @@ class DeepLog(Detector):
         self.native_threshold_ = float(config.g - 1)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
-        _layers.load_arrays(self.net_, state)
+        layers.load_arrays(self.net_, state)
         self.parameters_ = ParameterModel(config, config.history, config.hidden, config.layers)
         self.parameters_.load_state(state, device=self.device)
         return self

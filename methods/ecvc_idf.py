@@ -31,7 +31,7 @@ from scipy.sparse import csr_matrix
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import (
+from methods.shared.counts import (
     Floats,
     KeyDetector,
     State,

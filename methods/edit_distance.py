@@ -34,7 +34,7 @@ from rapidfuzz.process import cdist
 
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
-from methods._counts import (
+from methods.shared.counts import (
     Floats,
     Integers,
     KeyDetector,

@@ -36,7 +36,7 @@ from scipy.sparse import csr_matrix
 
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
-from methods._counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, sample_rows
+from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, sample_rows
 
 _EXACT = 1e-9
 _PREVIEW = 256

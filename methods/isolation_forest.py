@@ -32,8 +32,8 @@ from sklearn.ensemble import IsolationForest as Forest
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods import _trees
-from methods._counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, weighted_quantile
+from methods.shared import trees as _trees
+from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, weighted_quantile
 
 _EULER_GAMMA = 0.5772156649015329
 

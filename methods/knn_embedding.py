@@ -30,8 +30,8 @@ from scipy.sparse import csr_matrix
 from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
-from methods._counts import FittedArrays, Floats, Integers, State, blocks
-from methods._occlusion import occlusion
+from methods.shared.counts import FittedArrays, Floats, Integers, State, blocks
+from methods.shared.occlusion import occlusion
 
 _BLOCK_CELLS = 20_000_000
 """Cosines computed at once at most: 160 MB."""

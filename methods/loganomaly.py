@@ -40,10 +40,11 @@ from torch.nn import functional as F
 from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _histories, _layers
-from methods._histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
-from methods._stepwise import Branch, StepwisePredictor
-from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
+from methods.shared import histories as _histories
+from methods.shared import layers
+from methods.shared.histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
+from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ class LogAnomaly(Detector):
             net = self._new_network()
 
             def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                tokens = _layers.pad(pieces.tokens, pieces.offsets, items)
+                tokens = layers.pad(pieces.tokens, pieces.offsets, items)
                 place = np.arange(tokens.shape[1])
                 learned = (tokens >= FIRST_KEY) & (place >= pieces.given[items][:, None])
                 logits = net(torch.as_tensor(tokens, device=self.device))
@@ -149,7 +150,7 @@ class LogAnomaly(Detector):
         """Parameters, the log keys of training and the sentence vectors of their templates."""
         if not hasattr(self, "net_"):
             raise NotFittedError("LogAnomaly: call fit before state")
-        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy(), "vectors": self.vectors_.copy()}
+        return {**layers.arrays_of(self.net_), "keys": self.keys_.copy(), "vectors": self.vectors_.copy()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
@@ -157,7 +158,7 @@ class LogAnomaly(Detector):
         self.native_threshold_ = float(self.config.g - 1)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
-        _layers.load_arrays(self.net_, state)
+        layers.load_arrays(self.net_, state)
         return self
 
     def monitor(self) -> dict[str, Any]:

@@ -35,11 +35,11 @@ from torch import Tensor
 
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _histories, _layers, _masked_keys
-from methods._histories import Integers, Pieces
-from methods._masked_keys import Network, mean_distance_vector, objective, padded
-from methods._masks import FIRST_KEY, UNKNOWN
-from methods._training import HeldOut, TrainingSettings, hold_out, seeded, train_network
+from methods.shared import histories, layers, masked_keys
+from methods.shared.histories import Integers, Pieces
+from methods.shared.masked_keys import Network, mean_distance_vector, objective, padded
+from methods.shared.masks import FIRST_KEY, UNKNOWN
+from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class LogBERT(Detector):
         result = np.zeros((len(unique), self.config.width), np.float32)
         first = np.flatnonzero(np.diff(pieces.sequence, prepend=-1))
         with torch.inference_mode():
-            for chunk in _layers.length_chunks(pieces.lengths[first]):
+            for chunk in layers.length_chunks(pieces.lengths[first]):
                 states = self.net_(self._on_device(padded(pieces, first[chunk])))
                 result[pieces.sequence[first[chunk]]] = states[:, 0].cpu().numpy()
         return result[inverse]
@@ -161,7 +161,7 @@ class LogBERT(Detector):
         if not hasattr(self, "net_"):
             raise NotFittedError("LogBERT: call fit before state")
         rule = np.array([self.g_, self.native_threshold_], np.float64)
-        return {**_layers.arrays_of(self.net_), "keys": self.keys_.copy(), "rule": rule}
+        return {**layers.arrays_of(self.net_), "keys": self.keys_.copy(), "rule": rule}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
@@ -169,7 +169,7 @@ class LogBERT(Detector):
         self.g_, self.native_threshold_ = int(state["rule"][0]), float(state["rule"][1])
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
-        _layers.load_arrays(self.net_, state)
+        layers.load_arrays(self.net_, state)
         return self
 
     def monitor(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class LogBERT(Detector):
         held = sequences.select(counts > 0)
         counts = counts[counts > 0]
         with torch.inference_mode():
-            ranks = _masked_keys.ranks_of(self.net_, self._pieces(held))
+            ranks = masked_keys.ranks_of(self.net_, self._pieces(held))
         known = ranks < len(self.keys_)
         ranks_repeated = np.bincount(ranks[known], np.repeat(counts, held.lengths)[known], len(self.keys_))
         tail = 1 - np.cumsum(ranks_repeated) / max(float(ranks_repeated.sum()), 1.0)
@@ -200,15 +200,15 @@ class LogBERT(Detector):
         """Bool (n_events,)."""
         pieces = self._pieces(sequences)
         with torch.inference_mode():
-            return _masked_keys.misses_of(self.net_, pieces, self.g_)
+            return masked_keys.misses_of(self.net_, pieces, self.g_)
 
     def _pieces(self, sequences: Sequences) -> Pieces:
         """Stretches of at most max_length - 1 keys."""
         if not hasattr(self, "keys_"):
             raise NotFittedError("LogBERT: call fit before score")
-        tokens = _histories.tokens_of(sequences.log_keys, self.keys_)
-        tokens = np.where(tokens == UNKNOWN, UNKNOWN, tokens - _histories.FIRST_KEY + FIRST_KEY)
-        return _histories.pieces_of(tokens, sequences.offsets, self.config.max_length - 1)
+        tokens = histories.tokens_of(sequences.log_keys, self.keys_)
+        tokens = np.where(tokens == UNKNOWN, UNKNOWN, tokens - histories.FIRST_KEY + FIRST_KEY)
+        return histories.pieces_of(tokens, sequences.offsets, self.config.max_length - 1)
 
 
 def _shares(sequences: Sequences, misses: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ from scipy.spatial.distance import pdist
 
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
-from methods._counts import CountConfig, CountDetector, Floats, Integers, State, blocks, idf, known_keys
+from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, blocks, idf, known_keys
 
 _DECIMALS = 9
 """A distance of 0 must not be above another one by rounding."""

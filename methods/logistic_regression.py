@@ -22,7 +22,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression as Model
 
-from methods._counts import CountConfig, Floats, Integers, State, SupervisedCounts, scale_of
+from methods.shared.counts import CountConfig, Floats, Integers, State, SupervisedCounts, scale_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
-from methods._chat import Ask
-from methods._chat_config import ChatConfig, Message
-from methods._chat_detector import ChatDetector, Lines, Verdict, user
-from methods._chat_text import LOG_BEGIN, LOG_END, shorten
+from bench.llm.client import Ask
+from bench.llm.config import ChatConfig, Message
+from bench.llm.text import LOG_BEGIN, LOG_END, shorten
+from methods.shared.asking import ChatDetector, Lines, Verdict, user
 
 _WARMER: Final = 0.4
 _TOKENS_PER_LINE: Final = 48

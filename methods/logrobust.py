@@ -33,8 +33,8 @@ from torch.nn import functional as F
 
 from bench.detector import DetectorTags, TimeRange
 from bench.types import ABNORMAL, NORMAL, Sequences
-from methods._semantic import AttentiveClassifier, ClassifierDetector, encode, read
-from methods._training import TrainingSettings, hold_out, seeded, train_network
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode, read
+from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,11 @@ from torch import Tensor, nn
 
 from bench.detector import DetectorTags, TimeRange
 from bench.types import Sequences
-from methods._layers import Integers
-from methods._occlusion import occlusion
-from methods._semantic import Reading, TextNetworkDetector, away_from_zero, encode, read, real
-from methods._systems import SystemClassifier, balanced
-from methods._training import HeldOut, History, Loss, TrainingSettings, hold_out, seeded, train_network
+from methods.shared.alignment import SystemClassifier, balanced
+from methods.shared.layers import Integers
+from methods.shared.occlusion import occlusion
+from methods.shared.semantic import Reading, TextNetworkDetector, away_from_zero, encode, read, real
+from methods.shared.training import HeldOut, History, Loss, TrainingSettings, hold_out, seeded, train_network
 
 _TINY = 1e-9
 

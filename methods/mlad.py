@@ -57,14 +57,16 @@ from torch.utils.checkpoint import checkpoint
 from bench.data.embedding import DIMENSION
 from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
 from bench.types import Sequences
-from methods import _bags, _layers, _mixture, _mlad_explain
-from methods._bags import Bags, DeviceBags, Plan
-from methods._entmax import entmax
-from methods._mixture import Mixture
-from methods._mlad_config import Config
-from methods._mlad_explain import Reading
-from methods._texts import TextInputs
-from methods._training import hold_out, seeded, train_network
+from methods.shared import bags as _bags
+from methods.shared import layers, mlad_explain
+from methods.shared import mixture as _mixture
+from methods.shared.bags import Bags, DeviceBags, Plan
+from methods.shared.entmax import entmax
+from methods.shared.mixture import Mixture
+from methods.shared.mlad_config import Config
+from methods.shared.mlad_explain import Reading
+from methods.shared.text_inputs import TextInputs
+from methods.shared.training import hold_out, seeded, train_network
 
 _BLOCK = 4096
 
@@ -97,7 +99,7 @@ class MLAD(Detector):
         data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
-            compiled = _layers.compiled(net) if config.compile else net
+            compiled = layers.compiled(net) if config.compile else net
 
             def loss(plan: Plan, weights: Tensor) -> dict[str, Tensor]:
                 # A forward pass alone is not worth a translation of its own.
@@ -124,7 +126,7 @@ class MLAD(Detector):
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return what each event adds to the score, float32 (n_events,): by how much it falls without the event."""
         reading = self._read(sequences)
-        weights = _mlad_explain.occlusion(reading.bags, lambda bags: self._scores(bags, reading.features))
+        weights = mlad_explain.occlusion(reading.bags, lambda bags: self._scores(bags, reading.features))
         return weights[reading.tokens_of(sequences.offsets)].astype(np.float32)
 
     def attention(self, sequences: Sequences) -> NDArray[np.float32]:
@@ -145,14 +147,14 @@ class MLAD(Detector):
         if not hasattr(self, "net_"):
             raise NotFittedError("MLAD: call fit before state")
         mixture = {f"mixture.{name}": value.cpu().numpy() for name, value in self.mixture_._asdict().items()}
-        return {**_layers.arrays_of(self.net_), **mixture, **self.inputs_.state()}
+        return {**layers.arrays_of(self.net_), **mixture, **self.inputs_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
         self.inputs_ = TextInputs.from_state(state)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
-        _layers.load_arrays(self.net_, state)
+        layers.load_arrays(self.net_, state)
         self.mixture_ = Mixture(
             *(torch.tensor(state[f"mixture.{name}"], device=self.device) for name in Mixture._fields)
         )
@@ -218,7 +220,7 @@ class Network(nn.Module):
         self.first = nn.Parameter(torch.randn(width) / width**0.5) if config.pooling == "cls" else None
         scale = (config.width if config.attention_scale == "width" else config.width / config.heads) ** -0.5
         self.blocks = nn.ModuleList(
-            _layers.EncoderLayer(
+            layers.EncoderLayer(
                 width,
                 config.heads,
                 config.ffn_width,
@@ -244,7 +246,7 @@ class Network(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x, m, projected if i == 0 else None)
         if self.first is None:
-            pooled = _layers.weighted_mean(x, m)
+            pooled = layers.weighted_mean(x, m)
         else:
             pooled, x = x[:, 0], x[:, 1:]
         vectors = torch.as_tensor(self.outlet(pooled))
@@ -256,7 +258,7 @@ class Network(nn.Module):
         """Encode the bags of a plan; features: what `inlet` takes, one row per id; forward: `self`, or compiled."""
         table = self._table(features)
         plain = self.config.positional == "none" and self.first is None and len(table) < plan.n_tokens
-        projected = cast(_layers.EncoderLayer, self.blocks[0]).attention.inner(table) if plain else None
+        projected = cast(layers.EncoderLayer, self.blocks[0]).attention.inner(table) if plain else None
         # Large batches keep no activations: the backward pass computes each chunk again.
         recompute = torch.is_grad_enabled() and plan.n_tokens > _bags.MAX_TOKENS
         run = self if forward is None else forward
@@ -279,11 +281,11 @@ class Network(nn.Module):
 
     def attention_zeros(self, features: Tensor, data: DeviceBags, plan: Plan) -> Tensor:
         """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ()."""
-        return _mlad_explain.attention_zeros(self.blocks, self._prepare, self._table(features), data, plan)
+        return mlad_explain.attention_zeros(self.blocks, self._prepare, self._table(features), data, plan)
 
     def attention_received(self, features: Tensor, bags: Bags) -> NDArray[np.float64]:
         """float64 (n_tokens,): attention that each event of a token receives."""
-        return _mlad_explain.attention_received(self.blocks, self._prepare, self._table(features), bags)
+        return mlad_explain.attention_received(self.blocks, self._prepare, self._table(features), bags)
 
     def _table(self, features: Tensor) -> Tensor:
         """(n_ids, width): the input vector of each id."""
@@ -297,16 +299,16 @@ class Network(nn.Module):
             case "bce0", _:
                 return torch.as_tensor(self.classifier(vectors)).squeeze(1)
             case "rec", "pooled":
-                error = (self.decoder(vectors) - _layers.weighted_mean(inputs, multiplicity)).square()
+                error = (self.decoder(vectors) - layers.weighted_mean(inputs, multiplicity)).square()
             case "rec", _:
-                error = _layers.weighted_mean((self.decoder(states) - inputs).square(), multiplicity)
+                error = layers.weighted_mean((self.decoder(states) - inputs).square(), multiplicity)
             case _:
                 return vectors.new_zeros(len(vectors))
         return torch.as_tensor(error.sum(1) if self.config.rec_error == "sum" else error.mean(1))
 
     def _prepare(self, tokens: Tensor, multiplicity: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.positional == "sinusoidal":
-            tokens = tokens + _layers.sinusoidal(tokens.shape[1], tokens.shape[2], tokens)
+            tokens = tokens + layers.sinusoidal(tokens.shape[1], tokens.shape[2], tokens)
         if self.first is not None:
             tokens = torch.cat([self.first.expand(len(tokens), 1, -1), tokens], 1)
             multiplicity = F.pad(multiplicity, (1, 0), value=1.0)
@@ -317,7 +319,7 @@ def objective(net: Network, encoded: Encoded, weights: Tensor, config: Config) -
     """Equation 7 on one batch, and what is watched; weights: (B,) summing to 1."""
     parts: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=weights.device)
-    with _layers.full_precision(weights):
+    with layers.full_precision(weights):
         vectors, errors = (part.to(net.decoder.weight.dtype) for part in encoded)
         gamma = net.responsibilities(vectors) if config.use_gmm else None
         first = _first_term(errors, gamma, config.first_term)

@@ -34,7 +34,16 @@ from numpy.typing import NDArray
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import Floats, Integers, KeyDetector, State, columns_of, distinct_columns, known_keys, on_grid
+from methods.shared.counts import (
+    Floats,
+    Integers,
+    KeyDetector,
+    State,
+    columns_of,
+    distinct_columns,
+    known_keys,
+    on_grid,
+)
 
 _BORDER = 0
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

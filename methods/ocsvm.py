@@ -28,7 +28,7 @@ from sklearn.svm import OneClassSVM
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import CountConfig, CountDetector, Floats, State, known_keys, sample_rows, scale_of
+from methods.shared.counts import CountConfig, CountDetector, Floats, State, known_keys, sample_rows, scale_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from scipy.stats import norm
 
 from bench.detector import DetectorTags
 from bench.types import Sequences
-from methods._counts import CountConfig, CountDetector, Floats, State, idf, known_keys, weighted_quantile
+from methods.shared.counts import CountConfig, CountDetector, Floats, State, idf, known_keys, weighted_quantile
 
 
 @dataclass(frozen=True, kw_only=True)

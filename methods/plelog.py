@@ -52,10 +52,10 @@ from torch.nn import functional as F
 
 from bench.detector import DetectorTags, TimeRange
 from bench.types import NORMAL, Sequences
-from methods import _layers
-from methods._layers import Bags, Integers
-from methods._semantic import AttentiveClassifier, ClassifierDetector, Reading, encode, read
-from methods._training import TrainingSettings, hold_out, seeded, train_network
+from methods.shared import layers
+from methods.shared.layers import Bags, Integers
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode, read
+from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 Floats = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ class PLELog(ClassifierDetector):
         """float64 (n_bags,): estimated probability that each distinct sequence is abnormal."""
         config: Config = self.config
         bags, counts, inverse, vectors = reading
-        multisets = _layers.unique_bags(bags.ids, bags.offsets)
+        multisets = layers.unique_bags(bags.ids, bags.offsets)
         point_of = multisets.inverse
         n_points = len(multisets.counts)
         point_counts = np.bincount(point_of, counts, n_points).astype(np.int64)

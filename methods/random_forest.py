@@ -24,8 +24,8 @@ from scipy.sparse import csr_matrix
 from sklearn.tree import DecisionTreeClassifier
 
 from bench.types import ABNORMAL
-from methods import _trees
-from methods._counts import CountConfig, Floats, Integers, State, SupervisedCounts
+from methods.shared import trees as _trees
+from methods.shared.counts import CountConfig, Floats, Integers, State, SupervisedCounts
 
 
 @dataclass(frozen=True, kw_only=True)

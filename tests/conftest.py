@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.prepare import Loader
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.loader import Loader
 
 _STUB = importlib.util.spec_from_file_location("chat_stub", Path(__file__).with_name("chat_stub.py"))
 _chat_stub = importlib.util.module_from_spec(_STUB)

@@ -11,24 +11,52 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# An arrow points from a higher number to a lower one; rooms of one number do not know each other.
-ROOMS = {
-    "bench.__main__": 9,
-    "bench.cli": 8,
-    "bench.reporting": 7,
-    "bench.experiment": 6,
-    "bench.evaluation": 5,
-    "bench.data": 5,
-    "bench.registry": 5,
-    "bench.scaffold": 5,
-    "bench.testing": 5,
-    "bench._memory": 1,
-    "bench.detector": 2,
-    "bench.types": 1,
-    "bench.errors": 0,
-    "bench": 0,
+# Which rooms a room may import, as the table of docs/house.md has them; a room may always import itself and
+# `bench.errors`. `bench` alone is the package's own file, which holds the version.
+GROUND = {"bench.types", "bench._files", "bench._memory"}
+DATA = {"bench.data.cards", "bench.data.reading", "bench.data.sequences", "bench.data.embedding"}
+ENGINE = GROUND | DATA | {"bench.detector", "bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
+REPORTING = {f"bench.reporting.{name}" for name in ("tables", "figures", "comparisons", "published", "gate")}
+MAY_IMPORT = {
+    "bench": set(),
+    "bench.errors": set(),
+    "bench.types": set(),
+    "bench._memory": set(),
+    "bench._files": set(),
+    "bench.detector": {"bench.types"},
+    "bench.registry": GROUND | {"bench.detector"},
+    "bench.llm": GROUND | {"bench.detector"},
+    "bench.data": set(),
+    "bench.data.cards": GROUND,
+    "bench.data.simulation": GROUND | {"bench.data.cards"},
+    "bench.data.reading": GROUND | {"bench.detector", "bench.data.cards", "bench.data.simulation"},
+    "bench.data.embedding": GROUND | {"bench.detector"},
+    "bench.data.sequences": GROUND | {"bench.data.cards", "bench.data.reading"},
+    "bench.data.facts": GROUND | DATA - {"bench.data.embedding"},
+    "bench.data.fetching": GROUND | {"bench.data.cards"},
+    "bench.data.own": GROUND | {"bench.data.cards", "bench.data.reading"},
+    "bench.evaluation": GROUND,
+    "bench.records": GROUND,
+    "bench.experiment": ENGINE,
+    "bench.deploy": ENGINE,
+    "bench.probes": ENGINE,
+    "bench.testing": GROUND | {"bench.detector"},
+    "bench.scaffold": GROUND,
+    "bench.reporting": set(),
+    "bench.reporting.tables": ENGINE,
+    "bench.reporting.gate": ENGINE | {"bench.reporting.tables"},
+    "bench.reporting.comparisons": ENGINE | {"bench.reporting.tables"},
+    "bench.reporting.published": ENGINE | {"bench.reporting.tables"},
+    "bench.reporting.figures": ENGINE
+    | {"bench", "bench.data.facts", "bench.reporting.tables", "bench.reporting.published"},
+    "bench.cli": ENGINE
+    | REPORTING
+    | {"bench", "bench.llm", "bench.data.facts", "bench.data.fetching", "bench.data.own", "bench.data.simulation"}
+    | {"bench.deploy", "bench.probes", "bench.testing", "bench.scaffold"},
+    "bench.__main__": {"bench.cli"},
+    "methods": {"bench.detector", "bench.types", "bench.llm", "bench.data.embedding", "methods.shared"},
+    "methods.shared": {"bench.detector", "bench.types", "bench.llm", "bench.data.embedding"},
 }
-FOR_METHODS = {"bench.detector", "bench.types", "bench.errors", "bench.data.embedding"}
 HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "matplotlib"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|root)/\w")
 MAX_FILE, MAX_FUNCTION = 400, 60
@@ -68,11 +96,19 @@ def imported_modules(path, source, known):
 
 
 def room_of(module):
-    while module not in ROOMS:
+    """The longest known room that holds the module; None where there is none."""
+    while module not in MAY_IMPORT:
         if "." not in module:
             return None
         module = module.rpartition(".")[0]
     return module
+
+
+def may_import(importer, imported):
+    here, there = room_of(importer), room_of(imported)
+    if here == "methods" == there:
+        return imported == "methods"  # one method never knows another
+    return there == "bench.errors" != here or here == there or there in MAY_IMPORT[here]
 
 
 def arrow_violations(sources):
@@ -81,18 +117,18 @@ def arrow_violations(sources):
     for path, source in sources.items():
         importer = module_name(path)
         for imported in imported_modules(path, source, known):
-            top = imported.partition(".")[0]
-            if importer.startswith("methods"):
-                shared = imported.startswith("methods._") or imported == "methods"
-                allowed = imported in FOR_METHODS if top == "bench" else shared or top != "methods"
-            elif top == "bench":
-                here, there = room_of(importer), room_of(imported)
-                allowed = here == there != "bench" or ROOMS[here] > ROOMS[there] or there == "bench.errors" != here
-            else:
-                allowed = top != "methods"
-            if not allowed:
+            if imported.partition(".")[0] in ("bench", "methods") and not may_import(importer, imported):
                 wrong.append(f"{importer} imports {imported}")
     return wrong
+
+
+def circles(allowed):
+    """Rooms that could import themselves by way of others."""
+    open_rooms = {room: set(rooms) - {room} for room, rooms in allowed.items()}
+    while free := [room for room, rooms in open_rooms.items() if not rooms & open_rooms.keys()]:
+        for room in free:
+            del open_rooms[room]
+    return sorted(open_rooms)
 
 
 def foreign_imports(source):
@@ -148,7 +184,11 @@ def entry_point_violations(pyproject, sources):
             wrong.append(f"{name}: there is no {path}")
         elif class_name not in {n.name for n in ast.parse(sources[path]).body if isinstance(n, ast.ClassDef)}:
             wrong.append(f"{name}: {path} has no class {class_name}")
-    unnamed = [p for p in sources if p.startswith("methods/") and not Path(p).name.startswith("_") and p not in named]
+    unnamed = [
+        p
+        for p in sources
+        if p.startswith("methods/") and Path(p).name[0] != "_" and "/shared/" not in p and p not in named
+    ]
     return wrong + [f"no entry point names {path}; add one and run `pip install -e .`" for path in unnamed]
 
 
@@ -168,7 +208,13 @@ def test_there_is_something_to_read():
 
 def test_every_module_has_a_room():
     modules = [module_name(path) for path in python_sources("bench")]
-    assert [m for m in modules if room_of(m) == "bench" != m] == []
+    halls = ("bench", "bench.data", "bench.reporting", "bench.errors")
+    assert [m for m in modules if room_of(m) in halls and room_of(m) != m] == []
+
+
+def test_rooms_make_no_circle():
+    assert circles(MAY_IMPORT) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c"]
 
 
 def test_arrows_point_one_way():
@@ -206,12 +252,24 @@ PLANTED_IMPORTS = [
     ("bench/errors.py", "import bench.types"),
     ("bench/__init__.py", "from bench import types"),
     ("bench/detector.py", "from bench.registry import load"),
-    ("bench/evaluation/metrics.py", "def f():\n    from bench.data.cards import Card"),
-    ("bench/data/cards.py", "import bench.evaluation.metrics"),
-    ("bench/data/cards.py", "from ..experiment import spec"),
-    ("bench/experiment/runner.py", "from bench.reporting import tables"),
+    ("bench/detector.py", "from bench.llm.client import Chat"),
+    ("bench/llm/client.py", "from methods import mlad"),
+    ("bench/llm/client.py", "from bench.records import store"),
+    ("bench/evaluation/metrics.py", "def f():\n    from bench.data.cards.card import Card"),
+    ("bench/evaluation/metrics.py", "from bench.records.store import Store"),
+    ("bench/records/store.py", "from bench.evaluation.metrics import f1"),
+    ("bench/data/cards/card.py", "from bench.data.reading.read import sources"),
+    ("bench/data/cards/card.py", "from ...experiment import spec"),
+    ("bench/data/reading/read.py", "from bench.data.sequences import loader"),
+    ("bench/data/reading/read.py", "from bench.data.own import guess"),
+    ("bench/data/sequences/loader.py", "from bench.data.fetching import fetch"),
+    ("bench/experiment/runner.py", "from bench.reporting.tables import table"),
     ("bench/experiment/runner.py", "from bench import reporting"),
-    ("bench/reporting/tables.py", "from bench.cli import app"),
+    ("bench/experiment/runner.py", "from bench.probes import probe"),
+    ("bench/deploy/saved.py", "from bench.reporting.tables import table"),
+    ("bench/probes/probe.py", "from bench.deploy import saved"),
+    ("bench/reporting/tables/table.py", "from bench.cli import app"),
+    ("bench/reporting/tables/table.py", "from bench.reporting.figures import draw"),
     ("bench/registry.py", "from methods.deeplog import DeepLog"),
     ("bench/testing/checks.py", "import methods"),
     ("bench/testing/checks.py", "from bench.data.embedding import embed"),
@@ -219,13 +277,15 @@ PLANTED_IMPORTS = [
     ("methods/deeplog.py", "from .mlad import MLAD"),
     ("methods/deeplog.py", "from methods import mlad"),
     ("methods/deeplog.py", "from bench.evaluation.metrics import f1"),
-    ("methods/deeplog.py", "from bench.data import cards"),
-    ("methods/_layers.py", "import bench.registry"),
+    ("methods/deeplog.py", "from bench.records import store"),
+    ("methods/shared/layers.py", "import bench.registry"),
+    ("methods/shared/layers.py", "from methods.mlad import MLAD"),
 ]
 EMPTY_MODULES = """
-    bench/__init__ bench/types bench/errors bench/data/__init__ bench/data/cards bench/data/embedding
-    bench/reporting/__init__ bench/experiment/__init__ bench/experiment/spec
-    methods/__init__ methods/mlad methods/_layers
+    bench/__init__ bench/types bench/errors bench/data/__init__ bench/data/cards/card bench/data/embedding
+    bench/reporting/__init__ bench/experiment/__init__ bench/experiment/spec bench/data/sequences/loader
+    bench/data/own/guess bench/data/fetching/fetch bench/probes/probe bench/deploy/saved bench/records/store
+    bench/reporting/figures/draw methods/__init__ methods/mlad methods/shared/__init__ methods/shared/layers
 """
 MODULES = {f"{module}.py": "" for module in EMPTY_MODULES.split()}
 
@@ -240,11 +300,15 @@ def test_import_against_an_arrow_is_found(path, planted):
     [
         ("bench/cli/run.py", "from bench.experiment import spec\nfrom . import options\nimport bench.testing"),
         ("bench/data/embedding.py", "from bench.detector import report_progress"),
-        ("bench/data/cards.py", "from bench.errors import BenchError\nfrom bench.data import embedding"),
+        ("bench/data/reading/log.py", "from bench.errors import BenchError\nfrom bench.data.cards import card"),
         ("bench/types.py", "import numpy as np\nfrom bench.errors import BenchError"),
-        ("bench/experiment/runner.py", "from bench import __version__\nfrom bench.registry import load\nimport torch"),
+        (
+            "bench/experiment/runner.py",
+            "from bench.records import store\nfrom bench.registry import load\nimport torch",
+        ),
         ("methods/mlad.py", "from bench.data.embedding import embed\nfrom bench.data import embedding\nimport torch"),
-        ("methods/mlad.py", "from methods._layers import GMM\nfrom methods import _layers\nfrom ._layers import GMM"),
+        ("methods/mlad.py", "from methods.shared.layers import GMM\nfrom methods.shared import layers"),
+        ("methods/mlad.py", "from .shared.layers import GMM"),
     ],
 )
 def test_import_along_an_arrow_is_allowed(path, fine):
@@ -253,7 +317,8 @@ def test_import_along_an_arrow_is_allowed(path, fine):
 
 def test_module_without_a_room_is_found():
     assert room_of("bench.utils") == "bench"
-    assert room_of("bench.data.embedding") == "bench.data"
+    assert room_of("bench.data.embedding.deeper") == "bench.data.embedding"
+    assert room_of("numpy") is None
 
 
 def test_foreign_import_is_found():
@@ -292,7 +357,7 @@ def test_bad_entry_point_is_found():
         "methods/a.py": "class A: pass",
         "methods/b.py": "class Other: pass",
         "methods/d.py": "",
-        "methods/_e.py": "",
+        "methods/shared/e.py": "",
     }
     found = entry_point_violations("[project]\n" + pyproject, sources)
     assert [line.split()[0] for line in found] == ["b:", "c:", "no"]

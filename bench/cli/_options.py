@@ -18,7 +18,7 @@ def complete_methods(incomplete: str) -> list[str]:
 
 def complete_scenarios(incomplete: str) -> list[str]:
     """Data sets, and transfers between them."""
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     names = sorted({card.name for card in catalogue().cards})
     pairs = [f"{a}{sign}{b}" for a in names for b in names if a != b for sign in ("2", "+")]

@@ -13,7 +13,7 @@ from bench.detector import listen_to_progress
 
 if TYPE_CHECKING:
     from bench.experiment.spec import Cell
-    from bench.experiment.store import Record
+    from bench.records.store import Record
 
 _REFRESH_S = 0.1
 

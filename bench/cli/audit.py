@@ -14,8 +14,8 @@ app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be tr
 @app.command()
 def published(as_json: AsJson = False) -> None:
     """Judge every value that papers report: consistent, possible as an average over runs, or impossible."""
-    from bench.reporting.audit import audit, counts, render_audit, size_notes
-    from bench.reporting.published import load_published
+    from bench.reporting.published.audit import audit, counts, render_audit, size_notes
+    from bench.reporting.published.papers import load_published
 
     papers = [(paper, audit(paper)) for paper in load_published()]
     if as_json:

@@ -12,8 +12,8 @@ from bench.cli._options import RESULTS, AsJson, Out, complete_methods
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.experiment.store import Store
-    from bench.reporting.compare import Comparison
+    from bench.records.store import Store
+    from bench.reporting.comparisons.differences import Comparison
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,8 +40,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Is a method better than others, worse, or not separable? Paired 95 % intervals on the same test sequences."""
-    from bench.experiment.store import Store
-    from bench.reporting import comparisons as kept
+    from bench.records.store import Store
+    from bench.reporting.comparisons import kept
 
     metrics, store = kept.parse_metrics(metric), Store(out)
     if stored:
@@ -60,9 +60,9 @@ def compare(
 def _make(method: str, against: str, scenario: str | None, split: str | None, store: Store) -> list[Comparison]:
     from bench.cli._progress import Steps
     from bench.detector import report_progress
-    from bench.reporting import compare as made
-    from bench.reporting.comparisons import keep
-    from bench.reporting.tables import make_tables
+    from bench.reporting.comparisons import differences as made
+    from bench.reporting.comparisons.kept import keep
+    from bench.reporting.tables.table import make_tables
 
     tables = make_tables(store.records())
     fitting = [
@@ -88,7 +88,7 @@ def _print(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bench.reporting.comparisons import heading, lines, notes
+    from bench.reporting.comparisons.kept import heading, lines, notes
 
     method = comparison["method"]
     table = Table("against", "", method, "other", "difference [95 %]", "seeds", "verdict", box=None, pad_edge=False)

@@ -16,8 +16,8 @@ from bench.cli.simulate import simulate
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.cards import Card
-    from bench.data.catalogue import Catalogue
+    from bench.data.cards.card import Card
+    from bench.data.cards.catalogue import Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
 app.command()(fetch)
@@ -45,7 +45,7 @@ def info(
 ) -> None:
     """Lines, templates, sequences, labels, duplicates, time range, licence and citation of an edition."""
     from bench.cli._progress import Steps
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
     from bench.data.facts import edition_facts
 
     known = catalogue(data)
@@ -72,8 +72,8 @@ def _shown(value: Any) -> str:
 
 def _plot(card: Card, known: Catalogue) -> Path:
     from bench.data.facts import timeline
-    from bench.data.splits import CUTS
-    from bench.reporting.timeline import draw_timeline
+    from bench.data.sequences.splits import CUTS
+    from bench.reporting.figures.timeline import draw_timeline
 
     target = Path(f"{card.key.replace('@', '-')}.png")
     draw_timeline(timeline(card, known, CUTS), card.key, target)
@@ -86,7 +86,7 @@ def verify(
     data: Data = None,
 ) -> None:
     """Read editions and compare checksums and counts with their cards; exit 1 when one differs."""
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     known = catalogue(data)
     cards = [known.resolve(edition)] if edition else [card for card in known.cards if known.is_available(card)]
@@ -103,7 +103,7 @@ def verify(
 
 
 def _counts(card: Card, known: Catalogue) -> dict[str, int]:
-    from bench.data.readers import read
+    from bench.data.reading.read import read
 
     log = read(card, known)
     counts = {"lines": len(log), "abnormal_lines": int((log.labels == 1).sum())}

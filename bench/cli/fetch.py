@@ -11,8 +11,8 @@ import typer
 from bench.cli._options import AsJson, Data
 
 if TYPE_CHECKING:
-    from bench.data.cards import Card
-    from bench.data.fetch import Fetched
+    from bench.data.cards.card import Card
+    from bench.data.fetching.fetch import Fetched
 
 _REFRESH_S = 0.1
 
@@ -23,9 +23,9 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Download a public data set into the data folder; goes on where an interrupted download ended."""
-    from bench.data.catalogue import catalogue
-    from bench.data.fetch import downloadable, is_intact
-    from bench.data.fetch import fetch as fetch_edition
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.fetching.fetch import downloadable, is_intact
+    from bench.data.fetching.fetch import fetch as fetch_edition
 
     known = catalogue(data)
     card = downloadable(known, edition)

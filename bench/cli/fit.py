@@ -16,8 +16,8 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.experiment.artifact import Fitted
-    from bench.experiment.newlines import Explained, ScoredSequence, StrongEvent
+    from bench.deploy.saved import Fitted
+    from bench.deploy.score import Explained, ScoredSequence, StrongEvent
 
 _SHOWN_TEXT = 100
 
@@ -46,12 +46,12 @@ def fit(
     data: Data = None,
 ) -> None:
     """Fit one method on a data set's training part and save it, to score new lines with `bench score`."""
+    from bench._files import cache_dir
     from bench.cli._progress import Steps
-    from bench.data.cachedir import cache_dir
-    from bench.data.catalogue import catalogue
-    from bench.data.grouping import Grouping
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.sequences.grouping import Grouping
+    from bench.deploy import saved as artifact
     from bench.evaluation.thresholds import parse_rule
-    from bench.experiment import artifact
     from bench.experiment.runner import Settings
     from bench.experiment.scenario import parse_scenario
     from bench.experiment.spec import plan, resolve_one
@@ -80,8 +80,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score the lines of a log with a saved detector: one row for each session or window."""
-    from bench.experiment.artifact import load
-    from bench.experiment.newlines import Explained
+    from bench.deploy.saved import load
+    from bench.deploy.score import Explained
 
     if str(log) != "-" and not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give a log file, or - for standard input")
@@ -95,7 +95,7 @@ def score(
 
 
 def _rows(fitted: Fitted, log: Path, system: str | None, explained: Explained) -> Iterator[ScoredSequence]:
-    from bench.experiment.newlines import score_file, score_stream
+    from bench.deploy.score import score_file, score_stream
 
     if str(log) == "-":
         return score_stream(fitted, sys.stdin.buffer, system=system, explained=explained)

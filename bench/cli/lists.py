@@ -74,7 +74,7 @@ def check(
 
 
 def _config(method: str, detector: type[Detector], settings: list[str]) -> object:
-    from bench.data.cachedir import cache_dir
+    from bench._files import cache_dir
     from bench.experiment.spec import resolve_one
 
     chosen = resolve_one(method, settings, cache_dir()).config
@@ -127,7 +127,7 @@ def _summary(ref: DetectorRef) -> str:
 
 
 def _datasets(data: Path | None) -> list[dict[str, str]]:
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     known = catalogue(data)
     cards = sorted(known.cards, key=lambda card: (card.name, -card.rank))
@@ -144,7 +144,7 @@ def _datasets(data: Path | None) -> list[dict[str, str]]:
 
 
 def _scenarios(data: Path | None) -> list[dict[str, str]]:
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     known = catalogue(data)
     names = sorted({card.name for card in known.cards if known.is_available(card)})

@@ -16,7 +16,7 @@ import typer
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.catalogue import Catalogue
+    from bench.data.cards.catalogue import Catalogue
     from bench.experiment.runner import Settings
     from bench.experiment.spec import Cell
 
@@ -56,7 +56,7 @@ def llm_environment(options: LlmOptions, out: Path) -> Iterator[None]:
     if options.max_cost and not (options.price or os.environ.get("BENCH_LLM_PRICE")):
         raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
     _check_price(options.price)
-    from bench.reporting.published import published_file
+    from bench.reporting.published.papers import published_file
 
     with tempfile.TemporaryDirectory(prefix="bench-plan-") as plan:
         values = {
@@ -138,7 +138,7 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
 
 def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> list[dict[str, Any]]:
     """One row for each method and scenario; what an earlier row or seed asks as well is counted once."""
-    from bench.data.prepare import Loader
+    from bench.data.sequences.loader import Loader
     from bench.experiment.runner import ask_all
 
     loader, rows = Loader(catalogue), dict[tuple[str, str, str], dict[str, Any]]()

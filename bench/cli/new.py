@@ -13,7 +13,7 @@ import typer
 from bench.cli._options import AsJson, Data
 
 if TYPE_CHECKING:
-    from bench.data.newcard import NewCard, ShownLine
+    from bench.data.own.card import NewCard, ShownLine
 
 
 _LABELS = {
@@ -55,8 +55,8 @@ def new(
 
     Where NAME exists, the log becomes a further edition of it, read by its format.
     """
-    from bench.data.newcard import new_card, ways_to_label
-    from bench.data.newformat import Given
+    from bench.data.own.card import new_card, ways_to_label
+    from bench.data.own.format import Given
 
     given = Given(label, labels, incidents, session, normal, year)
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)

@@ -9,7 +9,7 @@ import typer
 from bench.cli._options import RESULTS, Data, Out, complete_suites
 
 if TYPE_CHECKING:
-    from bench.reporting.request import Request
+    from bench.reporting.figures.figure import Request
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,13 +26,13 @@ def plot(
     out: Out = RESULTS,
 ) -> None:
     """Write the figure of a suite to OUT/figures, from the records there."""
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
     from bench.evaluation.thresholds import parse_rule
     from bench.experiment.planning import plan_parts
-    from bench.experiment.store import Store
     from bench.experiment.suites import load_suite
-    from bench.reporting.figures import check
-    from bench.reporting.request import Request
+    from bench.records.store import Store
+    from bench.reporting.figures.figure import Request
+    from bench.reporting.figures.write import check
 
     chosen, known, store = load_suite(suite), catalogue(data), Store(out)
     check(chosen)
@@ -42,7 +42,7 @@ def plot(
 
 def draw(request: Request, *, as_json: bool = False) -> None:
     """Gather and write all figures of a request; a page is also printed, unless the output is for programs."""
-    from bench.reporting.figures import gather, write
+    from bench.reporting.figures.write import gather, write
 
     for figure in gather(request):
         for note in figure.notes:

@@ -14,9 +14,9 @@ from bench.cli._options import EXIT_GATE, AsJson, Data
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.cards import Card
-    from bench.data.catalogue import Catalogue
-    from bench.data.log import Log
+    from bench.data.cards.card import Card
+    from bench.data.cards.catalogue import Catalogue
+    from bench.data.reading.log import Log
 
 
 def prepare(
@@ -39,15 +39,15 @@ def prepare(
 ) -> None:
     """Read an edition into memory-mapped arrays, so that later commands open it at once."""
     from bench.cli._progress import Steps
-    from bench.data.catalogue import catalogue
-    from bench.data.prepared import forget, is_prepared, open_prepared
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.reading.prepared import forget, is_prepared, open_prepared
 
     chosen = _range(lines, part)
     if labels is not None and not sources:
         raise BenchError("--labels belongs to a new edition: give its log with --from, or write labels into the card")
     with Steps():
         if sources:
-            from bench.data.newedition import new_edition
+            from bench.data.own.edition import new_edition
 
             edition = new_edition(edition, sources, labels=labels, data_dir=data)
         known = catalogue(data)
@@ -85,15 +85,15 @@ def _range(lines: int | None, part: str | None) -> tuple[int, int] | None:
 
 
 def _part(known: Catalogue, edition: str, chosen: tuple[int, int] | None, *, unit: str | None) -> Card:
-    from bench.data.catalogue import slice_of, unit_of
+    from bench.data.cards.catalogue import slice_of, unit_of
 
     card = known.resolve(edition)
     return card if chosen is None else slice_of(card, *chosen, unit or unit_of(card))
 
 
 def _facts(card: Card, log: Log, seconds: float, *, was_there: bool) -> dict[str, Any]:
-    from bench.data.columns import size_of
-    from bench.data.prepared import prepared_folder
+    from bench.data.reading.columns import size_of
+    from bench.data.reading.prepared import prepared_folder
 
     return {
         "edition": card.key,
@@ -111,7 +111,7 @@ def _facts(card: Card, log: Log, seconds: float, *, was_there: bool) -> dict[str
 
 
 def _print(facts: dict[str, Any]) -> None:
-    from bench.data.log import Defect
+    from bench.data.reading.log import Defect
 
     rate = f", {facts['lines'] / facts['seconds']:,.0f} lines a second" if facts["status"] == "prepared" else ""
     typer.echo(

@@ -26,11 +26,11 @@ from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.catalogue import Catalogue
-    from bench.data.prepare import Loader
-    from bench.experiment.probe import Kind, Request
+    from bench.data.cards.catalogue import Catalogue
+    from bench.data.sequences.loader import Loader
     from bench.experiment.runner import Settings
-    from bench.experiment.store import Record
+    from bench.probes.probe import Kind, Request
+    from bench.records.store import Record
 
 
 class ProbeKind(StrEnum):
@@ -117,10 +117,10 @@ def probe(
 
 def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> dict[str, Any]:
     if kind is ProbeKind.injection:
-        from bench.experiment.probe_injection import injection_options
+        from bench.probes.injection import injection_options
 
         return injection_options(_items(phrasings), _items(positions))
-    from bench.experiment.probe_memory import memory_options
+    from bench.probes.memorisation import memory_options
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
@@ -154,10 +154,10 @@ class _Where:
 
 
 def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
-    from bench.data.catalogue import catalogue
-    from bench.data.prepare import Loader
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.sequences.loader import Loader
     from bench.experiment.runner import Settings
-    from bench.experiment.store import Store
+    from bench.records.store import Store
 
     known, settings = catalogue(where.data), Settings(device=where.device, threads=where.threads)
     Store(where.out).require_writable()
@@ -181,9 +181,9 @@ def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
 def _requests(what: _What, where: _Where, known: Catalogue) -> list[Request]:
     """A request for each method and scenario; whatever cannot be probed is a BenchError before anything is fitted."""
     from bench.experiment.planning import plan_parts
-    from bench.experiment.probe import Request, require_texts
-    from bench.experiment.store import Store
     from bench.experiment.suites import SuitePart
+    from bench.probes.probe import Request, require_texts
+    from bench.records.store import Store
 
     names, scenarios = _items(where.methods), _items(where.scenario)
     if not names or not scenarios:
@@ -214,9 +214,9 @@ class _Prober:
     def make(self, request: Request) -> Record:
         """The record of a request, not stored."""
         from bench.cli._progress import Steps
-        from bench.experiment.probe import run_probe
-        from bench.experiment.probe_injection import measure_injection
-        from bench.experiment.probe_memory import measure_memory
+        from bench.probes.injection import measure_injection
+        from bench.probes.memorisation import measure_memory
+        from bench.probes.probe import run_probe
 
         measure = {"injection": measure_injection, "memorisation": measure_memory}[request.kind]
         with Steps():
@@ -224,7 +224,7 @@ class _Prober:
 
     def record(self, request: Request) -> Record | None:
         """The stored record; None, with a line that says why, where the probe failed."""
-        from bench.experiment.probe import NotProbedError, read_probe, write_probe
+        from bench.probes.probe import NotProbedError, read_probe, write_probe
 
         kept = None if self.calls.mode == "live" else read_probe(self.out, request.probe_id)
         if kept is not None:

@@ -40,11 +40,11 @@ def table(
 ) -> None:
     """Print the tables of the stored records."""
     from bench.evaluation.thresholds import parse_rule
-    from bench.experiment.store import Store
-    from bench.reporting.choices import render_choices
-    from bench.reporting.comparisons import outdated_comparisons
-    from bench.reporting.pages import outdated_tables, write_tables
-    from bench.reporting.tables import make_tables, render, require_rule, summary
+    from bench.records.store import Store
+    from bench.reporting.comparisons.kept import outdated_comparisons
+    from bench.reporting.tables.files import outdated_tables, write_tables
+    from bench.reporting.tables.table import make_tables, render, require_rule, summary
+    from bench.reporting.tables.validation import render_choices
 
     store = Store(out)
     if check:
@@ -68,7 +68,7 @@ def table(
         for path in write_tables(store, {found.key for found in tables}):
             typer.echo(f"written: {path}", err=True)
     if published:
-        from bench.reporting.beside import render_published
+        from bench.reporting.published.page import render_published
 
         if as_json:
             raise BenchError(
@@ -87,7 +87,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print one record, readable."""
-    from bench.experiment.store import Store
+    from bench.records.store import Store
 
     record = Store(out).find(run_id)
     typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(_readable(record)))
@@ -102,7 +102,7 @@ def gate(
     as_json: AsJson = False,
 ) -> None:
     """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance."""
-    from bench.experiment.store import Store
+    from bench.records.store import Store
     from bench.reporting.gate import compare, load_baseline, write_baseline
 
     scenarios = _suite_scenarios(suite, data) if suite else None
@@ -123,7 +123,7 @@ def gate(
 
 
 def _suite_scenarios(suite: str, data: Path | None) -> set[str]:
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
     from bench.experiment.scenario import parse_scenario
     from bench.experiment.suites import load_suite
 

@@ -25,11 +25,11 @@ from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.catalogue import Catalogue
+    from bench.data.cards.catalogue import Catalogue
     from bench.experiment.runner import Outcome, Settings
     from bench.experiment.spec import Cell
-    from bench.experiment.store import Store
     from bench.experiment.suites import Suite as LoadedSuite
+    from bench.records.store import Store
 
 Methods = Annotated[
     str | None,
@@ -229,15 +229,15 @@ def _execute(
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    from bench.data.catalogue import catalogue as make_catalogue
+    from bench.data.cards.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
     from bench.experiment.planning import plan_parts
     from bench.experiment.runner import Settings
-    from bench.experiment.store import Store
+    from bench.records.store import Store
 
     catalogue, store = make_catalogue(data), Store(out)
     if suite.figure:
-        from bench.reporting.figures import check
+        from bench.reporting.figures.write import check
 
         check(suite)  # before hours of work, not after them
     extra = tuple(parse_rule(rule) for rule in rules)
@@ -256,7 +256,7 @@ def _execute(
     tell_calls(outcome.records)
     if suite.figure:
         from bench.cli.plot import draw
-        from bench.reporting.request import Request
+        from bench.reporting.figures.figure import Request
 
         draw(Request(suite, plan, store, catalogue, rule, settings), as_json=as_json)
     if outcome.n_failed:
@@ -312,8 +312,8 @@ def _tell_resumed(n_resumed: int, total: int) -> None:
 def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     import json
 
-    from bench.reporting.pages import write_tables
-    from bench.reporting.tables import make_tables, render, summary
+    from bench.reporting.tables.files import write_tables
+    from bench.reporting.tables.table import make_tables, render, summary
 
     tables = make_tables(outcome.records)
     if as_json:

@@ -14,7 +14,7 @@ from bench.cli._options import AsJson, Data
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.data.cards import Card
+    from bench.data.cards.card import Card
     from bench.data.simulation.edition import Made
 
 _REFRESH_S = 0.1
@@ -38,7 +38,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Make a simulated log of any length with its labels, ground truth and card in the data folder."""
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
     from bench.data.simulation.edition import simulated_card, write_edition
 
     known = catalogue(data)
@@ -55,8 +55,8 @@ def simulate(
 
 
 def _chosen(card: Card, kinds: str | None, without: str | None) -> Collection[str] | None:
-    from bench.data.grammar import read_grammar
-    from bench.data.simulate import choose_kinds
+    from bench.data.simulation.grammar import read_grammar
+    from bench.data.simulation.simulate import choose_kinds
 
     if kinds is not None and without is not None:
         raise BenchError("--kinds and --without exclude each other: give one of them")

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.cachedir import cache_dir
+from bench._files import cache_dir
 from bench.detector import report_progress
 from bench.types import UNKNOWN_KEY, Sequences
 

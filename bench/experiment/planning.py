@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import registry
-from bench.data.catalogue import Catalogue
-from bench.data.grouping import Grouping
+from bench.data.cards.catalogue import Catalogue
+from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.scenario import Scenario, parse_scenario
 from bench.experiment.spec import Cell, Method, parse_seeds, plan, resolve_methods

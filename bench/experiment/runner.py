@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench._memory import peak_memory_mib, reset_peak_memory
-from bench.data.catalogue import Catalogue
-from bench.data.prepare import Loader, Prepared
+from bench.data.cards.catalogue import Catalogue
+from bench.data.sequences.loader import Loader, Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
@@ -29,8 +29,8 @@ from bench.experiment.environment import describe_environment
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.spec import Cell, Method
-from bench.experiment.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
-from bench.experiment.views import counts, skip_reason, training_part, training_view, visible
+from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
+from bench.records.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
 from bench.types import Sequences
 
 

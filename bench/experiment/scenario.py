@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.data.cards import Card
-from bench.data.catalogue import Catalogue
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 
 

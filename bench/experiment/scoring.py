@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.embedding import nearest_keys
-from bench.data.prepare import Prepared
-from bench.data.vocabulary import Part
+from bench.data.sequences.loader import Prepared
+from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
-from bench.experiment.store import Scores
-from bench.experiment.views import visible
+from bench.experiment.told import visible
+from bench.records.store import Scores
 from bench.types import ABNORMAL
 
 

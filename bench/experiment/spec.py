@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import registry
-from bench.data.cards import Card
+from bench.data.cards.card import Card
 from bench.data.embedding import encoder_name
-from bench.data.grouping import Grouping
-from bench.data.prepare import DataSpec
-from bench.data.splits import PROTOCOLS
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import DataSpec
+from bench.data.sequences.splits import PROTOCOLS
 from bench.errors import BenchError
 from bench.experiment.scenario import Scenario
-from bench.experiment.store import jsonable
+from bench.records.store import jsonable
 from bench.registry import Description, DetectorRef, FieldInfo
 
 PROTOCOL_VERSION: Final = 1

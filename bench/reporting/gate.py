@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from bench._files import replace_text
 from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
-from bench.experiment.store import FINISHED, Record, replace_file
-from bench.reporting.rows import Row, TableKey, aggregate, shown_rule
-from bench.reporting.tables import make_tables
+from bench.records.store import FINISHED, Record
+from bench.reporting.tables.rows import Row, TableKey, aggregate, shown_rule
+from bench.reporting.tables.table import make_tables
 
 DEFAULT_TOLERANCE: Final = 0.02
 """How far a metric may fall: float32 sums differ between processors, and small test sets move in steps."""
@@ -115,7 +116,7 @@ def write_baseline(path: Path, records: Iterable[Record], scenarios: set[str] | 
         raise BenchError("there is no finished record to make a baseline from: run something first")
     content = {"tolerance": old.get("tolerance", DEFAULT_TOLERANCE), "rule": DEFAULT_RULE, "rows": kept | rows}
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    replace_text(path, text)
     return len(rows)
 
 

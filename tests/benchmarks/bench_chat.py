@@ -71,7 +71,7 @@ def main():
 
 def grow(path, n):
     """Let the store hold the answers of n windows."""
-    from methods._chat_store import CallStore, request_hash
+    from bench.llm.answers import CallStore, request_hash
 
     first = json.loads(path.open().readline())
     first["request"]["messages"] = []
@@ -86,8 +86,8 @@ def grow(path, n):
 
 def planned_requests(n):
     """The requests of n windows, as the detector builds them."""
-    from methods import _chat_wire
-    from methods._chat_detector import log_blocks, user
+    from bench.llm import wire as _chat_wire
+    from methods.shared.asking import log_blocks, user
 
     log, config = windows(n), Config()
     for start, stop in zip(log.offsets[:-1], log.offsets[1:], strict=True):

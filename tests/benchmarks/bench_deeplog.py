@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data.catalogue import catalogue
-from bench.data.prepare import DataSpec, Loader
-from methods import _histories
-from methods._training import train_network
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.loader import DataSpec, Loader
 from methods.deeplog import Config, DeepLog
+from methods.shared import histories as _histories
+from methods.shared.training import train_network
 
 WORKER = """
 import sys, time

@@ -12,7 +12,7 @@ import time
 import entmax as package
 import torch
 
-from methods._entmax import entmax
+from methods.shared.entmax import entmax
 
 
 def main():

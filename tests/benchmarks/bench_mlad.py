@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from methods import _mixture, _training
-from methods._bags import DeviceBags, unique_bags
 from methods.mlad import Config, Network, objective
+from methods.shared import mixture as mixture_module
+from methods.shared import training as training_module
+from methods.shared.bags import DeviceBags, unique_bags
 
 BATCH, LENGTH, WIDTH = 512, 20, 100
 
@@ -43,14 +44,14 @@ def mlad_step(config, ids, offsets, n_texts, counts=None):
     bags, multiplicities, _ = unique_bags(ids, offsets, merge_repeats=config.merge_repeats)
     torch.manual_seed(0)
     net, features = Network(config, 1).train(), torch.randn(n_texts, WIDTH, dtype=torch.float64)
-    data, update = DeviceBags(bags, "cpu"), _training._updater(net, config)
+    data, update = DeviceBags(bags, "cpu"), training_module._updater(net, config)
     rng = np.random.default_rng(0)
     settings = replace(config, max_draws=BATCH)
     counts = multiplicities if counts is None else counts
 
     def step():
-        batches = _training._epoch_batches(counts, settings, rng, config.merge_repeats)
-        (batch,) = _training._staged(batches, data.plan, torch.device("cpu"))
+        batches = training_module._epoch_batches(counts, settings, rng, config.merge_repeats)
+        (batch,) = training_module._staged(batches, data.plan, torch.device("cpu"))
         parts = objective(net, net.encode(features, data, batch.items), batch.weights, config)
         update(parts["loss"])
         return batch.items.n_tokens
@@ -170,7 +171,7 @@ def mixture(rounds):
     gamma = torch.softmax(torch.randn(BATCH, 5), 1)
 
     def closed(x, g):
-        m = _mixture.moments(x, g)
+        m = mixture_module.moments(x, g)
         mass = (m.mass + 1e-8)[:, None]
         mean = m.first / mass
         return mean, m.second / mass[:, None] - mean[:, :, None] * mean[:, None] + 1e-3 * torch.eye(WIDTH)
@@ -182,7 +183,7 @@ def mixture(rounds):
         return mean.detach(), covariance.detach(), x.grad, g.grad
 
     def product(x, g):
-        found = _mixture.mixture_of(_mixture.moments(x, g), jitter=1e-3)
+        found = mixture_module.mixture_of(mixture_module.moments(x, g), jitter=1e-3)
         return found.mean, found.covariance
 
     def loop(x, g):

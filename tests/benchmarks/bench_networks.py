@@ -19,7 +19,7 @@ from bench_classical import windows
 from bench_deeplog import prepared
 
 from bench import registry
-from methods import _histories, _masked_keys
+from methods.shared import histories, masked_keys
 
 STRAIGHTFORWARD = ("deeplog", "loganomaly", "logbert")
 
@@ -27,12 +27,12 @@ STRAIGHTFORWARD = ("deeplog", "loganomaly", "logbert")
 @contextmanager
 def without_the_fast_path():
     """Everything is computed in float64, histories by torch's own LSTM or one block at a time."""
-    saved = _histories.SAMPLE, _masked_keys.SAMPLE
-    _histories.SAMPLE = _masked_keys.SAMPLE = sys.maxsize
+    saved = histories.SAMPLE, masked_keys.SAMPLE
+    histories.SAMPLE = masked_keys.SAMPLE = sys.maxsize
     try:
         yield
     finally:
-        _histories.SAMPLE, _masked_keys.SAMPLE = saved
+        histories.SAMPLE, masked_keys.SAMPLE = saved
 
 
 def seconds(detector, sequences, context):

@@ -62,10 +62,10 @@ def make_log(path: Path, n_lines: int) -> None:
 
 def ours(path: Path) -> tuple[int, str]:
     """Lines and a digest of their log keys, by the data layer."""
-    from bench.data.cards import Card, DataFile
-    from bench.data.catalogue import Catalogue, catalogue, file_sha256
-    from bench.data.parsing import DrainParser
-    from bench.data.readers import read
+    from bench.data.cards.card import Card, DataFile
+    from bench.data.cards.catalogue import Catalogue, catalogue, file_sha256
+    from bench.data.reading.read import read
+    from bench.data.sequences.drain import DrainParser
 
     model = next(card for card in catalogue().cards if card.key == "bgl@simulated")
     stat = path.stat()
@@ -85,7 +85,7 @@ def drain3(path: Path) -> tuple[int, str]:
     from drain3.drain import Drain
     from drain3.masking import LogMasker, MaskingInstruction
 
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     settings = next(card for card in catalogue().cards if card.key == "bgl@simulated").parser
     masker = LogMasker([MaskingInstruction(mask, "*") for mask in settings.masks], "<", ">")
@@ -129,7 +129,7 @@ def work(name: str, path: Path) -> None:
         import loglead.enhancers
         import loglead.loaders  # noqa: F401  # likewise
     else:
-        import bench.data.prepare  # noqa: F401  # imports are not what is compared
+        import bench.data.sequences.loader  # noqa: F401  # imports are not what is compared
     cpu, wall = time.process_time(), time.perf_counter()
     lines, digest = CONTESTANTS[name](path)
     print(  # noqa: T201

@@ -23,8 +23,8 @@ from pathlib import Path
 
 def work(edition: str, folder: Path, *, parameters: bool) -> None:
     """Prepare an edition here, and print what it took as JSON."""
-    from bench.data.catalogue import catalogue
-    from bench.data.prepare import DataSpec, Loader
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.sequences.loader import DataSpec, Loader
 
     cpu, wall = time.process_time(), time.perf_counter()
     known = catalogue(folder)

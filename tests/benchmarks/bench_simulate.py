@@ -19,8 +19,8 @@ ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_N
 
 def generate(name: str, n_lines: int) -> None:
     """Make the chunks of a log and throw them away."""
-    from bench.data.catalogue import catalogue
-    from bench.data.simulate import iter_chunks
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.simulation.simulate import iter_chunks
 
     card = next(card for card in catalogue().cards if card.key == f"{name}@simulated")
     for _ in iter_chunks(card.simulate, seed=1, n_lines=n_lines):
@@ -31,7 +31,7 @@ def command(name: str, n_lines: int) -> None:
     """Make an edition on disk."""
     from pathlib import Path
 
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
     from bench.data.simulation.edition import simulated_card, write_edition
 
     with tempfile.TemporaryDirectory() as folder:

@@ -19,9 +19,9 @@ import torch
 
 from bench.experiment.environment import describe_environment
 from bench.types import Sequences
-from methods import _texts, _training
-from methods._bags import DeviceBags, unique_bags
 from methods.mlad import MLAD, Config, Network, objective
+from methods.shared import text_inputs, training
+from methods.shared.bags import DeviceBags, unique_bags
 
 WIDTH, LENGTH, TEXTS = 100, 20, 400
 
@@ -43,7 +43,7 @@ def parity(device):
     """Largest difference of scores, relative to their spread, and how they correlate."""
     vectors = np.random.default_rng(0).standard_normal((TEXTS, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    _texts.embed = lambda texts: np.array([vectors[int(text.split()[1])] for text in texts])
+    text_inputs.embed = lambda texts: np.array([vectors[int(text.split()[1])] for text in texts])
     config = Config(dropout=0.0, max_epochs=2)
     found = {}
     for precision in ("float32", "bf16"):
@@ -73,14 +73,14 @@ def throughput(device, batches, steps):
             def loss(plan, weights, net=net, config=config):
                 return objective(net, net.encode(features, data, plan), weights, config)
 
-            loss = _training._in_precision(loss, precision, torch.device(device))
-            update = _training._updater(net, config)
+            loss = training._in_precision(loss, precision, torch.device(device))
+            update = training._updater(net, config)
             drawn = [(rng.choice(len(counts), batch), np.ones(batch)) for _ in range(steps)]
-            staged = _training._staged(iter(drawn), data.plan, torch.device(device))
-            _training._steps(loss, staged[:1], update=update, where="warm-up")
+            staged = training._staged(iter(drawn), data.plan, torch.device(device))
+            training._steps(loss, staged[:1], update=update, where="warm-up")
             synchronise(device)
             start = time.perf_counter()
-            _training._steps(loss, staged, update=update, where="measured")
+            training._steps(loss, staged, update=update, where="measured")
             synchronise(device)
             rate = batch * steps / (time.perf_counter() - start)
             rows.append({"precision": precision, "batch": batch, "sequences_per_second": round(rate)})

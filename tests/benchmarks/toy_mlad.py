@@ -14,8 +14,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from bench.types import Sequences
-from methods import _texts
 from methods.mlad import MLAD, Config
+from methods.shared import text_inputs
 
 SHEET = {
     "projection": "learned",
@@ -63,7 +63,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     train, test, labels, vectors = windows(args.seed)
-    _texts.embed = lambda texts: np.array([vectors[text] for text in texts])
+    text_inputs.embed = lambda texts: np.array([vectors[text] for text in texts])
     for name in args.rows:
         start = time.process_time()
         detector = MLAD(Config(**{**SHEET, **ROWS[name]}), seed=args.seed).fit(train)

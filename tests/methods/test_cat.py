@@ -10,10 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _semantic, cat
-from methods._semantic import read
-from methods._training import hold_out
+from methods import cat
 from methods.cat import CAT, Config, Network, blocked, halves, objective
+from methods.shared import semantic
+from methods.shared.semantic import read
+from methods.shared.training import hold_out
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 QUICK = Config(width=20, hidden=16, heads=2, ffn_width=16, max_epochs=5, batch_size=64, dropout=0.1, learning_rate=0.01)
@@ -28,7 +29,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_semantic, "embed", fake_embed)
+        patch.setattr(semantic, "embed", fake_embed)
         yield
 
 

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from bench.errors import BenchError
-from methods._chat import Chat
-from methods._chat_config import ChatConfig, is_local
-from methods._chat_store import CallStore, request_hash
-from methods._chat_text import (
+from bench.llm.answers import CallStore, request_hash
+from bench.llm.client import Chat
+from bench.llm.config import ChatConfig, is_local
+from bench.llm.text import (
     LOG_BEGIN,
     LOG_END,
     answer_score,

@@ -226,7 +226,7 @@ def test_ecvc_explains_unseen_keys_as_one_and_without_training():
 def test_ecvc_blocks_change_nothing(monkeypatch):
     train, tested = random_sequences(0, n=200), random_sequences(1, n=200)
     whole = ECVC().fit(train).score(tested)
-    monkeypatch.setattr("methods._counts.BLOCK_VECTORS", 7)
+    monkeypatch.setattr("methods.shared.counts.BLOCK_VECTORS", 7)
     assert np.array_equal(ECVC().fit(train).score(tested), whole)
 
 

@@ -7,7 +7,6 @@ from scipy.sparse import csr_matrix
 from bench.detector import NotFittedError
 from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import _counts
 from methods.ecvc_idf import ECVCIdf
 from methods.edit_distance import EditDistance
 from methods.invariants import Invariants
@@ -19,6 +18,7 @@ from methods.ngram import NGram
 from methods.ocsvm import OCSVM
 from methods.pca import PCA
 from methods.random_forest import RandomForest
+from methods.shared import counts as _counts
 
 SUPERVISION = {
     PCA: "contaminated",
@@ -166,7 +166,7 @@ def test_sampled_rows_keep_their_share():
 
 @pytest.mark.parametrize("size", [1, 3, 4096])
 def test_overlaps_are_sums_of_minima(size, monkeypatch):
-    monkeypatch.setattr("methods._counts.BLOCK_VECTORS", size)
+    monkeypatch.setattr("methods.shared.counts.BLOCK_VECTORS", size)
     rng = np.random.default_rng(0)
     rows, train = (rng.integers(0, 3, (n, 6)).astype(float) for n in (5, 7))
     found = np.full((5, 7), np.nan)

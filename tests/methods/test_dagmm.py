@@ -11,8 +11,9 @@ from scipy.stats import multivariate_normal
 
 from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import _bag_vectors, dagmm
+from methods import dagmm
 from methods.dagmm import DAGMM, Config, Network, mixture_of_all, objective
+from methods.shared import bag_vectors
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 QUICK = Config(width=20, encoder=(12, 6), max_epochs=10, batch_size=64)
@@ -28,7 +29,7 @@ def fake_embed(texts):
 
 @pytest.fixture(autouse=True)
 def no_sentence_encoder(monkeypatch):
-    monkeypatch.setattr(_bag_vectors, "embed", fake_embed)
+    monkeypatch.setattr(bag_vectors, "embed", fake_embed)
 
 
 def of(log_keys):
@@ -47,7 +48,7 @@ TEST = of(random_lists(1, 60, n_keys=30))
 @pytest.fixture(scope="module", params=[QUICK, COUNTS], ids=["vectors", "counts"])
 def fitted(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_bag_vectors, "embed", fake_embed)
+        patch.setattr(bag_vectors, "embed", fake_embed)
         return DAGMM(request.param, seed=0).fit(TRAIN)
 
 
@@ -77,7 +78,7 @@ def test_the_mixture_is_the_weighted_mean_and_covariance_of_training(fitted):
 @pytest.mark.parametrize("block", [7, 4096])
 def test_the_final_mixture_does_not_depend_on_blocks(fitted, monkeypatch, block):
     vectors, bags = fitted.inputs_.of(TRAIN)
-    for module in (dagmm, _bag_vectors):
+    for module in (dagmm, bag_vectors):
         monkeypatch.setattr(module, "_BLOCK", block)
     again, _ = fitted.inputs_.of(TRAIN)
     assert np.array_equal(vectors, again)

@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench.data.grouping import Grouping
-from bench.data.prepare import DataSpec, Loader
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import DataSpec, Loader
 from bench.detector import NotFittedError
-from bench.experiment.views import training_view, visible
+from bench.experiment.told import training_view, visible
 from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
-from methods import _histories, _parameters, deeplog
-from methods._training import train_network
+from methods import deeplog
 from methods.deeplog import Config, DeepLog
+from methods.shared import histories as _histories
+from methods.shared import parameter_model
+from methods.shared.training import train_network
 
 TEXTS = tuple(f"template {key}" for key in range(9))
 QUICK = Config(history=3, hidden=16, embedding_dim=8, max_epochs=30, batch_size=32, learning_rate=0.02, epoch="all")
@@ -324,7 +326,7 @@ def test_all_keys_together_draw_as_often_as_one_network(monkeypatch):
         drawn.append(settings.max_draws)
         return train_network(net, loss, counts, settings, seed=seed)
 
-    monkeypatch.setattr(_parameters, "train_network", watched)
+    monkeypatch.setattr(parameter_model, "train_network", watched)
     train = with_values([[0, 0, 0, 1] * 3] * 40, np.arange(480.0) % 7)
     DeepLog(replace(QUICK, parameter_model=True, max_draws=200, batch_size=20), seed=0).fit(train)
     assert drawn == [150, 50]
@@ -333,7 +335,7 @@ def test_all_keys_together_draw_as_often_as_one_network(monkeypatch):
 def test_missing_and_surplus_values_are_left_out():
     values, lengths = np.arange(7.0), np.array([1, 0, 3, 2, 1])
     log = replace(of([[0, 0, 0], [0, 1]]), parameters=Parameters(values, np.concatenate([[0], np.cumsum(lengths)])))
-    events = _parameters._Values(log).of(0, 3)
+    events = parameter_model._Values(log).of(0, 3)
     nan = np.nan
     expected = [[nan, 0, nan], [nan, nan, nan], [nan, 1, 2], [nan, 4, 5]]
     assert np.array_equal(events.vectors, expected, equal_nan=True)
@@ -344,7 +346,7 @@ def test_values_of_a_text_that_is_not_the_keys_template_are_left_out():
     """As with `+nearest`, where the key comes by similarity and the places are those of another text."""
     log = with_values([[0, 1, 0]], [1.0, 2.0, 3.0])
     similar = replace(log, log_keys=np.zeros(3, np.int32))
-    events = _parameters._Values(similar).of(0)
+    events = parameter_model._Values(similar).of(0)
     assert np.array_equal(events.vectors[:, 1], [1.0, np.nan, 3.0], equal_nan=True)
 
 
@@ -409,7 +411,7 @@ def test_the_parameter_model_passes_the_conformance_kit():
 
 def test_parameter_network_runs_on_meta():
     with torch.device("meta"):
-        net = _parameters.ParameterNetwork(3, 8, 2)
+        net = parameter_model.ParameterNetwork(3, 8, 2)
         net.errors(torch.randn(5, 4, 3), torch.randn(5, 3)).mean().backward()
     assert all(parameter.grad.is_meta for parameter in net.parameters())
 

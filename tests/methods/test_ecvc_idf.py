@@ -68,7 +68,7 @@ def test_empty_sequences():
 def test_blocks_change_nothing(monkeypatch):
     train, tested = of(*random_lists(0, 200)), of(*random_lists(1, 100))
     whole = ECVCIdf().fit(train).score(tested)
-    monkeypatch.setattr("methods._counts.BLOCK_VECTORS", 7)
+    monkeypatch.setattr("methods.shared.counts.BLOCK_VECTORS", 7)
     assert ECVCIdf().fit(train).score(tested) == pytest.approx(whole, abs=1e-9)
 
 

@@ -52,7 +52,7 @@ def test_it_equals_rapidfuzz_pair_by_pair(longest, n_keys):
 def test_blocks_of_training_change_nothing(monkeypatch):
     train, tested = of(*random_lists(0, 90, longest=60)), of(*random_lists(1, 40, longest=60))
     whole = EditDistance().fit(train).score(tested)
-    monkeypatch.setattr("methods._counts.BLOCK_VECTORS", 7)
+    monkeypatch.setattr("methods.shared.counts.BLOCK_VECTORS", 7)
     assert np.array_equal(EditDistance().fit(train).score(tested), whole)
 
 

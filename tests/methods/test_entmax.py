@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods import _entmax
-from methods._entmax import entmax
+from methods.shared import entmax as entmax_module
+from methods.shared.entmax import entmax
 
 ALPHAS = [1.05, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.75, 1.9, 1.99]
 
@@ -85,7 +85,7 @@ def test_a_learnable_alpha_gives_the_weights_of_the_number():
     scores = random_scores(3, 2, 7)
     alphas = torch.tensor([1.0, 1.2, 2.5]).reshape(3, 1, 1)
     together = entmax(scores, alphas)
-    for i, alpha in enumerate([_entmax.LEAST_LEARNED_ALPHA, 1.2, 2.0]):
+    for i, alpha in enumerate([entmax_module.LEAST_LEARNED_ALPHA, 1.2, 2.0]):
         torch.testing.assert_close(together[i], entmax(scores[i], alpha), atol=1e-5, rtol=0)
 
 
@@ -142,7 +142,7 @@ def test_a_row_without_any_entry_gets_zeros_and_finite_gradients(alpha):
 def test_blocks_change_nothing(alpha, monkeypatch):
     scores, multiplicity = random_scores(9, 2, 3, 4), torch.ones(9, 1, 1, 4)
     whole = entmax(scores, alpha, multiplicity)
-    monkeypatch.setattr(_entmax, "_BLOCK", 50)
+    monkeypatch.setattr(entmax_module, "_BLOCK", 50)
     assert torch.equal(entmax(scores, alpha, multiplicity), whole)
 
 

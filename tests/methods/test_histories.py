@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from methods import _histories
-from methods._histories import event_blocks, pieces_of, predictions_of, ranks_of, with_end_events, worst_ranks
-from methods._stepwise import Branch, StepwisePredictor
+from methods.shared import histories as _histories
+from methods.shared.histories import event_blocks, pieces_of, predictions_of, ranks_of, with_end_events, worst_ranks
+from methods.shared.stepwise import Branch, StepwisePredictor
 
 TOKENS, OFFSETS = np.array([2, 3, 2, 3, 4, 2, 3]), np.array([0, 2, 2, 7])
 

@@ -8,7 +8,8 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from methods import _bags, _layers
+from methods.shared import bags as _bags
+from methods.shared import layers
 
 
 def random_scores(*shape, seed=0):
@@ -20,7 +21,7 @@ def test_unique_bags_group_equal_sequences(merge):
     rows = [[3, 3, 1], [1, 3, 3], [], [2], [3, 3, 1], []]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     ids = np.array([i for row in rows for i in row], np.int64)
-    bags, counts, inverse = _layers.unique_bags(ids, offsets, merge_repeats=merge)
+    bags, counts, inverse = layers.unique_bags(ids, offsets, merge_repeats=merge)
     assert counts.tolist() == ([3, 2, 1] if merge else [2, 1, 2, 1])
     for row, bag in zip(rows, inverse, strict=True):
         part = slice(bags.offsets[bag], bags.offsets[bag + 1])
@@ -30,13 +31,13 @@ def test_unique_bags_group_equal_sequences(merge):
 
 
 def test_pad_fills_on_the_right():
-    matrix = _layers.pad(np.arange(6), np.array([0, 3, 3, 6]), np.array([2, 1]), fill=-1)
+    matrix = layers.pad(np.arange(6), np.array([0, 3, 3, 6]), np.array([2, 1]), fill=-1)
     assert matrix.tolist() == [[3, 4, 5], [-1, -1, -1]]
 
 
 def test_length_chunks_cover_everything_within_the_limits():
     lengths = np.random.default_rng(0).integers(0, 300, 500)
-    chunks = list(_layers.length_chunks(lengths, max_tokens=1000, max_cells=50_000))
+    chunks = list(layers.length_chunks(lengths, max_tokens=1000, max_cells=50_000))
     assert sorted(np.concatenate(chunks)) == list(range(500))
     for chunk in chunks:
         longest = lengths[chunk].max()
@@ -45,27 +46,27 @@ def test_length_chunks_cover_everything_within_the_limits():
 
 
 def test_length_chunks_of_nothing():
-    assert list(_layers.length_chunks(np.zeros(0, np.int64))) == []
+    assert list(layers.length_chunks(np.zeros(0, np.int64))) == []
 
 
 def test_weighted_mean_ignores_padding_and_counts_repeats():
     x = torch.tensor([[[1.0], [4.0], [100.0]], [[5.0], [5.0], [5.0]]])
-    assert _layers.weighted_mean(x, torch.tensor([[2.0, 1, 0], [0, 0, 0]])).tolist() == [[2.0], [0.0]]
+    assert layers.weighted_mean(x, torch.tensor([[2.0, 1, 0], [0, 0, 0]])).tolist() == [[2.0], [0.0]]
 
 
 def test_sinusoidal_has_the_textbook_entries():
-    code = _layers.sinusoidal(4, 5, torch.zeros(1))
+    code = layers.sinusoidal(4, 5, torch.zeros(1))
     assert code.shape == (4, 5)
     np.testing.assert_allclose(code[3, :2], [np.sin(3), np.cos(3)], rtol=1e-6)
     np.testing.assert_allclose(code[3, 2], np.sin(3 / 10_000 ** (2 / 5)), rtol=1e-5)
 
 
 def test_attention_in_blocks_of_queries_changes_nothing(monkeypatch):
-    layer = _layers.EntmaxAttention(8, 2, 1.5)
+    layer = layers.EntmaxAttention(8, 2, 1.5)
     x, multiplicity = random_scores(2, 30, 8), torch.ones(2, 30)
     results = []
     for cells in (2**23, 500):
-        monkeypatch.setattr(_layers, "MAX_CELLS", cells)
+        monkeypatch.setattr(layers, "MAX_CELLS", cells)
         layer.zero_grad()
         out = layer(x, multiplicity)
         out.square().sum().backward()
@@ -76,19 +77,19 @@ def test_attention_in_blocks_of_queries_changes_nothing(monkeypatch):
 
 def test_attention_with_equal_heads_needs_a_matching_width():
     with pytest.raises(ValueError, match="heads"):
-        _layers.EntmaxAttention(10, 4, 1.5)
+        layers.EntmaxAttention(10, 4, 1.5)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
 def test_encoder_layer_runs_on_meta(alpha):
     with torch.device("meta"):
-        layer = _layers.EncoderLayer(8, 2, 16, alpha=alpha, dropout=0.5)
+        layer = layers.EncoderLayer(8, 2, 16, alpha=alpha, dropout=0.5)
         layer(torch.randn(3, 4, 8), torch.ones(3, 4)).sum().backward()
     assert all(parameter.grad.is_meta for parameter in layer.parameters())
 
 
 def test_feed_forward_uses_celu():
-    layer = _layers.EncoderLayer(8, 2, 16, alpha=1.5, dropout=0.0)
+    layer = layers.EncoderLayer(8, 2, 16, alpha=1.5, dropout=0.0)
     (activation,) = (module for module in layer.modules() if isinstance(module, nn.CELU))
     x = torch.linspace(-3, 3, 13)
     torch.testing.assert_close(activation(x), x.clamp_min(0) + (x.exp() - 1).clamp_max(0))
@@ -99,7 +100,7 @@ def random_mixture(k=3, d=4):
     means, roots = rng.normal(size=(k, d)), rng.normal(size=(k, d, d))
     covariances = roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d)
     shares = rng.dirichlet(np.ones(k))
-    mixture = _layers.Mixture(*map(torch.tensor, (np.log(shares), means, covariances, np.linalg.cholesky(covariances))))
+    mixture = layers.Mixture(*map(torch.tensor, (np.log(shares), means, covariances, np.linalg.cholesky(covariances))))
     return mixture, shares, means, covariances
 
 
@@ -123,9 +124,9 @@ def test_energy_grows_along_a_ray_away_from_all_means():
 def test_mixture_of_moments_is_the_weighted_textbook_estimate():
     rng = np.random.default_rng(0)
     points, gamma = rng.normal(size=(50, 3)), rng.dirichlet(np.ones(2), 50)
-    parts = [_layers.moments(*map(torch.tensor, (points[part], gamma[part]))) for part in (slice(20), slice(20, 50))]
-    summed = _layers.Moments(*(a + b for a, b in zip(*parts, strict=True)))
-    mixture = _layers.mixture_of(summed, jitter=1e-3)
+    parts = [layers.moments(*map(torch.tensor, (points[part], gamma[part]))) for part in (slice(20), slice(20, 50))]
+    summed = layers.Moments(*(a + b for a, b in zip(*parts, strict=True)))
+    mixture = layers.mixture_of(summed, jitter=1e-3)
     np.testing.assert_allclose(mixture.log_share.exp().sum(), 1)
     for k in range(2):
         np.testing.assert_allclose(mixture.mean[k], np.average(points, axis=0, weights=gamma[:, k]), atol=1e-6)
@@ -138,15 +139,15 @@ def test_mixture_of_moments_is_the_weighted_textbook_estimate():
 def test_an_empty_component_is_dropped_without_nan():
     points = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     gamma = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
-    mixture = _layers.mixture_of(_layers.moments(points, gamma), jitter=1e-3, min_share=1e-4)
+    mixture = layers.mixture_of(layers.moments(points, gamma), jitter=1e-3, min_share=1e-4)
     mixture.energy(points).sum().backward()
     assert mixture.log_share[1] == -torch.inf
     assert torch.isfinite(points.grad).all()
 
 
 def test_jitter_grows_until_the_covariance_can_be_factorised():
-    bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0.0], [0.0, -0.005]]]))
-    mixture = _layers.mixture_of(_layers.Moments(*(part.double() for part in bad)), jitter=1e-3)
+    bad = layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0.0], [0.0, -0.005]]]))
+    mixture = layers.mixture_of(layers.Moments(*(part.double() for part in bad)), jitter=1e-3)
     np.testing.assert_allclose(mixture.covariance[0].diagonal(), [1.01, 0.005], rtol=1e-6)
 
 
@@ -154,15 +155,15 @@ def test_gradcheck_of_moments():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(6, 3, generator=generator, dtype=torch.float64).requires_grad_()
     gamma = torch.rand(6, 2, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(_layers.moments, (points, gamma))
-    _, _, second = _layers.moments(points, gamma)
+    assert torch.autograd.gradcheck(layers.moments, (points, gamma))
+    _, _, second = layers.moments(points, gamma)
     torch.testing.assert_close(second, torch.einsum("nk,ni,nj->kij", gamma, points, points))
 
 
 def test_shrinkage_pulls_to_the_diagonal():
     points, gamma = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.ones(9, 1)
     whole, half, diagonal = (
-        _layers.mixture_of(_layers.moments(points, gamma), jitter=1e-3, shrinkage=s).covariance[0] for s in (0, 0.5, 1)
+        layers.mixture_of(layers.moments(points, gamma), jitter=1e-3, shrinkage=s).covariance[0] for s in (0, 0.5, 1)
     )
     torch.testing.assert_close(diagonal, whole.diagonal().diag())
     torch.testing.assert_close(half, (whole + diagonal) / 2)
@@ -185,9 +186,9 @@ def test_dropout_drops_that_share_and_keeps_the_mean(p):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         x = torch.ones(301, 333, requires_grad=True)
-        out = _layers.Dropout(p)(x)
+        out = layers.Dropout(p)(x)
         out.sum().backward()
-        again = _layers.Dropout(p)(x)
+        again = layers.Dropout(p)(x)
     assert (out == 0).float().mean().item() == pytest.approx(p, abs=0.01)
     assert out.mean().item() == pytest.approx(1, abs=0.02)
     assert torch.equal(x.grad, out.detach())
@@ -197,15 +198,15 @@ def test_dropout_drops_that_share_and_keeps_the_mean(p):
 
 def test_dropout_leaves_evaluation_alone():
     x = torch.randn(3, 4)
-    assert _layers.Dropout(0.5).eval()(x) is x
-    assert _layers.Dropout(0.0)(x) is x
+    assert layers.Dropout(0.5).eval()(x) is x
+    assert layers.Dropout(0.0)(x) is x
 
 
 def test_planned_bags_are_the_bags():
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, 9, rng.integers(0, 40)) for _ in range(60)]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    bags = _layers.unique_bags(np.concatenate(rows), offsets).bags
+    bags = layers.unique_bags(np.concatenate(rows), offsets).bags
     data = _bags.DeviceBags(bags, "cpu")
     batches = [np.array([3, 1, 4, 1, 5]), np.arange(len(bags.lengths)), np.zeros(0, np.int64)]
     for items, plan in zip(batches, data.plan(batches), strict=True):
@@ -225,17 +226,17 @@ def test_planned_bags_are_the_bags():
 
 
 def test_a_covariance_of_nan_is_a_clear_error():
-    bad = _layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.full((1, 2, 2), torch.nan))
-    with pytest.raises(_layers.SingularError, match="jitter"):
-        _layers.mixture_of(bad, jitter=1e-3)
+    bad = layers.Moments(torch.ones(1), torch.zeros(1, 2), torch.full((1, 2, 2), torch.nan))
+    with pytest.raises(layers.SingularError, match="jitter"):
+        layers.mixture_of(bad, jitter=1e-3)
 
 
 def test_texts_survive_as_arrays():
     texts = ["a <*> b", "ü\n", ""]
-    assert _layers.array_to_texts(_layers.texts_to_array(texts)) == texts
+    assert layers.array_to_texts(layers.texts_to_array(texts)) == texts
 
 
 def test_parameters_survive_as_arrays():
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
-    _layers.load_arrays(target, _layers.arrays_of(source) | {"other": np.zeros(1)})
+    layers.load_arrays(target, layers.arrays_of(source) | {"other": np.zeros(1)})
     assert torch.equal(source.weight, target.weight)

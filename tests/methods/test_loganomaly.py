@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from bench.data.embedding import FALLBACK_ENCODER, embed, project
 from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import _histories, loganomaly
+from methods import loganomaly
 from methods.loganomaly import Config, LogAnomaly, Network, most_similar
+from methods.shared import histories
 
 OPEN, WORK, CLOSE = 0, 1, 2
 TEXTS = (
@@ -126,13 +127,13 @@ def test_scores_equal_the_plain_loop(monkeypatch):
     tested = random_lists(2, 40)
     expected = [max(slow_ranks(detector, keys), default=0) for keys in tested]
     assert detector.score(of(tested)).tolist() == expected
-    monkeypatch.setattr(_histories, "BLOCK", 7)
-    monkeypatch.setattr(_histories, "MAX_EVENTS", 30)
+    monkeypatch.setattr(histories, "BLOCK", 7)
+    monkeypatch.setattr(histories, "MAX_EVENTS", 30)
     assert detector.score(of(tested)).tolist() == expected
 
 
 def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch):
-    monkeypatch.setattr(_histories, "SAMPLE", 8)
+    monkeypatch.setattr(histories, "SAMPLE", 8)
     detector = LogAnomaly(replace(QUICK, max_epochs=2), seed=1).fit(of(random_lists(0, 60)))
     tested = random_lists(7, 150)
     fast = detector.score(of(tested)).tolist()

@@ -8,10 +8,12 @@ import torch
 
 from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
-from methods import _layers, _masked_keys, logbert
-from methods._histories import pieces_of
-from methods._masks import FIRST, FIRST_KEY, MASK, coverage, n_passes, random_masks
+from methods import logbert
 from methods.logbert import Config, LogBERT, Network, mean_distance_vector, objective
+from methods.shared import layers as _layers
+from methods.shared import masked_keys
+from methods.shared.histories import pieces_of
+from methods.shared.masks import FIRST, FIRST_KEY, MASK, coverage, n_passes, random_masks
 
 TEXTS = tuple(f"template {key}" for key in range(9))
 QUICK = Config(
@@ -132,8 +134,8 @@ def test_scores_equal_the_plain_loop_without_padding():
 @pytest.mark.parametrize("margin", [32.0, 1e6])
 def test_the_fast_path_in_single_precision_equals_the_plain_loop(monkeypatch, layers, margin):
     """With an absurd margin everything is in doubt and computed exactly."""
-    monkeypatch.setattr(_masked_keys, "SAMPLE", 8)
-    monkeypatch.setattr(_masked_keys, "MARGIN", margin)
+    monkeypatch.setattr(masked_keys, "SAMPLE", 8)
+    monkeypatch.setattr(masked_keys, "MARGIN", margin)
     detector = LogBERT(replace(QUICK, max_epochs=1, g=2, layers=layers, mask_ratio=0.4)).fit(of(random_lists(0, 60)))
     tested = random_lists(5, 80, n_keys=8, low=-1)
     assert detector.score(of(tested)).tolist() == pytest.approx(slow_scores(detector, tested))
@@ -148,7 +150,7 @@ def test_the_encoder_in_single_precision_is_torchs_encoder():
     wanted &= tokens > 0
     with torch.no_grad():
         whole = net.key_head(net(tokens)[wanted])
-        assert torch.allclose(_masked_keys._quickly(net)(tokens, wanted), whole, atol=1e-5)
+        assert torch.allclose(masked_keys._quickly(net)(tokens, wanted), whole, atol=1e-5)
 
 
 def test_padding_changes_no_state(fitted):

@@ -10,9 +10,10 @@ from torch import nn
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _semantic, logrobust
-from methods._semantic import AttentiveClassifier
+from methods import logrobust
 from methods.logrobust import Config, LogRobust
+from methods.shared import semantic
+from methods.shared.semantic import AttentiveClassifier
 
 TEXTS = (*(f"template {key}" for key in range(20)), "template 3 reworded")
 QUICK = Config(width=20, hidden=16, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
@@ -31,7 +32,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_semantic, "embed", fake_embed)
+        patch.setattr(semantic, "embed", fake_embed)
         yield
 
 
@@ -106,7 +107,7 @@ def test_64_labelled_sequences_are_learned_by_heart():
 
 def test_the_score_is_the_log_odds_of_the_network(fitted):
     with torch.no_grad():
-        reading = _semantic.read(of([[1, 10, 2]]), 20, "cpu")
+        reading = semantic.read(of([[1, 10, 2]]), 20, "cpu")
         logits = fitted.net_(reading.vectors[reading.bags.ids][None], torch.tensor([3]))[0]
     p = torch.softmax(logits, 0)
     assert fitted.score(of([[1, 10, 2]]))[0] == pytest.approx(float(torch.log(p[1] / p[0])), abs=1e-5)

@@ -10,11 +10,12 @@ import torch
 from bench.detector import NotFittedError
 from bench.testing.trial import Trial
 from bench.types import Sequences
-from methods import _semantic, logtad
-from methods._semantic import read
-from methods._systems import Reversal, balanced
+from methods import logtad
 from methods.controls import Random
 from methods.logtad import Config, Items, LogTAD, Network
+from methods.shared import semantic
+from methods.shared.alignment import Reversal, balanced
+from methods.shared.semantic import read
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 QUICK = Config(width=20, hidden=16, layers=1, domain_hidden=8, max_epochs=6, batch_size=64, learning_rate=0.01)
@@ -29,7 +30,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_semantic, "embed", fake_embed)
+        patch.setattr(semantic, "embed", fake_embed)
         yield
 
 
@@ -73,7 +74,7 @@ def test_the_centre_is_the_mean_of_the_sequences_it_is_given():
     items = Items(np.arange(len(reading.counts)), np.zeros(len(reading.counts), np.int64))
     counts = np.arange(len(reading.counts))
     net.move_centre(reading, items, counts, 0.0)
-    vectors = _semantic.encode(net, reading.vectors, reading.bags, items.bag).detach().numpy()
+    vectors = semantic.encode(net, reading.vectors, reading.bags, items.bag).detach().numpy()
     np.testing.assert_allclose(net.centre.numpy(), np.average(vectors, 0, counts), atol=1e-6)
 
 
@@ -85,7 +86,7 @@ def test_training_normals_are_nearer_than_windows_of_shuffled_vectors(fitted):
     with torch.no_grad():
         near, far = (
             np.average(
-                _semantic.encode(fitted.net_.distance, vectors, reading.bags, which).numpy(), weights=reading.counts
+                semantic.encode(fitted.net_.distance, vectors, reading.bags, which).numpy(), weights=reading.counts
             )
             for vectors in (reading.vectors, shuffled)
         )
@@ -115,7 +116,7 @@ def test_radii_come_from_held_out_normals_of_each_system(fitted):
     pairs, counts = np.unique(2 * reading.inverse + TRAIN.system, return_counts=True)
     held_out = logtad.hold_out(counts, 0.1, 0).held_out
     with torch.no_grad():
-        distance = _semantic.encode(fitted.net_.distance, reading.vectors, reading.bags, pairs // 2).numpy()
+        distance = semantic.encode(fitted.net_.distance, reading.vectors, reading.bags, pairs // 2).numpy()
     for system in (0, 1):
         expected = np.quantile(np.repeat(distance, held_out * (pairs % 2 == system)), 0.99)
         assert fitted.monitor()["radii"][system] == pytest.approx(expected, rel=1e-5)

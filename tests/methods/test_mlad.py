@@ -12,8 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _bags, _layers, _texts, mlad
+from methods import mlad
 from methods.mlad import MLAD, Config, Network, objective
+from methods.shared import bags as _bags
+from methods.shared import layers as _layers
+from methods.shared import text_inputs
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 QUICK = Config(width=20, heads=2, ffn_width=16, k=3, max_epochs=4, batch_size=64, dropout=0.1)
@@ -32,7 +35,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True)
 def no_sentence_encoder(monkeypatch, request):
     if "real_encoder" not in request.fixturenames:
-        monkeypatch.setattr(_texts, "embed", fake_embed)
+        monkeypatch.setattr(text_inputs, "embed", fake_embed)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ TEST = of(random_lists(1, 60, n_keys=30))
 @pytest.fixture(scope="module")
 def fitted():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_texts, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         return MLAD(QUICK, seed=0).fit(TRAIN)
 
 
@@ -305,7 +308,7 @@ def test_steps_of_em_raise_the_likelihood_of_training(fitted):
 
 
 def test_principal_axes_come_from_the_training_texts_alone():
-    inputs = _texts.TextInputs.sentence(TEXTS[:5], "pca", 4, unit_variance=False)
+    inputs = text_inputs.TextInputs.sentence(TEXTS[:5], "pca", 4, unit_variance=False)
     np.testing.assert_allclose(inputs.axes.T @ inputs.axes, np.eye(4), atol=1e-12)
     centred = fake_embed(TEXTS[:5]) - fake_embed(TEXTS[:5]).mean(0)
     # Five texts span four centred dimensions: the axes keep all of their spread.
@@ -322,7 +325,7 @@ def test_novel_texts_score_higher():
 
 
 def test_a_text_has_one_vector_whatever_stands_beside_it():
-    inputs = _texts.TextInputs.sentence(TEXTS, "fixed", 20, unit_variance=True)
+    inputs = text_inputs.TextInputs.sentence(TEXTS, "fixed", 20, unit_variance=True)
     many = inputs.features(TEXTS).numpy()
     alone = [inputs.features([text]).numpy()[0] for text in TEXTS]
     np.testing.assert_allclose(many, alone, rtol=0, atol=1e-13)

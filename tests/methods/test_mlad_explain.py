@@ -8,8 +8,8 @@ import torch
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _layers, _occlusion, _texts
 from methods.mlad import MLAD, Config
+from methods.shared import layers, occlusion, text_inputs
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 QUICK = Config(width=20, heads=2, ffn_width=16, k=3, max_epochs=8, batch_size=64, dropout=0.1)
@@ -34,7 +34,7 @@ def fake_embed(texts):
 @pytest.fixture(scope="module", autouse=True)
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_texts, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -127,8 +127,8 @@ def test_company_blocks_and_padding_change_nothing(fitted, monkeypatch, method):
         [call(of([list(range(30)) * 3, keys.tolist()]))[90:] for keys in rows_of(TEST.log_keys, TEST)]
     )
     np.testing.assert_allclose(long, together, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(_occlusion, "MOST_EVENTS", 11)
-    monkeypatch.setattr(_layers, "MAX_CELLS", 40)
+    monkeypatch.setattr(occlusion, "MOST_EVENTS", 11)
+    monkeypatch.setattr(layers, "MAX_CELLS", 40)
     np.testing.assert_allclose(call(TEST), together, rtol=1e-5, atol=1e-6)
     monkeypatch.undo()
     np.testing.assert_array_equal(call(TEST), together)

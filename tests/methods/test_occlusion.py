@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
-from methods import _occlusion
-from methods._occlusion import occlusion
 from methods.ecvc_idf import ECVCIdf
 from methods.edit_distance import EditDistance
 from methods.knn_embedding import KNNEmbedding
@@ -16,6 +14,8 @@ from methods.ngram import Config as NGramConfig
 from methods.ngram import NGram
 from methods.ocsvm import OCSVM
 from methods.pca import PCA
+from methods.shared import occlusion as occlusion_module
+from methods.shared.occlusion import occlusion
 
 TEXTS = tuple("abcdefgh")
 
@@ -77,7 +77,7 @@ def test_the_bound_on_memory_changes_nothing_but_the_blocks(monkeypatch, most):
     rng = np.random.default_rng(0)
     log = of(*[rng.integers(0, 8, rng.integers(0, 9)).tolist() for _ in range(40)])
     plain, sizes = occlusion(log, number_of_distinct_keys), []
-    monkeypatch.setattr(_occlusion, "MOST_EVENTS", most)
+    monkeypatch.setattr(occlusion_module, "MOST_EVENTS", most)
 
     def score(sequences):
         sizes.append(sequences.n_events)

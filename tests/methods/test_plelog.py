@@ -12,9 +12,10 @@ from torch import nn
 
 from bench.detector import NotFittedError
 from bench.types import Sequences
-from methods import _layers, _semantic, plelog
-from methods._semantic import AttentiveClassifier
+from methods import plelog
 from methods.plelog import Clusters, Config, PLELog, cluster, first_known, probabilistic_labels, sums_of, whitened
+from methods.shared import layers, semantic
+from methods.shared.semantic import AttentiveClassifier
 
 TEXTS = tuple(f"template {key}" for key in range(20))
 QUICK = Config(width=20, hidden=12, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
@@ -29,7 +30,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_semantic, "embed", fake_embed)
+        patch.setattr(semantic, "embed", fake_embed)
         yield
 
 
@@ -88,7 +89,7 @@ def test_labels_are_softened_by_uncertainty():
 def test_noise_like_a_known_normal_is_normal():
     """The lone multiset {9, 9, 8} is noise; in another order it is that of a known normal."""
     lists = [[0, 1]] * 30 + [[2, 3]] * 30 + [[9, 8, 9], [9, 9, 8], [7, 7, 7]]
-    reading = _semantic.read(of(lists), 20, "cpu")
+    reading = semantic.read(of(lists), 20, "cpu")
     detector = PLELog(replace(QUICK, min_cluster_size=20, cluster_share=1.0))
     known = np.isin(np.arange(63), [0, 60])
     targets = detector._targets(reading, known)[reading.inverse]
@@ -154,7 +155,7 @@ def test_whitening_counts_repeats_and_drops_empty_directions():
 
 def test_sums_are_those_of_a_loop():
     lists, vectors = [[0, 1, 1], [], [2]], np.random.default_rng(0).normal(size=(3, 5))
-    bags = _layers.unique_bags(np.array([0, 1, 1, 2]), np.array([0, 3, 3, 4])).bags
+    bags = layers.unique_bags(np.array([0, 1, 1, 2]), np.array([0, 3, 3, 4])).bags
     expected = [sum((vectors[key] for key in row), np.zeros(5)) for row in lists]
     np.testing.assert_allclose(sums_of(bags, vectors), expected)
 

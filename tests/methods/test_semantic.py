@@ -7,8 +7,16 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bench.types import Sequences
-from methods import _semantic
-from methods._semantic import AttentionPooling, AttentiveClassifier, BiRecurrent, away_from_zero, encode, read, real
+from methods.shared import semantic
+from methods.shared.semantic import (
+    AttentionPooling,
+    AttentiveClassifier,
+    BiRecurrent,
+    away_from_zero,
+    encode,
+    read,
+    real,
+)
 
 TEXTS = tuple(f"template {key}" for key in range(12))
 LISTS = [[0, 1, 2], [5], [3, 2, 1, 0, 4, 4, 4], [], [0, 1, 2], [2, 1, 0]]
@@ -21,7 +29,7 @@ def no_sentence_encoder(monkeypatch):
         rows = np.reshape(rows, (-1, 384))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
-    monkeypatch.setattr(_semantic, "embed", fake_embed)
+    monkeypatch.setattr(semantic, "embed", fake_embed)
 
 
 def of(lists):
@@ -89,7 +97,7 @@ def test_recomputing_activations_changes_no_gradient(monkeypatch):
     reading, net = read(of(LISTS * 3), 20, "cpu"), AttentiveClassifier(nn.LSTM, 20, 4, 2, dropout=0.0)
     gradients = []
     for limit in (2**13, 2):
-        monkeypatch.setattr(_semantic, "MAX_TOKENS", limit)
+        monkeypatch.setattr(semantic, "MAX_TOKENS", limit)
         net.zero_grad()
         encode(net, reading.vectors, reading.bags, np.arange(5)).square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in net.parameters()])

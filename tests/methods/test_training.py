@@ -10,9 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.detector import listen_to_progress
-from methods import _bags, _training, mlad
-from methods._layers import SingularError
-from methods._training import HeldOut, TrainingDivergedError, TrainingSettings, hold_out, seeded, train_network
+from methods import mlad
+from methods.shared import bags as _bags
+from methods.shared import training
+from methods.shared.layers import SingularError
+from methods.shared.training import HeldOut, TrainingDivergedError, TrainingSettings, hold_out, seeded, train_network
 
 SETTINGS = TrainingSettings(batch_size=8, max_epochs=5, epoch="all")
 COUNTS = np.array([1, 20, 3, 0, 7])
@@ -20,7 +22,7 @@ COUNTS = np.array([1, 20, 3, 0, 7])
 
 def epoch(counts, seed=0, merge=True, **changes):
     rng = np.random.default_rng(seed)
-    return list(_training._epoch_batches(counts, replace(SETTINGS, **changes), rng, merge))
+    return list(training._epoch_batches(counts, replace(SETTINGS, **changes), rng, merge))
 
 
 def appearances(batches, n=5):
@@ -171,16 +173,16 @@ def test_within_an_epoch_nothing_is_copied_to_or_from_the_device():
     bags = _bags.unique_bags(np.array([0, 1, 1, 2, 3, 3]), np.array([0, 2, 4, 6])).bags
     net = mlad.Network(config, 1).to("meta").train()
     data, features = _bags.DeviceBags(bags, "meta"), torch.empty(4, 8, device="meta")
-    update = _training._updater(net, config)
+    update = training._updater(net, config)
 
     def loss(plan, weights):
         return mlad.objective(net, net.encode(features, data, plan), weights, config)
 
     rng = np.random.default_rng(0)
-    batches = _training._epoch_batches(np.array([5, 3, 4]), config, rng, True)
-    staged = _training._staged(batches, data.plan, torch.device("meta"))
+    batches = training._epoch_batches(np.array([5, 3, 4]), config, rng, True)
+    staged = training._staged(batches, data.plan, torch.device("meta"))
     with NoCopies():
-        names, values = _training._steps(loss, staged, update=update, where="test")
+        names, values = training._steps(loss, staged, update=update, where="test")
     assert values.is_meta
     assert values.shape == (3, len(names))
     with NoCopies(), pytest.raises(AssertionError, match="copies to"):

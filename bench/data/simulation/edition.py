@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bench.data.cards import Card
-from bench.data.catalogue import Catalogue
-from bench.data.grammar import read_grammar
-from bench.data.simulate import Chunk, choose_kinds, iter_chunks, label_header, label_rows
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import Catalogue
+from bench.data.simulation.grammar import read_grammar
 from bench.data.simulation.records import KINDS, Labels
+from bench.data.simulation.simulate import Chunk, choose_kinds, iter_chunks, label_header, label_rows
 from bench.errors import BenchError
 
 Report = Callable[[int, int], None]

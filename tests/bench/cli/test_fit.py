@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.prepare import DataSpec, Loader
-from bench.data.vocabulary import Vocabulary
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.loader import DataSpec, Loader
+from bench.data.sequences.vocabulary import Vocabulary
 
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
 WORDS = ["open door", "close door", "read meter of room", "send report to head office", "sleep"]
@@ -89,7 +89,7 @@ def test_a_method_that_cannot_run_on_the_data_is_one_sentence(call, data, tmp_pa
 def test_sessions_are_scored_by_their_names(call, tmp_path):
     folder = tmp_path / "m"
     assert call("fit", "ecvc", "--scenario", "hdfs@simulated", "--save", folder)[0] == 0
-    from bench.data.readers import simulated_files
+    from bench.data.reading.read import simulated_files
 
     log = tmp_path / "new.log"
     log.write_bytes(simulated_files(catalogue().resolve("hdfs@simulated"))["lines"])

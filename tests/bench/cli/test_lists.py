@@ -8,7 +8,7 @@ import pytest
 
 from bench import __version__, registry
 from bench.cli import _options, main
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.experiment.suites import suite_names
 

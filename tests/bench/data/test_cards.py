@@ -10,12 +10,12 @@ from typing import get_args
 
 import pytest
 
-from bench.data import catalogue as catalogue_module
-from bench.data.cards import Card, DataFile, Format, LabelPlace, ParserSettings
-from bench.data.catalogue import Catalogue, catalogue, file_sha256
-from bench.data.downloads import Download
-from bench.data.prepare import DataSpec, Loader
-from bench.data.readers import read
+from bench.data.cards import catalogue as catalogue_module
+from bench.data.cards.card import Card, DataFile, Format, LabelPlace, ParserSettings
+from bench.data.cards.catalogue import Catalogue, catalogue, file_sha256
+from bench.data.cards.fetched import Download
+from bench.data.reading.read import read
+from bench.data.sequences.loader import DataSpec, Loader
 from bench.errors import BenchError
 
 ROOT = Path(__file__).parents[3]
@@ -354,7 +354,7 @@ def test_digests(own_system):
 def test_installed_cards_are_found_first(tmp_path, monkeypatch):
     package = tmp_path / "bench"
     (package / "data").mkdir(parents=True)
-    monkeypatch.setattr(catalogue_module, "__file__", str(package / "data/catalogue.py"))
+    monkeypatch.setattr(catalogue_module, "__file__", str(package / "data/cards/catalogue.py"))
     assert catalogue_module._shipped_folder() == tmp_path / "datasets"
     (package / "_cards").mkdir()
     assert catalogue_module._shipped_folder() == package / "_cards"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 from bench.data.facts import edition_facts, timeline
-from bench.data.splits import CUTS
+from bench.data.sequences.splits import CUTS
 
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
 

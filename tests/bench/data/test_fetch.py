@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.catalogue import catalogue, file_sha256
-from bench.data.downloads import note_path, read_note
-from bench.data.fetch import downloadable, fetch, is_intact
-from bench.data.readers import read
-from bench.data.transfer import Patience
+from bench.data.cards.catalogue import catalogue, file_sha256
+from bench.data.cards.fetched import note_path, read_note
+from bench.data.fetching.fetch import downloadable, fetch, is_intact
+from bench.data.fetching.http import Patience
+from bench.data.reading.read import read
 from bench.errors import BenchError
 
 HASTY = Patience(stall_s=0.3, attempts=3, pause_s=0.01, longest_pause_s=0.05)
@@ -602,7 +602,7 @@ def test_a_file_never_stands_beside_the_note_of_another(offered, monkeypatch):
     def full(path, note):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bench.data.fetch.write_note", full)
+    monkeypatch.setattr("bench.data.fetching.fetch.write_note", full)
     assert "no room for 'app.log'" in complaint(load, data)
     assert not note_path(data / "app/app.log").exists()
     assert not catalogue(data).is_available(catalogue(data).find("app@full"))

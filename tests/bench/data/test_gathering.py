@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import streams
-from bench.data.cards import Card, Format, load_folder
-from bench.data.catalogue import Catalogue, catalogue, slice_of
-from bench.data.gathering import Clock
-from bench.data.labels import label_sessions, session_labels
-from bench.data.prepared import prepared_folder
-from bench.data.readers import read
+from bench.data.cards.card import Card, Format, load_folder
+from bench.data.cards.catalogue import Catalogue, catalogue, slice_of
+from bench.data.reading import streams
+from bench.data.reading.builder import Clock
+from bench.data.reading.labels import label_sessions, session_labels
+from bench.data.reading.prepared import prepared_folder
+from bench.data.reading.read import read
 from bench.errors import BenchError
 from bench.experiment.spec import _edition
 

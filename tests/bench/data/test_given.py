@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.prepare import DataSpec, Loader
+from bench.data.sequences.loader import DataSpec, Loader
 from bench.errors import BenchError
 
 TRAIN = b"1 2 3\n1 2  2 3\n\n1 2 3\n"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.grouping import Grouping, group
-from bench.data.log import Log
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading.log import Log
+from bench.data.sequences.grouping import Grouping, group
 from bench.errors import BenchError
 
 

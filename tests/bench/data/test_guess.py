@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 import zstandard
 
-from bench.data.cards import Format
-from bench.data.catalogue import catalogue
-from bench.data.guess import HEAD_BYTES, count_lines, guess, head
-from bench.data.header import cut
-from bench.data.layouts import EPOCHS, FIXED, LEVELLED, MASKS, NUMBERS, SESSIONS, SYSLOG, TIMED, TIMES
-from bench.data.streams import content as decompress
+from bench.data.cards.card import Format
+from bench.data.cards.catalogue import catalogue
+from bench.data.own.guess import HEAD_BYTES, count_lines, guess, head
+from bench.data.own.layouts import EPOCHS, FIXED, LEVELLED, MASKS, NUMBERS, SESSIONS, SYSLOG, TIMED, TIMES
+from bench.data.reading.header import cut
+from bench.data.reading.streams import content as decompress
 from bench.errors import BenchError
 
 EPOCH = 1_700_000_000  # 2023-11-14T22:13:20Z

@@ -5,10 +5,10 @@ import random
 import polars as pl
 import pytest
 
-from bench.data import header
-from bench.data.cards import Format
-from bench.data.catalogue import catalogue
-from bench.data.header import cut, has_plain_spaces
+from bench.data.cards.card import Format
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading import header
+from bench.data.reading.header import cut, has_plain_spaces
 
 BGL = r"^(?P<time>[0-9]+) \S+ \S+ (?P<message>.*)$"
 FORMATS = [

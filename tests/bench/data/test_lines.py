@@ -19,10 +19,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import streams
-from bench.data.cards import Card, DataFile, Format, ParserSettings
-from bench.data.catalogue import Catalogue, slice_of
-from bench.data.readers import read
+from bench.data.cards.card import Card, DataFile, Format, ParserSettings
+from bench.data.cards.catalogue import Catalogue, slice_of
+from bench.data.reading import streams
+from bench.data.reading.read import read
 from bench.errors import BenchError
 
 EPOCH = Format(label="first-token", header="^(?P<time>[0-9.]+) (?P<message>.*)$", time="epoch")
@@ -118,8 +118,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from bench.data import streams
-from bench.data.catalogue import catalogue
-from bench.data.readers import read
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading.read import read
 size = int(sys.argv[2])
 blocks = streams.blocks
 streams.blocks = lambda path, member="": blocks(path, member, size=size)
@@ -306,7 +306,7 @@ def test_an_id_stream_inside_a_zip(own_system):
 
 @pytest.mark.parametrize("key", ["bgl@raw12k.lines-9000-11000", "hdfs@blocks-a.lines-100-3100"])
 def test_a_slice_of_real_files(real_data, real_loader, key):
-    from bench.data.catalogue import catalogue
+    from bench.data.cards.catalogue import catalogue
 
     card = catalogue(real_data).resolve(key)
     whole, part = real_loader.log(catalogue(real_data).resolve(key.partition(".lines")[0])), real_loader.log(card)

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import lines, parameters, values
-from bench.data.grouping import Grouping
-from bench.data.log import Log
-from bench.data.parameters import NumberedLog, parameters_of
-from bench.data.prepare import DataSpec, Loader
-from bench.data.prepared import forget, prepared_folder
+from bench.data.reading import lines
+from bench.data.reading import numbers as values
+from bench.data.reading.log import Log
+from bench.data.reading.prepared import forget, prepared_folder
+from bench.data.sequences import parameters
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import DataSpec, Loader
+from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.errors import BenchError
 from bench.types import NORMAL, UNKNOWN_KEY, Parameters, Sequences
 

@@ -10,9 +10,9 @@ import pytest
 from drain3.drain import Drain
 from drain3.masking import LogMasker, MaskingInstruction
 
-from bench.data.cards import ParserSettings
-from bench.data.catalogue import catalogue
-from bench.data.parsing import DrainParser
+from bench.data.cards.card import ParserSettings
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.drain import DrainParser
 
 
 def line_by_line(settings, ids, messages):

@@ -9,10 +9,10 @@ import random
 import numpy as np
 import pytest
 
-from bench.data.cards import DataFile
-from bench.data.catalogue import Catalogue, catalogue
-from bench.data.grouping import Grouping
-from bench.data.prepare import DataSpec, Loader
+from bench.data.cards.card import DataFile
+from bench.data.cards.catalogue import Catalogue, catalogue
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import DataSpec, Loader
 from bench.errors import BenchError
 from bench.types import UNKNOWN_KEY
 
@@ -530,7 +530,7 @@ def test_real_transfer_has_few_known_keys(real_data, real_loader):
 def test_an_edition_is_read_once(system, monkeypatch):
     loader, card = system(TOY)
     prepare(loader, [card])
-    monkeypatch.setattr("bench.data.prepare.open_prepared", None)
+    monkeypatch.setattr("bench.data.sequences.loader.open_prepared", None)
     assert len(prepare(loader, [card], split="paper").train.labels) > 0
 
 

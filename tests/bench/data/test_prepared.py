@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import prepared
-from bench.data.cachedir import cache_dir
-from bench.data.catalogue import catalogue
-from bench.data.columns import DTYPES
-from bench.data.prepared import forget, is_prepared, open_prepared, prepared_folder
-from bench.data.readers import read
+from bench._files import cache_dir
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading import prepared
+from bench.data.reading.columns import DTYPES
+from bench.data.reading.prepared import forget, is_prepared, open_prepared, prepared_folder
+from bench.data.reading.read import read
 from bench.errors import BenchError
 
 EPOCH = {"label": "first-token", "header": "^(?P<time>[0-9.]+) (?P<message>.*)$", "time": "epoch"}
@@ -206,7 +206,7 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 from bench.data import prepared
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 
 reads, go = Path(sys.argv[2]), Path(sys.argv[3])
 original = prepared.read

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 
 from bench.cli import main
-from bench.data.catalogue import catalogue
-from bench.data.prepared import open_prepared
-from bench.data.readers import read
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading.prepared import open_prepared
+from bench.data.reading.read import read
 from bench.errors import BenchError
 
 DAY = datetime.datetime(2015, 10, 17, 15, 37, 56, tzinfo=datetime.UTC)

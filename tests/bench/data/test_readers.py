@@ -11,10 +11,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from bench.data.cards import Card, DataFile, Format, ParserSettings
-from bench.data.catalogue import Catalogue, catalogue
-from bench.data.readers import read
-from bench.data.streams import content as decompress
+from bench.data.cards.card import Card, DataFile, Format, ParserSettings
+from bench.data.cards.catalogue import Catalogue, catalogue
+from bench.data.reading.read import read
+from bench.data.reading.streams import content as decompress
 from bench.errors import BenchError
 
 RAW = ["bgl@raw12k", "tbird@raw29k", "spirit@lines-a", "hdfs@blocks-a"]
@@ -249,7 +249,7 @@ def test_real_editions_hold_what_their_cards_say(real_loader, real_data, key):
 
 @pytest.mark.parametrize("key", ["bgl@simulated", "tbird@simulated", "hdfs@simulated"])
 def test_simulated_editions_hold_what_their_cards_say(key):
-    from bench.data.prepare import Loader
+    from bench.data.sequences.loader import Loader
 
     found = catalogue()
     check_counts(found.resolve(key), Loader(found))

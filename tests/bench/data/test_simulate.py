@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.grammar import KINDS
-from bench.data.parsing import DrainParser
-from bench.data.readers import read
-from bench.data.simulate import iter_chunks, simulate
+from bench.data.cards.catalogue import catalogue
+from bench.data.reading.read import read
+from bench.data.sequences.drain import DrainParser
+from bench.data.simulation.grammar import KINDS
+from bench.data.simulation.simulate import iter_chunks, simulate
 from bench.errors import BenchError
 
 DATASETS = Path(__file__).parents[3] / "datasets"

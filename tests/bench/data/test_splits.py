@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.grouping import Grouping, Groups
-from bench.data.splits import PROTOCOLS, split
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.grouping import Grouping, Groups
+from bench.data.sequences.splits import PROTOCOLS, split
 from bench.errors import BenchError
 
 

@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data import streams
-from bench.data.lines import cut_long
+from bench.data.reading import streams
+from bench.data.reading.lines import cut_long
 from bench.errors import BenchError
 
 LINES = b"".join(b"%d line %s\n" % (i, b"x" * (i % 37)) for i in range(400))
@@ -274,9 +274,9 @@ def test_a_cut_line_is_the_same_whatever_the_block(lines, size):
 GIANT = """
 import bz2, gzip, lzma, sys, zstandard
 from pathlib import Path
-from bench.data.cards import Card, DataFile
-from bench.data.catalogue import Catalogue
-from bench.data.readers import read
+from bench.data.cards.card import Card, DataFile
+from bench.data.cards.catalogue import Catalogue
+from bench.data.reading.read import read
 
 folder = Path(sys.argv[1])
 line, block = b"first one\\n", b"word 17 " * (1 << 17)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.data.grouping import Grouping
-from bench.data.prepare import Loader
-from bench.data.words import describe
+from bench.data.facts import composition
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import Loader
 from bench.errors import BenchError
 
 # 20 lines in windows of 2: lines 0 to 11 train, 12 to 15 validate, 16 to 19 test.
@@ -23,7 +23,7 @@ def described(own_system):
     form = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
     known = own_system({"a.log": text}, format=form, parser={"masks": ["[0-9]+"]})
     card = known.resolve("app@mine")
-    return lambda protocol="chronological": describe(card, Loader(known), protocol, Grouping(2, 2))
+    return lambda protocol="chronological": composition(card, Loader(known), protocol, Grouping(2, 2))
 
 
 def test_counts(described):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bench.evaluation.before_after import compare_scorings, rate_change, sampling_weights, weighted_metrics
 from bench.evaluation.metrics import metrics_at, ranking_metrics
+from bench.evaluation.paired_scorings import compare_scorings, rate_change, sampling_weights, weighted_metrics
 
 
 def shares(both, lost, gained, neither):

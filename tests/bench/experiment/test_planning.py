@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 from bench.errors import BenchError
 from bench.experiment.planning import plan_parts
 from bench.experiment.suites import SuitePart, load_suite, suite_names

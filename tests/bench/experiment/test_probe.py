@@ -3,14 +3,14 @@ import re
 import numpy as np
 import pytest
 
-from bench.data.catalogue import catalogue
+from bench.data.cards.catalogue import catalogue
 from bench.errors import BenchError
-from bench.experiment.paraphrase import paraphrase
 from bench.experiment.planning import plan_parts
-from bench.experiment.probe import Request, draw, require_texts
-from bench.experiment.probe_injection import HARMLESS, PHRASINGS, injection_options, plant
-from bench.experiment.probe_memory import memory_options, twins
 from bench.experiment.suites import SuitePart
+from bench.probes.injection import HARMLESS, PHRASINGS, injection_options, plant
+from bench.probes.memorisation import memory_options, twins
+from bench.probes.paraphrase import paraphrase
+from bench.probes.probe import Request, draw, require_texts
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 
 TEXTS = ("user <*> came", "kernel: error at 0x1f3ab0", "all is well")

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.catalogue import Catalogue, catalogue
-from bench.data.grouping import Grouping
-from bench.data.prepare import Loader
+from bench.data.cards.catalogue import Catalogue, catalogue
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import Loader
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner, scoring
 from bench.experiment.runner import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
-from bench.experiment.store import Store
+from bench.records.store import Store
 from bench.registry import FieldInfo
 
 PROBES = '''

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.data.cards import Card
-from bench.data.catalogue import Catalogue, catalogue
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import Catalogue, catalogue
 from bench.errors import BenchError
 from bench.experiment.scenario import make_scenario, parse_scenario
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.data.catalogue import catalogue
-from bench.data.grouping import Grouping
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.experiment.store import SCHEMA_VERSION, Store, jsonable, record_text, replace_file
+from bench.records.store import SCHEMA_VERSION, Store, jsonable, record_text, replace_file
 
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from bench.experiment.store import SCHEMA_VERSION, Store
+from bench.records.store import SCHEMA_VERSION, Store
 store = Store(Path(sys.argv[1]))
 number = 0
 while True:

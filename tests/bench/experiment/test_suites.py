@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.data.catalogue import catalogue
-from bench.data.splits import PROTOCOLS
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.splits import PROTOCOLS
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.scenario import parse_scenario

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.data.catalogue import catalogue
-from bench.data.grouping import Grouping
-from bench.data.prepare import Loader
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import Loader
 from bench.experiment import runner
 from bench.experiment.runner import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
-from bench.experiment.store import Store
-from bench.reporting.tables import make_tables, render
+from bench.records.store import Store
+from bench.reporting.tables.table import make_tables, render
 from bench.testing import check_detector
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from bench.evaluation.stats import LEVELS
-from bench.experiment.store import SCHEMA_VERSION
+from bench.records.store import SCHEMA_VERSION
 
 RULE = "conformal:0.01"
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from bench.reporting.audit import (
+from bench.reporting.published.audit import (
     CONSISTENT,
     IMPOSSIBLE,
     NOT_JUDGED,
@@ -17,7 +17,7 @@ from bench.reporting.audit import (
     render_audit,
     size_notes,
 )
-from bench.reporting.published import Paper, Value, load_published
+from bench.reporting.published.papers import Paper, Value, load_published
 
 
 def verdict(precision, recall, f1):

@@ -1,7 +1,7 @@
 """Configs are ranked by what the validation part says, and a test value never shows."""
 
-from bench.reporting.choices import render_choices
-from bench.reporting.rows import Row, Table, TableKey
+from bench.reporting.tables.rows import Row, Table, TableKey
+from bench.reporting.tables.validation import render_choices
 
 
 def record(ap, test_ap=0.123456, status="ok"):

@@ -8,9 +8,9 @@ import pytest
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
-from bench.experiment.store import Store
-from bench.reporting.compare import compare_rows, requests, require_scores
-from bench.reporting.comparisons import (
+from bench.records.store import Store
+from bench.reporting.comparisons.differences import compare_rows, requests, require_scores
+from bench.reporting.comparisons.kept import (
     chosen,
     footer,
     heading,
@@ -22,7 +22,7 @@ from bench.reporting.comparisons import (
     stored,
     totals,
 )
-from bench.reporting.tables import make_tables
+from bench.reporting.tables.table import make_tables
 
 RULES = [parse_rule(text) for text in ("native", "conformal:0.01", "oracle")]
 LABELS = np.repeat(np.array([0, 1], dtype=np.int8), [60, 20])

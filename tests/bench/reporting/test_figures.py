@@ -9,10 +9,10 @@ from PIL import Image
 
 from bench.errors import BenchError
 from bench.experiment.planning import Plan
-from bench.experiment.store import Store
 from bench.experiment.suites import Suite
-from bench.reporting.figures import gather, write
-from bench.reporting.request import Figure, Request
+from bench.records.store import Store
+from bench.reporting.figures.figure import Figure, Request
+from bench.reporting.figures.write import gather, write
 
 RULE = "conformal:0.01"
 OWN = f"{RULE}@own-system"

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.evaluation.stats import LEVELS
-from bench.experiment.store import SCHEMA_VERSION
+from bench.records.store import SCHEMA_VERSION
 from bench.reporting.gate import compare, load_baseline, rows_by_name, write_baseline
 
 RULE = "conformal:0.01"

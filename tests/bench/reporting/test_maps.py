@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.reporting.maps import balanced_sample, t_sne
+from bench.reporting.figures.maps import balanced_sample, t_sne
 
 
 def test_a_sample_has_as_many_of_both_kinds():

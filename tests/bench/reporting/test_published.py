@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.reporting.beside import render_published, scenario_name
-from bench.reporting.published import load_published, published_file
-from bench.reporting.tables import make_tables
+from bench.reporting.published.page import render_published, scenario_name
+from bench.reporting.published.papers import load_published, published_file
+from bench.reporting.tables.table import make_tables
 
 ROOT = Path(__file__).parents[3]
 RULE = "conformal:0.01"

@@ -7,11 +7,11 @@ import pytest
 
 from bench.errors import BenchError
 from bench.evaluation.stats import LEVELS
-from bench.experiment.store import SCHEMA_VERSION, Store
-from bench.reporting.calls import answered_by
+from bench.records.store import SCHEMA_VERSION, Store
 from bench.reporting.gate import rows_by_name
-from bench.reporting.pages import outdated_tables, write_tables
-from bench.reporting.tables import make_tables, render, require_rule, summary
+from bench.reporting.tables.answers import answered_by
+from bench.reporting.tables.files import outdated_tables, write_tables
+from bench.reporting.tables.table import make_tables, render, require_rule, summary
 
 RULE = "conformal:0.01"
 

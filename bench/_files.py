@@ -1,0 +1,107 @@
+"""Files that appear whole or not at all, and where things are kept that can be made again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from bench.errors import BenchError
+
+WAY_OUT: Final = "choose another folder or make room"
+
+
+def cache_dir() -> Path:
+    """Return `BENCH_CACHE`, else the user's cache folder; it may be deleted at any time.
+
+    An empty XDG_CACHE_HOME counts as not set, as its specification says.
+    """
+    if given := os.environ.get("BENCH_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlad-bench"
+
+
+def put(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, sync it, and rename it; an OSError passes through.
+
+    write: called with the temporary path, which it creates
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(temporary)
+        sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def put_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file that appears whole or not at all; an OSError passes through."""
+    put(path, lambda temporary: temporary.write_bytes(text.encode()))
+
+
+def replace_file(path: Path, write: Callable[[Path], object], *, way_out: str = WAY_OUT) -> None:
+    """As `put`; what the disk refuses is a BenchError."""
+    try:
+        put(path, write)
+    except OSError as error:
+        raise unwritable(path, error, way_out) from None
+
+
+def replace_text(path: Path, text: str, *, way_out: str = WAY_OUT) -> None:
+    """Write a UTF-8 text file that appears whole or not at all; what the disk refuses is a BenchError."""
+    replace_file(path, lambda temporary: temporary.write_bytes(text.encode()), way_out=way_out)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream that takes the place of a file of a data folder once it is whole; no folder above it is made."""
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as stream:
+            temporary = Path(stream.name)
+            yield stream
+        temporary.chmod(0o644)
+        sync(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise BenchError(
+            f"{path} cannot be written ({error.strerror}): make room, or use another data folder"
+        ) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Let the disk hold what was written, so that after a power cut a renamed file is not empty."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def unwritable(path: Path, error: OSError, way_out: str = WAY_OUT) -> BenchError:
+    """What to tell a user whose disk is full or closed."""
+    return BenchError(f"'{path}' cannot be written ({error.strerror or error}): {way_out}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files of processes that were killed while writing and are gone."""
+    for path in folder.glob("*.tmp"):
+        if not _is_alive(path.name.split(".")[-2]):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

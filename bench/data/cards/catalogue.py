@@ -1,0 +1,215 @@
+"""All cards known here: which editions are available, which of them wins, and where their files are.
+
+The folder given by `BENCH_DATA` or `--data` is searched for the files of known cards and for further cards, in the
+layout of `datasets/`. There a folder named as a shipped system needs no `_system.toml`: its cards are further editions
+of that system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench._files import cache_dir, replace_text
+from bench.data.cards.card import Card, DataFile, load_folder
+from bench.data.cards.fetched import note_path, require_intact
+from bench.errors import BenchError
+
+_KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
+_SLICE: Final = re.compile(r"(?P<edition>.+)\.(?P<unit>lines|sessions)-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
+_MAX_NAMED: Final = 5
+_LARGE_BYTES: Final = 1 << 26
+"""The checksum of a larger file is remembered across processes."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All cards known here, and the folder their files are looked for."""
+
+    cards: tuple[Card, ...]
+    data_dir: Path | None
+
+    @property
+    def names(self) -> list[str]:
+        """Known data-set names and aliases."""
+        return sorted({card.name for card in self.cards} | {alias for card in self.cards for alias in card.aliases})
+
+    def editions(self, name: str) -> list[Card]:
+        """The editions of a data set, highest rank first; an unknown name is a BenchError."""
+        found = [card for card in self.cards if name == card.name or name in card.aliases]
+        if not found:
+            raise BenchError(f"unknown data set '{name}': choose one of {', '.join(self.names)}")
+        return sorted(found, key=lambda card: (-card.rank, card.edition))
+
+    def is_available(self, card: Card) -> bool:
+        """Whether all files of the edition are here (by name; the checksum is tested when they are read)."""
+        if card.kind == "simulated":
+            return True
+        return self.data_dir is not None and all(_is_here(self.data_dir / file.name, file) for file in card.files)
+
+    def resolve(self, key: str) -> Card:
+        """The card of `bgl@raw12k`, or for a bare `bgl` the available edition of the highest rank."""
+        name, edition = _split_key(key)
+        if edition is None:
+            return self._pinned(self._best_available(name, self.editions(name)))
+        card = self.find(key)
+        self._require_available(card)
+        return self._pinned(card)
+
+    def find(self, key: str) -> Card:
+        """The card of `bgl@raw12k`, whether its files are here or not; `bgl@raw12k.lines-0-5000` is a slice of it."""
+        name, edition = _split_key(key)
+        editions = {card.edition: card for card in self.editions(name)}
+        if edition in editions:
+            return editions[edition]
+        part = _SLICE.fullmatch(edition or "")
+        if part and part["edition"] in editions:
+            return slice_of(editions[part["edition"]], int(part["start"]), int(part["stop"]), part["unit"])
+        known = ", ".join(card.key for card in editions.values())
+        raise BenchError(f"unknown edition '{key}': choose one of {known}")
+
+    def path(self, file: DataFile, *, thorough: bool = False) -> Path:
+        """Where a file is, after its checksum was verified.
+
+        A fetched file is hashed in full only when `thorough`: else its size and modification time are compared.
+        """
+        if self.data_dir is None:
+            raise BenchError(f"'{file.name}' needs a data folder: set BENCH_DATA or give --data DIR")
+        path = self.data_dir / file.name
+        if not path.is_file():
+            raise BenchError(f"'{file.name}' is not in {self.data_dir}: put it there, or set BENCH_DATA to its folder")
+        if file.archive:
+            require_intact(path, file.name, file.archive, file.member, thorough=thorough)
+            return path
+        stat = path.stat()
+        found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+        if found != file.sha256:
+            raise BenchError(
+                f"'{file.name}' has the wrong checksum (SHA-256 {found[:12]}..., the card says {file.sha256[:12]}...): "
+                "it is damaged or another version; fetch it again"
+            )
+        return path
+
+    def _pinned(self, card: Card) -> Card:
+        """The card with the checksums of its files where nobody published any: they are the identity of its runs."""
+        if all(file.digest for file in card.files):
+            return card
+        files = [file if file.digest else dataclasses.replace(file, sha256=self._found(file)) for file in card.files]
+        return dataclasses.replace(card, files=tuple(files))
+
+    def _found(self, file: DataFile) -> str:
+        assert self.data_dir is not None
+        path = self.data_dir / file.name
+        stat = path.stat()
+        return file_sha256(path, stat.st_size, stat.st_mtime_ns)
+
+    def _best_available(self, name: str, editions: list[Card]) -> Card:
+        for card in editions:
+            if self.is_available(card):
+                return card
+        ways = "; or ".join(f"for '{card.key}' {self.how_to_get(card)}" for card in editions)
+        raise BenchError(f"no edition of '{name}' is available: {ways}")
+
+    def _require_available(self, card: Card) -> None:
+        if self.is_available(card):
+            return
+        where = "no data folder is set" if self.data_dir is None else f"not all of them are in {self.data_dir}"
+        files = ", ".join(_shortened([file.name for file in card.files]))
+        raise BenchError(f"edition '{card.key}' needs {files}, and {where}: {self.how_to_get(card)}")
+
+    def how_to_get(self, card: Card) -> str:
+        """What to do so that the edition's missing files are here: a command, or what to put where."""
+        if card.download is not None:
+            fetch = f"fetch it with `bench data fetch {card.key}`"
+            return fetch if self.data_dir else f"{fetch}, and set BENCH_DATA or give --data DIR"
+        missing = [f.name for f in card.files if self.data_dir is None or not (self.data_dir / f.name).is_file()]
+        where = self.data_dir or "a folder, and set BENCH_DATA or give --data DIR"
+        what = ", ".join(_shortened(list(dict.fromkeys(missing))))
+        return f"put {what}{f' ({card.origin})' if card.origin else ''} into {where}"
+
+
+def catalogue(data_dir: Path | None = None) -> Catalogue:
+    """All shipped cards and those of the data folder (`data_dir`, else `BENCH_DATA`)."""
+    folder = data_dir or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
+    if folder is not None and not folder.is_dir():
+        raise BenchError(f"the data folder '{folder}' does not exist: set BENCH_DATA or --data to an existing folder")
+    cards = {card.key: card for card in load_folder(_shipped_folder())}
+    for card in load_folder(folder, shipped=_shipped_folder()) if folder is not None else []:
+        if card.key in cards:
+            raise BenchError(f"the card '{card.key}' in {folder} has the key of a shipped one: rename its file")
+        cards[card.key] = card
+    return Catalogue(tuple(cards.values()), folder)
+
+
+def unit_of(card: Card) -> str:
+    """What the edition is cut by."""
+    return "sessions" if card.kind == "id-sessions" else "lines"
+
+
+def slice_of(card: Card, start: int, stop: int, unit: str) -> Card:
+    """The edition `<edition>.<unit>-<start>-<stop>`: lines or sessions start to stop - 1 of this one, from 0."""
+    if not 0 <= start < stop:
+        raise BenchError(f"{unit} {start} to {stop} of '{card.key}' hold nothing: the first must be below the second")
+    if card.lines is not None:
+        raise BenchError(f"'{card.key}' is a slice already: cut the whole edition")
+    if card.kind == "id-splits":
+        raise BenchError(f"'{card.key}' has files for training and test: it cannot be cut, choose the whole edition")
+    if unit != unit_of(card):
+        named = f"{card.key}.{unit_of(card)}-{start}-{stop}"
+        raise BenchError(f"'{card.key}' is cut by {unit_of(card)}, not by {unit}: write '{named}'")
+    edition = f"{card.edition}.{unit}-{start}-{stop}"
+    return dataclasses.replace(card, edition=edition, lines=(start, stop), counts={}, title=f"{card.title} (a slice)")
+
+
+def shipped_names() -> set[str]:
+    """Names and aliases of the systems whose cards come with the program; no other card may take them."""
+    shipped = load_folder(_shipped_folder())
+    return {card.name for card in shipped} | {alias for card in shipped for alias in card.aliases}
+
+
+@functools.lru_cache(maxsize=256)
+def file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file; size and modification time make the memory of it valid, for large ones also on disk."""
+    if size < _LARGE_BYTES:
+        return _hash(path)
+    name = hashlib.sha256(json.dumps([str(path.absolute()), size, mtime_ns]).encode()).hexdigest()
+    note = cache_dir() / "checksums" / name
+    try:
+        return note.read_text()
+    except OSError:
+        found = _hash(path)
+    replace_text(note, found, way_out="make room, or set BENCH_CACHE to another folder")
+    return found
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _split_key(key: str) -> tuple[str, str | None]:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise BenchError(f"'{key}' is no data set: write a name such as bgl, or an edition such as bgl@simulated")
+    return match["name"], match["edition"]
+
+
+def _is_here(path: Path, file: DataFile) -> bool:
+    return path.is_file() and (not file.archive or note_path(path).is_file())
+
+
+def _shortened(names: list[str]) -> list[str]:
+    return names if len(names) <= _MAX_NAMED else [*names[:_MAX_NAMED], f"{len(names) - _MAX_NAMED} more"]
+
+
+def _shipped_folder() -> Path:
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "_cards"
+    return installed if installed.is_dir() else package.parent / "datasets"

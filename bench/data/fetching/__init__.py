@@ -1,0 +1,1 @@
+"""Getting files: the archives that cards name, over HTTP, verified and unpacked."""

@@ -1,0 +1,1 @@
+"""Logs of one's own: what `bench data new` guesses, and the cards it writes."""

@@ -1,0 +1,106 @@
+"""The numbers behind the `<*>` of all lines of an edition: read from its raw lines on request, kept beside its log.
+
+They depend on the card's masks and on no template, so one pass over the files serves every split. Editions of event ids
+have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import Catalogue
+from bench.data.reading.columns import map_array
+from bench.data.reading.lines import LineValues, Source, values_behind_masks
+from bench.data.reading.log import WILDCARD, Log
+from bench.data.reading.prepared import alone, prepared_folder, unwritable
+from bench.data.reading.read import line_sources
+from bench.detector import report_progress
+from bench.errors import BenchError
+from bench.types import Parameters
+
+_VERSION: Final = 1
+"""Raise it when the same lines come to give other numbers."""
+_VALUES, _OFFSETS = f"values-{_VERSION}.bin", f"value-offsets-{_VERSION}.bin"
+_PART: Final = ".part"
+
+
+def open_values(card: Card, catalogue: Catalogue, log: Log) -> Parameters | None:
+    """The numbers of each line of a log from left to right, memory-mapped; they are read first where that was not done.
+
+    Line l has as many as its masked message has `<*>`, NaN where no number stands. None for pre-parsed events.
+    """
+    if log.is_parsed:
+        return None
+    folder = prepared_folder(card)
+    found = _open(folder, len(log))
+    if found is None:
+        with alone(folder, card):
+            # Another process may have read them while this one waited.
+            found = _open(folder, len(log)) or _prepare(card, catalogue, log, folder)
+    return found
+
+
+def read_values(card: Card, sources: Iterable[Source], log: Log) -> Parameters:
+    """The same in memory, for lines that are in no edition."""
+    parts = list(_fitting(values_behind_masks(card, sources), log))
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    return Parameters(np.concatenate([np.empty(0), *(part.values for part in parts)]), np.cumsum(lengths))
+
+
+def _open(folder: Path, n_lines: int) -> Parameters | None:
+    try:
+        offsets = map_array(folder / _OFFSETS, np.int64)
+        values = map_array(folder / _VALUES, np.float64)
+    except (OSError, ValueError):
+        return None
+    whole = len(offsets) == n_lines + 1 and offsets[-1] == len(values)
+    return Parameters(values, offsets) if whole else None
+
+
+def _prepare(card: Card, catalogue: Catalogue, log: Log, folder: Path) -> Parameters:
+    """Write both files under temporary names and rename them."""
+    names = (_VALUES, _OFFSETS)
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context((folder / f"{name}{_PART}").open("wb")) for name in names]
+            n_lines = n_values = 0
+            files[1].write(np.zeros(1, np.int64).data)
+            for part in _fitting(values_behind_masks(card, line_sources(card, catalogue)), log):
+                files[0].write(part.values.data)
+                files[1].write((n_values + np.cumsum(part.lengths)).data)
+                n_lines, n_values = n_lines + len(part.lengths), n_values + len(part.values)
+                report_progress(f"reading numbers of {card.key}", n_lines, len(log))
+        for name in names:
+            (folder / f"{name}{_PART}").replace(folder / name)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    made = _open(folder, len(log))
+    if made is None:
+        raise BenchError(f"the lines of '{card.key}' changed while they were read: run the command again")
+    return made
+
+
+def _fitting(parts: Iterable[LineValues], log: Log) -> Iterable[LineValues]:
+    """As many values as the masked message of each line has wildcards; NaN for all of a line where that is not so.
+
+    A mask that cuts a wildcard which stood in the raw message itself can make such a line.
+    """
+    messages = log.messages.values if hasattr(log.messages, "values") else pl.Series(log.messages, dtype=pl.String)
+    n_wildcards = messages.str.count_matches(WILDCARD, literal=True).to_numpy().astype(np.int64)
+    start = 0
+    for part in parts:
+        expected = n_wildcards[log.message_ids[start : start + len(part.lengths)]]
+        start += len(part.lengths)
+        if len(expected) == len(part.lengths) and not np.array_equal(expected, part.lengths):
+            values = np.full(expected.sum(), np.nan)
+            fits = expected == part.lengths
+            values[np.repeat(fits, expected)] = part.values[np.repeat(fits, part.lengths)]
+            part = LineValues(values, expected)  # noqa: PLW2901
+        yield part

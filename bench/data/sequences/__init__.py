@@ -1,0 +1,1 @@
+"""A `Log` -> the training, validation and test sequences of a cell."""

@@ -1,0 +1,219 @@
+"""Editions -> the training, validation and test sequences of one cell: read, group, split, parse, assemble."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import Catalogue
+from bench.data.reading.log import Log
+from bench.data.reading.numbers import open_values
+from bench.data.reading.prepared import open_prepared
+from bench.data.sequences.grouping import Grouping, Groups, group
+from bench.data.sequences.parameters import NumberedLog, parameters_of
+from bench.data.sequences.splits import split
+from bench.data.sequences.vocabulary import Part, System, Vocabulary
+from bench.errors import BenchError
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What data a cell uses. `targets` equals `sources` unless the scenario is a transfer."""
+
+    sources: tuple[Card, ...]
+    targets: tuple[Card, ...]
+    split: str = "chronological"
+    grouping: Grouping = field(default_factory=Grouping)
+    seed: int = 0
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the tested systems are not the trained ones."""
+        return self.sources != self.targets
+
+    @property
+    def systems(self) -> tuple[Card, ...]:
+        """All editions taking part; their position is `Sequences.system`."""
+        return self.sources + (self.targets if self.is_transfer else ())
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a detector is fitted and scored on."""
+
+    train: Part
+    validation: Part
+    test: Part
+    target_validation: Part | None
+    """Validation part of the tested systems, in a transfer only."""
+    systems: tuple[str, ...]
+    facts: dict[str, Any]
+    vocabulary: Vocabulary
+    """Log keys of the training lines, for lines that come later."""
+    skip_reason: str | None = None
+    """Why no detector can be compared here, e.g. no text of the target is known in the source."""
+    sources: tuple[System, ...] = ()
+    targets: tuple[System, ...] = ()
+    """The tested systems, in a transfer only."""
+    parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
+    """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
+
+    def train_with_target_normals(self, n: int) -> Part:
+        """The training part, behind it the first `n` normal sequences of each target's training part.
+
+        First is what ends first. The vocabulary learns nothing from them: their lines have the log keys and texts that
+        scoring gives them. Where nothing is transferred, this is the training part.
+        """
+        if not (n and self.targets):
+            return self.train
+        targets = [
+            replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
+        ]
+        part = self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+        return part if self.train.sequences.parameters is None else self._filled(part)
+
+    def n_target_normals(self, n: int) -> int:
+        """How many sequences that adds: a training part may have fewer than `n` normal ones."""
+        return sum(len(_first_normals(system, n)) for system in self.targets)
+
+    @functools.cached_property
+    def with_parameters(self) -> Prepared:
+        """The same with the message parameters of all parts; they are read at the first call and kept."""
+        target = self.target_validation
+        return replace(
+            self,
+            train=self._filled(self.train),
+            validation=self._filled(self.validation),
+            test=self._filled(self.test),
+            target_validation=None if target is None else self._filled(target),
+        )
+
+    def _filled(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
+
+
+class Loader:
+    """Prepares cells and keeps what it read, so that an edition is read once per process."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._logs: dict[str, Log] = {}
+        self._groups: dict[tuple[str, Grouping], Groups] = {}
+
+    def log(self, card: Card) -> Log:
+        """The edition as read."""
+        if card.key not in self._logs:
+            self._logs[card.key] = open_prepared(card, self._catalogue)
+        return self._logs[card.key]
+
+    def groups(self, card: Card, grouping: Grouping) -> Groups:
+        """The edition's sequences as line numbers."""
+        key = (card.key, grouping)
+        if key not in self._groups:
+            self._groups[key] = group(self.log(card), grouping)
+        return self._groups[key]
+
+    def prepare(self, spec: DataSpec) -> Prepared:
+        """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError."""
+        systems = [self._system(card, index, spec) for index, card in enumerate(spec.systems)]
+        sources = systems[: len(spec.sources)]
+        targets = systems[len(spec.sources) :] or sources
+        _require_usable(sources, targets)
+        vocabulary = Vocabulary.learn(sources)
+        train = vocabulary.assemble(sources, "train", fitted=True)
+        validation = vocabulary.assemble(sources, "validation")
+        test = vocabulary.assemble(targets, "test")
+        target_validation = vocabulary.assemble(targets, "validation") if spec.is_transfer else None
+        return Prepared(
+            train=train,
+            validation=validation,
+            test=test,
+            target_validation=target_validation,
+            systems=tuple(card.key for card in spec.systems),
+            facts=_facts(systems, train, validation, test, len(vocabulary.texts)),
+            vocabulary=vocabulary,
+            skip_reason=_id_stream_reason(spec, test),
+            sources=tuple(sources),
+            targets=tuple(systems[len(spec.sources) :]),
+            parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
+        )
+
+    def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
+        return {s.index: NumberedLog(s.log, open_values(s.card, self._catalogue, s.log)) for s in systems}
+
+    def _system(self, card: Card, index: int, spec: DataSpec) -> System:
+        log, groups = self.log(card), self.groups(card, spec.grouping)
+        overlapping = spec.grouping.overlaps and not card.has_sessions
+        try:
+            parts = split(groups, len(log), spec.split, seed=spec.seed, overlapping=overlapping)
+        except BenchError as error:
+            raise BenchError(f"{card.key}: {error}") from None
+        return System(card, log, groups, parts, index)
+
+
+def _first_normals(system: System, n: int) -> NDArray[np.int64]:
+    """Positions of the `n` normal training sequences that end first, in that order."""
+    train, groups = system.split.train, system.groups
+    normals = train[groups.labels[train] == NORMAL]
+    first: NDArray[np.int64] = normals[np.argsort(groups.last_lines[normals], kind="stable")[:n]]
+    return first
+
+
+def _require_usable(sources: list[System], targets: list[System]) -> None:
+    for system in sources:
+        # Files that come with a split often have nothing to validate on: no threshold can be estimated then.
+        for part in ("train",) if system.groups.parts is not None else ("train", "validation"):
+            labels = system.groups.labels[getattr(system.split, part)]
+            if not (labels == NORMAL).any():
+                raise BenchError(
+                    f"{system.card.key}: the split leaves no normal sequence for {part}: "
+                    "use another --split or --window-size, or an edition with more normal lines"
+                )
+    for system in targets:
+        labels = system.groups.labels[system.split.test]
+        for value, word in ((NORMAL, "normal"), (ABNORMAL, "abnormal")):
+            if not (labels == value).any():
+                raise BenchError(
+                    f"{system.card.key}: the split leaves no {word} sequence in the test part: "
+                    "use another --split or --window-size, or another edition"
+                )
+
+
+def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:
+    """Id streams can be transferred only where texts match."""
+    streams = [card.key for card in spec.systems if card.kind in ("id-stream", "id-sessions", "id-splits")]
+    if not spec.is_transfer or not streams or (test.sequences.log_keys != UNKNOWN_KEY).any():
+        return None
+    return f"{streams[0]} is an id stream and none of the target's texts equals one of the source's"
+
+
+def _facts(systems: list[System], train: Part, validation: Part, test: Part, n_keys: int) -> dict[str, Any]:
+    seen = np.isin(_contents(test.sequences), _contents(train.normals))
+    known = test.sequences.log_keys != UNKNOWN_KEY
+    return {
+        "n_train": len(train.labels),
+        "n_train_abnormal": int((train.labels == ABNORMAL).sum()),
+        "n_validation": len(validation.labels),
+        "n_validation_abnormal": int((validation.labels == ABNORMAL).sum()),
+        "n_test": len(test.labels),
+        "n_test_abnormal": int((test.labels == ABNORMAL).sum()),
+        "n_log_keys": n_keys,
+        "known_keys_share": round(float(known.mean()), 6) if len(known) else 1.0,
+        "seen_in_training_share": round(float(seen.mean()), 6),
+        "split": {system.card.key: system.split.facts for system in systems},
+        "n_lines": {system.card.key: len(system.log) for system in systems},
+        "n_replaced_lines": {s.card.key: s.log.n_replaced for s in systems if s.log.n_replaced},
+        "n_headerless_lines": {s.card.key: s.log.n_headerless for s in systems if s.log.n_headerless},
+    }
+
+
+def _contents(sequences: Sequences) -> NDArray[np.uint64]:
+    """A hash of each sequence's content, whichever system it comes from; one with unseen texts equals none."""
+    return replace(sequences, system=np.zeros_like(sequences.system)).fingerprints()

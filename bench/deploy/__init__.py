@@ -1,0 +1,1 @@
+"""Fitted detectors that were saved, and new lines scored with them."""

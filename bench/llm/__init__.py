@@ -1,0 +1,1 @@
+"""The language-model service: any method may ask, it knows no method."""

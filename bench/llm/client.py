@@ -1,0 +1,356 @@
+"""Calls to a chat model through the `openai` client: any endpoint, recorded, repeatable, limited in cost and time.
+
+What a method asks goes through `Chat.run`: each distinct request is sent once, at most `concurrency` at a time; what
+fails for a passing reason is tried again with exponential backoff and jitter, after the time the server names. Every
+answer is kept at once in a store (`_chat_store.py`), from which a later run answers without the network.
+
+The key is read from OPENAI_API_KEY when a call is made and goes nowhere else: not into a config, store or record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from bench.detector import report_progress
+from bench.errors import BenchError
+from bench.llm import wire
+from bench.llm.answers import CallStore, request_hash
+from bench.llm.config import ChatConfig, Message, endpoint, is_local, number_from, read_price
+from bench.llm.ledger import Ledger, Spent
+from bench.llm.text import Logprobs, estimate_tokens, neutralise, redact, shown_part
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+Mode = Literal["replay", "record", "live", "dry"]
+T = TypeVar("T")
+
+_MODES: Final = ("replay", "record", "live", "dry")
+_SHRINKS: Final = 4
+"""How often a prompt that the server finds too long is halved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said."""
+
+    text: str
+    logprobs: Logprobs = ()
+
+
+_SPENT: dict[str, Spent] = {}
+
+
+class MissingAnswerError(Exception):
+    """A replay needs a call that was not recorded."""
+
+
+Ask = Callable[..., Awaitable[Answer]]
+"""ask(build, temperature=, max_tokens=, decides=) where build(budget) gives the messages within so many tokens."""
+
+
+class Chat:
+    """An endpoint and a store under one config. It keeps no client: each `run` opens its own and closes it."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        self.config = config
+        self.base_url = endpoint(config)
+        shipped = os.environ.get("BENCH_LLM_SHIPPED", "")
+        self.store = CallStore(
+            Path(config.store or os.environ.get("BENCH_LLM_STORE", "results/llm")),
+            config.model,
+            shipped=Path(shipped) if shipped else None,
+        )
+        self.mode = self._mode()
+        self.price = read_price(config.price or os.environ.get("BENCH_LLM_PRICE", ""))
+        self.max_calls = config.max_calls or int(number_from("BENCH_LLM_MAX_CALLS"))
+        self.max_cost = config.max_cost or number_from("BENCH_LLM_MAX_COST")
+        self.redacts = self._redacts()
+        self.ledger = Ledger()
+        self.counted: set[str] = set()
+        """Requests whose answer is in the ledger: one that several parts need is one call."""
+        self.unread: set[tuple[str, ...]] = set()
+        """Sequences whose answer could not be read."""
+        # The limits of a command hold for all its detectors together, those of a config for one.
+        self.spent = (
+            _SPENT.setdefault(os.environ.get("BENCH_LLM_RUN", ""), Spent()) if self._limited_by_run() else Spent()
+        )
+        plan = os.environ.get("BENCH_LLM_PLAN", "") if self.mode == "dry" else ""
+        self.plan = CallStore(Path(plan), config.model) if plan else None
+
+    def blocked(self) -> str | None:
+        """The reason why nothing can be asked, or None."""
+        if self.mode in ("record", "live") and not self.base_url:
+            return (
+                "no endpoint for the chat model: set OPENAI_BASE_URL (and OPENAI_API_KEY), or give recorded answers "
+                "with BENCH_LLM_STORE"
+            )
+        if self.mode == "replay" and not self.store.exists():
+            return f"no recorded answers of the model '{self.config.model}': record them first, or set BENCH_LLM_STORE"
+        if self.max_cost and self.price is None:
+            return "a cost limit needs the price of the model: give it as in,out per million tokens"
+        return None
+
+    def clean(self, text: str) -> str:
+        """A line as it may be sent."""
+        text = shown_part(text)
+        return neutralise(redact(text) if self.redacts else text)
+
+    def run(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]]) -> list[T]:
+        """Results of all jobs in their order; a BenchError, after all others have ended, when some call failed."""
+        if reason := self.blocked():
+            raise BenchError(reason)
+
+        async def work() -> list[T]:
+            session = _Session(self)
+            try:
+                return await session.gather(jobs)
+            finally:
+                await session.close()
+
+        results: list[T] = _run_async(work)
+        return results
+
+    def facts(self) -> dict[str, Any]:
+        """What a record holds of the calls: numbers and the model's name as reported, no text."""
+        ledger = self.ledger
+        share = ledger.unparsable / ledger.asked if ledger.asked else 0.0
+        return {
+            "mode": self.mode,
+            "models": dict(ledger.models),
+            "calls": ledger.calls,
+            "replayed": ledger.replayed,
+            "retries": ledger.retries,
+            "tokens_in": ledger.tokens_in,
+            "tokens_out": ledger.tokens_out,
+            "latency_s": ledger.latency_s,
+            "replayed_tokens_in": ledger.replayed_tokens_in,
+            "replayed_tokens_out": ledger.replayed_tokens_out,
+            "replayed_latency_s": ledger.replayed_latency_s,
+            "asked": ledger.asked,
+            "unparsable_share": share,
+            "redacted": self.redacts,
+            **ledger.costs(self.price),
+        }
+
+    def _mode(self) -> Mode:
+        given = self.config.mode if self.config.mode != "default" else os.environ.get("BENCH_LLM", "")
+        if given and given not in _MODES:
+            raise BenchError(f"BENCH_LLM={given} is unknown: choose one of {', '.join(_MODES)}")
+        if not given:
+            given = "replay" if not self.base_url and self.store.exists() else "record"
+        mode: Mode = given  # type: ignore[assignment]
+        return mode
+
+    def _limited_by_run(self) -> bool:
+        return not (self.config.max_calls or self.config.max_cost) and "BENCH_LLM_RUN" in os.environ
+
+    def _redacts(self) -> bool:
+        """In a replay as when it was recorded, or the requests would not be found."""
+        if self.config.redact != "auto":
+            return self.config.redact == "on"
+        if self.mode == "replay":
+            first = self.store.first()
+            return bool(first and first.get("redacted"))
+        return not is_local(self.base_url)
+
+
+class _Session:
+    """One event loop's worth of calls."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat, self.config, self.ledger = chat, chat.config, chat.ledger
+        self._tasks: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._slots = asyncio.Semaphore(chat.config.concurrency)
+        self._pace = wire.Pace(chat.config.tokens_per_minute)
+        self._client: AsyncOpenAI | None = None
+        self._fatal: BenchError | None = None
+        self._done = 0
+
+    async def gather(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]]) -> list[T]:
+        results = await asyncio.gather(*(self._watched(job, len(jobs)) for job in jobs), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise self._failure(errors, len(jobs))
+        return [result for result in results if not isinstance(result, BaseException)]
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def ask(
+        self,
+        build: Callable[[int], list[Message]],
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        decides: bool = False,
+    ) -> Answer:
+        """Ask once per distinct request; a prompt that the server finds too long is built again for half the budget."""
+        budget = self.config.budget
+        for _ in range(_SHRINKS):
+            body = wire.body_of(self.config, build(budget), temperature, max_tokens, decides=decides)
+            call = await self._once(body)
+            if not call.get("too_long"):
+                return Answer(call["answer"], call.get("logprobs") or ())
+            budget //= 2
+        raise BenchError(f"the model finds even {budget * 2} tokens too long: choose one with a larger context")
+
+    async def _watched(self, job: Callable[[Ask], Awaitable[T]], total: int) -> T:
+        try:
+            return await job(self.ask)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException:  # a time limit: asyncio would keep it until all other calls have ended
+            for task in self._tasks.values():
+                task.cancel()
+            raise
+        finally:
+            self._done += 1
+            report_progress("asking", self._done, total)
+
+    def _once(self, body: dict[str, Any]) -> Awaitable[dict[str, Any]]:
+        key = request_hash(body)
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._fetch(key, body))
+        # Several sequences may wait for one call: the end of one must not cancel it for the others.
+        return asyncio.shield(self._tasks[key])
+
+    async def _fetch(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        if self.chat.mode != "live" and (known := self.chat.store.get(key)) is not None:
+            self._replay(key, known)
+            return known
+        estimate = sum(estimate_tokens(message["content"]) + 4 for message in body["messages"])
+        if self.chat.mode == "replay":
+            self.ledger.missing += 1
+            raise MissingAnswerError
+        if self.chat.mode == "dry":
+            return self._planned(key, estimate, body[self.config.token_field])
+        self._reserve(estimate, body[self.config.token_field])
+        async with self._slots:
+            await self._pace.wait(estimate)
+            return await self._send(key, body)
+
+    def _replay(self, key: str, call: dict[str, Any]) -> None:
+        """Count a recorded answer, unless it came or was counted in this run already."""
+        if key not in self.chat.counted:
+            self.chat.counted.add(key)
+            self.ledger.count_recorded(call)
+            self.ledger.count_model(call)
+
+    def _planned(self, key: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        """Count a call that is not made; its answer can be read by every detector, so that none asks again."""
+        plan = self.chat.plan
+        if plan is not None and (known := plan.get(key)) is not None:
+            return known
+        self._count(tokens_in, tokens_out)
+        call = {"hash": key, "answer": "No\n" + "\n".join(f"({i})normal" for i in range(1, tokens_out // 6 + 1))}
+        if plan is not None:
+            plan.append(call)
+        return call
+
+    async def _send(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        for attempt in range(self.config.retries + 1):
+            if self._fatal is not None:
+                raise self._fatal
+            start = time.perf_counter()
+            try:
+                call = await wire.post(self._connected(), body, self.config.timeout_s)
+            except wire.PassingError as error:
+                if attempt == self.config.retries:
+                    raise BenchError(f"{error} (after {attempt + 1} attempts)") from None
+                self.ledger.retries += 1
+                await self._pace.pause(wire.delay(self.config.backoff_s, attempt, error.retry_after), error)
+                continue
+            except wire.FatalError as error:
+                self._fatal = BenchError(str(error))
+                raise self._fatal from None
+            return self._keep(key, body, call, time.perf_counter() - start)
+        raise AssertionError("unreachable")
+
+    def _keep(self, key: str, body: dict[str, Any], call: dict[str, Any], seconds: float) -> dict[str, Any]:
+        usage = call.get("usage") or {}
+        self._count(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+        self.ledger.latency_s += seconds
+        self.chat.counted.add(key)
+        call |= {
+            "hash": key,
+            "request": body,
+            "redacted": self.chat.redacts,
+            "latency_s": round(seconds, 4),
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        self.ledger.count_model(call)
+        if self.chat.mode == "record":
+            self.chat.store.append(call)
+        return call
+
+    def _count(self, tokens_in: int, tokens_out: int) -> None:
+        self.ledger.calls += 1
+        self.ledger.tokens_in += tokens_in
+        self.ledger.tokens_out += tokens_out
+
+    def _reserve(self, tokens_in: int, tokens_out: int) -> None:
+        """Refuse a call before it is sent when it would exceed a limit, counting what waits as if it were spent."""
+        price, spent = self.chat.price or (0.0, 0.0), self.chat.spent
+        cost = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+        if self.chat.max_calls and spent.calls >= self.chat.max_calls:
+            raise BenchError(f"the limit of {self.chat.max_calls} calls is reached: raise it and run again")
+        if self.chat.max_cost and spent.cost + cost > self.chat.max_cost:
+            raise BenchError(f"the cost limit of {self.chat.max_cost:g} is reached: raise it and run again")
+        spent.calls += 1
+        spent.cost += cost
+
+    def _connected(self) -> AsyncOpenAI:
+        if self._client is None:
+            self._client = wire.connect(
+                self.chat.base_url, self.config.timeout_s, trust_env=not is_local(self.chat.base_url)
+            )
+        return self._client
+
+    def _failure(self, errors: list[BaseException], n_jobs: int) -> BaseException:
+        others = [error for error in errors if not isinstance(error, MissingAnswerError)]
+        strange = [error for error in others if not isinstance(error, BenchError)]
+        if strange:
+            return next((error for error in strange if not isinstance(error, asyncio.CancelledError)), strange[0])
+        if not others:
+            return BenchError(
+                f"{self.ledger.missing} calls of {n_jobs} questions are not in '{self.chat.store.path.name}': "
+                "record them, or use the settings that it was recorded with"
+            )
+        first = self._fatal or others[0]
+        kept = " the answers that came are kept, and the same run asks only for the others" * (
+            self.chat.mode == "record"
+        )
+        return BenchError(f"{len(errors)} of {n_jobs} questions got no answer: {first};{kept}".rstrip(";"))
+
+
+def _run_async(work: Callable[[], Any]) -> Any:
+    """Run a coroutine to its end, also where an event loop already runs (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    outcome: list[Any] = []
+
+    def elsewhere() -> None:
+        try:
+            outcome.extend([None, asyncio.run(work())])
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(elsewhere,))
+    thread.start()
+    thread.join()
+    if outcome[0] is not None:
+        raise outcome[0]
+    return outcome[1]

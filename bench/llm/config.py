@@ -1,0 +1,137 @@
+"""Settings of the chat detectors, and what they say about the endpoint."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from bench.errors import BenchError
+from bench.llm.text import without_secrets
+
+Message = dict[str, str]
+"""role and content, as the servers read it."""
+
+_OPENAI: Final = "https://api.openai.com/v1"
+
+
+def _outside(default: Any) -> Any:
+    """A field that says how a question is asked, not which: it stays out of the run's identity."""
+    return field(default=default, metadata={"identity": False})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatConfig:
+    """What all chat detectors share. The papers name no model version, so that default is [R]."""
+
+    model: str = "gpt-3.5-turbo"
+    """Name the endpoint knows; what the server reports is recorded beside it [R]."""
+    system_prompt: str = ""
+    """Empty = no system message (sheet: none)."""
+    temperature: float = 0.0
+    """0 = the most probable answer (sheet)."""
+    max_tokens: int = 16
+    """Tokens of an answer at most [R]."""
+    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Under which name that limit is sent: newer OpenAI models know the second only."""
+    request_seed: int = 0
+    """Sent as `seed`. Not the run's seed: five runs of one question at temperature 0 need be paid once."""
+    logprobs: bool = True
+    """Ask for probabilities; without them a score is +1 or -1."""
+    top_logprobs: int = 5
+    """Alternatives reported per token, up to 20 [R]."""
+    structured: Literal["none", "json-schema", "grammar"] = "none"
+    """Force the form of the decision where the server can: a JSON schema, or llama.cpp's grammar."""
+    budget: int = 3000
+    """Estimated tokens a prompt may cost; lines are shortened to fit, the question stays [R]."""
+    max_lines: int = 50
+    """First lines of a sequence that are shown (sheet: HDFS blocks are cut at 50)."""
+    k: int = 0
+    """Normal training sequences shown as examples; 0 = zero-shot as in the paper."""
+    examples: Literal["random", "similar"] = "random"
+    """Which: drawn by the run's seed, or the nearest by the mean sentence vector."""
+    unparsable: Literal["as-normal", "as-anomalous", "exclude"] = "as-normal"
+    """What an answer counts as that is neither Yes nor No (sheet: as no, and report the share).
+
+    `exclude`: metrics leave the sequence out, so that the row is over other sequences than those beside it."""
+    redact: Literal["auto", "on", "off"] = "auto"
+    """Mask addresses, users, hosts, paths and secrets; `auto`: for endpoints that are not on this machine."""
+    base_url: str = _outside("")
+    """Endpoint; empty = OPENAI_BASE_URL, else OpenAI's own where OPENAI_API_KEY is set."""
+    mode: Literal["default", "replay", "record", "live", "dry"] = _outside("default")
+    """`default`: BENCH_LLM, else record, or replay where there is a store and no endpoint."""
+    store: str = _outside("")
+    """Folder of recorded answers; empty = BENCH_LLM_STORE, else results/llm."""
+    concurrency: int = _outside(8)
+    """Calls in flight."""
+    retries: int = _outside(5)
+    """Further attempts after a passing failure."""
+    timeout_s: float = _outside(60.0)
+    """Seconds one attempt may take in all."""
+    backoff_s: float = _outside(1.0)
+    """Seconds before the first further attempt; doubled each time, with jitter."""
+    tokens_per_minute: int = _outside(0)
+    """Estimated tokens sent per minute at most; 0 = no limit."""
+    max_calls: int = _outside(0)
+    """Calls one fit and its scores may make; 0 = BENCH_LLM_MAX_CALLS, else no limit."""
+    max_cost: float = _outside(0.0)
+    """What they may cost by `price`; 0 = BENCH_LLM_MAX_COST, else no limit."""
+    price: str = _outside("")
+    """Per million tokens, `in,out`, e.g. 0.5,1.5; empty = BENCH_LLM_PRICE, else unknown."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        if min(self.max_tokens, self.max_lines, self.concurrency) < 1 or min(self.k, self.retries) < 0:
+            raise ValueError("max_tokens, max_lines and concurrency must be at least 1, k and retries at least 0")
+        if not 0 <= self.top_logprobs <= 20 or self.budget < 200 or self.timeout_s <= 0 or self.backoff_s < 0:
+            raise ValueError("top_logprobs is 0 to 20, budget at least 200 tokens, timeout_s more than 0 seconds")
+        if self.price:
+            read_price(self.price)
+        address = urlsplit(self.base_url)
+        if "@" in address.netloc or address.query:
+            # A config is kept in records and shown beside names; the key of the environment never is.
+            raise ValueError("base_url holds a user, a password or a query: leave them out and set OPENAI_API_KEY")
+
+
+def is_local(url: str) -> bool:
+    """Whether an endpoint is on this machine, so that lines sent to it do not leave it."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def endpoint(config: ChatConfig) -> str:
+    """The address to ask: of the config, else of OPENAI_BASE_URL, else OpenAI's own where there is a key for it."""
+    default = _OPENAI if os.environ.get("OPENAI_API_KEY") else ""
+    url = (config.base_url or os.environ.get("OPENAI_BASE_URL") or default).rstrip("/")
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise BenchError(f"the endpoint '{without_secrets(url)}' is no address: write it as https://host/v1")
+    return url
+
+
+def read_price(text: str) -> tuple[float, float] | None:
+    """Price of a million tokens in and out, from `in,out`; None where none is given."""
+    if not text:
+        return None
+    try:
+        tokens_in, tokens_out = (float(part) for part in text.split(","))
+    except ValueError:
+        tokens_in = -1.0
+    if not 0 <= tokens_in < float("inf") or not 0 <= tokens_out < float("inf"):
+        raise BenchError(f"the price '{text}' cannot be read: write in,out per million tokens, e.g. 0.5,1.5")
+    return tokens_in, tokens_out
+
+
+def number_from(name: str) -> float:
+    """A number of the environment; 0 where it is not set."""
+    text = os.environ.get(name, "")
+    try:
+        return float(text or 0)
+    except ValueError:
+        raise BenchError(f"{name}={text} is no number: correct it or leave it out") from None

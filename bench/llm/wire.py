@@ -1,0 +1,205 @@
+"""One request to an OpenAI-compatible server: what is sent, what comes back, and what a failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import email.utils
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.errors import BenchError
+from bench.llm.text import without_secrets
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from bench.llm.config import ChatConfig, Message
+
+_LONGEST_WAIT_S: Final = 300.0
+_SCHEMA: Final = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["Yes", "No"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+_GRAMMAR: Final = 'root ::= "Yes" | "No"'
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window)|too (?:long|large|many tokens)|maximum (?:context|prompt|input)|"
+    r"exceeds? the (?:available|maximum)|prompt is too",
+    re.IGNORECASE,
+)
+
+
+class PassingError(Exception):
+    """A failure that another attempt may not meet."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class FatalError(Exception):
+    """A failure that every further call would meet too."""
+
+
+class Pace:
+    """When the next call may start: not before the server allows it, not faster than the tokens per minute."""
+
+    def __init__(self, tokens_per_minute: int) -> None:
+        self._rate = tokens_per_minute / 60.0
+        self._free_at = 0.0
+        self._closed_until = 0.0
+
+    async def wait(self, tokens: int) -> None:
+        """Wait for this call's turn."""
+        now = time.monotonic()
+        start = max(now, self._free_at, self._closed_until)
+        if self._rate:
+            self._free_at = max(now, self._free_at) + tokens / self._rate
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    async def pause(self, seconds: float, error: PassingError) -> None:
+        """Wait before another attempt; what the server asked for holds for the calls that wait as well."""
+        if seconds > _LONGEST_WAIT_S:
+            raise BenchError(f"{error}: the server asks to wait {seconds:.0f} s; run again later")
+        if error.retry_after is not None:
+            self._closed_until = max(self._closed_until, time.monotonic() + error.retry_after)
+        await asyncio.sleep(seconds)
+
+
+def delay(base: float, attempt: int, retry_after: float | None) -> float:
+    """Seconds before the next attempt: at least what the server named, else doubled each time; both with jitter."""
+    jitter = random.uniform(0.5, 1.0)  # many clients that failed together must not come back together
+    doubled = min(60.0, base * 2.0**attempt) * jitter
+    return doubled if retry_after is None else retry_after + min(doubled, 1.0)
+
+
+def body_of(
+    config: ChatConfig, messages: list[Message], temperature: float | None, max_tokens: int | None, *, decides: bool
+) -> dict[str, Any]:
+    """The whole request: its hash is the identity of the call."""
+    system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
+    body: dict[str, Any] = {
+        "model": config.model,
+        "messages": [*system, *messages],
+        "temperature": config.temperature if temperature is None else temperature,
+        config.token_field: max_tokens or config.max_tokens,
+        "seed": config.request_seed,
+    }
+    if decides and config.logprobs:
+        body |= {"logprobs": True, "top_logprobs": config.top_logprobs}
+    if decides and config.structured == "json-schema":
+        schema = {"name": "answer", "strict": True, "schema": _SCHEMA}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if decides and config.structured == "grammar":
+        body["grammar"] = _GRAMMAR
+    return body
+
+
+def connect(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncOpenAI:
+    """A client with the key of the environment; lines for this machine never pass through a proxy."""
+    import httpx2
+    import openai
+
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=os.environ.get("OPENAI_API_KEY") or "none",
+        max_retries=0,  # attempts are counted and limited here
+        timeout=timeout_s,
+        http_client=httpx2.AsyncClient(
+            trust_env=trust_env,
+            timeout=timeout_s,
+            limits=httpx2.Limits(),
+            # Redirects are not followed, so plain http never needs the certificates, which take long to load.
+            verify=not base_url.startswith("http://"),
+        ),
+    )
+
+
+async def post(client: AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Send once. Returns answer, logprobs, model, finish_reason and usage, or {"too_long": True}."""
+    import httpx2
+    import openai
+
+    try:
+        # The client's timeout is per read: a server that drips bytes would never meet it.
+        async with asyncio.timeout(timeout_s):
+            # Not `chat.completions.create`: walking the types of the body costs more than sending it.
+            response = await client.post("/chat/completions", body=dict(body), cast_to=httpx2.Response)
+    except (TimeoutError, openai.APITimeoutError):
+        raise PassingError(f"no answer within {timeout_s:g} s") from None
+    except openai.APIConnectionError as error:
+        cause = type(error.__cause__).__name__ if error.__cause__ else "no reason"
+        raise PassingError(f"the connection to the chat model failed ({cause})") from None
+    except openai.APIStatusError as error:
+        return _refused(error.status_code, error.response.text, error.response.headers)
+    return _read(response.text)
+
+
+def _refused(status: int, text: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    reason = without_secrets(_message(text))
+    if status in (400, 413, 422) and _TOO_LONG.search(text):
+        return {"too_long": True, "answer": ""}
+    said = f"the chat model's server answered {status} ({reason})"
+    if status in (408, 409, 425, 429) or status >= 500:
+        if "insufficient_quota" in text:
+            raise FatalError(said)
+        raise PassingError(said, _retry_after(headers))
+    raise FatalError(said)
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+        choice = content["choices"][0]
+        message = choice["message"]
+    except (ValueError, RecursionError):
+        raise PassingError("the chat model's server answered with malformed JSON") from None
+    except (KeyError, IndexError, TypeError):
+        raise PassingError("the chat model's server answered without a choice") from None
+    answer = message.get("content") if isinstance(message, dict) else None
+    return {
+        "model": str(content.get("model") or ""),
+        "answer": answer if isinstance(answer, str) else "",
+        "finish_reason": choice.get("finish_reason"),
+        "logprobs": _logprobs(choice),
+        "usage": content.get("usage") if isinstance(content.get("usage"), dict) else {},
+    }
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Token, its log probability and the alternatives, without the bytes; [] where the server gave none it means."""
+    given = choice.get("logprobs")
+    kept = []
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        for entry in (given or {}).get("content") or []:
+            top = [{"token": a["token"], "logprob": float(a["logprob"])} for a in entry.get("top_logprobs") or []]
+            kept.append({"token": str(entry["token"]), "logprob": float(entry["logprob"]), "top_logprobs": top})
+    return kept
+
+
+def _message(text: str) -> str:
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)[:200]
+    except (ValueError, KeyError, TypeError):
+        return " ".join(text.split())[:100] or "no reason"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, given as such or as a date."""
+    text = headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(text))
+    with contextlib.suppress(ValueError, TypeError):
+        when = email.utils.parsedate_to_datetime(text)
+        return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
+    return None

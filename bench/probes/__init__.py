@@ -1,0 +1,1 @@
+"""What planted instructions and paraphrases do to a method."""

@@ -1,0 +1,1 @@
+"""What a run leaves behind: the record's shape and where records are kept."""

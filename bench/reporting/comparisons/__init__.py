@@ -1,0 +1,1 @@
+"""Paired differences between methods, and the kept ones."""

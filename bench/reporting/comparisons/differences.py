@@ -1,0 +1,270 @@
+"""One method against the other rows of its tables: paired differences on the same test sequences, as JSON.
+
+Points come from the records; the resamples need the stored scores. What comes out names the runs it was made from and
+what their records say, so that it can be kept, printed without scores, and checked against the records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.evaluation.paired import METRICS, N_DRAWS, Resampled, Scored, difference, resample
+from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.measure import ALL
+from bench.records.store import Record, Store
+from bench.reporting.tables.rows import CONTROL, Row, Table, shown_rule
+
+Comparison = dict[str, Any]
+
+VERSION: Final = 1
+"""Of how differences are resampled and kept; one of another version is outdated."""
+CONTROLS, EVERYTHING = "controls", "all"
+
+_DRAWN_BY_SEED: Final = "paper"
+"""The split under which each seed has a test set of its own."""
+_DECIMALS: Final = 6
+_TOLERANCE: Final = 1e-6
+_COMMA_OUTSIDE: Final = re.compile(r",(?![^\[]*\])")
+_Pair = tuple[Record, Record]
+_Measured = Mapping[str, Resampled] | str
+"""The metrics of a run, resampled, or why there are none."""
+
+
+class Request(NamedTuple):
+    """Whose differences are asked for: a method, its table, and the rows it is compared with."""
+
+    table: Table
+    row: Row
+    others: tuple[Row, ...]
+
+
+def requests(tables: Sequence[Table], method: str, against: str) -> list[Request]:
+    """The tables that have a row of the method and others to compare it with.
+
+    method: the row's name, as tables print it;  against: `controls`, `all`, or names separated by commas
+
+    Tables of samples are left out: differences are resampled without weights. Raises BenchError for names that no other
+    table knows.
+    """
+    sampled, tables = [t for t in tables if t.key.sample], [t for t in tables if not t.key.sample]
+    if any(row.method == method for t in sampled for row in t.rows) and not any(
+        row.method == method for t in tables for row in t.rows
+    ):
+        raise BenchError(f"'{method}' was run on samples only, which cannot be compared: run it without --sample")
+    with_method = [(table, row) for table in tables for row in table.rows if row.method == method]
+    if not with_method:
+        known = ", ".join(sorted({row.method for table in tables for row in table.rows}))
+        raise BenchError(f"no table has a row '{method}': choose one of {known}")
+    names = _COMMA_OUTSIDE.split(against)
+    if against not in (CONTROLS, EVERYTHING):
+        known_names = {row.method for table, _ in with_method for row in table.rows} - {method}
+        unknown = [name for name in names if name not in known_names]
+        if unknown:
+            raise BenchError(
+                f"--against {against}: '{unknown[0]}' stands in no table of {method}: "
+                f"write controls, all, or names out of {', '.join(sorted(known_names))}"
+            )
+    found = []
+    for table, row in with_method:
+        others = tuple(other for other in table.rows if other is not row and is_asked(against, other))
+        if others:
+            found.append(Request(table, row, others))
+    if not found:
+        raise BenchError(f"no table of {method} has a row for --against {against}: run the controls, or write all")
+    return found
+
+
+def is_asked(against: str, other: Row | dict[str, Any]) -> bool:
+    """Whether `--against` means this row of a table, or of a kept comparison."""
+    name, supervision = (
+        (other.method, other.supervision) if isinstance(other, Row) else (other["method"], other["supervision"])
+    )
+    if against in (CONTROLS, EVERYTHING):
+        return against == EVERYTHING or supervision == CONTROL
+    return name in _COMMA_OUTSIDE.split(against)
+
+
+def require_scores(asked: Iterable[Request], store: Store) -> None:
+    """Raise BenchError, before anything is resampled, where scores of a run that is needed are not here."""
+    needed = {
+        record["run_id"]: record
+        for request in asked
+        for other in request.others
+        for pair in _pairs(request.row, other, drawn=_is_drawn(request.table))
+        for record in pair
+    }
+    missing = [record for run_id, record in needed.items() if not store.has_scores(run_id)]
+    if not missing:
+        return
+    first = missing[0]
+    raise BenchError(
+        f"the scores of {len(missing)} of {len(needed)} runs are not in {store.root}, as of {first['method']} on "
+        f"{first['scenario']}, {first['spec']['split']}, seed {first['spec']['seed']}: run these again with another "
+        "--out, where no record says that they are finished, and compare there, or print what is kept with --stored"
+    )
+
+
+def compare_rows(request: Request, store: Store) -> Comparison:
+    """The differences of a method to other rows of its table.
+
+    The scores of all runs that are needed must be there (`require_scores`). A row that cannot be compared has a
+    `failure` and no metrics.
+    """
+    table, row = request.table, request.row
+    pairs = {other.method: _pairs(row, other, drawn=_is_drawn(table)) for other in request.others}
+    runs = _runs(request, pairs)
+    measured = _measure(request, runs, store)
+    first = table.records[0]
+    return {
+        "version": VERSION,
+        **table.key._asdict(),
+        "data": list(table.key.data),
+        "tiers": first["tiers"],
+        "simulated": first["simulated"],
+        "method": row.method,
+        "supervision": row.supervision,
+        "n_test": first["counts"]["n_test"],
+        "n_test_abnormal": first["counts"]["n_test_abnormal"],
+        "n_draws": N_DRAWS,
+        "rows": [_compared(row, other, pairs[other.method], measured, _is_drawn(table)) for other in request.others],
+        "runs": {run_id: facts(record, rule) for run_id, (record, rule) in sorted(runs.items())},
+    }
+
+
+def facts(record: Record, rule: str) -> dict[str, Any]:
+    """What a comparison keeps of a run's record, of its F1 that by the rule."""
+    ranking, rules = record["metrics"][ALL]["ranking"], record["metrics"][ALL]["rules"]
+    f1 = rules[rule]["f1"] if rule in rules else None
+    return {"seed": record["spec"]["seed"], "rule": rule, "ap": ranking["ap"], "auroc": ranking["auroc"], "f1": f1}
+
+
+def paired_run_ids(table: Table, row: Row, other: Row) -> list[list[str]]:
+    """The runs whose differences a comparison of two rows takes."""
+    return [[record["run_id"] for record in pair] for pair in _pairs(row, other, drawn=_is_drawn(table))]
+
+
+def _is_drawn(table: Table) -> bool:
+    return table.key.split == _DRAWN_BY_SEED
+
+
+def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
+    """Runs of equal seeds; on one test set the only seed of a row also stands beside all seeds of the other."""
+    ours, theirs = ({r["spec"]["seed"]: r for r in side.finished} for side in (row, other))
+    if not drawn and 1 in (len(ours), len(theirs)):
+        return [(a, b) for a in ours.values() for b in theirs.values()]
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _runs(request: Request, pairs: Mapping[str, Sequence[_Pair]]) -> dict[str, tuple[Record, str]]:
+    """The run_ids of all pairs, with record and threshold rule."""
+    runs: dict[str, tuple[Record, str]] = {}
+    for other in request.others:
+        rules = [shown_rule(side, DEFAULT_RULE) for side in (request.row, other)]
+        for pair in pairs[other.method]:
+            runs |= {record["run_id"]: (record, rule) for record, rule in zip(pair, rules, strict=True)}
+    return runs
+
+
+def _measure(request: Request, runs: Mapping[str, tuple[Record, str]], store: Store) -> dict[str, _Measured]:
+    """Resampled metrics of all runs, those on one test set under the same resamples."""
+    drawn = _is_drawn(request.table)
+    test_sets: dict[int | None, list[str]] = defaultdict(list)
+    for run_id, (record, _) in runs.items():
+        test_sets[record["spec"]["seed"] if drawn else None].append(run_id)
+    measured: dict[str, _Measured] = {}
+    for seed, run_ids in test_sets.items():
+        own = next(r["run_id"] for r in request.row.finished if r["run_id"] in run_ids and seed in (None, _seed(r)))
+        measured |= _on_one_test_set({run_id: runs[run_id] for run_id in run_ids}, own, request.row.method, store)
+    return measured
+
+
+def _seed(record: Record) -> int:
+    return int(record["spec"]["seed"])
+
+
+def _on_one_test_set(
+    runs: Mapping[str, tuple[Record, str]], own: str, method: str, store: Store
+) -> dict[str, _Measured]:
+    """Resampled metrics of runs; those must have the test labels of the run `own`."""
+    loaded = {run_id: _load(store, run_id, *run) for run_id, run in runs.items()}
+    labels = loaded[own][1]
+    if len(np.unique(labels)) < 2:
+        return dict.fromkeys(runs, "its test set has only one kind of sequences")
+    same = {run_id: scored for run_id, (scored, found) in loaded.items() if np.array_equal(found, labels)}
+    measured: dict[str, _Measured] = dict.fromkeys(runs, f"its test labels are not those of {method}: run both again")
+    resampled = resample(list(same.values()), labels, seed=_draw_seed(labels))
+    for run_id, metrics in zip(same, resampled, strict=True):
+        expected = facts(*runs[run_id])
+        wrong = [name for name, found in metrics.items() if abs(found.point - expected[name]) > _TOLERANCE]
+        measured[run_id] = (
+            f"the stored scores of {run_id} give another {wrong[0]} than its record" if wrong else metrics
+        )
+    return measured
+
+
+def _load(store: Store, run_id: str, record: Record, rule: str) -> tuple[Scored, NDArray[Any]]:
+    scores = store.read_scores(run_id)
+    if scores is None:
+        raise BenchError(f"the scores of run {run_id} are not in {store.root}: run it again with another --out")
+    value = record["thresholds"].get(rule, {}).get("value")
+    return Scored(scores["test"], None if value is None else float(value)), scores["test_labels"]
+
+
+def _draw_seed(labels: NDArray[Any]) -> int:
+    """One resampling per test set, so that a difference does not depend on what else is compared."""
+    return int.from_bytes(hashlib.sha256(labels.astype(np.int8).tobytes()).digest()[:8], "big")
+
+
+def _compared(
+    row: Row, other: Row, pairs: Sequence[_Pair], measured: Mapping[str, _Measured], drawn: bool
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "method": other.method,
+        "supervision": other.supervision,
+        "rule": shown_rule(other, DEFAULT_RULE),
+        "run_ids": [[record["run_id"] for record in pair] for pair in pairs],
+        "failure": _no_pairs(row, other) if not pairs else None,
+        "metrics": None,
+    }
+    found = [tuple(measured[record["run_id"]] for record in pair) for pair in pairs]
+    made["failure"] = made["failure"] or next((each for pair in found for each in pair if isinstance(each, str)), None)
+    if made["failure"] is None:
+        made["metrics"] = {name: _difference(name, found, drawn) for name in METRICS}
+    return made
+
+
+def _difference(name: str, found: Sequence[Any], drawn: bool) -> dict[str, Any] | None:
+    """None where no pair has the metric, as the F1 of a threshold that is not estimable."""
+    pairs = [(a[name], b[name]) for a, b in found if name in a and name in b]
+    if not pairs:
+        return None
+    made = difference(pairs, same_test=not drawn)
+    values = {
+        "value": float(np.mean([a.point for a, _ in pairs])),
+        "other_value": float(np.mean([b.point for _, b in pairs])),
+        "difference": made.mean,
+        "low": made.low,
+        "high": made.high,
+    }
+    return {
+        **{key: round(value, _DECIMALS) for key, value in values.items()},
+        "p": float(f"{made.p:.3g}"),
+        "verdict": made.verdict,
+        "n_seeds": made.n_seeds,
+    }
+
+
+def _no_pairs(row: Row, other: Row) -> str:
+    for side in (row, other):
+        if not side.finished:
+            return f"{side.method}: {side.failure}"
+    seeds = [", ".join(str(_seed(record)) for record in side.finished) for side in (row, other)]
+    return f"no seed in common: {row.method} has {seeds[0]}, {other.method} {seeds[1]}"

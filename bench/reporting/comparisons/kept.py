@@ -1,0 +1,270 @@
+"""Comparisons that are kept, `comparisons/*.json` of a results folder, and what is printed of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench._files import replace_text
+from bench.errors import BenchError
+from bench.evaluation.paired import METRICS, holm
+from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.records.store import Store, record_text
+from bench.reporting.comparisons.differences import (
+    CONTROLS,
+    EVERYTHING,
+    VERSION,
+    Comparison,
+    facts,
+    is_asked,
+    paired_run_ids,
+)
+from bench.reporting.tables.rows import CONTROL, NATIVE, Row, Table, TableKey, shown_rule
+from bench.reporting.tables.table import make_tables
+
+_TITLES: Final = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
+_UNSAFE: Final = re.compile(r"[^\w+=.,@\[\]-]+")
+
+
+class Line(NamedTuple):
+    """A line of a printed comparison."""
+
+    against: str
+    metric: str
+    value: str
+    other: str
+    difference: str
+    seeds: str
+    verdict: str
+
+
+def parse_metrics(text: str) -> list[str]:
+    """Names of metrics, in the order in which they are printed; BenchError for one that is not compared."""
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise BenchError(f"--metric {text}: '{unknown[0]}' is not compared: choose of {', '.join(METRICS)}")
+    return [name for name in METRICS if name in names]
+
+
+def keep(comparison: Comparison, store: Store, tables: Sequence[Table]) -> Path:
+    """Write a comparison; rows that are kept already and still hold stay beside the new ones.
+
+    tables: all of the store
+    """
+    path = _path(comparison, store, [table.key for table in tables])
+    old = _load(path) if path.is_file() else None
+    if old and _key(old) == _key(comparison) and old.get("version") == VERSION:
+        comparison = _merged(comparison, old, _row_checks(old, tables))
+    text = record_text(comparison)
+    replace_text(path, text)
+    return path
+
+
+def stored(store: Store, method: str, *, scenario: str | None, split: str | None) -> list[Comparison]:
+    """The kept comparisons of a method, which must hold; BenchError where there is none or one is outdated."""
+    tables = make_tables(store.records())
+    found = []
+    for path in sorted((store.root / "comparisons").glob("*.json")):
+        comparison = _load(path)
+        if comparison.get("method") != method or split not in (None, comparison.get("split")):
+            continue
+        if scenario is not None and scenario not in comparison["scenario"]:
+            continue
+        if wrong := _what_is_wrong(comparison, tables):
+            raise BenchError(f"{path} {wrong}")
+        found.append(comparison)
+    if not found:
+        raise BenchError(
+            f"no comparison of '{method}' that fits is kept in {store.root}: leave --stored out to make it"
+        )
+    return found
+
+
+def outdated_comparisons(store: Store) -> dict[Path, str]:
+    """Kept comparisons that are not what the records say, and what is wrong with each."""
+    tables = make_tables(store.records())
+    wrong = {}
+    for path in sorted((store.root / "comparisons").glob("*.json")):
+        try:
+            if what := _what_is_wrong(_load(path), tables):
+                wrong[path] = what
+        except BenchError as error:
+            wrong[path] = str(error)
+    return wrong
+
+
+def chosen(comparisons: Iterable[Comparison], against: str, metrics: Sequence[str]) -> list[Comparison]:
+    """Those rows and metrics of comparisons that were asked for; BenchError where no row is left."""
+    kept = []
+    for comparison in comparisons:
+        rows = [
+            row | {"metrics": row["metrics"] and {name: row["metrics"][name] for name in metrics}}
+            for row in comparison["rows"]
+            if is_asked(against, row)
+        ]
+        if rows:
+            kept.append(comparison | {"rows": rows})
+    if not kept:
+        hint = "write all or names" if against == CONTROLS else "write controls or names"
+        raise BenchError(f"--against {against} leaves no row: {'write controls' if against == EVERYTHING else hint}")
+    return kept
+
+
+def heading(comparison: Comparison) -> str:
+    """What is compared on what."""
+    simulated = " (simulated)" if comparison["simulated"] else ""
+    smoke = ", put together from pieces" if "smoke" in comparison["tiers"].values() else ""
+    return (
+        f"{comparison['method']} on {comparison['scenario']}, {comparison['split']}{simulated}: "
+        f"{comparison['n_test']} test sequences, {comparison['n_test_abnormal']} abnormal{smoke}"
+    )
+
+
+def lines(comparison: Comparison) -> list[Line]:
+    """One line for each row and metric; a row that cannot be compared has one with its reason."""
+    found = []
+    for row in comparison["rows"]:
+        if row["failure"]:
+            found.append(Line(row["method"], "-", "-", "-", "-", "-", row["failure"]))
+            continue
+        for name, values in row["metrics"].items():
+            title = _TITLES[name]
+            found.append(
+                Line(
+                    row["method"],
+                    title,
+                    f"{values['value']:.3f}",
+                    f"{values['other_value']:.3f}",
+                    f"{values['difference']:+.3f} [{values['low']:+.3f}, {values['high']:+.3f}]",
+                    str(values["n_seeds"]),
+                    values["verdict"],
+                )
+                if values
+                else Line(row["method"], title, "-", "-", "-", "-", "threshold not estimable")
+            )
+    return found
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Rows whose F1 has another rule, and rows that show nothing of the spread between seeds."""
+    found = []
+    with_f1 = [row for row in comparison["rows"] if (row["metrics"] or {}).get("f1")]
+    if native := [row["method"] for row in with_f1 if row["rule"] == NATIVE]:
+        found.append(f"F1 of {', '.join(native)}: by its native rule, which flags everything")
+    single = [row["method"] for row in comparison["rows"] if len(row["run_ids"]) == 1]
+    if single:
+        found.append(f"one seed, spread between seeds unseen: {', '.join(single)}")
+    return found
+
+
+def totals(comparisons: Iterable[Comparison]) -> dict[str, int]:
+    """Differences of each verdict, and how many of those on one side of 0 Holm's correction over all of them leaves."""
+    values = [
+        metric
+        for comparison in comparisons
+        for row in comparison["rows"]
+        for metric in (row["metrics"] or {}).values()
+        if metric
+    ]
+    remaining = holm([value["p"] for value in values])
+    verdicts = Counter(value["verdict"] for value in values)
+    return {
+        "differences": len(values),
+        "better": verdicts["better"],
+        "worse": verdicts["worse"],
+        "not_separable": verdicts["not separable"],
+        "after_holm": sum(
+            left and value["verdict"] != "not separable" for left, value in zip(remaining, values, strict=True)
+        ),
+    }
+
+
+def footer(comparisons: Sequence[Comparison]) -> str:
+    """The totals in words."""
+    found = totals(comparisons)
+    separable = found["better"] + found["worse"]
+    return (
+        f"{found['differences']} differences, 95 % each: {found['better']} better, {found['worse']} worse, "
+        f"{found['not_separable']} not separable; after Holm's correction for all of them "
+        f"{found['after_holm']} of the {separable} remain"
+    )
+
+
+def _key(comparison: Mapping[str, Any]) -> TableKey:
+    try:
+        values = {name: comparison[name] for name in TableKey._fields}
+        return TableKey(**values | {"data": tuple(values["data"])})
+    except (KeyError, TypeError):
+        raise BenchError("is damaged (no comparison): delete it") from None
+
+
+def _path(comparison: Comparison, store: Store, keys: Sequence[TableKey]) -> Path:
+    key = _key(comparison)
+    stem = f"{key.file_name.removesuffix('.md')}--{_UNSAFE.sub('_', comparison['method'])}"
+    if sum(other.file_name == key.file_name for other in keys) > 1:
+        stem += "--" + "-".join(entry.split(" ")[-1] for entry in key.data)
+    return store.root / "comparisons" / f"{stem}.json"
+
+
+def _load(path: Path) -> Comparison:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BenchError(f"the comparison {path} is damaged ({error}): delete it and compare again") from None
+    if not isinstance(found, dict) or "rows" not in found or "runs" not in found:
+        raise BenchError(f"the comparison {path} is damaged (not what is kept): delete it and compare again")
+    return found
+
+
+def _what_is_wrong(comparison: Comparison, tables: Sequence[Table]) -> str | None:
+    again = f"run `bench compare {comparison.get('method')} --against all`"
+    if comparison.get("version") != VERSION:
+        return f"is of another version of the program: {again}"
+    wrong = next((what for what in _row_checks(comparison, tables).values() if what), None)
+    return f"differs from the records ({wrong}): {again}" if wrong else None
+
+
+def _row_checks(comparison: Comparison, tables: Sequence[Table]) -> dict[str, str | None]:
+    """What is wrong with each row, by method, or None."""
+    table = next((table for table in tables if table.key == _key(comparison)), None)
+    rows = {row.method: row for row in table.rows} if table else {}
+    own = rows.get(comparison["method"])
+    checks: dict[str, str | None] = {}
+    for kept in comparison["rows"]:
+        other = rows.get(kept["method"])
+        if table is None or own is None or other is None:
+            gone = comparison["method"] if own is None else kept["method"]
+            checks[kept["method"]] = f"{gone} has no record"
+        elif paired_run_ids(table, own, other) != kept["run_ids"]:
+            checks[kept["method"]] = f"{kept['method']}: other runs"
+        elif any(comparison["runs"].get(run_id) != found for run_id, found in _runs_of(own, other, kept).items()):
+            checks[kept["method"]] = f"{kept['method']}: other values"
+        else:
+            checks[kept["method"]] = None
+    return checks
+
+
+def _runs_of(own: Row, other: Row, kept: Mapping[str, Any]) -> dict[str, Any]:
+    paired = {run_id for pair in kept["run_ids"] for run_id in pair}
+    return {
+        record["run_id"]: facts(record, shown_rule(row, DEFAULT_RULE))
+        for row in (own, other)
+        for record in row.finished
+        if record["run_id"] in paired
+    }
+
+
+def _merged(new: Comparison, old: Comparison, checks: Mapping[str, str | None]) -> Comparison:
+    made = {row["method"] for row in new["rows"]}
+    kept = [row for row in old["rows"] if row["method"] not in made and checks[row["method"]] is None]
+    used = {run_id for row in kept for pair in row["run_ids"] for run_id in pair}
+    rows = sorted(
+        [*kept, *new["rows"]], key=lambda row: (row["supervision"] == CONTROL, row["supervision"], row["method"])
+    )
+    runs = {run_id: facts for run_id, facts in old["runs"].items() if run_id in used} | new["runs"]
+    return new | {"rows": rows, "runs": dict(sorted(runs.items()))}

@@ -1,0 +1,1 @@
+"""Records -> figures; a kind of figure gathers and draws in one file."""

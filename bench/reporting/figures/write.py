@@ -1,0 +1,68 @@
+"""Figures and pages of suites: what is drawn is first gathered from records as plain data, and kept beside the picture.
+
+`gather` makes the data, `write` the files `figures/NAME.png`, `.svg`, `.json` and, where there is a page, `.md`. The
+JSON file holds every number of the picture, the run ids it comes from, and what is missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bench
+from bench._files import replace_text
+from bench.errors import BenchError
+from bench.experiment.suites import Suite
+from bench.records.store import record_text
+from bench.reporting.figures import draw, kinds
+from bench.reporting.figures.figure import Figure, Request
+
+
+def check(suite: Suite) -> None:
+    """Raise BenchError for a suite without a [figure], or with a kind or an option that there is not."""
+    options = dict(suite.figure)
+    if not options:
+        raise BenchError(
+            f"the suite '{suite.name}' has no [figure]: `bench run --suite {suite.name}` prints its tables"
+        )
+    kind = options.pop("kind")
+    if kind not in kinds.KINDS:
+        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(kinds.KINDS))}")
+    known = kinds.KINDS[kind][1]
+    if unknown := sorted(set(options) - set(known)):
+        raise BenchError(
+            f"a figure of kind '{kind}' has no option '{unknown[0]}': known are {', '.join(known) or 'none'}"
+        )
+
+
+def gather(request: Request) -> list[Figure]:
+    """The figures of a suite, from its records; whatever is wrong with its [figure] is a BenchError."""
+    check(request.suite)
+    options = {name: value for name, value in request.suite.figure.items() if name != "kind"}
+    return kinds.KINDS[request.suite.figure["kind"]][0](request, options)
+
+
+def write(figure: Figure, request: Request) -> list[Path]:
+    """Write a figure's files and return them."""
+    folder = request.store.root / "figures"
+    paths = []
+    if figure.page:
+        path = folder / f"{figure.name}.md"
+        replace_text(path, figure.page)
+        paths.append(path)
+    versions = {"bench": bench.__version__}
+    if figure.kind in draw.DRAWINGS:
+        versions["matplotlib"] = draw.version()
+        paths += draw.save(figure, folder)
+    described = {
+        "figure": figure.name,
+        "kind": figure.kind,
+        "suite": request.suite.name,
+        "rule": request.rule,
+        "run_ids": list(figure.run_ids),
+        "notes": list(figure.notes),
+        "versions": versions,
+        "content": figure.content,
+    }
+    path = folder / f"{figure.name}.json"
+    replace_text(path, record_text(described))
+    return [*paths, path]

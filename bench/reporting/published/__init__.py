@@ -1,0 +1,1 @@
+"""What papers report, whether it can be true, and ours beside it."""

@@ -1,0 +1,195 @@
+"""A page that sets published values beside the records of ours.
+
+The two never share a column: a published number has another protocol, which the page names point by point, and the
+audit's verdict stands behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from bench.errors import BenchError
+from bench.experiment.measure import ALL
+from bench.experiment.spec import resolve_methods
+from bench.records.store import Record, jsonable
+from bench.reporting.published.audit import NOT_JUDGED, judge_value
+from bench.reporting.published.papers import METRICS, Paper, Value, load_published
+from bench.reporting.tables.answers import call_notes, models_of
+from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, shown_rule
+from bench.reporting.tables.samples import sample_facts, sampled
+
+TRAINING_FREE: Final = "training-free"
+_HEADERS: Final = (
+    "table",
+    "method",
+    "P",
+    "R",
+    "F1",
+    "judged",
+    "our row",
+    "our P",
+    "our R",
+    "our F1 [95 %]",
+    "oracle",
+    "seeds",
+)
+
+
+def render_published(
+    tables: Sequence[Table],
+    rule: str,
+    cache: Path,
+    papers: Sequence[Paper] | None = None,
+    *,
+    only: Collection[str] = (),
+) -> str:
+    """Markdown: for each of our tables whose scenario a paper reports, its values and ours, and how they differ.
+
+    only: published tables, by their numbers; all if empty
+    """
+    papers = load_published() if papers is None else papers
+    if only:
+        papers = [replace(p, values=tuple(v for v in p.values if v.table in only)) for p in papers]
+    finder = _Finder(cache)
+    pages = [page for paper in papers for table in tables if (page := _page(paper, table, rule, finder))]
+    if not pages:
+        reported = ", ".join(sorted({value.scenario for paper in papers for value in paper.values}))
+        raise BenchError(f"no paper reports a scenario of these records: reported are {reported}")
+    return "\n".join(pages)
+
+
+def scenario_name(table: Table) -> str:
+    """The scenario without editions, as papers name it: `bgl2tbird`."""
+    spec = table.records[0]["spec"]
+    sides = ["+".join(part["edition"].partition("@")[0] for part in spec[side]) for side in ("train", "test")]
+    return sides[0] if sides[0] == sides[1] else "2".join(sides)
+
+
+class _Finder:
+    """Finds our row of a published one: the same detector, under its present defaults and the settings named."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._configs: dict[tuple[str, tuple[str, ...]], Mapping[str, Any] | None] = {}
+
+    def find(self, value: Value, rows: Iterable[Row]) -> Row | None:
+        config = self._config(value.detector, value.settings) if value.detector else None
+        if config is None:
+            return None
+        return next((row for row in rows if _is_run_of(row.records[0], value.detector, config)), None)
+
+    def _config(self, detector: str, settings: tuple[str, ...]) -> Mapping[str, Any] | None:
+        key = (detector, settings)
+        if key not in self._configs:
+            try:
+                self._configs[key] = jsonable(resolve_methods([detector], settings, self._cache)[0].config)
+            except BenchError:  # not installed here, or without this setting
+                self._configs[key] = None
+        return self._configs[key]
+
+
+def _is_run_of(record: Record, detector: str, config: Mapping[str, Any]) -> bool:
+    ours = record["spec"]["detector"]
+    # A field that came after the record was made is not held against it; papers do not say which model answered how.
+    free = record["detector"]["supervision"] == TRAINING_FREE
+    same = free or all(config.get(name) == value for name, value in ours["config"].items())
+    return bool(ours["name"] == detector and not ours.get("variant") and same)
+
+
+def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
+    import tabulate
+
+    values = [value for value in paper.values if value.scenario == scenario_name(table)]
+    if not values:
+        return ""
+    tabulate.MIN_PADDING = 0
+    found = [finder.find(value, table.rows) for value in values]
+    lines = [
+        [*_printed(value), *(_ours(row, rule) if row else ["-"] * 6)] for value, row in zip(values, found, strict=True)
+    ]
+    for row in table.rows:
+        if row not in found:
+            word = CONTROL if row.supervision == CONTROL else "not published"
+            lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
+    grid = tabulate.tabulate(lines, _HEADERS, tablefmt="pipe", disable_numparse=True)
+    points = tabulate.tabulate(
+        _differences(paper, table, rule), ["protocol", "published", "here"], tablefmt="pipe", disable_numparse=True
+    )
+    heading = f"### {table.key.scenario}, {table.key.split}{sampled(table.records)}: beside {paper.title}"
+    notes = [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    return "\n\n".join(filter(None, [heading, points, grid, "\n".join(notes)])) + "\n"
+
+
+def _printed(value: Value) -> list[str]:
+    verdict = judge_value(value)[0]
+    numbers = [_digits(number) for number in (value.precision, value.recall, value.f1)]
+    return [value.table, value.method, *numbers, "-" if verdict == NOT_JUDGED else verdict]
+
+
+def _digits(number: Decimal | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _ours(row: Row, rule: str) -> list[str]:
+    shown = shown_rule(row, rule)
+    cells = [row.method if row.supervision == CONTROL else f"{row.method} ({row.supervision})"]
+    for metric in METRICS:
+        interval = aggregate(row, ALL, "rules", metric, shown)
+        if interval is None:
+            cells.append("n/e" if row.finished else "-")
+        elif metric == "f1":
+            cells.append(f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+        else:
+            cells.append(f"{interval.mean:.3f}")
+    oracle = aggregate(row, ALL, "ranking", "oracle_f1")
+    seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
+    return [*cells, "-" if oracle is None else f"{oracle.mean:.3f}", seeds]
+
+
+def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
+    """The protocol of the paper against that of the records, point by point."""
+    record, key = table.records[0], table.key
+    counts = record["counts"]
+    editions = ", ".join(
+        f"{edition} ({'simulated' if edition in record['simulated'] else tier})"
+        for edition, tier in record["tiers"].items()
+    )
+    unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
+    split = {
+        "paper": "as there, but 20 % of the normal sequences left validate",
+        "chronological": "the first 60 % of the lines train, 20 % validate, the last 20 % test",
+    }
+    encoders = sorted({str(r["spec"]["encoder"]) for r in table.records if "encoder" in r["spec"]})
+    ours = {
+        "data": editions,
+        "test": f"{counts['n_test']:,} sequences, {counts['n_test_abnormal']:,} of them abnormal"
+        + "".join(f"; {fact.removeprefix('- ')}" for fact in sample_facts(table.records)),
+        "sequences": unit,
+        "split": f"{key.split}: {split.get(key.split, key.split)}",
+        "threshold": f"{rule}, from validation data; `oracle` alone reads test labels{_own_rules(table, rule)}",
+        "runs": "mean over seeds with its 95 % interval",
+        "vectors": " and ".join(encoders) or "no method of this table reads texts",
+        "model": " and ".join(models_of(table.records)) or "none answered",
+    }
+    asks = any(row.supervision == TRAINING_FREE for row in table.rows)
+    return [
+        [point, published, ours.get(point, "the same")]
+        for point, published in _published(paper, table).items()
+        if asks or point != "model"
+    ]
+
+
+def _own_rules(table: Table, rule: str) -> str:
+    """Which rows are not reported by the rule, though they do not flag everything."""
+    rows = [row for row in table.rows if row.supervision == TRAINING_FREE and shown_rule(row, rule) != rule]
+    return f"; native for {', '.join(row.method for row in rows)}" if rows else ""
+
+
+def _published(paper: Paper, table: Table) -> dict[str, str]:
+    sizes = paper.sizes.get(scenario_name(table).rpartition("2")[2])
+    test = f"{sizes['test']:,}, {sizes['abnormal']:,} of them abnormal (lines or sequences)" if sizes else "not stated"
+    return {"data": paper.protocol["data"], "test": test, **paper.protocol}

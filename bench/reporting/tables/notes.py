@@ -1,0 +1,81 @@
+"""What a table must say of single rows below it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.measure import ALL
+from bench.records.store import Record
+from bench.reporting.tables.answers import call_notes
+from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, shown_rule
+
+_FAR: Final = 3
+"""Times the promised false positive rate."""
+
+_BY_PLACE: Final = "clock"
+"""Of this control no threshold can hold: a test part lies behind its validation part."""
+
+
+def table_notes(table: Table, rule: str) -> list[str]:
+    """Failures, thresholds that could not be estimated, rows under another rule."""
+    notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
+    notes += [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    notes += [f"- {row.method}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
+    missing: dict[str, list[str]] = defaultdict(list)
+    for row in table.rows:
+        if row.finished and shown_rule(row, rule) != rule:
+            notes.append(f"- {row.method}: reported by its native rule, {_why_native(row)}")
+            continue
+        reasons = Counter(filter(None, (_why_no_threshold(record, rule) for record in row.finished)))
+        for reason, times in reasons.items():
+            part = (
+                "" if times == len(row.finished) else f" (left out of the mean: {times} of {len(row.finished)} seeds)"
+            )
+            missing[reason].append(f"{row.method}{part}")
+    notes += [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
+    return notes + _broken_promises(table, rule)
+
+
+def _broken_promises(table: Table, rule: str) -> list[str]:
+    """Whose realised false positive rate is far from what the rule promises for exchangeable normals."""
+    parsed = parse_rule(rule)
+    if parsed.kind not in ("conformal", "quantile") or parsed.value is None:
+        return []
+    promised = parsed.value if parsed.kind == "conformal" else 1 - parsed.value
+    rates = {
+        row.method: aggregate(row, ALL, "rules", "fpr", rule)
+        for row in table.rows
+        if shown_rule(row, rule) == rule and row.method != _BY_PLACE
+    }
+    broken = ", ".join(
+        f"{method} {rate.mean:.3f}"
+        for method, rate in rates.items()
+        if rate is not None and rate.mean > _FAR * promised and rate.low > promised
+    )
+    what = f"FPR more than {_FAR} times what {rule} promises, so test normals are unlike validation normals"
+    return [f"- {what}: {broken}"] if broken else []
+
+
+def _why_native(row: Row) -> str:
+    if any(flags_all(record) for record in row.finished):
+        return "which flags everything"
+    return "since a sampled run asks it about no validation sequence"
+
+
+def _why_no_threshold(record: Record, rule: str) -> str | None:
+    threshold = record["thresholds"].get(rule)
+    return f"rule {rule} was not asked for" if threshold is None else threshold["reason"]
+
+
+def _too_few_target_normals(row: Row) -> list[str]:
+    """How many normal sequences of the target there were, where that is fewer than the method wanted."""
+    told = [record for record in row.finished if "n_target_normals" in record["counts"]]
+    found = {
+        n
+        for record in told
+        if (n := record["counts"]["n_target_normals"])
+        < record["detector"]["config"]["target_normals"] * len(record["spec"]["test"])
+    }
+    return [f"{n} normal sequences of the target in training, which has no more" for n in sorted(found)]

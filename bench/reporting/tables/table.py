@@ -1,0 +1,282 @@
+"""Records -> markdown tables. Metrics come from the records; here they are only averaged over seeds and laid out.
+
+A table is one scenario with its editions under one split, one grouping and one threshold rule. Methods of different
+supervision stand in groups of their own and are never ranked against each other; the controls stand in every table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.errors import BenchError
+from bench.evaluation.stats import Interval
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.measure import ALL
+from bench.records.store import Record
+from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
+from bench.reporting.tables.notes import table_notes
+from bench.reporting.tables.rows import CONTROL, Row, Table, TableKey, aggregate, shown_rule
+from bench.reporting.tables.samples import sample_facts, sampled
+
+
+def make_tables(records: Iterable[Record]) -> list[Table]:
+    """Sort records into tables; controls stand last, everything else by supervision and name.
+
+    A row is what shares everything but the seed; how its settings were typed (`1.3`, `1.30`, or left out) is not that.
+    """
+    tables: dict[TableKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        spec = record["spec"]
+        identity = {name: spec[name] for name in spec.keys() - {"seed"}}
+        tables[table_key(record)][json.dumps(identity, sort_keys=True)].append(record)
+    return [Table(key, tuple(_rows(groups))) for key, groups in sorted(tables.items())]
+
+
+def table_key(record: Record) -> TableKey:
+    """The table a record belongs to."""
+    spec = record["spec"]
+    grouping = spec.get("grouping")
+    window = f"{grouping['window_size']}/{grouping['window_step']}" if grouping else "sessions"
+    data = tuple(dict.fromkeys(f"{part['edition']} {_digest(part)}" for part in (*spec["train"], *spec["test"])))
+    return TableKey(record["scenario"], spec["split"], window, spec["protocol_version"], data, spec.get("sample", 0))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def render(table: Table, rule: str) -> str:
+    """One table as markdown, with what a reader must know of it; combined runs show each system by itself too."""
+    rule = str(parse_rule(rule))
+    parts = [_heading(table), "\n".join(_facts(table, rule))]
+    blocks = [ALL, *_system_blocks(table)]
+    for block in blocks:
+        if block != ALL:
+            parts.append(f"**{block} by itself, at the shared threshold** ({_block_size(table, block)})")
+        parts += _groups(table, rule, block)
+    notes = table_notes(table, rule)
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
+
+
+def summary(table: Table, rule: str) -> list[dict[str, Any]]:
+    """The rows of a table for programs."""
+    rule = str(parse_rule(rule))
+    return [
+        {
+            "scenario": table.key.scenario,
+            "split": table.key.split,
+            "window": table.key.window,
+            "sample": table.key.sample or None,
+            "protocol_version": table.key.protocol_version,
+            "method": row.method,
+            "supervision": row.supervision,
+            "rule": shown_rule(row, rule),
+            "seeds": sorted(record["spec"]["seed"] for record in row.finished),
+            "run_ids": [record["run_id"] for record in row.records],
+            "failure": row.failure or None,
+            "calls": calls_of(row),
+            "metrics": {
+                column.name: interval._asdict() if (interval := column.value(row, ALL, shown_rule(row, rule))) else None
+                for column in _COLUMNS
+            },
+        }
+        for row in table.rows
+    ]
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    section: str
+    name: str
+    with_interval: bool = False
+
+    def value(self, row: Row, block: str, rule: str) -> Interval | None:
+        return aggregate(row, block, self.section, self.name, rule if self.section == "rules" else "")
+
+    def text(self, row: Row, block: str, rule: str) -> str:
+        interval = self.value(row, block, rule)
+        if interval is None:
+            return "n/e" if self.section == "rules" else "-"
+        # Without leading zeros, else a table would not fit a terminal.
+        low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
+        return f"{interval.mean:.3f} [{low},{high}]" if self.with_interval else f"{interval.mean:.3f}"
+
+
+_COLUMNS: Final = (
+    _Column("P", "rules", "precision"),
+    _Column("R", "rules", "recall"),
+    _Column("F1 [95 %]", "rules", "f1", with_interval=True),
+    _Column("FPR", "rules", "fpr"),
+    _Column("AP [95 %]", "ranking", "ap", with_interval=True),
+    _Column("AUROC [95 %]", "ranking", "auroc", with_interval=True),
+    _Column("R@1%", "ranking", "recall_at_fpr_0.01"),
+    _Column("R@.1%", "ranking", "recall_at_fpr_0.001"),
+    _Column("oracle", "ranking", "oracle_f1"),
+)
+
+
+def _rows(groups: dict[str, list[Record]]) -> list[Row]:
+    # The longest name, and of two the last, so that the row is called the same whatever the order of the records.
+    names = {
+        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records)
+        for key, records in groups.items()
+    }
+    repeated = {name for name, times in Counter(names.values()).items() if times > 1}
+    rows = [
+        Row(
+            f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
+            records[0]["detector"]["supervision"],
+            tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
+        )
+        for key, records in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (row.supervision == CONTROL, row.supervision, row.method))
+
+
+def _heading(table: Table) -> str:
+    simulated = " (simulated)" if any(record["simulated"] for record in table.records) else ""
+    return f"### {table.key.scenario}, {table.key.split}{simulated}{sampled(table.records)}"
+
+
+def _protocol(table: Table, rule: str) -> list[str]:
+    key = table.key
+    unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
+    facts = table.records[0]["counts"]["split"]
+    cut = next((system["cut"] for system in facts.values() if "cut" in system), None)
+    drawn = ", ".join(f"m = {system['m']} of {name}" for name, system in facts.items() if "m" in system)
+    split = (
+        f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of the lines"
+        if cut
+        else f"balanced draw, {drawn} (as many normal; validation normals are exchangeable with those of the test)"
+    )
+    return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
+
+
+def _facts(table: Table, rule: str) -> list[str]:
+    """Protocol, editions with tier, sizes, and what makes the numbers easy or hard."""
+    records = table.records
+    first = records[0]
+    digests = dict(entry.split(" ") for entry in table.key.data)
+    editions = ", ".join(f"{key} ({_tier(first, key)}, data {digests[key]})" for key in first["tiers"])
+    lines = [*_protocol(table, rule), f"- editions: {editions}"]
+    if any(tier == "smoke" for tier in first["tiers"].values()):
+        lines.append("- put together from pieces (tier smoke): never part of a finding")
+    if torn := [key for key in first["tiers"] if ".lines-" in key and table.key.window == "sessions"]:
+        lines.append(f"- cut by lines, so sessions at its ends are not whole: {', '.join(torn)}")
+
+    def span(name: str, form: Callable[[Any], str] = str) -> str:
+        values = sorted({record["counts"][name] for record in records})
+        return form(values[0]) if len(values) == 1 else f"{form(values[0])} to {form(values[-1])}"
+
+    lines.append(
+        f"- sequences: {span('n_train')} train ({span('n_train_abnormal')} abnormal), "
+        f"{span('n_validation')} validation ({span('n_validation_abnormal')}), "
+        f"{span('n_test')} test ({span('n_test_abnormal')}); {span('n_log_keys')} log keys"
+    )
+    lines.append(
+        f"- test events with a log key known from training: {span('known_keys_share', _percent)}; "
+        f"test sequences seen in training: {span('seen_in_training_share', _percent)}"
+    )
+    lines += _repairs(first)
+    ranking = next((r["metrics"][ALL]["ranking"] for r in records if r["status"] == "ok" and "excluded" not in r), None)
+    if ranking and ranking["prevalence"]:
+        lines.append(
+            f"- prevalence in test: {ranking['prevalence']:.3f}; F1 of flagging everything: "
+            f"{ranking['all_positive_f1']:.3f}"
+        )
+    lines += sample_facts(table.records)
+    lines.append(
+        "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
+    )
+    lines += legend(table.rows)
+    lines.append("- fit s, score: seconds; +MiB: memory the run added; n/e: not estimable")
+    return lines
+
+
+def _repairs(record: Record) -> list[str]:
+    """What had to be done to lines that could not be read as their card says."""
+    words = {
+        "n_replaced_lines": "lines with bytes that are no UTF-8, replaced",
+        "n_headerless_lines": "lines without the card's header, kept whole",
+    }
+    return [
+        f"- {text}: " + ", ".join(f"{n} of {key}" for key, n in record["counts"][name].items())
+        for name, text in words.items()
+        if record["counts"].get(name)
+    ]
+
+
+def _tier(record: Record, key: str) -> str:
+    return "simulated" if key in record["simulated"] else record["tiers"][key]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _system_blocks(table: Table) -> list[str]:
+    return sorted({block for row in table.rows for r in row.finished for block in r["metrics"] if block != ALL})
+
+
+def _block_size(table: Table, block: str) -> str:
+    metrics = next(r["metrics"][block] for r in table.records if r["status"] == "ok" and block in r["metrics"])
+    return f"{metrics['n']} test sequences, {metrics['n_abnormal']} abnormal"
+
+
+def _groups(table: Table, rule: str, block: str) -> list[str]:
+    import tabulate
+
+    tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
+    extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
+    parts = []
+    for supervision in dict.fromkeys(row.supervision for row in table.rows):
+        rows = [row for row in table.rows if row.supervision == supervision]
+        headers = [supervision if supervision == CONTROL else supervision + extra, *(c.title for c in _COLUMNS)]
+        asks = any(calls_of(row) for row in rows)
+        headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
+        lines = [_line(row, rule, block, asks=asks) for row in rows]
+        parts.append(tabulate.tabulate(lines, headers, tablefmt="pipe", disable_numparse=True))
+    return parts
+
+
+def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
+    seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
+    if not row.finished:
+        return [row.method, *["-"] * (len(_COLUMNS) + len(CALL_HEADERS) * asks + 3), seeds]
+    shown = shown_rule(row, rule)
+    costs = [
+        _mean_cost(row, "seconds", "fit"),
+        _mean_cost(row, "seconds", "score"),
+        _mean_cost(row, "memory_mib", "added"),
+    ]
+    return [
+        row.method,
+        *(column.text(row, block, shown) for column in _COLUMNS),
+        *(call_cells(row) if asks else ()),
+        f"{costs[0]:.2f}",
+        f"{costs[1]:.2f}",
+        f"{costs[2]:.0f}",
+        seeds,
+    ]
+
+
+def _mean_cost(row: Row, section: str, name: str) -> float:
+    values = [record[section][name] for record in row.finished]
+    return float(sum(values) / len(values))
+
+
+def require_rule(tables: Sequence[Table], rule: str) -> None:
+    """Raise BenchError where no record of the tables knows the rule."""
+    canonical = str(parse_rule(rule))
+    if tables and not any(canonical in r.get("thresholds", {}) for table in tables for r in table.records):
+        known = sorted({name for table in tables for r in table.records for name in r.get("thresholds", {})})
+        raise BenchError(
+            f"no record holds the threshold rule '{canonical}': choose one of {', '.join(known)}, "
+            "or run again with --threshold to add it"
+        )

@@ -1,0 +1,1 @@
+"""What methods share: training, layers, losses, vectors of texts."""

@@ -1,0 +1,74 @@
+"""No change of the code may move a run id: every stored record is resolved anew from what was typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.grouping import Grouping
+from bench.experiment.scenario import Scenario
+from bench.experiment.spec import Cell, resolve_methods, run_id
+
+RESULTS = Path(__file__).parents[3] / "results"
+FOLDERS = [RESULTS / "runs", *sorted(RESULTS.glob("studies/*/runs"))]
+
+
+def stored_records():
+    return [json.loads(path.read_text()) for folder in FOLDERS for path in sorted(folder.glob("*.json"))]
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory):
+    """Methods by what a record says of them; settings are those typed, and what was a default on that day only."""
+    cache, known = tmp_path_factory.mktemp("detectors"), {}
+
+    def resolve(name, settings, profile):
+        key = (name, tuple(settings), profile)
+        if key not in known:
+            known[key] = resolve_methods([name], list(settings), cache, profile)[0]
+        return known[key]
+
+    def method_of(record):
+        detector, facts = record["spec"]["detector"], record["detector"]
+        variant = f"+{detector['variant']['name']}" if detector["variant"] else ""
+        name, profile = detector["name"] + variant, facts.get("profile", "paper")
+        typed = {key: str(value) for key, value in facts["config_passed"].items()}
+        today = resolve(name, settings_of(detector["name"], typed), profile)
+        then = {
+            key: "none" if value is None else json.dumps(value).strip('"')
+            for key, value in detector["config"].items()
+            if json.loads(json.dumps(today.config[key])) != value
+        }
+        return resolve(name, settings_of(detector["name"], then | typed), profile), bool(then)
+
+    return method_of
+
+
+def settings_of(name, values):
+    return [f"{name}.{key}={value}" for key, value in values.items()]
+
+
+def cell_of(record, method, known):
+    spec = record["spec"]
+    train, test = (tuple(known.find(side["edition"]) for side in spec[role]) for role in ("train", "test"))
+    grouping = Grouping(**spec.get("grouping", {"window_size": 20, "window_step": 20}))
+    return Cell(Scenario(train, test), method, spec["split"], grouping, spec["seed"], spec.get("sample", 0))
+
+
+def test_every_stored_record_has_the_run_id_of_what_was_typed(resolved):
+    known, wrong, older = catalogue(None), [], 0
+    records = stored_records()
+    for record in records:
+        method, had_another_default = resolved(record)
+        older += had_another_default
+        if cell_of(record, method, known).run_id != record["run_id"]:
+            wrong.append((record["run_id"], record["method"], record["scenario"]))
+    assert wrong == []
+    assert len(records) >= 2353
+    # Only the study that chose the defaults was made before it had chosen them.
+    assert older == 66
+
+
+def test_a_run_id_is_the_hash_of_its_spec():
+    assert [r["run_id"] for r in stored_records() if run_id(r["spec"]) != r["run_id"]] == []
