@@ -188,7 +188,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Run one method with several values of a setting: --set mlad.alpha=1.0:1.6:0.1 (the end is included)."""
-    from bench.experiment.spec import parse_settings
+    from bench.experiment.settings import parse_settings
 
     grids = parse_settings(settings or [])
     if not any(len(values) > 1 for grid in grids.values() for values in grid.values()):

@@ -11,7 +11,8 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.scenario import Scenario, parse_scenario
-from bench.experiment.spec import Cell, Method, parse_seeds, plan, resolve_methods
+from bench.experiment.settings import parse_seeds
+from bench.experiment.spec import Cell, Method, plan, resolve_methods
 from bench.experiment.suites import SuitePart
 
 

@@ -13,7 +13,8 @@ from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario
-from bench.experiment.spec import parse_seeds, parse_settings, plan, resolve_methods, run_id
+from bench.experiment.settings import parse_seeds, parse_settings
+from bench.experiment.spec import plan, resolve_methods, run_id
 from bench.experiment.suites import load_suite
 
 TOY = '''

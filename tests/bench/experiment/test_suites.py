@@ -7,7 +7,7 @@ from bench.data.sequences.splits import PROTOCOLS
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.scenario import parse_scenario
-from bench.experiment.spec import parse_seeds, parse_settings
+from bench.experiment.settings import parse_seeds, parse_settings
 from bench.experiment.suites import load_suite, suite_names
 
 

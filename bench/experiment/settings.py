@@ -1,0 +1,103 @@
+"""What stands behind --set and --seeds: text becomes values here, and nowhere else."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bench.errors import BenchError
+from bench.registry import Description, DetectorRef, FieldInfo
+
+MAX_RANGE: Final = 1000
+"""Values of one swept setting at most: more is a slip of the pen."""
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """`mlad.alpha=1.0:1.6:0.1` -> {"mlad": {"alpha": ["1.0", ..., "1.6"]}}; commas and ranges give several values."""
+    parsed: dict[str, dict[str, list[str]]] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        method, dot, key = path.rpartition(".")
+        if not (equals and dot and method and key):
+            raise BenchError(f"--set {setting} cannot be read: write it as method.key=value, e.g. mlad.alpha=1.3")
+        parsed.setdefault(method, {})[key] = _values(text, setting)
+    return parsed
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3` -> [0, 1, 2];  `3,7` -> [3, 7];  `7,` -> [7]."""
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        seeds = []
+    if "," not in text and seeds and seeds[0] > 0:
+        return list(range(seeds[0]))
+    if "," not in text or not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise BenchError(f"--seeds {text} cannot be read: write 5 for seeds 0 to 4, or 3,7 for those two")
+    return seeds
+
+
+def _values(text: str, setting: str) -> list[str]:
+    if text.startswith(("[", "{")):
+        return [text]
+    parts = text.split(":")
+    if len(parts) != 3:
+        return text.split(",")
+    try:
+        start, stop, step = (decimal.Decimal(part) for part in parts)
+    except decimal.InvalidOperation:
+        return [text]
+    finite = start.is_finite() and stop.is_finite() and step.is_finite()
+    if not finite or step <= 0 or stop < start:
+        raise BenchError(
+            f"--set {setting} is an empty range: write start:stop:step with a positive step, stop included"
+        )
+    if (stop - start) / step >= MAX_RANGE:
+        raise BenchError(f"--set {setting} has more than {MAX_RANGE} values: choose a larger step")
+    return [str(start + step * i) for i in range(int((stop - start) / step) + 1)]
+
+
+def convert(ref: DetectorRef, key: str, text: str, description: Description) -> Any:
+    """The value of `--set`'s text for one field of a Config; what does not fit is a BenchError."""
+    info = description.fields.get(key)
+    if info is None:
+        known = ", ".join(description.fields) or "none"
+        raise BenchError(f"'{ref.name}' has no setting '{key}': it has {known}")
+    if info.optional and text.lower() in ("none", "null"):
+        return None
+    try:
+        value = _by_kind(info, text)
+    except ValueError:
+        raise BenchError(f"--set {ref.name}.{key}={text}: '{text}' is no {_kind_name(info)}") from None
+    if info.choices and value not in info.choices:
+        choices = ", ".join(map(str, info.choices))
+        raise BenchError(f"--set {ref.name}.{key}={text}: choose one of {choices}")
+    return value
+
+
+def _by_kind(info: FieldInfo, text: str) -> Any:
+    if info.kind == "bool":
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    if info.kind == "int":
+        return int(text)
+    if info.kind == "float":
+        return _finite(text)
+    return json.loads(text) if info.kind == "json" else text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _kind_name(info: FieldInfo) -> str:
+    names = {"int": "whole number", "float": "finite number", "bool": "true or false", "json": "JSON value"}
+    return names.get(info.kind, "text")
