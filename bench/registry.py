@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import replace_text
-from bench.errors import BenchError
+from bench.errors import BenchError, CellTimeoutError
 
 if TYPE_CHECKING:
     from bench.detector import Detector
@@ -109,11 +109,16 @@ def find(name: str) -> DetectorRef:
 
 
 def load(ref: DetectorRef) -> type[Detector]:
-    """Import the detector's class; what its import raises passes through."""
+    """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError."""
     from bench.detector import Detector
 
     module_name, _, attribute = ref.target.partition(":")
-    module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
+    try:
+        module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
+    except (Exception, KeyboardInterrupt, CellTimeoutError):
+        raise
+    except BaseException as error:  # one plugin does not end the program, nor choose its exit code
+        raise ImportError(f"its import ends the program ({type(error).__name__}: {error})") from error
     found = getattr(module, attribute, None)
     if found is None:
         raise BenchError(f"'{ref.target}' has no class '{attribute}': correct the name behind the colon")
@@ -132,7 +137,8 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
     except BenchError:
         raise
     except Exception as error:
-        return Description("unknown", (), True, {}, error=f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode("utf-8")
+        return Description("unknown", (), True, {}, error=text)
     if file is not None:
         replace_text(file, json.dumps(dataclasses.asdict(description)))
     return description

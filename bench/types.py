@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
@@ -33,6 +33,10 @@ class Parameters:
 
     values: NDArray[np.float64]
     offsets: NDArray[np.int64]
+
+    def read_only(self) -> Parameters:
+        """The same, locked as `Sequences.read_only` says."""
+        return Parameters(_locked(self.values), _locked(self.offsets))
 
 
 class Unique(NamedTuple):
@@ -113,12 +117,15 @@ class Sequences:
         return cls(**(arrays | fields))
 
     def select(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Sequences:
-        """The sequences at these positions, in this order (or where the mask is true)."""
+        """The sequences at these positions, in this order (or where the mask is true).
+
+        Copies; those of read-only sequences are read-only too.
+        """
         index = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
         lengths = self.lengths[index]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.repeat(self.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Sequences(
+        chosen = Sequences(
             log_keys=self.log_keys[events],
             text_ids=self.text_ids[events],
             texts=self.texts,
@@ -130,10 +137,32 @@ class Sequences:
             ids=tuple(self.ids[i] for i in index) if self.ids else (),
             parameters=_select_parameters(self.parameters, events),
         )
+        return chosen.read_only() if self.is_read_only else chosen
 
     def with_log_keys(self, log_keys: NDArray[np.int32]) -> Sequences:
-        """The same sequences under other log keys."""
-        return replace(self, log_keys=log_keys)
+        """The same sequences under other log keys; where the sequences are read-only, so are these keys in them."""
+        # A view: the array itself stays as its owner has it.
+        return replace(self, log_keys=_locked(log_keys.view()) if self.is_read_only else log_keys)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether no array can be written to, as in all that a run hands to methods."""
+        return not any(array.flags.writeable for array in self._arrays.values())
+
+    def read_only(self) -> Sequences:
+        """The same sequences in arrays that cannot be written to, neither these nor the memory below them.
+
+        What is shared by many methods is handed out so: a method that writes into its inputs fails, and changes
+        nothing for the others. Arrays of a file opened for reading (`numpy.memmap`, mode r) are so by themselves.
+        """
+        arrays: dict[str, Any] = {name: _locked(array) for name, array in self._arrays.items()}
+        parameters = None if self.parameters is None else self.parameters.read_only()
+        return replace(self, parameters=parameters, **arrays)
+
+    @property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def without_parameters(self) -> Sequences:
         """The same sequences without message parameters; those that differ in nothing else are then equal."""
@@ -180,6 +209,12 @@ class Sequences:
             and np.array_equal(self.text_ids, self.text_ids[events])
             and (self.parameters is None or _equal(self.parameters, _select_parameters(self.parameters, events)))
         )
+
+
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of an array that is locked itself, so that numpy refuses to unlock the view."""
+    array.setflags(write=False)
+    return array.view()
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
 from bench.errors import BenchError
+
+MAX_UNLISTED: Final = 10
+"""Rows without a baseline that are named one by one."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -103,14 +106,16 @@ def gate(
 ) -> None:
     """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance."""
     from bench.records.store import Store
-    from bench.reporting.gate import compare, load_baseline, write_baseline
+    from bench.reporting.gate import compare, load_baseline, unlisted, write_baseline
 
     scenarios = _suite_scenarios(suite, data) if suite else None
     records = list(Store(out).records())
     if update:
         typer.echo(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
         return
-    findings = compare(records, load_baseline(baseline), scenarios)
+    expected = load_baseline(baseline)
+    findings = compare(records, expected, scenarios)
+    _name_unlisted(unlisted(records, expected, scenarios))
     failed = [finding for finding in findings if finding.failed]
     if as_json:
         typer.echo(json.dumps([vars(finding) | {"failed": finding.failed} for finding in findings], indent=1))
@@ -120,6 +125,14 @@ def gate(
         typer.echo(f"gate: {len(findings) - len(failed)} of {len(findings)} values hold")
     if failed:
         raise typer.Exit(EXIT_GATE)
+
+
+def _name_unlisted(names: list[str]) -> None:
+    """Say on stderr which rows nothing holds."""
+    for name in names[:MAX_UNLISTED]:
+        typer.echo(f"not in the baseline, so nothing holds it: {name}", err=True)
+    if len(names) > MAX_UNLISTED:
+        typer.echo(f"nor are {len(names) - MAX_UNLISTED} more rows; --suite asks for those of one suite", err=True)
 
 
 def _suite_scenarios(suite: str, data: Path | None) -> set[str]:

@@ -23,11 +23,12 @@ from bench._memory import peak_memory_mib, reset_peak_memory
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.loader import Loader, Prepared
 from bench.detector import Detector
-from bench.errors import BenchError
+from bench.errors import BenchError, CellTimeoutError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment
 from bench.experiment.measure import can_measure, default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
+from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
 from bench.records.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
@@ -61,14 +62,12 @@ class Outcome:
         return sum(record["status"] not in FINISHED for record in self.records)
 
 
-class CellTimeoutError(BaseException):
-    """A cell took longer than it was given; no Exception, so that a detector's own `except Exception` lets it pass."""
-
-
 _FOLDERS: Final = re.compile(r"(?<![\w./:~-])(?:/[^/\s'\":,]+)*/(?=[^/\s'\":,])")
 
 Watch = Callable[[int, int, Cell, Record | None], None]
 """Called with (done, total, cell, record or None before it starts); done and total count the runs still to do."""
+
+_MEASURED: Final = ("thresholds", "metrics", "validation")
 
 MAX_REASON: Final = 500
 """Characters of a failure's reason that a record keeps."""
@@ -100,10 +99,10 @@ def run(
     on_resume(len(kept), len(cells))
     fitter = _Fitter(settings)
     done = dict(kept)
-    for position, (cell, prepared) in enumerate(_with_data(missing, Loader(catalogue))):
+    for position, (cell, data) in enumerate(_with_data(missing, Loader(catalogue))):
         watch(position, len(missing), cell, None)
         # Another command may have finished it meanwhile: two that share a store share the work.
-        record = _resumable(cell.run_id, store, settings) or _run_cell(cell, prepared, store, fitter)
+        record = _resumable(cell.run_id, store, settings) or _run_cell(cell, data, store, fitter)
         done[record["run_id"]] = record
         watch(position + 1, len(missing), cell, record)
     return Outcome([done[run_id] for run_id in ids], n_resumed=len(kept))
@@ -159,22 +158,30 @@ def _verify_files(cells: Sequence[Cell], catalogue: Catalogue) -> None:
             catalogue.path(file)
 
 
-def _with_data(cells: Sequence[Cell], loader: Loader) -> Iterator[tuple[Cell, tuple[Prepared, float]]]:
-    """Each cell with its data and the seconds they took; neighbours that share data share the preparation."""
-    last = None
+@dataclass
+class _Data:
+    """The prepared data of cells, and the seconds they took."""
+
+    prepared: Prepared
+    seconds: float
+    seal: Seal
+
+
+def _with_data(cells: Sequence[Cell], loader: Loader) -> Iterator[tuple[Cell, _Data]]:
+    """Each cell with its data; neighbours that share data share the preparation while no method has written to it."""
+    last, current = None, None
     for cell in cells:
-        if cell.data_key != last:
+        if current is None or cell.data_key != last or current.seal.is_broken:
             start = time.perf_counter()
             prepared = loader.prepare(cell.data)
-            last, current = cell.data_key, (prepared, time.perf_counter() - start)
+            last, current = cell.data_key, _Data(prepared, time.perf_counter() - start, Seal(prepared))
         yield cell, current
 
 
-def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, fitter: _Fitter) -> Record:
-    prepared, seconds = data
-    settings = fitter.settings
+def _run_cell(cell: Cell, data: _Data, store: Store, fitter: _Fitter) -> Record:
+    prepared, settings = data.prepared, fitter.settings
     record = _new_record(cell, prepared, settings)
-    record["seconds"]["prepare"] = round(seconds, 3)
+    record["seconds"]["prepare"] = round(data.seconds, 3)
     scores: Scores | None = None
     before = reset_peak_memory()
     try:
@@ -182,6 +189,7 @@ def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, fitter: _F
             detector = _runnable(cell, prepared, fitter, record)
             if detector is not None:
                 before = reset_peak_memory()
+                data.seal.extend()
                 scores = _fit_and_score(detector, cell, prepared, fitter, record)
         if scores is not None:
             rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
@@ -190,9 +198,15 @@ def _run_cell(cell: Cell, data: tuple[Prepared, float], store: Store, fitter: _F
         record |= {"status": "timeout", "reason": f"took longer than {settings.timeout_s:g} s"}
     except MemoryError:
         record |= {"status": "out_of_memory", "reason": "the machine's memory did not suffice"}
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit or a panic of one method is no end of the run
         out_of_memory = type(error).__name__ == "OutOfMemoryError"
         record |= {"status": "out_of_memory" if out_of_memory else "error", **_failure(error)}
+    if changed := data.seal.changed():
+        fitter.forget()
+        record = {key: value for key, value in record.items() if key not in _MEASURED}
+        record |= {"status": "error", "reason": f"the method wrote into its inputs ({', '.join(changed)})"}
     peak = peak_memory_mib()
     record["memory_mib"] = {"peak_rss": peak, "added": round(peak - before, 1)}
     return store.write(record, scores if record["status"] == "ok" else None)
@@ -265,6 +279,10 @@ class _Fitter:
             detector.fit(train, labels)
             self._last = (cell.fit_key, detector, time.perf_counter() - start)
         return self._last[2]
+
+    def forget(self) -> None:
+        """Keep no detector: it was fitted on data that it changed."""
+        self._last = None
 
 
 def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:

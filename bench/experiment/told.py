@@ -41,7 +41,7 @@ def counts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
 
 
 def training_view(detector: Detector, train: Part) -> tuple[Sequences, NDArray[np.int8] | None]:
-    """What a method of this supervision may see of the training part."""
+    """What a method of this supervision may see of the training part; read-only, as parts are."""
     match detector.tags.supervision:
         case "normal-only" | "control" | "training-free":
             return train.normals, None
@@ -59,6 +59,7 @@ def _known_normals(train: Part) -> NDArray[np.int8]:
     for system in np.unique(train.sequences.system):
         normals = np.flatnonzero((train.sequences.system == system) & (train.labels == NORMAL))
         labels[normals[: math.ceil(KNOWN_SHARE * len(normals))]] = NORMAL
+    labels.setflags(write=False)
     return labels
 
 

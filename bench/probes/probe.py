@@ -125,7 +125,7 @@ class Subject:
             sequences = nearest_keys(
                 sequences, sequences.texts[: self.prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE
             )
-        scores = np.asarray(self.detector.score(sequences), np.float64)
+        scores = np.asarray(self.detector.score(sequences.read_only()), np.float64)
         if scores.shape != (len(sequences),) or not np.isfinite(scores).all():
             raise BenchError(f"the detector gave no finite score for each of {len(sequences)} sequences")
         return scores

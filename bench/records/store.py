@@ -131,15 +131,24 @@ def record_text(record: Record) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """Plain JSON of a value: arrays become lists, NaN null, an infinite number its name; else a TypeError."""
+    """Plain JSON of a value: arrays become lists, NaN null, an infinite number its name; else a TypeError.
+
+    What UTF-8 cannot hold, such as a lone surrogate from the name of a file, is escaped, as Python writes it.
+    """
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {_encodable(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
         return jsonable(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
-    if value is not None and not isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return _encodable(value)
+    if value is not None and not isinstance(value, int | float):
         raise TypeError(f"{type(value).__name__} cannot be kept in a record")
     return value
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

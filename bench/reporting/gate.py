@@ -38,7 +38,8 @@ class Finding:
     @property
     def failed(self) -> bool:
         """Whether it is missing, or fell by more than its tolerance."""
-        return self.found is None or self.found < self.expected - self.tolerance - _ROUNDING
+        # Not `<`: that is false of NaN too, which would pass.
+        return self.found is None or not (self.found >= self.expected - self.tolerance - _ROUNDING)
 
     def __str__(self) -> str:
         found = "no record" if self.found is None else f"{self.found:.4f}"
@@ -78,18 +79,56 @@ def compare(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[
     return findings
 
 
+def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[str]:
+    """Names of the rows that the baseline lacks, so that nothing holds them; what was skipped has nothing to hold."""
+    return sorted(
+        name
+        for name, row in rows_by_name(records).items()
+        if name not in baseline["rows"]
+        and _is_chosen(name, scenarios)
+        and any(record["status"] != "skipped" for record in row.records)
+    )
+
+
 def load_baseline(path: Path) -> dict[str, Any]:
     """The baseline file; anything wrong with it is a BenchError."""
     try:
         baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BenchError(f"the baseline '{path}' does not exist: write it with `bench gate --update`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BenchError(f"the baseline '{path}' is damaged ({error}): write it again with --update") from None
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"the baseline '{path}' is damaged ({error}): delete it and write it with --update") from None
     rows = baseline.get("rows") if isinstance(baseline, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(row, dict) and "seeds" in row for row in rows.values()):
-        raise BenchError(f"the baseline '{path}' has no table 'rows' with seeds: write it again with --update")
+        raise BenchError(f"the baseline '{path}' has no table 'rows' with seeds: delete it and write it with --update")
+    if fault := _fault(baseline):
+        raise BenchError(f"the baseline '{path}' has {fault}: correct it, or delete it and write it with --update")
     return baseline
+
+
+def _fault(baseline: dict[str, Any]) -> str:
+    """What in a baseline nothing can be compared with, or nothing."""
+    if not _is_share(baseline.get("tolerance", DEFAULT_TOLERANCE)):
+        return f"the tolerance {baseline['tolerance']!r}, which is no number from 0 to 1"
+    for name, row in baseline["rows"].items():
+        given = [metric for metric, _ in _METRICS if metric in row]
+        if not given:
+            return f"no f1, auroc or ap in its row '{name}'"
+        for key in (*given, "tolerance"):
+            if key in row and not _is_share(row[key]):
+                return f"the {key} {row[key]!r} in its row '{name}', which is no number from 0 to 1"
+        if not _is_seeds(row["seeds"]):
+            return f"the seeds {row['seeds']!r} in its row '{name}', which are no list of whole numbers"
+    return ""
+
+
+def _is_share(value: object) -> bool:
+    """Whether it is a number from 0 to 1; NaN is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_seeds(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(seed) is int for seed in value)
 
 
 def write_baseline(path: Path, records: Iterable[Record], scenarios: set[str] | None = None) -> int:

@@ -308,3 +308,24 @@ def test_every_installed_detector_has_a_summary():
     for ref in registry.available().values():
         if ref.distribution == "mlad-bench":
             assert registry.summarise(ref), ref.name
+
+
+@pytest.mark.parametrize(
+    "ending", ["SystemExit(0)", "SystemExit('\\udcff')", "GeneratorExit()", "BaseException('panic')"]
+)
+def test_an_import_that_ends_the_program_is_an_error_of_that_method(tmp_path, ending):
+    path = tmp_path / "ends.py"
+    path.write_text(f"raise {ending}\n")
+    ref = registry.find(f"{path}:X")
+    with pytest.raises(ImportError, match="its import ends the program"):
+        registry.load(ref)
+    error = registry.describe(ref, tmp_path / "cache").error
+    assert f"its import ends the program ({ending.partition('(')[0]}" in error
+    assert error.encode()
+
+
+def test_ctrl_c_in_an_import_is_no_error_of_the_method(tmp_path):
+    path = tmp_path / "interrupted.py"
+    path.write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        registry.describe(registry.find(f"{path}:X"))

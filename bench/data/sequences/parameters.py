@@ -49,7 +49,10 @@ class _Columns(NamedTuple):
 
 
 def parameters_of(sequences: Sequences, systems: Mapping[int, NumberedLog]) -> Parameters | None:
-    """The message parameters of all events; systems: by `Sequences.system`. None where no system has raw lines."""
+    """The message parameters of all events; systems: by `Sequences.system`. None where no system has raw lines.
+
+    Read-only, as `Sequences.read_only` says.
+    """
     made: list[tuple[Integers, Parameters]] = []
     system = np.repeat(sequences.system, sequences.lengths)
     for index, (log, values) in systems.items():
@@ -63,11 +66,11 @@ def parameters_of(sequences: Sequences, systems: Mapping[int, NumberedLog]) -> P
         lengths[events] = np.diff(parameters.offsets)
     offsets = _offsets(lengths)
     if len(made) == 1:
-        return Parameters(made[0][1].values, offsets)
+        return Parameters(made[0][1].values, offsets).read_only()
     merged = np.empty(offsets[-1])
     for events, parameters in made:
         merged[_places(offsets[events], np.diff(parameters.offsets))] = parameters.values
-    return Parameters(merged, offsets)
+    return Parameters(merged, offsets).read_only()
 
 
 def _of_events(sequences: Sequences, events: Integers, log: Log, line_values: Parameters) -> Parameters:

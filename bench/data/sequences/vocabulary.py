@@ -30,6 +30,11 @@ class Part:
         """The normal sequences."""
         return self.sequences.select(self.labels == NORMAL)
 
+    def read_only(self) -> Part:
+        """The same part, locked: every method of a run is given it, and none may change it for the others."""
+        self.labels.setflags(write=False)
+        return Part(self.sequences.read_only(), self.labels.view())
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -90,7 +95,7 @@ class Vocabulary:
         """All sequences of a log, nothing being learned."""
         texts = list(self.texts)
         piece = self._piece(system, np.arange(len(system.groups)), texts, fitted=False)
-        return replace(piece, texts=tuple(texts))
+        return replace(piece, texts=tuple(texts)).read_only()
 
     def _learn_stream(self, system: System) -> None:
         seen = np.flatnonzero(np.bincount(system.log.message_ids[system.split.parser_lines]))
@@ -114,7 +119,7 @@ class Vocabulary:
         texts = list(self.texts)
         pieces = [self._piece(system, getattr(system.split, part), texts, fitted) for system in systems]
         labels = [system.groups.labels[getattr(system.split, part)] for system in systems]
-        return Part(_concatenate(pieces, tuple(texts)), np.concatenate(labels).astype(np.int8))
+        return Part(_concatenate(pieces, tuple(texts)), np.concatenate(labels).astype(np.int8)).read_only()
 
     def _piece(self, system: System, which: NDArray[np.int64], texts: list[str], fitted: bool) -> Sequences:
         """One system's sequences; texts of unknown messages are appended to `texts`."""

@@ -7,7 +7,7 @@ import pytest
 from bench.errors import BenchError
 from bench.evaluation.stats import LEVELS
 from bench.records.store import SCHEMA_VERSION
-from bench.reporting.gate import compare, load_baseline, rows_by_name, write_baseline
+from bench.reporting.gate import Finding, compare, load_baseline, rows_by_name, unlisted, write_baseline
 
 RULE = "conformal:0.01"
 NAME = "bgl@a | chronological | 20/20 | protocol 1 | toy"
@@ -193,3 +193,65 @@ def test_what_is_wrong_with_a_baseline_is_a_sentence(tmp_path, content, words):
         path.write_text(content)
     with pytest.raises(BenchError, match=words):
         load_baseline(path)
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ap": NAN}, "the ap nan in its row 'bgl@a"),
+        ({"f1": -INFINITE}, "the f1 -inf in its row"),
+        ({"auroc": "0.9"}, "the auroc '0.9' in its row"),
+        ({"f1": None}, "the f1 None in its row"),
+        ({"f1": True}, "the f1 True in its row"),
+        ({"f1": 10**400}, "no number from 0 to 1"),
+        ({"tolerance": NAN}, "the tolerance nan in its row"),
+        ({"tolerance": INFINITE}, "the tolerance inf in its row"),
+        ({"tolerance": -0.1}, "the tolerance -0.1 in its row"),
+        ({"tolerance": None}, "the tolerance None in its row"),
+        ({"seeds": "01"}, "the seeds '01' in its row"),
+        ({"seeds": 3}, "the seeds 3 in its row"),
+        ({"seeds": []}, r"the seeds \[\] in its row"),
+        ({"seeds": [0, "1"]}, "no list of whole numbers"),
+        ({"seeds": [True]}, "no list of whole numbers"),
+    ],
+)
+def test_what_no_value_can_be_compared_with_is_refused(baseline, change, words):
+    content = json.loads(baseline.read_text())
+    content["rows"][NAME] |= change
+    baseline.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=words):
+        load_baseline(baseline)
+
+
+@pytest.mark.parametrize("tolerance", [NAN, INFINITE, -1, 1.5, "0.02", None, [0.02]])
+def test_a_tolerance_for_all_rows_is_a_number_from_0_to_1(baseline, tolerance):
+    content = json.loads(baseline.read_text()) | {"tolerance": tolerance}
+    baseline.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=r"the tolerance .* which is no number from 0 to 1"):
+        load_baseline(baseline)
+
+
+def test_a_row_without_metrics_and_brackets_without_end_are_refused(baseline):
+    content = json.loads(baseline.read_text())
+    content["rows"][NAME] = {"seeds": [0]}
+    baseline.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match="no f1, auroc or ap in its row"):
+        load_baseline(baseline)
+    baseline.write_text("[" * 100_000)
+    with pytest.raises(BenchError, match="is damaged"):
+        load_baseline(baseline)
+
+
+def test_a_value_that_is_no_number_fails():
+    assert Finding(NAME, "ap", 0.9, NAN, 0.02).failed
+    assert Finding(NAME, "ap", NAN, 0.9, 0.02).failed
+
+
+def test_rows_that_the_baseline_lacks_are_named(baseline):
+    records = [record(), record("new"), record("skips", status="skipped"), record("late", scenario="tbird@b")]
+    new = NAME.replace("toy", "new")
+    assert unlisted(records, load_baseline(baseline), {"bgl@a"}) == [new]
+    assert len(unlisted(records, load_baseline(baseline))) == 2
