@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,39 +45,32 @@ class LlmOptions:
 
 
 @contextmanager
-def llm_environment(options: LlmOptions, out: Path) -> Iterator[None]:
-    """Tell chat detectors, also those in other processes, what was asked for; afterwards all is as before."""
-    if options.mode is not None and options.mode not in _MODES:
-        raise BenchError(f"--llm {options.mode} is unknown: choose one of {', '.join(_MODES)}")
-    if options.max_cost is not None and not 0 < options.max_cost < float("inf"):
-        raise BenchError(f"--max-cost {options.max_cost} cannot be kept: give more than 0")
-    if options.max_cost and not (options.price or os.environ.get("BENCH_LLM_PRICE")):
-        raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
-    _check_price(options.price)
+def llm_service(options: LlmOptions, out: Path) -> Iterator[None]:
+    """Let the chat detectors of a command ask as its options say; what they do not say, the environment does."""
+    from bench.llm.config import Service, read_price, use_service
     from bench.reporting.published.papers import published_file
 
-    with tempfile.TemporaryDirectory(prefix="bench-plan-") as plan:
-        values = {
-            "BENCH_LLM": "dry" if options.dry_run else options.mode,
-            "BENCH_LLM_STORE": os.environ.get("BENCH_LLM_STORE") or str(out / "llm"),
-            "BENCH_LLM_SHIPPED": str(published_file().with_name("llm")),
-            "BENCH_LLM_PRICE": options.price,
-            "BENCH_LLM_MAX_COST": None if options.max_cost is None else str(options.max_cost),
-            "BENCH_LLM_MAX_CALLS": None if options.max_calls is None else str(options.max_calls),
-            "BENCH_LLM_RUN": uuid.uuid4().hex,
-            "BENCH_LLM_PLAN": plan if options.dry_run else None,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        before = {name: os.environ.get(name) for name in given}
-        os.environ.update(given)
-        try:
+    if options.mode is not None and options.mode not in _MODES:
+        raise BenchError(f"--llm {options.mode} is unknown: choose one of {', '.join(_MODES)}")
+    given = Service.from_environment(out / "llm")
+    if options.max_cost is not None and not 0 < options.max_cost < float("inf"):
+        raise BenchError(f"--max-cost {options.max_cost} cannot be kept: give more than 0")
+    if options.max_cost and not (options.price or given.price):
+        raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
+    read_price(options.price or "")
+    with tempfile.TemporaryDirectory(prefix="bench-llm-") as folder:
+        service = Service(
+            mode="dry" if options.dry_run else options.mode or given.mode,
+            store=given.store,
+            shipped=published_file().with_name("llm"),
+            price=options.price or given.price,
+            max_calls=options.max_calls or given.max_calls,
+            max_cost=options.max_cost or given.max_cost,
+            spent=Path(folder) / "spent.json",
+            plan=Path(folder) / "plan" if options.dry_run else None,
+        )
+        with use_service(service):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
 
 def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, as_json: bool) -> None:
@@ -155,12 +146,3 @@ def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> lis
         for shown, name in {**names, **({"cost": "cost"} if "cost" in facts else {})}.items():
             row[shown] = row.get(shown, 0) + facts[name]
     return list(rows.values())
-
-
-def _check_price(price: str | None) -> None:
-    try:
-        parts = [float(part) for part in (price or "0,0").split(",")]
-    except ValueError:
-        parts = []
-    if len(parts) != 2 or not all(0 <= part < float("inf") for part in parts):
-        raise BenchError(f"--price {price} cannot be read: write in,out per million tokens, e.g. 0.5,1.5")

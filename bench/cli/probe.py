@@ -22,7 +22,7 @@ from bench.cli._options import (
     complete_methods,
     complete_scenarios,
 )
-from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_environment, tell_calls
+from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
     known, settings = catalogue(where.data), Settings(device=where.device, threads=where.threads)
     Store(where.out).require_writable()
     requests = _requests(what, where, known)
-    with llm_environment(calls, where.out):
+    with llm_service(calls, where.out):
         probe = _Prober(Loader(known), settings, where.out, calls)
         if calls.dry_run:
             _show_plan(probe, requests, as_json=as_json)

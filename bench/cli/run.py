@@ -21,7 +21,7 @@ from bench.cli._options import (
     complete_methods,
     complete_scenarios,
 )
-from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_environment, show_calls, tell_calls
+from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, show_calls, tell_calls
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def run(
     if compile_:
         typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
-    with llm_environment(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
+    with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
         _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)
 
 

@@ -2,7 +2,7 @@
 
 What a method asks goes through `Chat.run`: each distinct request is sent once, at most `concurrency` at a time; what
 fails for a passing reason is tried again with exponential backoff and jitter, after the time the server names. Every
-answer is kept at once in a store (`_chat_store.py`), from which a later run answers without the network.
+answer is kept at once in a store (`answers.py`), from which a later run answers without the network.
 
 The key is read from OPENAI_API_KEY when a call is made and goes nowhere else: not into a config, store or record.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,8 +23,8 @@ from bench.detector import report_progress
 from bench.errors import BenchError
 from bench.llm import wire
 from bench.llm.answers import CallStore, request_hash
-from bench.llm.config import ChatConfig, Message, endpoint, is_local, number_from, read_price
-from bench.llm.ledger import Ledger, Spent
+from bench.llm.config import ChatConfig, Message, Service, current_service, endpoint, is_local, read_price
+from bench.llm.ledger import Ledger, Spending
 from bench.llm.text import Logprobs, estimate_tokens, neutralise, redact, shown_part
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 Mode = Literal["replay", "record", "live", "dry"]
 T = TypeVar("T")
 
-_MODES: Final = ("replay", "record", "live", "dry")
 _SHRINKS: Final = 4
 """How often a prompt that the server finds too long is halved."""
 
@@ -45,9 +43,6 @@ class Answer:
 
     text: str
     logprobs: Logprobs = ()
-
-
-_SPENT: dict[str, Spent] = {}
 
 
 class MissingAnswerError(Exception):
@@ -64,16 +59,13 @@ class Chat:
     def __init__(self, config: ChatConfig) -> None:
         self.config = config
         self.base_url = endpoint(config)
-        shipped = os.environ.get("BENCH_LLM_SHIPPED", "")
-        self.store = CallStore(
-            Path(config.store or os.environ.get("BENCH_LLM_STORE", "results/llm")),
-            config.model,
-            shipped=Path(shipped) if shipped else None,
-        )
-        self.mode = self._mode()
-        self.price = read_price(config.price or os.environ.get("BENCH_LLM_PRICE", ""))
-        self.max_calls = config.max_calls or int(number_from("BENCH_LLM_MAX_CALLS"))
-        self.max_cost = config.max_cost or number_from("BENCH_LLM_MAX_COST")
+        service = current_service()
+        folder = Path(config.store) if config.store else service.store
+        self.store = CallStore(folder, config.model, shipped=service.shipped)
+        self.mode = self._mode(service)
+        self.price = read_price(config.price or service.price)
+        self.max_calls = config.max_calls or service.max_calls
+        self.max_cost = config.max_cost or service.max_cost
         self.redacts = self._redacts()
         self.ledger = Ledger()
         self.counted: set[str] = set()
@@ -81,11 +73,8 @@ class Chat:
         self.unread: set[tuple[str, ...]] = set()
         """Sequences whose answer could not be read."""
         # The limits of a command hold for all its detectors together, those of a config for one.
-        self.spent = (
-            _SPENT.setdefault(os.environ.get("BENCH_LLM_RUN", ""), Spent()) if self._limited_by_run() else Spent()
-        )
-        plan = os.environ.get("BENCH_LLM_PLAN", "") if self.mode == "dry" else ""
-        self.plan = CallStore(Path(plan), config.model) if plan else None
+        self.spent = Spending(None if config.max_calls or config.max_cost else service.spent)
+        self.plan = CallStore(service.plan, config.model) if self.mode == "dry" and service.plan else None
 
     def blocked(self) -> str | None:
         """The reason why nothing can be asked, or None."""
@@ -142,17 +131,12 @@ class Chat:
             **ledger.costs(self.price),
         }
 
-    def _mode(self) -> Mode:
-        given = self.config.mode if self.config.mode != "default" else os.environ.get("BENCH_LLM", "")
-        if given and given not in _MODES:
-            raise BenchError(f"BENCH_LLM={given} is unknown: choose one of {', '.join(_MODES)}")
+    def _mode(self, service: Service) -> Mode:
+        given = self.config.mode if self.config.mode != "default" else service.mode
         if not given:
             given = "replay" if not self.base_url and self.store.exists() else "record"
         mode: Mode = given  # type: ignore[assignment]
         return mode
-
-    def _limited_by_run(self) -> bool:
-        return not (self.config.max_calls or self.config.max_cost) and "BENCH_LLM_RUN" in os.environ
 
     def _redacts(self) -> bool:
         """In a replay as when it was recorded, or the requests would not be found."""
@@ -301,14 +285,9 @@ class _Session:
 
     def _reserve(self, tokens_in: int, tokens_out: int) -> None:
         """Refuse a call before it is sent when it would exceed a limit, counting what waits as if it were spent."""
-        price, spent = self.chat.price or (0.0, 0.0), self.chat.spent
+        price = self.chat.price or (0.0, 0.0)
         cost = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
-        if self.chat.max_calls and spent.calls >= self.chat.max_calls:
-            raise BenchError(f"the limit of {self.chat.max_calls} calls is reached: raise it and run again")
-        if self.chat.max_cost and spent.cost + cost > self.chat.max_cost:
-            raise BenchError(f"the cost limit of {self.chat.max_cost:g} is reached: raise it and run again")
-        spent.calls += 1
-        spent.cost += cost
+        self.chat.spent.reserve(cost, max_calls=self.chat.max_calls, max_cost=self.chat.max_cost)
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:

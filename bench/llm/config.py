@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -14,6 +18,7 @@ from bench.llm.text import without_secrets
 Message = dict[str, str]
 """role and content, as the servers read it."""
 
+MODES: Final = ("replay", "record", "live", "dry")
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
@@ -124,12 +129,72 @@ def read_price(text: str) -> tuple[float, float] | None:
     except ValueError:
         tokens_in = -1.0
     if not 0 <= tokens_in < float("inf") or not 0 <= tokens_out < float("inf"):
-        raise BenchError(f"the price '{text}' cannot be read: write in,out per million tokens, e.g. 0.5,1.5")
+        raise BenchError(f"the price '{text}' cannot be read: write it as in,out per million tokens, e.g. 0.5,1.5")
     return tokens_in, tokens_out
 
 
-def number_from(name: str) -> float:
-    """A number of the environment; 0 where it is not set."""
+@dataclass(frozen=True)
+class Service:
+    """What holds for all that ask a chat model in one command, whichever process they run in.
+
+    A config that says something else goes first. The command line makes it of its options; without one, as in a
+    notebook, it is read from the environment.
+    """
+
+    mode: str = ""
+    """replay, record, live or dry; empty = record, or replay where there is a store and no endpoint."""
+    store: Path = Path("results/llm")
+    """Folder of recorded answers."""
+    shipped: Path | None = None
+    """A further folder of answers, that is only read."""
+    price: str = ""
+    """Per million tokens, `in,out`; empty = unknown."""
+    max_calls: int = 0
+    """0 = no limit."""
+    max_cost: float = 0.0
+    """0 = no limit."""
+    spent: Path | None = None
+    """File in which all processes of the command count their calls and cost; None: each detector counts for itself."""
+    plan: Path | None = None
+    """Folder in which a dry run keeps what would be asked."""
+
+    @classmethod
+    def from_environment(cls, store: Path = Path("results/llm")) -> Service:
+        """What BENCH_LLM, BENCH_LLM_STORE, BENCH_LLM_PRICE, BENCH_LLM_MAX_CALLS and BENCH_LLM_MAX_COST say.
+
+        store: the folder of answers where BENCH_LLM_STORE names none
+        """
+        mode = os.environ.get("BENCH_LLM", "")
+        if mode not in ("", *MODES):
+            raise BenchError(f"BENCH_LLM={mode} is unknown: choose one of {', '.join(MODES)}")
+        return cls(
+            mode=mode,
+            store=Path(os.environ.get("BENCH_LLM_STORE") or store),
+            price=os.environ.get("BENCH_LLM_PRICE", ""),
+            max_calls=int(_number_from("BENCH_LLM_MAX_CALLS")),
+            max_cost=_number_from("BENCH_LLM_MAX_COST"),
+        )
+
+
+_service: ContextVar[Service | None] = ContextVar("service", default=None)
+
+
+def current_service() -> Service:
+    """The service of the command that runs, else that of the environment."""
+    return _service.get() or Service.from_environment()
+
+
+@contextmanager
+def use_service(service: Service | None) -> Iterator[None]:
+    """Let all detectors made meanwhile in this context ask by this service; None: by the environment's."""
+    token = _service.set(service)
+    try:
+        yield
+    finally:
+        _service.reset(token)
+
+
+def _number_from(name: str) -> float:
     text = os.environ.get(name, "")
     try:
         return float(text or 0)

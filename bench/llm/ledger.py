@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import filelock
+
+from bench._files import replace_text
+from bench.errors import BenchError
 
 
 @dataclass
@@ -49,9 +56,43 @@ class Ledger:
         }
 
 
-@dataclass
-class Spent:
-    """Calls and cost that were promised to a server, those in flight included."""
+class Spending:
+    """Calls and cost that were promised to a server, those in flight included.
 
-    calls: int = 0
-    cost: float = 0.0
+    With a file, the calls of all processes that name it count together; it is read and written under a lock.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._calls, self._cost = 0, 0.0
+
+    def reserve(self, cost: float, *, max_calls: int, max_cost: float) -> None:
+        """Count a call before it is sent; a BenchError where it would exceed a limit (0 = no limit)."""
+        if not (max_calls or max_cost):
+            return
+        if self._path is None:
+            self._reserve(cost, max_calls, max_cost)
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{self._path}.lock"):
+            self._read(self._path)
+            self._reserve(cost, max_calls, max_cost)
+            replace_text(self._path, json.dumps([self._calls, self._cost]))
+
+    def _reserve(self, cost: float, max_calls: int, max_cost: float) -> None:
+        if max_calls and self._calls >= max_calls:
+            raise BenchError(f"the limit of {max_calls} calls is reached: raise it and run again")
+        if max_cost and self._cost + cost > max_cost:
+            raise BenchError(f"the cost limit of {max_cost:g} is reached: raise it and run again")
+        self._calls += 1
+        self._cost += cost
+
+    def _read(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        try:
+            calls, cost = json.loads(path.read_text(encoding="utf-8"))
+            self._calls, self._cost = int(calls), float(cost)
+        except (OSError, ValueError, TypeError) as error:
+            # Not "nothing was spent": a limit of money that starts anew is none.
+            raise BenchError(f"what was spent cannot be read from '{path}' ({error}): delete it, run again") from None

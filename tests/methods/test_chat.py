@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from bench.errors import BenchError
 from bench.llm.answers import CallStore, request_hash
 from bench.llm.client import Chat
-from bench.llm.config import ChatConfig, is_local
+from bench.llm.config import ChatConfig, Service, is_local, use_service
 from bench.llm.text import (
     LOG_BEGIN,
     LOG_END,
@@ -561,22 +562,21 @@ def test_scores_are_finite():
 # ---------------------------------------------------------------------------------------------- shipped answers
 
 
-def test_a_shipped_store_answers_first_and_is_never_written_to(stub, tmp_path, monkeypatch):
+def test_a_shipped_store_answers_first_and_is_never_written_to(stub, tmp_path):
     chat_at(stub, store=str(tmp_path / "shipped")).run(asking("a", "b"))
     (path,) = (tmp_path / "shipped").glob("*.jsonl")
     before = path.read_bytes()
-    monkeypatch.setenv("BENCH_LLM_SHIPPED", str(tmp_path / "shipped"))
-    chat_at(stub, store=str(tmp_path / "own")).run(asking("a", "b", "c"))
+    with use_service(Service(store=tmp_path / "own", shipped=tmp_path / "shipped")):
+        chat_at(stub, store=str(tmp_path / "own")).run(asking("a", "b", "c"))
     assert stub.prompts[2:] == ["c"]
     assert path.read_bytes() == before
     assert len(stored(tmp_path / "own")) == 1
     stub.close()
-    replayed = Chat(ChatConfig(store=str(tmp_path / "nowhere"), mode="replay"))
-    assert replayed.blocked() is None
-    assert len(replayed.run(asking("a", "b"))) == 2
-    assert (
-        "no recorded answers" in Chat(ChatConfig(store=str(tmp_path / "nowhere"), model="x", mode="replay")).blocked()
-    )
+    with use_service(Service(store=tmp_path / "nowhere", shipped=tmp_path / "shipped")):
+        replayed = Chat(ChatConfig(mode="replay"))
+        assert replayed.blocked() is None
+        assert len(replayed.run(asking("a", "b"))) == 2
+        assert "no recorded answers" in Chat(ChatConfig(model="x", mode="replay")).blocked()
 
 
 def test_recorded_answers_are_counted_once_with_what_they_took(stub, tmp_path):
@@ -592,3 +592,58 @@ def test_recorded_answers_are_counted_once_with_what_they_took(stub, tmp_path):
     assert (replayed["calls"], replayed["replayed"], replayed["cost"]) == (0, 2, 0.0)
     names = ("tokens_in", "tokens_out", "latency_s", "cost")
     assert [replayed[f"replayed_{name}"] for name in names] == pytest.approx([facts[n] for n in names], abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------- one command, many processes
+
+
+ASK_FROM_ANOTHER_PROCESS = """
+import pickle, sys
+from bench.errors import BenchError
+from bench.llm.client import Chat
+from bench.llm.config import ChatConfig, use_service
+
+with open(sys.argv[1], "rb") as stream:
+    service, url, name = *pickle.load(stream), sys.argv[2]
+
+def asking(i):
+    return lambda ask: ask(lambda budget: [{"role": "user", "content": f"{name} {i}"}])
+
+with use_service(service):
+    chat = Chat(ChatConfig(base_url=url, concurrency=1, retries=0, store=f"{service.store}-{name}"))
+    for i in range(20):
+        try:
+            chat.run([asking(i)])
+        except BenchError as error:
+            assert "limit" in str(error), error
+            break
+"""
+
+
+@pytest.mark.parametrize("limits", [{"max_calls": 9}, {"max_cost": 9 * 24e-6, "price": "1,1"}])
+def test_the_limits_of_a_command_hold_for_all_its_processes_together(stub, tmp_path, limits):
+    service = Service(store=tmp_path / "llm", spent=tmp_path / "spent.json", **limits)
+    (tmp_path / "service").write_bytes(pickle.dumps((service, stub.url)))
+    command = [sys.executable, "-c", ASK_FROM_ANOTHER_PROCESS, str(tmp_path / "service")]
+    running = [subprocess.Popen([*command, name]) for name in ("one", "two", "three")]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    assert 6 <= len(stub.bodies) <= 9
+
+
+def test_what_was_spent_and_cannot_be_read_stops_the_asking(stub, tmp_path):
+    (tmp_path / "spent.json").write_text("[3")
+    with use_service(Service(store=tmp_path / "llm", spent=tmp_path / "spent.json", max_calls=5)):
+        chat = chat_at(stub)
+    with pytest.raises(BenchError, match="what was spent cannot be read"):
+        chat.run(asking("a"))
+    assert stub.bodies == []
+
+
+def test_a_service_holds_in_its_block_only(tmp_path):
+    with use_service(Service(store=tmp_path, mode="live", max_calls=3)):
+        inside = Chat(ChatConfig())
+        with use_service(Service(store=tmp_path, mode="replay")):
+            assert Chat(ChatConfig()).mode == "replay"
+    outside = Chat(ChatConfig())
+    assert (inside.mode, inside.max_calls) == ("live", 3)
+    assert (outside.mode, outside.max_calls) == ("record", 0)

@@ -117,7 +117,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 import polars as pl
-from bench.data import streams
+from bench.data.reading import streams
 from bench.data.cards.catalogue import catalogue
 from bench.data.reading.read import read
 size = int(sys.argv[2])

@@ -205,7 +205,7 @@ def test_a_cache_that_cannot_be_written(small, monkeypatch, tmp_path, where):
 DRIVER = """
 import os, sys, time
 from pathlib import Path
-from bench.data import prepared
+from bench.data.reading import prepared
 from bench.data.cards.catalogue import catalogue
 
 reads, go = Path(sys.argv[2]), Path(sys.argv[3])
