@@ -46,5 +46,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="METHOD.KEY=VALUE", help="A hyper-parameter; 1,2 or 1.0:1.6:0.1 gives several rows."),
 ]
+AllowEndpoint = Annotated[
+    bool,
+    typer.Option("--allow-endpoint", help="Let a suite file say where log lines, a key and answers go."),
+]
 RESULTS = Path("results")
 EXIT_GATE, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 3, 130

@@ -76,6 +76,14 @@ def score(
     system: Annotated[str | None, typer.Option("--system", help="Whose lines these are, of several.")] = None,
     explain: Annotated[int, typer.Option("--explain", min=0, help="Show so many of the events that weigh most.")] = 0,
     flagged: Annotated[bool, typer.Option("--flagged", help="Show flagged sequences only.")] = False,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="path.py:Class of a detector fitted from a local file; its code is run."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.KEY=VALUE", help="What is no part of what was fitted: an endpoint."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +93,7 @@ def score(
 
     if str(log) != "-" and not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give a log file, or - for standard input")
-    fitted = load(model, device=device)
+    fitted = load(model, device=device, method=method, settings=settings or ())
     n_rows = n_flagged = 0
     for row in _rows(fitted, log, system, Explained(explain, flagged)):
         n_rows, n_flagged = n_rows + 1, n_flagged + row.flagged

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli._options import RESULTS, Data, Out, complete_suites
+from bench.cli._options import RESULTS, AllowEndpoint, Data, Out, complete_suites
 
 if TYPE_CHECKING:
     from bench.reporting.figures.figure import Request
@@ -22,6 +22,7 @@ def plot(
         str, typer.Argument(help="A suite with a [figure], or its TOML file.", autocompletion=complete_suites)
     ],
     threshold: Annotated[str, typer.Option("--threshold", help="Threshold rule.")] = "conformal:0.01",
+    allow_endpoint: AllowEndpoint = False,
     data: Data = None,
     out: Out = RESULTS,
 ) -> None:
@@ -29,12 +30,14 @@ def plot(
     from bench.data.cards.catalogue import catalogue
     from bench.evaluation.thresholds import parse_rule
     from bench.experiment.planning import plan_parts
-    from bench.experiment.suites import load_suite
+    from bench.experiment.suites import load_suite, require_no_places
     from bench.records.store import Store
     from bench.reporting.figures.figure import Request
     from bench.reporting.figures.write import check
 
     chosen, known, store = load_suite(suite), catalogue(data), Store(out)
+    if not allow_endpoint:
+        require_no_places(chosen)  # some figures fit again
     check(chosen)
     plan = plan_parts(chosen.parts, known, store.cache)
     draw(Request(chosen, plan, store, known, str(parse_rule(threshold))))

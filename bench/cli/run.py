@@ -13,6 +13,7 @@ from bench.cli._options import (
     EXIT_FAILED_CELL,
     EXIT_INTERRUPTED,
     RESULTS,
+    AllowEndpoint,
     AsJson,
     Data,
     Out,
@@ -112,13 +113,14 @@ def run(
     price: Price = None,
     max_cost: MaxCost = None,
     max_calls: MaxCalls = None,
+    allow_endpoint: AllowEndpoint = False,
     data: Data = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample)
-    chosen = _suite(suite, what)
+    chosen = _suite(suite, what, allow_endpoint=allow_endpoint)
     _limit_threads(threads)
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
@@ -146,9 +148,9 @@ class _What:
     sample: int | None
 
 
-def _suite(name: str | None, what: _What) -> LoadedSuite:
+def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuite:
     from bench.experiment.suites import Suite as LoadedSuite
-    from bench.experiment.suites import SuitePart, load_suite
+    from bench.experiment.suites import SuitePart, load_suite, require_no_places
 
     if name:
         if any(value is not None for value in vars(what).values()):
@@ -156,7 +158,10 @@ def _suite(name: str | None, what: _What) -> LoadedSuite:
                 "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows and sample: "
                 "leave these options out, or copy its TOML file and change that"
             )
-        return load_suite(name)
+        named = load_suite(name)
+        if not allow_endpoint:
+            require_no_places(named)
+        return named
     part = SuitePart(
         scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
         methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),

@@ -1,17 +1,28 @@
-"""Saved detectors: a folder with `detector.json` and `detector.safetensors`, nothing in it is ever run."""
+"""Saved detectors: a folder with `detector.json` and `detector.safetensors`, nothing in it is ever run.
+
+The JSON names an installed method, so it can choose which of them is made, but no code. A method of a local file is
+named by whoever loads it, and must have the SHA-256 it was fitted with. Settings that are not part of a run's identity
+(an endpoint, a folder of answers) are neither written nor read: they are the machine's, not the detector's.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import hashlib
 import json
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import registry
+from bench._files import cache_dir
 from bench.data.cards.card import Card, Format, ParserSettings
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
@@ -22,13 +33,16 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.environment import describe_environment
 from bench.experiment.runner import Settings, fit_again
-from bench.experiment.spec import Cell
+from bench.experiment.spec import Cell, resolve_one
 from bench.experiment.told import visible
 from bench.records.store import jsonable
+from bench.registry import DetectorRef
 from bench.types import NORMAL
 
-VERSION: Final = 1
+VERSION: Final = 2
 _FACTS, _ARRAYS = "detector.json", "detector.safetensors"
+_LARGEST: Final = 10**8
+"""What a whole number of a config may be at most, unless the arrays are as large: more would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -78,61 +92,171 @@ def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRul
 
 
 def save(fitted: Fitted, folder: Path) -> None:
-    """Write the folder; a detector that defines no `state` is a BenchError."""
-    from safetensors.numpy import save_file
+    """Write the folder; a detector that defines no `state` is a BenchError. What was there stays if that fails."""
+    from safetensors.numpy import save as as_bytes
 
     try:
         # safetensors writes the memory as it lies, whatever the strides.
         arrays = {name: np.array(values, order="C") for name, values in fitted.detector.state().items()}
     except TypeError as error:
         raise BenchError(f"{error}: choose a method that can be saved") from None
+    content = as_bytes(arrays)
+    facts = {**_as_json(fitted), "arrays_sha256": hashlib.sha256(content).hexdigest()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, folder / _ARRAYS)
-        (folder / _FACTS).write_text(json.dumps(_as_json(fitted), indent=1) + "\n", encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+            (Path(temporary) / _ARRAYS).write_bytes(content)
+            (Path(temporary) / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            for name in (_ARRAYS, _FACTS):
+                (Path(temporary) / name).replace(folder / name)
     except OSError as error:
         raise BenchError(f"the detector cannot be saved in '{folder}' ({error.strerror}): use another folder") from None
 
 
-def load(folder: Path, *, device: str = "cpu") -> Fitted:
-    """A detector that `save` wrote; anything else is a BenchError."""
+def load(folder: Path, *, device: str = "cpu", method: str | None = None, settings: Sequence[str] = ()) -> Fitted:
+    """A detector that `save` wrote; anything else is a BenchError.
+
+    method: `path.py:Class` of a detector that was fitted from a local file, whose code is run.
+    settings: `method.key=value` for what is not part of the detector's identity, such as an endpoint.
+    """
+    facts, arrays = _read(folder)
+    try:
+        ref = _ref(folder, facts, method)
+        given = _machine_settings(ref, settings)
+        detector_class = _detector_class(ref)
+        config = detector_class.Config(**_identity(detector_class, facts["method"]["config"], arrays), **given)
+        detector = detector_class(config, seed=_whole(facts["seed"], 0), device=device)
+        cards = tuple(_card(values) for values in facts["systems"])
+        return Fitted(
+            detector.load_state(arrays),
+            Vocabulary.from_state(facts["vocabulary"], cards[0].parser),
+            cards,
+            Grouping(**{name: _whole(value, 1) for name, value in facts["grouping"].items()}),
+            str(facts["threshold"]["rule"]),
+            _stored_threshold(facts["threshold"]),
+            dict(facts["provenance"]),
+        )
+    except BenchError:
+        raise
+    except Exception as error:  # whatever a file can hold, and what a method makes of arrays that are not its own
+        raise _damaged(folder, error) from None
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The two files, of the present format and belonging together."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as from_bytes
 
     try:
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        arrays = load_file(folder / _ARRAYS)
+        content = (folder / _ARRAYS).read_bytes()
+        if not isinstance(facts, dict):
+            raise ValueError(f"{_FACTS} holds no object")
+        if facts.get("version") != VERSION:
+            shown = _shown(facts.get("version"))
+            raise BenchError(f"the detector in '{folder}' has the format {shown}, not {VERSION}: fit it again")
+        if facts.get("arrays_sha256") != hashlib.sha256(content).hexdigest():
+            raise ValueError(f"{_ARRAYS} is not the file that {_FACTS} was saved with")
+        return facts, from_bytes(content)
     except OSError as error:
         raise BenchError(f"'{folder}' holds no saved detector ({error.strerror}): make one with `bench fit`") from None
-    except (ValueError, SafetensorError) as error:
-        raise BenchError(f"the detector in '{folder}' is damaged ({error}): fit it again") from None
-    if facts.get("version") != VERSION:
+    except (ValueError, RecursionError, SafetensorError) as error:
+        raise _damaged(folder, error) from None
+
+
+def _ref(folder: Path, facts: Mapping[str, Any], method: str | None) -> DetectorRef:
+    """The installed method that the folder names, or the local file that the caller names, if it is the same one."""
+    name, known = str(facts["method"]["name"]), registry.available()
+    if name in known:
+        if method not in (None, name):
+            raise BenchError(f"the detector in '{folder}' is '{name}', not '{method}': leave out --method")
+        return known[name]
+    if ".py:" not in name:
+        raise BenchError(f"the detector in '{folder}' needs the method '{_shown(name)}': install what provides it")
+    if method is None:
+        file = _shown(name.replace("\\", "/").rpartition("/")[2])
         raise BenchError(
-            f"the detector in '{folder}' has the format {facts.get('version')}, not {VERSION}: fit it again"
+            f"the detector in '{folder}' was fitted with the local file {file}: name that file with --method "
+            "path.py:Class, its code is run"
         )
-    detector_class = registry.load(registry.find(facts["method"]["name"]))
-    detector = detector_class(detector_class.Config(**facts["method"]["config"]), seed=facts["seed"], device=device)
-    cards = tuple(_card(values) for values in facts["systems"])
-    return Fitted(
-        detector.load_state(arrays),
-        Vocabulary.from_state(facts["vocabulary"], cards[0].parser),
-        cards,
-        Grouping(**facts["grouping"]),
-        facts["threshold"]["rule"],
-        Threshold(float(facts["threshold"]["value"]), facts["threshold"]["fitted_on"], facts["threshold"]["n"]),
-        facts["provenance"],
-    )
+    ref = registry.find(method)
+    if not ref.is_local or ref.target.rpartition(":")[2] != name.rpartition(":")[2]:
+        raise BenchError(f"--method {method} is not the class that the detector in '{folder}' was fitted with")
+    if ref.version != facts["provenance"]["spec"]["detector"]["source_sha256"]:
+        raise BenchError(
+            f"--method {method} has changed since the detector in '{folder}' was fitted (another SHA-256): fit it again"
+        )
+    return ref
+
+
+def _detector_class(ref: DetectorRef) -> type[Detector]:
+    try:
+        return registry.load(ref)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"'{ref.name}' cannot be imported ({type(error).__name__}: {error}): correct it") from None
+
+
+def _machine_settings(ref: DetectorRef, settings: Sequence[str]) -> dict[str, Any]:
+    """Settings as typed, by name; one that belongs to what was fitted is a BenchError."""
+    if not settings:
+        return {}
+    resolved = resolve_one(ref.name, settings, cache_dir())
+    for key in resolved.passed:
+        if resolved.description.fields[key].identity:
+            raise BenchError(f"--set {ref.name}.{key} belongs to what was fitted: leave it out, or fit again")
+    return {key: resolved.config[key] for key in resolved.passed}
+
+
+def _identity(
+    detector_class: type[Detector], config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """The stored config without settings that belong to the machine, and with no absurd sizes."""
+    outside = {f.name for f in dataclasses.fields(detector_class.Config) if not f.metadata.get("identity", True)}
+    kept = {name: value for name, value in config.items() if name not in outside}
+    largest = max(_LARGEST, *(values.size for values in arrays.values())) if arrays else _LARGEST
+    for name, value in kept.items():
+        if isinstance(value, int) and abs(value) > largest and not name.endswith("seed"):
+            raise ValueError(f"{_shown(name)} is {value}")
+    return kept
+
+
+def _stored_threshold(values: Mapping[str, Any]) -> Threshold:
+    value = float(values["value"])
+    if not math.isfinite(value):
+        raise ValueError(f"the threshold is {value}")
+    return Threshold(value, str(values["fitted_on"]), _whole(values["n"], 0))
+
+
+def _whole(value: Any, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{_shown(value)} is no whole number from {least}")
+    return value
+
+
+def _damaged(folder: Path, error: Exception) -> BenchError:
+    reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return BenchError(f"the detector in '{folder}' is damaged ({_shown(reason)}): fit it again")
+
+
+def _shown(value: Any) -> str:
+    """A value of the file for a message: short, one line, nothing that a terminal would obey."""
+    text = " ".join(str(value).split())
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:200]
 
 
 def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> Threshold:
     normals = prepared.validation.sequences.select(prepared.validation.labels == NORMAL)
     found = estimate(rule, validation_normals=detector.score(normals), native=detector.native_threshold_)
-    if found.value is None:
-        raise BenchError(f"the threshold {rule} cannot be estimated ({found.reason}): choose another with --threshold")
+    if found.value is None or not math.isfinite(found.value):
+        reason = found.reason or f"it is {found.value}"
+        raise BenchError(f"the threshold {rule} cannot be estimated ({reason}): choose another with --threshold")
     return found
 
 
 def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any]:
+    fields = cell.method.description.fields
     return {
         "method": cell.method.label,
         "supervision": cell.supervision,
@@ -144,7 +268,7 @@ def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str,
         "environment": describe_environment(),
         "fitted_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "method_ref": cell.method.ref.name,
-        "config": dict(cell.method.config),
+        "config": {name: value for name, value in cell.method.config.items() if fields[name].identity},
         "seed": cell.seed,
     }
 

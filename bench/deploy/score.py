@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from bench.data.reading.lines import Source, read_lines
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
 from bench.data.reading.streams import BLOCK_BYTES, blocks, whole_lines
-from bench.data.sequences.grouping import group
+from bench.data.sequences.grouping import Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import Split
 from bench.data.sequences.vocabulary import System
@@ -169,6 +170,22 @@ def _source(content: bytes) -> Source:
 def _score_lines(
     fitted: Fitted, content: bytes, index: int, card: Card, explained: Explained
 ) -> Iterator[ScoredSequence]:
+    with _one_sentence(fitted):
+        groups, sequences, scores = _scored(fitted, content, index, card)
+    assert fitted.threshold.value is not None
+    flagged = flag(scores, fitted.threshold.value)
+    chosen = np.flatnonzero(flagged) if explained.flagged_only else np.arange(len(sequences))
+    with _one_sentence(fitted):
+        strongest = _strongest(fitted, sequences.select(chosen), explained.n_events)
+        events = dict(zip(chosen.tolist(), strongest, strict=False))
+    for i, name in enumerate(sequences.ids):
+        lines = groups.lines[groups.offsets[i] : groups.offsets[i + 1]]
+        first, last = int(lines[0]) + 1, int(lines[-1]) + 1
+        yield ScoredSequence(name, first, last, float(scores[i]), bool(flagged[i]), events.get(i, ()))
+
+
+def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Groups, Sequences, NDArray[np.float64]]:
+    """The sequences of these lines, and float64 (n_sequences,) finite."""
     log = _read(card, content)
     groups = group(log, fitted.grouping)
     split = Split(_NOTHING, _NOTHING, _NOTHING, _NOTHING, {})
@@ -176,15 +193,25 @@ def _score_lines(
     if "parameters" in fitted.detector.uses():
         numbers = read_values(card, [_source(content)], log)
         sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
-    scores = fitted.detector.score(sequences)
-    assert fitted.threshold.value is not None
-    flagged = flag(scores, fitted.threshold.value)
-    chosen = np.flatnonzero(flagged) if explained.flagged_only else np.arange(len(sequences))
-    events = dict(zip(chosen.tolist(), _strongest(fitted, sequences.select(chosen), explained.n_events), strict=False))
-    for i, name in enumerate(sequences.ids):
-        lines = groups.lines[groups.offsets[i] : groups.offsets[i + 1]]
-        first, last = int(lines[0]) + 1, int(lines[-1]) + 1
-        yield ScoredSequence(name, first, last, float(scores[i]), bool(flagged[i]), events.get(i, ()))
+    scores = np.asarray(fitted.detector.score(sequences), np.float64)
+    if scores.shape != (len(sequences),) or not np.isfinite(scores).all():
+        raise ValueError(f"no finite score for each of {len(sequences)} sequences")
+    return groups, sequences, scores
+
+
+@contextmanager
+def _one_sentence(fitted: Fitted) -> Iterator[None]:
+    """What a method raises, perhaps since its folder was altered, as one BenchError."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(
+            f"'{fitted.facts.get('method')}' cannot score these lines ({type(error).__name__}: {reason}): its folder "
+            "is damaged, or the method is; fit it again"
+        ) from None
 
 
 def _strongest(fitted: Fitted, sequences: Sequences, n: int) -> Iterator[tuple[StrongEvent, ...]]:
@@ -212,4 +239,4 @@ def _strongest(fitted: Fitted, sequences: Sequences, n: int) -> Iterator[tuple[S
 
 
 def _unexplained(fitted: Fitted) -> BenchError:
-    return BenchError(f"'{fitted.facts['method']}' cannot say which events weigh most: leave out --explain")
+    return BenchError(f"'{fitted.facts.get('method')}' cannot say which events weigh most: leave out --explain")

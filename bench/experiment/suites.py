@@ -2,6 +2,10 @@
 
 A suite has [[run]] blocks, whose cells `bench run --suite` runs, and may have a [figure], which is made from their
 records. What is optional is left out where it is not here.
+
+A suite names methods, and by design also `path.py:Class`: to run a suite file is to run the code that it names, so read
+one that came from elsewhere. What it may not do unasked is say where log lines and a key are sent, or where answers are
+kept.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ _MAY_BE_EMPTY: Final = ("set", "optional_scenarios", "optional_methods")
 _KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample")
 _SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run")
 _LLM_MODES: Final = ("record", "replay", "live")
+_PLACES: Final = ("base_url", "store")
+"""Settings that say where something goes; whoever runs a suite gives them, or agrees."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,17 @@ def load_suite(name: str) -> Suite:
         _llm(path, content.get("llm")),
         figure,
     )
+
+
+def require_no_places(suite: Suite) -> None:
+    """Refuse a suite that says where log lines, the key of the environment or answers go; read before it is run."""
+    for setting in (setting for part in suite.parts for setting in part.settings):
+        name, _, value = setting.partition("=")
+        if name.rpartition(".")[2] in _PLACES and value:
+            raise BenchError(
+                f"the suite '{suite.name}' sets {name}, so it chooses where log lines, a key or answers go: add "
+                "--allow-endpoint if you trust it, or leave that out and set OPENAI_BASE_URL or BENCH_LLM_STORE"
+            )
 
 
 def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
