@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "bench.data.own": GROUND | {"bench.data.cards", "bench.data.reading"},
     "bench.evaluation": GROUND,
     "bench.records": GROUND,
-    "bench.experiment": ENGINE,
+    "bench.experiment": ENGINE | {"bench.llm"},
     "bench.deploy": ENGINE,
     "bench.probes": ENGINE,
     "bench.testing": GROUND | {"bench.detector"},

@@ -52,7 +52,7 @@ def fit(
     from bench.data.sequences.grouping import Grouping
     from bench.deploy import saved as artifact
     from bench.evaluation.thresholds import parse_rule
-    from bench.experiment.runner import Settings
+    from bench.experiment.cell import Settings
     from bench.experiment.scenario import parse_scenario
     from bench.experiment.spec import plan, resolve_one
 

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
-    from bench.experiment.runner import Settings
+    from bench.experiment.cell import Settings
     from bench.experiment.spec import Cell
 
 Llm = Annotated[
@@ -130,7 +130,7 @@ def tell_calls(records: list[dict[str, Any]]) -> None:
 def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> list[dict[str, Any]]:
     """One row for each method and scenario; what an earlier row or seed asks as well is counted once."""
     from bench.data.sequences.loader import Loader
-    from bench.experiment.runner import ask_all
+    from bench.experiment.cell import ask_all
 
     loader, rows = Loader(catalogue), dict[tuple[str, str, str], dict[str, Any]]()
     for cell in cells:

@@ -28,7 +28,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.data.sequences.loader import Loader
-    from bench.experiment.runner import Settings
+    from bench.experiment.cell import Settings
     from bench.probes.probe import Kind, Request
     from bench.records.store import Record
 
@@ -156,7 +156,7 @@ class _Where:
 def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
     from bench.data.cards.catalogue import catalogue
     from bench.data.sequences.loader import Loader
-    from bench.experiment.runner import Settings
+    from bench.experiment.cell import Settings
     from bench.records.store import Store
 
     known, settings = catalogue(where.data), Settings(device=where.device, threads=where.threads)

@@ -27,7 +27,8 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
-    from bench.experiment.runner import Outcome, Settings
+    from bench.experiment.cell import Settings
+    from bench.experiment.runner import Outcome
     from bench.experiment.spec import Cell
     from bench.experiment.suites import Suite as LoadedSuite
     from bench.records.store import Store
@@ -236,8 +237,8 @@ def _execute(
 ) -> None:
     from bench.data.cards.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+    from bench.experiment.cell import Settings
     from bench.experiment.planning import plan_parts
-    from bench.experiment.runner import Settings
     from bench.records.store import Store
 
     catalogue, store = make_catalogue(data), Store(out)

@@ -31,8 +31,8 @@ from bench.data.sequences.vocabulary import Vocabulary
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
+from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
-from bench.experiment.runner import Settings, fit_again
 from bench.experiment.spec import Cell, resolve_one
 from bench.experiment.told import visible
 from bench.records.store import jsonable

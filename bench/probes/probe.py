@@ -24,8 +24,8 @@ from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, parse_rule
+from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
-from bench.experiment.runner import Settings, fit_again
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.experiment.told import skip_reason, training_part, visible
 from bench.records.store import SCHEMA_VERSION, Record, jsonable, record_text

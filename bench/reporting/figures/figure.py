@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
+from bench.experiment.cell import Settings
 from bench.experiment.planning import Plan
-from bench.experiment.runner import Settings
 from bench.experiment.spec import Cell
 from bench.experiment.suites import Suite
 from bench.records.store import Record, Store

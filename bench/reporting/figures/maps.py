@@ -17,8 +17,8 @@ from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import flag
+from bench.experiment.cell import fit_again
 from bench.experiment.measure import ALL
-from bench.experiment.runner import fit_again
 from bench.experiment.spec import Cell
 from bench.experiment.told import visible
 from bench.records.store import Record

@@ -16,7 +16,7 @@ from bench.data.sequences.loader import Loader
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner, scoring
-from bench.experiment.runner import Settings
+from bench.experiment.cell import Settings, _options, fit_again
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
@@ -559,7 +559,7 @@ def test_one_system_needs_no_bound_of_its_own(bench):
 def test_a_fit_made_again_sees_what_its_run_saw(bench, known):
     (cell,) = bench.cells("Probe", seeds=[3])
     bench.run([cell])
-    detector = runner.fit_again(cell, Loader(known).prepare(cell.data), Settings())
+    detector = fit_again(cell, Loader(known).prepare(cell.data), Settings())
     first, second = bench.seen("fit")
     assert first == second
     assert detector.seed == 3
@@ -612,9 +612,9 @@ def test_precision_reaches_only_configs_that_take_it():
     method = SimpleNamespace(description=SimpleNamespace(fields=outside), passed={})
     settings = Settings(precision="bf16", compile=True)
     # A `compile` that belongs to a method's identity is its own business.
-    assert runner._options(method, settings) == {"precision": "bf16"}
+    assert _options(method, settings) == {"precision": "bf16"}
     method.passed = {"precision": "float32"}
-    assert runner._options(method, settings) == {}
+    assert _options(method, settings) == {}
 
 
 # ---------------------------------------------------------------------------------------------------------- samples

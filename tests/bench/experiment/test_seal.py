@@ -6,7 +6,8 @@ import pytest
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
-from bench.experiment.runner import Settings, run
+from bench.experiment.cell import Settings
+from bench.experiment.runner import run
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store

@@ -10,7 +10,7 @@ from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.experiment import runner
-from bench.experiment.runner import Settings
+from bench.experiment.cell import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store

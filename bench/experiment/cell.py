@@ -1,0 +1,268 @@
+"""One cell: a method is fitted and scored on prepared data, and what comes of it is a record, also when it fails."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import registry
+from bench._memory import peak_memory_mib, reset_peak_memory
+from bench.data.sequences.loader import Prepared
+from bench.detector import Detector
+from bench.errors import BenchError, CellTimeoutError
+from bench.evaluation.thresholds import ThresholdRule
+from bench.experiment.environment import describe_environment
+from bench.experiment.measure import default_rules, measure
+from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
+from bench.experiment.seal import Seal
+from bench.experiment.spec import Cell, Method
+from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
+from bench.records.store import SCHEMA_VERSION, Record, Scores, jsonable
+from bench.types import Sequences
+
+_MEASURED: Final = ("thresholds", "metrics", "validation")
+
+MAX_REASON: Final = 500
+"""Characters of a failure's reason that a record keeps."""
+
+
+_FOLDERS: Final = re.compile(r"(?<![\w./:~-])(?:/[^/\s'\":,]+)*/(?=[^/\s'\":,])")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What does not belong to a run's identity."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    """Given to every method whose Config has a field of this name that is not part of its identity."""
+    compile: bool = False
+    """As `precision`."""
+    threads: int = 1
+    timeout_s: float | None = None
+    extra_rules: tuple[ThresholdRule, ...] = ()
+
+
+@dataclass
+class Data:
+    """The prepared data of cells, and the seconds they took."""
+
+    prepared: Prepared
+    seconds: float
+    seal: Seal
+
+
+def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Record, Scores | None]:
+    """Fit, score and measure; returns the record that `new_record` began, and the scores of one that is ok."""
+    prepared, settings = data.prepared, fitter.settings
+    scores: Scores | None = None
+    before = reset_peak_memory()
+    try:
+        with _time_limit(settings.timeout_s):
+            detector = _runnable(cell, prepared, fitter, record)
+            if detector is not None:
+                before = reset_peak_memory()
+                data.seal.extend()
+                scores = _fit_and_score(detector, cell, prepared, fitter, record)
+        if scores is not None:
+            rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
+            record |= measure(scores, prepared.systems, rules, split=cell.split)
+    except CellTimeoutError:
+        record |= {"status": "timeout", "reason": f"took longer than {settings.timeout_s:g} s"}
+    except MemoryError:
+        record |= {"status": "out_of_memory", "reason": "the machine's memory did not suffice"}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit or a panic of one method is no end of the run
+        out_of_memory = type(error).__name__ == "OutOfMemoryError"
+        record |= {"status": "out_of_memory" if out_of_memory else "error", **_failure(error)}
+    if changed := data.seal.changed():
+        fitter.forget()
+        record = {key: value for key, value in record.items() if key not in _MEASURED}
+        record |= {"status": "error", "reason": f"the method wrote into its inputs ({', '.join(changed)})"}
+    peak = peak_memory_mib()
+    record["memory_mib"] = {"peak_rss": peak, "added": round(peak - before, 1)}
+    return record, scores if record["status"] == "ok" else None
+
+
+def new_record(cell: Cell, data: Data, settings: Settings) -> Record:
+    """The record of a cell as it stands before anything ran."""
+    method, prepared = cell.method, data.prepared
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": cell.run_id,
+        "spec": cell.spec(),
+        "scenario": cell.scenario.key,
+        "simulated": [card.key for card in cell.scenario.cards if card.kind == "simulated"],
+        "tiers": {card.key: card.tier for card in cell.scenario.cards},
+        "method": method.label,
+        "systems": list(prepared.systems),
+        "status": "ok",
+        "reason": None,
+        "detector": {
+            "supervision": cell.supervision,
+            "is_control": method.ref.is_control,
+            "config": {**method.config, **_options(method, settings)},
+            "config_passed": dict(method.passed),
+            "profile": method.profile,
+            "distribution": method.ref.distribution,
+            "version": None if method.ref.is_local else method.ref.version,
+        },
+        "counts": counts(cell, prepared),
+        **sample_facts(cell, prepared),
+        "seconds": {"prepare": round(data.seconds, 3)},
+        "threads": settings.threads,
+        "device": settings.device,
+        "environment": describe_environment(),
+        "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _options(method: Method, settings: Settings) -> dict[str, Any]:
+    """Settings of the run that this method takes in its config; what --set says of them goes first."""
+    chosen = {"precision": settings.precision, "compile": settings.compile}
+    fields = method.description.fields
+    return {
+        name: value
+        for name, value in chosen.items()
+        if name in fields and not fields[name].identity and name not in method.passed
+    }
+
+
+class Fitter:
+    """Fits detectors and keeps the last one, since a variant such as `deeplog+nearest` only scores other sequences."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._last: tuple[object, Detector, float] | None = None
+
+    def new(self, cell: Cell) -> Detector:
+        """The detector of a cell, fitted already where the cell before fitted the same one on the same data."""
+        if self._last is not None and self._last[0] == cell.fit_key:
+            return self._last[1]
+        detector_class = registry.load(cell.method.ref)
+        _limit_torch(self.settings.threads)
+        config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
+        return detector_class(config, seed=cell.seed, device=self.settings.device)
+
+    def fit(self, detector: Detector, cell: Cell, train: Sequences, labels: NDArray[np.int8] | None) -> float:
+        """Fit it unless that was done; returns the seconds it took."""
+        if self._last is None or self._last[1] is not detector:
+            self._last = None
+            start = time.perf_counter()
+            detector.fit(train, labels)
+            self._last = (cell.fit_key, detector, time.perf_counter() - start)
+        return self._last[2]
+
+    def forget(self) -> None:
+        """Keep no detector: it was fitted on data that it changed."""
+        self._last = None
+
+
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
+    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+    fitter = Fitter(settings)
+    detector = fitter.new(cell)
+    if reason := skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
+        raise BenchError(f"'{cell.method.label}' cannot be fitted: {reason}")
+    fitter.fit(detector, cell, *training_view(detector, train))
+    return detector
+
+
+def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any] | None:
+    """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
+    fitter = Fitter(settings)
+    detector = None if prepared.skip_reason else fitter.new(cell)
+    if detector is None or skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
+        return None
+    fitter.fit(detector, cell, *training_view(detector, train))
+    score_parts(detector, prepared, cell)
+    return detector.monitor()
+
+
+def _runnable(cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> Detector | None:
+    """The detector, or None where it cannot run on such data; the record then says why."""
+    reason = prepared.skip_reason
+    if reason is None:
+        detector = fitter.new(cell)
+        start = time.perf_counter()
+        reason = skip_reason(detector, training_part(cell, visible(prepared, detector)))
+        record["seconds"]["prepare"] = round(record["seconds"]["prepare"] + time.perf_counter() - start, 3)
+        if reason is None:
+            return detector
+    record |= {"status": "skipped", "reason": reason}
+    return None
+
+
+def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> Scores:
+    train = training_view(detector, training_part(cell, visible(prepared, detector)))
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, *train), 3)
+    start = time.perf_counter()
+    scores = score_parts(detector, prepared, cell)
+    record["seconds"]["score"] = round(time.perf_counter() - start, 3)
+    record["monitor"] = _rounded(jsonable(detector.monitor()))
+    record |= excluded_facts(scores)
+    return scores
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits: what was watched is for reading, and records are reviewed as diffs."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _limit_torch(threads: int) -> None:
+    """Set torch's threads where a detector brought torch in; never import it for that."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise CellTimeoutError after so many seconds; without SIGALRM (Windows, other threads) there is no limit."""
+    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: Any) -> None:
+        raise CellTimeoutError
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """Reason and frames of an exception, without the machine's paths."""
+    frames = [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return {"reason": f"{type(error).__name__}: {one_line(error)}", "traceback": frames[-12:]}
+
+
+def one_line(error: BaseException) -> str:
+    """The message in one line, of each absolute path only the last part: folders are the machine's business."""
+    text = _FOLDERS.sub("", " ".join(str(error).split()))
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."

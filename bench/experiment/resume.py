@@ -1,0 +1,37 @@
+"""What need not run again: a finished record that holds, or can be given, all that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.evaluation.thresholds import ThresholdRule, parse_rule
+from bench.experiment.measure import can_measure, measure
+from bench.records.store import FINISHED, Record, Store
+
+
+def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule]) -> Record | None:
+    """The finished record with all these rules, adding rules from its stored scores; None if it must run."""
+    record = store.read(run_id)
+    if record is None or record["status"] not in FINISHED:
+        return None
+    if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
+        return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
+    missing = [rule for rule in rules if _lacks(record, rule)]
+    if record["status"] == "skipped" or not missing:
+        return record
+    scores = store.read_scores(run_id)
+    if scores is None or not all(can_measure(rule, scores) for rule in missing):
+        return None
+    all_rules = [*_rules_of(record), *missing]
+    record |= measure(scores, record["systems"], all_rules, split=record["spec"]["split"])
+    return store.write(record)
+
+
+def _lacks(record: Record, rule: ThresholdRule) -> bool:
+    """Whether a record should hold a rule and does not; only combined systems can have thresholds of their own."""
+    combined = len(record["spec"]["test"]) > 1 and record["spec"]["test"] == record["spec"]["train"]
+    return str(rule) not in record.get("thresholds", {}) and (combined or not rule.is_per_system)
+
+
+def _rules_of(record: Record) -> list[ThresholdRule]:
+    return [parse_rule(text) for text in record["thresholds"]]
