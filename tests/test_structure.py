@@ -221,6 +221,16 @@ def test_arrows_point_one_way():
     assert arrow_violations(python_sources("bench", "methods")) == []
 
 
+def environment_readers(sources):
+    """Files that read environment variables."""
+    return [path for path, source in sources.items() if re.search(r"\bos\.(environ|getenv)\b", source)]
+
+
+def test_the_language_model_service_reads_the_environment_in_one_file():
+    assert environment_readers(python_sources("bench/llm")) == ["bench/llm/config.py"]
+    assert environment_readers(python_sources("methods")) == []
+
+
 def test_types_need_numpy_only():
     assert foreign_imports((ROOT / "bench/types.py").read_text()) == {"numpy"}
     assert foreign_imports((ROOT / "bench/errors.py").read_text()) == set()

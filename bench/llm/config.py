@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,12 +14,12 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from bench.errors import BenchError
-from bench.llm.text import without_secrets
 
 Message = dict[str, str]
 """role and content, as the servers read it."""
 
 MODES: Final = ("replay", "record", "live", "dry")
+_KEY_LIKE: Final = re.compile(r"\b(?:sk|pk|rk)-[\w*.-]{4,}|(?<=//)[^/@\s]+@|(?i:bearer\s+)\S+")
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
@@ -111,9 +112,20 @@ def is_local(url: str) -> bool:
         return False
 
 
+def api_key() -> str:
+    """The key of the environment, read when it is needed and kept nowhere; empty where there is none."""
+    return os.environ.get("OPENAI_API_KEY", "")
+
+
+def without_secrets(text: str) -> str:
+    """What a server said or a user typed, without the key: servers like to repeat it."""
+    key = api_key()
+    return _KEY_LIKE.sub("<secret>", text.replace(key, "<secret>") if key else text)
+
+
 def endpoint(config: ChatConfig) -> str:
     """The address to ask: of the config, else of OPENAI_BASE_URL, else OpenAI's own where there is a key for it."""
-    default = _OPENAI if os.environ.get("OPENAI_API_KEY") else ""
+    default = _OPENAI if api_key() else ""
     url = (config.base_url or os.environ.get("OPENAI_BASE_URL") or default).rstrip("/")
     if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
         raise BenchError(f"the endpoint '{without_secrets(url)}' is no address: write it as https://host/v1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -27,7 +26,6 @@ _LIMIT: Final = 100.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _FENCE = re.compile(r"(?<!<)<{2,}(?=\s*LOG)|(?<=LOG)\s*>{2,}", re.IGNORECASE)
 _TEMPLATE_TOKEN = re.compile(r"<\||\|>|\[(?=/?INST\])|<(?=/?s>)|<(?=/?SYS>)")
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk)-[\w*.-]{4,}|(?<=//)[^/@\s]+@|(?i:bearer\s+)\S+")
 
 
 @functools.lru_cache(_REMEMBERED)
@@ -258,9 +256,3 @@ def _log_sum(values: list[float], otherwise: float) -> float:
         return otherwise
     top = max(values)
     return top + math.log(sum(math.exp(value - top) for value in values)) if math.isfinite(top) else -_LIMIT
-
-
-def without_secrets(text: str) -> str:
-    """What a server said or a user typed, without the key: servers like to repeat it."""
-    key = os.environ.get("OPENAI_API_KEY")
-    return _KEY_LIKE.sub("<secret>", text.replace(key, "<secret>") if key else text)

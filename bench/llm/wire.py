@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import email.utils
 import json
-import os
 import random
 import re
 import time
@@ -15,12 +14,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import BenchError
-from bench.llm.text import without_secrets
+from bench.llm.config import ChatConfig, Message, api_key, without_secrets
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-    from bench.llm.config import ChatConfig, Message
 
 _LONGEST_WAIT_S: Final = 300.0
 _SCHEMA: Final = {
@@ -111,7 +108,7 @@ def connect(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncOpenAI:
 
     return openai.AsyncOpenAI(
         base_url=base_url,
-        api_key=os.environ.get("OPENAI_API_KEY") or "none",
+        api_key=api_key() or "none",
         max_retries=0,  # attempts are counted and limited here
         timeout=timeout_s,
         http_client=httpx2.AsyncClient(
