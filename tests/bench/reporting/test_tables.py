@@ -410,6 +410,26 @@ def test_only_the_tables_asked_for_are_written(store):
     assert [path.name for path in write_tables(store, keys)] == ["bgl@raw12k--paper.md"]
 
 
+def test_tables_that_are_not_asked_for_are_not_laid_out(store, monkeypatch):
+    laid_out = []
+
+    def watched(table, rule):
+        laid_out.append(table.key)
+        return render(table, rule)
+
+    store.write(record("a", digest="01"))
+    keys = {
+        table.key for table in make_tables(store.records()) if table.key.file_name == "bgl@raw12k--chronological.md"
+    }
+    write_tables(store, keys)
+    monkeypatch.setattr("bench.reporting.tables.files.render", watched)
+    # One of the two tables of that file is enough to write it, and both stand in it as before.
+    (path,) = write_tables(store, {max(keys)})
+    assert set(laid_out) == keys
+    assert len(laid_out) == 2
+    assert path not in outdated_tables(store)
+
+
 def test_data_that_changed_under_one_name_give_two_tables_in_one_file(store):
     store.write(record("a", digest="01"))
     paths = write_tables(store, {table.key for table in make_tables(store.records())})
