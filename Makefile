@@ -6,13 +6,22 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TESTS ?=
 JOBS ?= 2
 
-.PHONY: demo test lint gpu-check llm-local clean
+.PHONY: demo test test-all test-fast lint gpu-check llm-local clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird
 
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: $(VENV)/.installed-test
+	$(PYTEST) $(TESTS)
+
+# What a developer waits for: no real logs, no fuzzing, no training, no fresh clone.
+test-fast: $(VENV)/.installed-test
+	$(PYTEST) -m "not (real or fuzz or trains or slow)" $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

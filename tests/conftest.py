@@ -4,12 +4,14 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.loader import Loader
+from bench.errors import BenchError
 
 _STUB = importlib.util.spec_from_file_location("chat_stub", Path(__file__).with_name("chat_stub.py"))
 _chat_stub = importlib.util.module_from_spec(_STUB)
@@ -18,6 +20,11 @@ stub, chat_server, chat_environment = _chat_stub.stub, _chat_stub.chat_server, _
 
 # Read once, because no test may see it by accident.
 DATA_AT_START = os.environ.get("BENCH_DATA")
+# What continuous integration says: then nothing that needs real logs may be left out.
+DATA_REQUIRED = os.environ.get("BENCH_REQUIRE_DATA") == "1"
+NO_DATA = "BENCH_DATA is not set"
+
+FRESH_CLONES = ("test_two_commands.py",)
 
 SYSTEM = {
     "title": "An application",
@@ -31,8 +38,50 @@ SYSTEM = {
 
 
 def pytest_collection_modifyitems(items):
-    """The fresh clones first: they take minutes, and as the last ones they would keep one worker busy alone."""
-    items.sort(key=lambda item: item.path.name != "test_two_commands.py")
+    """Mark what is known by itself; the fresh clones first, since as the last ones they would keep one worker alone."""
+    for item in items:
+        if "real_data" in item.fixturenames:
+            item.add_marker("real")
+            if not (DATA_AT_START or DATA_REQUIRED):
+                item.add_marker(pytest.mark.skip(reason=NO_DATA))
+        if getattr(item.obj, "is_hypothesis_test", False) or "fuzz" in item.originalname:
+            item.add_marker("fuzz")
+    items.sort(key=lambda item: item.path.name not in FRESH_CLONES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Real logs of which a file is not here do not run either, and are counted; unless they must."""
+    report = yield
+    missing = _missing_file(call.excinfo.value) if call.excinfo else None
+    if missing and DATA_AT_START and not DATA_REQUIRED and item.get_closest_marker("real"):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.reportinfo()[1] + 1, f"not in BENCH_DATA: {missing}")
+    return report
+
+
+def _missing_file(error):
+    """What of the data folder a test did not find, or None where it failed for another reason."""
+    folder, text = str(DATA_AT_START), str(error)
+    if isinstance(error, BenchError) and f"and not all of them are in {folder}:" in text:
+        return text.partition(", and")[0]
+    if isinstance(error, BenchError | FileNotFoundError):
+        named = re.findall(rf"{re.escape(folder)}/[\w./-]+", text)
+        return next((path for path in named if not Path(path).exists()), None)
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """After everything else, in the last line: what did not run for want of real logs."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    n_real = sum("real" in report.keywords for report in skipped)
+    if n_real:
+        way_out = "files are missing in BENCH_DATA, they are named above" if DATA_AT_START else "set BENCH_DATA"
+        reporter.write_line(f"not run: {n_real} tests that need real logs ({way_out})")
+    return result
 
 
 def pytest_make_parametrize_id(config, val, argname):
@@ -42,12 +91,10 @@ def pytest_make_parametrize_id(config, val, argname):
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of real logs; without it a test fails, unless BENCH_ALLOW_NO_DATA=1 says that it is not expected."""
-    if DATA_AT_START:
-        return Path(DATA_AT_START)
-    if os.environ.get("BENCH_ALLOW_NO_DATA") == "1":
-        pytest.skip("BENCH_DATA is not set, and BENCH_ALLOW_NO_DATA=1 allows that")
-    pytest.fail("BENCH_DATA is not set: point it at the real logs, or set BENCH_ALLOW_NO_DATA=1", pytrace=False)
+    """The folder of real logs; tests that ask for it are left out where there is none, unless it is required."""
+    if not DATA_AT_START:
+        pytest.fail(f"{NO_DATA}, and BENCH_REQUIRE_DATA=1 wants the real logs", pytrace=False)
+    return Path(DATA_AT_START)
 
 
 @pytest.fixture(scope="session")

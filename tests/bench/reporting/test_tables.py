@@ -418,9 +418,8 @@ def test_tables_that_are_not_asked_for_are_not_laid_out(store, monkeypatch):
         return render(table, rule)
 
     store.write(record("a", digest="01"))
-    keys = {
-        table.key for table in make_tables(store.records()) if table.key.file_name == "bgl@raw12k--chronological.md"
-    }
+    name = "bgl@raw12k--chronological.md"
+    keys = {table.key for table in make_tables(store.records()) if table.key.file_name == name}
     write_tables(store, keys)
     monkeypatch.setattr("bench.reporting.tables.files.render", watched)
     # One of the two tables of that file is enough to write it, and both stand in it as before.
