@@ -16,6 +16,8 @@ from methods.shared import semantic
 from methods.shared.semantic import read
 from methods.shared.training import hold_out
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(40))
 QUICK = Config(width=20, hidden=16, heads=2, ffn_width=16, max_epochs=5, batch_size=64, dropout=0.1, learning_rate=0.01)
 

@@ -5,6 +5,8 @@ import pytest
 from bench import registry
 from bench.testing import check_detector, conforms, summarise
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.mark.usefixtures("chat_server")
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from methods.shared import histories as _histories
 from methods.shared import parameter_model
 from methods.shared.training import train_network
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(9))
 QUICK = Config(history=3, hidden=16, embedding_dim=8, max_epochs=30, batch_size=32, learning_rate=0.02, epoch="all")
 CYCLE = [[(start + i) % 3 for i in range(12)] for start in range(3)] * 20

@@ -15,6 +15,8 @@ from methods import loganomaly
 from methods.loganomaly import Config, LogAnomaly, Network, most_similar
 from methods.shared import histories
 
+pytestmark = pytest.mark.trains
+
 OPEN, WORK, CLOSE = 0, 1, 2
 TEXTS = (
     "session opened for user <*>",

@@ -15,6 +15,8 @@ from methods.shared import masked_keys
 from methods.shared.histories import pieces_of
 from methods.shared.masks import FIRST, FIRST_KEY, MASK, coverage, n_passes, random_masks
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(9))
 QUICK = Config(
     width=16, ffn_width=32, layers=1, max_epochs=15, batch_size=32, learning_rate=0.01, dropout=0.0, max_length=64

@@ -15,6 +15,8 @@ from methods.logrobust import Config, LogRobust
 from methods.shared import semantic
 from methods.shared.semantic import AttentiveClassifier
 
+pytestmark = pytest.mark.trains
+
 TEXTS = (*(f"template {key}" for key in range(20)), "template 3 reworded")
 QUICK = Config(width=20, hidden=16, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 

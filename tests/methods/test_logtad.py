@@ -17,6 +17,8 @@ from methods.shared import semantic
 from methods.shared.alignment import Reversal, balanced
 from methods.shared.semantic import read
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(40))
 QUICK = Config(width=20, hidden=16, layers=1, domain_hidden=8, max_epochs=6, batch_size=64, learning_rate=0.01)
 

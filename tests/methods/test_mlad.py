@@ -18,6 +18,8 @@ from methods.shared import bags as _bags
 from methods.shared import layers as _layers
 from methods.shared import text_inputs
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(30))
 QUICK = Config(width=20, heads=2, ffn_width=16, k=3, max_epochs=4, batch_size=64, dropout=0.1)
 

@@ -17,6 +17,8 @@ from methods.plelog import Clusters, Config, PLELog, cluster, first_known, proba
 from methods.shared import layers, semantic
 from methods.shared.semantic import AttentiveClassifier
 
+pytestmark = pytest.mark.trains
+
 TEXTS = tuple(f"template {key}" for key in range(20))
 QUICK = Config(width=20, hidden=12, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 

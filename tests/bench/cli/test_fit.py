@@ -47,6 +47,7 @@ def rows(out):
     return [json.loads(row) for row in out.splitlines()]
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", ["ecvc", "new-event", "length", "deeplog"])
 def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method):
     """The windows of the test part stand in the file as they stood in the run."""
@@ -188,6 +189,7 @@ def test_only_flagged_sequences_are_explained_where_only_they_are_shown(saved, c
     assert explained == [10]
 
 
+@pytest.mark.trains
 def test_mlad_names_the_line_and_its_attention(saved, call, data):
     folder = saved("mlad", "--set", "mlad.max_epochs=10", "--set", "mlad.batch_size=8")
     code, out, err = call("score", folder, data / "app" / "a.log", "--json", "--explain", 20)

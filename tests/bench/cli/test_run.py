@@ -223,6 +223,7 @@ def test_the_gate_passes_fails_and_names_what_fell(shell):
     assert [(row["row"], row["metric"]) for row in failed] == [(name, "auroc")]
 
 
+@pytest.mark.trains
 def test_the_main_job_end_to_end(tmp_path):
     """The command of the README with the real methods, trained for one epoch, as a program of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"}

@@ -58,6 +58,7 @@ def check_unit(vectors, texts):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1 if text else 0 for text in texts], atol=1e-5)
 
 
+@pytest.mark.trains
 def test_the_sentence_encoder(no_encoder):
     assert embedding.encoder_name() == SENTENCE_ENCODER
     texts = ["the disk is full", "no space is left on the drive", "user logged in"]

@@ -1,0 +1,32 @@
+"""No command of the README is without a run in tests/user_commands.py, which CI runs without the test tools."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_SPEC = importlib.util.spec_from_file_location("user_commands", Path(__file__).with_name("user_commands.py"))
+user_commands = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(user_commands)
+README = user_commands.README.read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_readme_has_a_run_and_no_run_is_left_over():
+    assert user_commands.not_run(README) == ([], [])
+    assert len(user_commands.block_commands(README)) > 15
+    assert len(user_commands.table_commands(README)) > 15
+
+
+def test_a_new_command_of_the_table_is_found():
+    changed = README.replace("| `bench version` |", "| `bench conquer` | the world |\n| `bench version` |")
+    assert user_commands.not_run(changed) == (["bench conquer"], [])
+
+
+def test_a_run_whose_command_went_is_found():
+    assert user_commands.not_run(README.replace("`bench version`", "`bench ver`")) == (["bench ver"], ["bench version"])
+
+
+@pytest.mark.parametrize("added", ["bench conquer --scenario bgl", "bench run --methods pca --scenario hdfs"])
+def test_a_new_command_of_a_block_runs_as_it_stands(added):
+    changed = README.replace("bench compare mlad  ", f"{added}  # new\nbench compare mlad  ")
+    assert user_commands.quick(added) in user_commands.runs(changed)
