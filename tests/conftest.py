@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -61,14 +60,10 @@ def pytest_runtest_makereport(item, call):
 
 
 def _missing_file(error):
-    """What of the data folder a test did not find, or None where it failed for another reason."""
-    folder, text = str(DATA_AT_START), str(error)
-    if isinstance(error, BenchError) and f"and not all of them are in {folder}:" in text:
-        return text.partition(", and")[0]
-    if isinstance(error, BenchError | FileNotFoundError):
-        named = re.findall(rf"{re.escape(folder)}/[\w./-]+", text)
-        return next((path for path in named if not Path(path).exists()), None)
-    return None
+    """What a test says that did not find a file of the data folder, or None where it failed for another reason."""
+    text = str(error)
+    not_found = isinstance(error, BenchError | FileNotFoundError) and "No such file or directory" in text
+    return text.partition("\n")[0] if not_found or f" into {DATA_AT_START}" in text else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
