@@ -66,6 +66,7 @@ def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method
     assert provenance["run_id"] == row["run_ids"][0]
 
 
+@pytest.mark.trains
 def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call, data, tmp_path):
     settings = [part for text in ("parameter_model=true", "max_epochs=2") for part in ("--set", f"deeplog.{text}")]
     folder = saved("deeplog", *settings)
