@@ -11,52 +11,27 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Which rooms a room may import, as the table of docs/house.md has them; a room may always import itself and
-# `bench.errors`. `bench` alone is the package's own file, which holds the version.
+HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
 GROUND = {"bench.types", "bench._files", "bench._memory"}
 DATA = {"bench.data.cards", "bench.data.reading", "bench.data.sequences", "bench.data.embedding"}
 ENGINE = GROUND | DATA | {"bench.detector", "bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
-REPORTING = {f"bench.reporting.{name}" for name in ("tables", "figures", "comparisons", "published", "gate")}
-MAY_IMPORT = {
-    "bench": set(),
-    "bench.errors": set(),
-    "bench.types": set(),
-    "bench._memory": set(),
-    "bench._files": set(),
-    "bench.detector": {"bench.types"},
-    "bench.registry": GROUND | {"bench.detector"},
-    "bench.llm": GROUND | {"bench.detector"},
-    "bench.data": set(),
-    "bench.data.cards": GROUND,
-    "bench.data.simulation": GROUND | {"bench.data.cards"},
-    "bench.data.reading": GROUND | {"bench.detector", "bench.data.cards", "bench.data.simulation"},
-    "bench.data.embedding": GROUND | {"bench.detector"},
-    "bench.data.sequences": GROUND | {"bench.data.cards", "bench.data.reading"},
-    "bench.data.facts": GROUND | DATA - {"bench.data.embedding"},
-    "bench.data.fetching": GROUND | {"bench.data.cards"},
-    "bench.data.own": GROUND | {"bench.data.cards", "bench.data.reading"},
-    "bench.evaluation": GROUND,
-    "bench.records": GROUND,
-    "bench.experiment": ENGINE | {"bench.llm"},
-    "bench.deploy": ENGINE,
-    "bench.probes": ENGINE,
-    "bench.testing": GROUND | {"bench.detector"},
-    "bench.scaffold": GROUND,
-    "bench.reporting": set(),
-    "bench.reporting.tables": ENGINE,
-    "bench.reporting.gate": ENGINE | {"bench.reporting.tables"},
-    "bench.reporting.comparisons": ENGINE | {"bench.reporting.tables"},
-    "bench.reporting.published": ENGINE | {"bench.reporting.tables"},
-    "bench.reporting.figures": ENGINE
-    | {"bench", "bench.data.facts", "bench.reporting.tables", "bench.reporting.published"},
-    "bench.cli": ENGINE
-    | REPORTING
-    | {"bench", "bench.llm", "bench.data.facts", "bench.data.fetching", "bench.data.own", "bench.data.simulation"}
-    | {"bench.deploy", "bench.probes", "bench.testing", "bench.scaffold"},
-    "bench.__main__": {"bench.cli"},
-    "methods": {"bench.detector", "bench.types", "bench.llm", "bench.data.embedding", "methods.shared"},
-    "methods.shared": {"bench.detector", "bench.types", "bench.llm", "bench.data.embedding"},
-}
+GROUPS = {"ground": GROUND, "data": DATA, "engine": ENGINE}
+
+
+def rooms_of(page):
+    """Which rooms a room may import, besides itself and `bench.errors`: the last table of docs/house.md."""
+    allowed = {}
+    for line in page.rpartition("| room | may import |")[2].splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        room, imports = (cell.strip() for cell in line.strip("|").split("|"))
+        words = [word.strip() for word in imports.split(",") if word.strip()]
+        named = {word.strip("`") for word in words if word.startswith("`")}
+        allowed[room.strip("`")] = named.union(*(GROUPS[word] for word in words if not word.startswith("`")))
+    return allowed
+
+
+MAY_IMPORT = rooms_of(HOUSE)
 HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "matplotlib"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|root)/\w")
 MAX_FILE, MAX_FUNCTION = 400, 60
@@ -210,6 +185,21 @@ def test_every_module_has_a_room():
     modules = [module_name(path) for path in python_sources("bench")]
     halls = ("bench", "bench.data", "bench.reporting", "bench.errors")
     assert [m for m in modules if room_of(m) in halls and room_of(m) != m] == []
+
+
+def test_the_map_names_files_that_exist():
+    questions = HOUSE.partition("## I want to ...")[2].partition("## Rooms")[0]
+    named = re.findall(r"`((?:bench|methods|datasets)/[\w/]+(?:\.py)?/?)`", questions)
+    assert len(named) >= 15
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    rows = [line for line in questions.splitlines() if line.startswith("| ")][1:]
+    assert [row for row in rows if len(re.findall(r"`[\w/]+\.py`", row)) > 2] == []
+
+
+def test_the_map_has_every_room():
+    assert {"bench.types", "bench.cli", "methods.shared"} <= MAY_IMPORT.keys()
+    packages = {module_name(p) for p in python_sources("bench", "methods") if p.endswith("/__init__.py")}
+    assert packages <= MAY_IMPORT.keys()
 
 
 def test_rooms_make_no_circle():
