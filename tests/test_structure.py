@@ -269,7 +269,7 @@ PLANTED_IMPORTS = [
     ("bench/deploy/saved.py", "from bench.reporting.tables import table"),
     ("bench/probes/probe.py", "from bench.deploy import saved"),
     ("bench/reporting/tables/table.py", "from bench.cli import app"),
-    ("bench/reporting/tables/table.py", "from bench.reporting.figures import draw"),
+    ("bench/reporting/tables/table.py", "from bench.reporting.figures import write"),
     ("bench/registry.py", "from methods.deeplog import DeepLog"),
     ("bench/testing/checks.py", "import methods"),
     ("bench/testing/checks.py", "from bench.data.embedding import embed"),
@@ -285,7 +285,7 @@ EMPTY_MODULES = """
     bench/__init__ bench/types bench/errors bench/data/__init__ bench/data/cards/card bench/data/embedding
     bench/reporting/__init__ bench/experiment/__init__ bench/experiment/spec bench/data/sequences/loader
     bench/data/own/guess bench/data/fetching/fetch bench/probes/probe bench/deploy/saved bench/records/store
-    bench/reporting/figures/draw methods/__init__ methods/mlad methods/shared/__init__ methods/shared/layers
+    bench/reporting/figures/write methods/__init__ methods/mlad methods/shared/__init__ methods/shared/layers
 """
 MODULES = {f"{module}.py": "" for module in EMPTY_MODULES.split()}
 

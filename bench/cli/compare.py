@@ -32,7 +32,9 @@ def compare(
         str | None, typer.Option("--scenario", "-s", help="Only this scenario (part of its name).")
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
-    metric: Annotated[str, typer.Option("--metric", help="Which metrics to print.")] = "ap,auroc,f1",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Only these metrics, e.g. ap,f1; all that are compared if not given.")
+    ] = None,
     stored: Annotated[
         bool, typer.Option("--stored", help="Print what is kept in OUT/comparisons; needs no scores.")
     ] = False,

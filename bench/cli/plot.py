@@ -9,7 +9,7 @@ import typer
 from bench.cli._options import RESULTS, AllowEndpoint, Data, Out, complete_suites
 
 if TYPE_CHECKING:
-    from bench.reporting.figures.figure import Request
+    from bench.reporting.figures.figure import FigureRequest
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def plot(
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import load_suite, require_no_places
     from bench.records.store import Store
-    from bench.reporting.figures.figure import Request
+    from bench.reporting.figures.figure import FigureRequest
     from bench.reporting.figures.write import check
 
     chosen, known, store = load_suite(suite), catalogue(data), Store(out)
@@ -40,10 +40,10 @@ def plot(
         require_no_places(chosen)  # some figures fit again
     check(chosen)
     plan = plan_parts(chosen.parts, known, store.cache)
-    draw(Request(chosen, plan, store, known, str(parse_rule(threshold))))
+    make_figures(FigureRequest(chosen, plan, store, known, str(parse_rule(threshold))))
 
 
-def draw(request: Request, *, as_json: bool = False) -> None:
+def make_figures(request: FigureRequest, *, as_json: bool = False) -> None:
     """Gather and write all figures of a request; a page is also printed, unless the output is for programs."""
     from bench.reporting.figures.write import gather, write
 

@@ -261,10 +261,10 @@ def _execute(
     _report(outcome, store, rule, as_json)
     tell_calls(outcome.records)
     if suite.figure:
-        from bench.cli.plot import draw
-        from bench.reporting.figures.figure import Request
+        from bench.cli.plot import make_figures
+        from bench.reporting.figures.figure import FigureRequest
 
-        draw(Request(suite, plan, store, catalogue, rule, settings), as_json=as_json)
+        make_figures(FigureRequest(suite, plan, store, catalogue, rule, settings), as_json=as_json)
     if outcome.n_failed:
         raise typer.Exit(EXIT_FAILED_CELL)
 

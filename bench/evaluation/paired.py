@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from bench.evaluation.thresholds import as_abnormal, flag
 
-METRICS: Final = ("ap", "auroc", "f1")
 N_DRAWS: Final = 1000
 
 Verdict = Literal["better", "worse", "not separable"]
@@ -77,22 +76,22 @@ def resample(
     if abnormal.all() or not abnormal.any():
         raise ValueError("a paired comparison needs abnormal and normal test sequences")
     keys = [(run.scores.tobytes(), run.threshold) for run in runs]
-    measures = {
-        key: _Measure(run, as_abnormal(run.scores, labels)) for key, run in dict(zip(keys, runs, strict=True)).items()
+    resamplers = {
+        key: _Resampler(run, as_abnormal(run.scores, labels)) for key, run in dict(zip(keys, runs, strict=True)).items()
     }
     sizes = int(abnormal.sum()), int((~abnormal).sum())
     ones = tuple(np.ones((size, 1), dtype=np.float32) for size in sizes)
-    points = {key: measure.of(*ones) for key, measure in measures.items()}
-    chunks: dict[Any, list[dict[str, NDArray[np.float64]]]] = {key: [] for key in measures}
+    points = {key: resampler.of(*ones) for key, resampler in resamplers.items()}
+    chunks: dict[Any, list[dict[str, NDArray[np.float64]]]] = {key: [] for key in resamplers}
     for weights in _weights(sizes, n, np.random.default_rng(seed)):
-        for key, measure in measures.items():
-            chunks[key].append(measure.of(*weights))
+        for key, resampler in resamplers.items():
+            chunks[key].append(resampler.of(*weights))
     made = {
         key: {
             name: Resampled(float(point[0]), np.concatenate([chunk[name] for chunk in chunks[key]]))
             for name, point in points[key].items()
         }
-        for key in measures
+        for key in resamplers
     }
     return [made[key] for key in keys]
 
@@ -137,7 +136,7 @@ def holm(p_values: Sequence[float], *, level: float = 0.05) -> list[bool]:
     return rejected
 
 
-class _Measure:
+class _Resampler:
     """Metrics of one run under weights of the test sequences, from their sums over groups of scores."""
 
     def __init__(self, run: Scored, abnormal: NDArray[np.bool_]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -96,14 +97,21 @@ def combine(
     """
     if not points or len(points) != len(quantiles) or any(len(row) != len(LEVELS) for row in quantiles):
         raise ValueError(f"need {len(LEVELS)} quantiles for each of at least one point; got {len(points)} points")
-    rng = np.random.default_rng(seed)
-    u = rng.random(n)
-    drawn = rng.integers(0, len(points), size=(n, len(points)))
+    u, drawn = _seed_draws(len(points), n, seed)
     values = np.stack([np.interp(u, LEVELS, row) for row in quantiles], axis=1)
     means = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     mean = float(np.mean(points))
     return Interval(mean, min(float(low), mean), max(float(high), mean), len(points))
+
+
+@functools.lru_cache(maxsize=32)
+def _seed_draws(n_points: int, n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """For each replicate its u, (n,), and which seeds it draws, (n, n_points); the same for all metrics of a table."""
+    rng = np.random.default_rng(seed)
+    u, drawn = rng.random(n), rng.integers(0, n_points, size=(n, n_points))
+    u.flags.writeable = drawn.flags.writeable = False
+    return u, drawn
 
 
 def _resample_rule(

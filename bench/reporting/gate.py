@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from bench._files import replace_text
 from bench.errors import BenchError
+from bench.evaluation.measures import gated, measure_of
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
 from bench.records.store import FINISHED, Record
-from bench.reporting.tables.rows import Row, TableKey, aggregate, shown_rule
+from bench.reporting.tables.rows import Row, TableKey, mean_of, shown_rule
 from bench.reporting.tables.table import make_tables
 
 DEFAULT_TOLERANCE: Final = 0.02
@@ -21,8 +22,6 @@ DEFAULT_TOLERANCE: Final = 0.02
 
 _ROUNDING: Final = 1e-9
 """So that a drop of just the tolerance passes: 0.9 - 0.02 is not 0.88 in binary."""
-
-_METRICS: Final = (("f1", "rules"), ("auroc", "ranking"), ("ap", "ranking"))
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,12 @@ class Finding:
 
     @property
     def failed(self) -> bool:
-        """Whether it is missing, or fell by more than its tolerance."""
-        # Not `<`: that is false of NaN too, which would pass.
-        return self.found is None or not (self.found >= self.expected - self.tolerance - _ROUNDING)
+        """Whether it is missing, or got worse by more than its tolerance."""
+        if self.found is None:
+            return True
+        fall = self.expected - self.found if measure_of(self.metric).higher_is_better else self.found - self.expected
+        # Not `>`: that is false of NaN too, which would pass.
+        return not (fall <= self.tolerance + _ROUNDING)
 
     def __str__(self) -> str:
         found = "no record" if self.found is None else f"{self.found:.4f}"
@@ -70,9 +72,9 @@ def compare(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[
         tolerance = entry.get("tolerance", baseline.get("tolerance", DEFAULT_TOLERANCE))
         found = _values(rows[name], entry["seeds"]) if name in rows else {}
         findings += [
-            Finding(name, metric, entry[metric], found.get(metric), tolerance)
-            for metric, _ in _METRICS
-            if metric in entry
+            Finding(name, measure.key, entry[measure.key], found.get(measure.key), tolerance)
+            for measure in gated()
+            if measure.key in entry
         ]
     if not findings:
         raise BenchError("the baseline holds no row to compare with: write one with `bench gate --update`")
@@ -111,7 +113,7 @@ def _fault(baseline: dict[str, Any]) -> str:
     if not _is_share(baseline.get("tolerance", DEFAULT_TOLERANCE)):
         return f"the tolerance {baseline['tolerance']!r}, which is no number from 0 to 1"
     for name, row in baseline["rows"].items():
-        given = [metric for metric, _ in _METRICS if metric in row]
+        given = [measure.key for measure in gated() if measure.key in row]
         if not given:
             return f"no f1, auroc or ap in its row '{name}'"
         for key in (*given, "tolerance"):
@@ -169,10 +171,6 @@ def _values(row: Row, seeds: list[int]) -> dict[str, float]:
     if len(chosen) != len(seeds):
         return {}
     part = replace(row, records=chosen)
-    found = {}
-    for metric, section in _METRICS:
-        rule = shown_rule(part, DEFAULT_RULE) if section == "rules" else ""
-        interval = aggregate(part, ALL, section, metric, rule)
-        if interval is not None:
-            found[metric] = interval.mean
-    return found
+    rule = shown_rule(part, DEFAULT_RULE)
+    means = {measure.key: mean_of(part, ALL, measure.key, rule) for measure in gated()}
+    return {key: mean for key, mean in means.items() if mean is not None}

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.evaluation.paired import METRICS, N_DRAWS, Resampled, Scored, difference, resample
+from bench.evaluation.measures import compared
+from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
 from bench.records.store import Record, Store
@@ -140,10 +141,9 @@ def compare_rows(request: Request, store: Store) -> Comparison:
 
 
 def facts(record: Record, rule: str) -> dict[str, Any]:
-    """What a comparison keeps of a run's record, of its F1 that by the rule."""
-    ranking, rules = record["metrics"][ALL]["ranking"], record["metrics"][ALL]["rules"]
-    f1 = rules[rule]["f1"] if rule in rules else None
-    return {"seed": record["spec"]["seed"], "rule": rule, "ap": ranking["ap"], "auroc": ranking["auroc"], "f1": f1}
+    """What a comparison keeps of a run's record, of metrics that need a threshold those by the rule."""
+    block = record["metrics"][ALL]
+    return {"seed": record["spec"]["seed"], "rule": rule} | {m.key: m.value(block, rule) for m in compared()}
 
 
 def paired_run_ids(table: Table, row: Row, other: Row) -> list[list[str]]:
@@ -237,7 +237,7 @@ def _compared(
     found = [tuple(measured[record["run_id"]] for record in pair) for pair in pairs]
     made["failure"] = made["failure"] or next((each for pair in found for each in pair if isinstance(each, str)), None)
     if made["failure"] is None:
-        made["metrics"] = {name: _difference(name, found, drawn) for name in METRICS}
+        made["metrics"] = {m.key: _difference(m.key, found, drawn) for m in compared()}
     return made
 
 

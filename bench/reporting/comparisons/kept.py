@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from bench._files import replace_text
 from bench.errors import BenchError
-from bench.evaluation.paired import METRICS, holm
+from bench.evaluation.measures import compared, measure_of
+from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.records.store import Store, record_text
 from bench.reporting.comparisons.differences import (
@@ -26,7 +27,6 @@ from bench.reporting.comparisons.differences import (
 from bench.reporting.tables.rows import CONTROL, NATIVE, Row, Table, TableKey, shown_rule
 from bench.reporting.tables.table import make_tables
 
-_TITLES: Final = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
 _UNSAFE: Final = re.compile(r"[^\w+=.,@\[\]-]+")
 
 
@@ -42,13 +42,14 @@ class Line(NamedTuple):
     verdict: str
 
 
-def parse_metrics(text: str) -> list[str]:
-    """Names of metrics, in the order in which they are printed; BenchError for one that is not compared."""
-    names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in METRICS]
+def parse_metrics(text: str | None) -> list[str]:
+    """Names of metrics in the order they are printed, all where none is given; BenchError for one not compared."""
+    known = [measure.key for measure in compared()]
+    names = known if text is None else [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise BenchError(f"--metric {text}: '{unknown[0]}' is not compared: choose of {', '.join(METRICS)}")
-    return [name for name in METRICS if name in names]
+        raise BenchError(f"--metric {text}: '{unknown[0]}' is not compared: choose of {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 def keep(comparison: Comparison, store: Store, tables: Sequence[Table]) -> Path:
@@ -133,7 +134,7 @@ def lines(comparison: Comparison) -> list[Line]:
             found.append(Line(row["method"], "-", "-", "-", "-", "-", row["failure"]))
             continue
         for name, values in row["metrics"].items():
-            title = _TITLES[name]
+            title = measure_of(name).title
             found.append(
                 Line(
                     row["method"],
@@ -151,11 +152,15 @@ def lines(comparison: Comparison) -> list[Line]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Rows whose F1 has another rule, and rows that show nothing of the spread between seeds."""
+    """Rows whose thresholds have another rule, and rows that show nothing of the spread between seeds."""
     found = []
-    with_f1 = [row for row in comparison["rows"] if (row["metrics"] or {}).get("f1")]
-    if native := [row["method"] for row in with_f1 if row["rule"] == NATIVE]:
-        found.append(f"F1 of {', '.join(native)}: by its native rule, which flags everything")
+    for measure in compared():
+        if not measure.is_by_rule:
+            continue
+        with_value = [row for row in comparison["rows"] if (row["metrics"] or {}).get(measure.key)]
+        native = [row["method"] for row in with_value if row["rule"] == NATIVE]
+        if native:
+            found.append(f"{measure.title} of {', '.join(native)}: by its native rule, which flags everything")
     single = [row["method"] for row in comparison["rows"] if len(row["run_ids"]) == 1]
     if single:
         found.append(f"one seed, spread between seeds unseen: {', '.join(single)}")

@@ -1,26 +1,31 @@
-"""What is asked of a figure, and what it is made of: plain data."""
+"""What is asked of a figure, what it is made of (plain data), and what the kinds of figures share in gathering it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.experiment.cell import Settings
+from bench.experiment.measure import ALL
 from bench.experiment.planning import Plan
 from bench.experiment.spec import Cell
 from bench.experiment.suites import Suite
 from bench.records.store import Record, Store
-from bench.reporting.tables.rows import Row
+from bench.reporting.tables.rows import Row, aggregate, shown_rule
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+Options = Mapping[str, Any]
 STAND_INS: Final = {"simulated": "simulated", "smoke": "put together from pieces", "development": "development system"}
 
 
 @dataclass(frozen=True)
-class Request:
+class FigureRequest:
     """What a figure is made from."""
 
     suite: Suite
@@ -78,3 +83,56 @@ def standing(record: Record) -> str:
     """What limits the editions of a record, in words, or nothing."""
     tiers = {"simulated"} if record["simulated"] else set(record["tiers"].values())
     return next((words for tier, words in STAND_INS.items() if tier in tiers), "")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of figure: what its file gathers, from which options of a suite's [figure], and how it is drawn."""
+
+    name: str
+    options: tuple[str, ...]
+    gather: Callable[[FigureRequest, Options], list[Figure]]
+    draw: Callable[[Mapping[str, Any]], Picture] | None = None
+    """None: it is a page alone."""
+
+
+def interval_of(row: Row | None, block: str, metric: str, rule: str) -> dict[str, Any]:
+    """Mean and interval of a metric as JSON, or nothing where no finished run has it."""
+    if row is None:
+        return {}
+    found = aggregate(row, block, metric, rule_of(row, rule))
+    return {} if found is None else {key: round(v, 6) for key, v in found._asdict().items()}
+
+
+def rule_of(row: Row, rule: str) -> str:
+    """The rule that a figure shows a row by: its own where a table does so too."""
+    shown = shown_rule(row, rule.partition("@")[0])
+    return rule if shown == rule.partition("@")[0] else shown
+
+
+def panel_facts(record: Record, block: str = ALL) -> dict[str, Any]:
+    """What a reader must know of the data of a panel."""
+    metrics = record.get("metrics", {}).get(block)
+    return {
+        "scenario": record["scenario"],
+        "split": record["spec"]["split"],
+        "standing": standing(record),
+        "n_test": metrics["n"] if metrics else record["counts"]["n_test"],
+        "n_test_abnormal": metrics["n_abnormal"] if metrics else record["counts"]["n_test_abnormal"],
+        "all_positive_f1": metrics["ranking"]["all_positive_f1"] if metrics else None,
+    }
+
+
+def failures(rows: Iterable[Row]) -> list[str]:
+    """What did not finish, once each."""
+    return list(dict.fromkeys(f"{row.method}: {row.failure}" for row in rows if row.failure))
+
+
+def run_ids(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The runs that rows are made of, once each."""
+    return tuple(dict.fromkeys(record["run_id"] for row in rows for record in row.finished))
+
+
+def listed(notes: Iterable[str]) -> str:
+    """A markdown list."""
+    return "\n".join(f"- {note}" for note in notes)

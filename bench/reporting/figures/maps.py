@@ -1,4 +1,4 @@
-"""Maps of sequences: t-SNE of the vectors a fitted detector gives to as many normal as abnormal test sequences.
+"""Figures of kind `map`: t-SNE of the vectors a fitted detector gives to as many normal as abnormal test sequences.
 
 Records hold no vectors, so the detector is fitted again, with the seed and on the data of its run; whether it flags as
 many sequences as the record says is tested and told. What is plotted is kept: coordinates, labels, flags, sequence ids.
@@ -7,7 +7,7 @@ many sequences as the record says is tested and told. What is plotted is kept: c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,15 @@ from bench.experiment.measure import ALL
 from bench.experiment.spec import Cell
 from bench.experiment.told import visible
 from bench.records.store import Record
-from bench.reporting.figures.figure import Figure, Request, standing
+from bench.reporting.figures.figure import Figure, FigureRequest, Kind, Options, standing
+from bench.reporting.figures.picture import BLUE, ORANGE, PURPLE, VERMILLION, legend_below, panels_of, title_panel
 from bench.types import ABNORMAL, NORMAL
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
 
-def gather_maps(request: Request, options: Mapping[str, Any]) -> list[Figure]:
+
+def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     """One figure for each scenario and split, a map in it for each method that has vectors."""
     n, seed = options.get("n", 800), options.get("seed", 0)
     if not isinstance(n, int) or n < 4:
@@ -54,7 +58,7 @@ def gather_maps(request: Request, options: Mapping[str, Any]) -> list[Figure]:
     return [_figure(request, key, maps, notes) for key, maps in panels.items()]
 
 
-def _figure(request: Request, key: tuple[str, str], maps: list[dict[str, Any]], notes: list[str]) -> Figure:
+def _figure(request: FigureRequest, key: tuple[str, str], maps: list[dict[str, Any]], notes: list[str]) -> Figure:
     scenario, split = key
     own = [f"{m['method']}: {m['note']}" for m in maps if m["note"]]
     content = {"scenario": scenario, "split": split, "rule": request.rule, "maps": maps}
@@ -63,7 +67,7 @@ def _figure(request: Request, key: tuple[str, str], maps: list[dict[str, Any]], 
 
 
 def _map(
-    cell: Cell, record: Record, prepared: Prepared, request: Request, *, n: int, seed: int
+    cell: Cell, record: Record, prepared: Prepared, request: FigureRequest, *, n: int, seed: int
 ) -> dict[str, Any] | None:
     detector = fit_again(cell, prepared, request.settings)
     prepared = visible(prepared, detector)
@@ -123,3 +127,39 @@ def _flagged(detector: Detector, test: Part, record: Record, rule: str) -> tuple
         f"the fit made again flags {found['tp']} abnormal and {found['fp']} normal sequences, "
         f"the record {expected['tp']} and {expected['fp']}: another machine or other versions"
     )
+
+
+def _draw(content: Mapping[str, Any]) -> Picture:
+    """A map for each method: normal and abnormal sequences, and those flagged wrongly, marked as in the paper."""
+    maps = content["maps"]
+    picture, grid = panels_of(len(maps), columns=min(len(maps), 3), width=3.9, height=3.9)
+    for axes, one in zip(grid, maps, strict=True):
+        n = len(one["label"])
+        flagged = one["flagged"] or one["label"]
+        for label, hit, name, colour, marker, size in (
+            (0, 0, "normal", VERMILLION, "o", 13),
+            (1, 1, "abnormal", BLUE, "^", 17),
+            (0, 1, "false positive", ORANGE, "x", 26),
+            (1, 0, "false negative", PURPLE, "x", 26),
+        ):
+            chosen = [i for i in range(n) if one["label"][i] == label and flagged[i] == hit]
+            edge = {"linewidths": 1.3} if marker == "x" else {"edgecolors": "white", "linewidths": 0.3}
+            x, y = ([one[axis][i] for i in chosen] for axis in ("x", "y"))
+            axes.scatter(x, y, s=size, c=colour, marker=marker, alpha=0.85, label=f"{name}", **edge)
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        axes.spines[["top", "right"]].set_visible(True)
+        facts = {**content, "standing": one["standing"]}
+        wrong = [sum(a == label != b for a, b in zip(one["label"], flagged, strict=True)) for label in (0, 1)]
+        errors = f"{wrong[0]} FP, {wrong[1]} FN" if one["flagged"] else "no threshold"
+        title_panel(
+            axes,
+            facts,
+            f"{one['method']} on {content['scenario']}",
+            f"{n} test sequences, half of them abnormal; {errors}",
+            f"{one['n_distinct']} distinct vectors, seed {one['seed']}",
+        )
+    legend_below(picture, grid)
+    return picture
+
+
+KIND: Final = Kind("map", ("n", "seed"), _gather, _draw)

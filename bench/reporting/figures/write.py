@@ -13,8 +13,9 @@ from bench._files import replace_text
 from bench.errors import BenchError
 from bench.experiment.suites import Suite
 from bench.records.store import record_text
-from bench.reporting.figures import draw, kinds
-from bench.reporting.figures.figure import Figure, Request
+from bench.reporting.figures import picture
+from bench.reporting.figures.figure import Figure, FigureRequest
+from bench.reporting.figures.kinds import KINDS
 
 
 def check(suite: Suite) -> None:
@@ -25,23 +26,23 @@ def check(suite: Suite) -> None:
             f"the suite '{suite.name}' has no [figure]: `bench run --suite {suite.name}` prints its tables"
         )
     kind = options.pop("kind")
-    if kind not in kinds.KINDS:
-        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(kinds.KINDS))}")
-    known = kinds.KINDS[kind][1]
+    if kind not in KINDS:
+        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(KINDS))}")
+    known = KINDS[kind].options
     if unknown := sorted(set(options) - set(known)):
         raise BenchError(
             f"a figure of kind '{kind}' has no option '{unknown[0]}': known are {', '.join(known) or 'none'}"
         )
 
 
-def gather(request: Request) -> list[Figure]:
+def gather(request: FigureRequest) -> list[Figure]:
     """The figures of a suite, from its records; whatever is wrong with its [figure] is a BenchError."""
     check(request.suite)
     options = {name: value for name, value in request.suite.figure.items() if name != "kind"}
-    return kinds.KINDS[request.suite.figure["kind"]][0](request, options)
+    return KINDS[request.suite.figure["kind"]].gather(request, options)
 
 
-def write(figure: Figure, request: Request) -> list[Path]:
+def write(figure: Figure, request: FigureRequest) -> list[Path]:
     """Write a figure's files and return them."""
     folder = request.store.root / "figures"
     paths = []
@@ -50,9 +51,10 @@ def write(figure: Figure, request: Request) -> list[Path]:
         replace_text(path, figure.page)
         paths.append(path)
     versions = {"bench": bench.__version__}
-    if figure.kind in draw.DRAWINGS:
-        versions["matplotlib"] = draw.version()
-        paths += draw.save(figure, folder)
+    draw = KINDS[figure.kind].draw
+    if draw is not None:
+        versions["matplotlib"] = picture.version()
+        paths += picture.save(figure, draw, folder)
     described = {
         "figure": figure.name,
         "kind": figure.kind,

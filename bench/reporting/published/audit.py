@@ -18,6 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
+from bench.reporting import markdown
 from bench.reporting.published.papers import Paper, Value
 
 CONSISTENT: Final = "consistent"
@@ -134,13 +135,10 @@ def counts(findings: list[Finding]) -> dict[str, dict[str, int]]:
 
 def render_audit(paper: Paper, findings: list[Finding]) -> str:
     """The audit as markdown."""
-    import tabulate
-
-    tabulate.MIN_PADDING = 0
     headers = ["table", "method", "scenario", "P", "R", "F1", "verdict", "arithmetic", "FPR at 1:1", "marks"]
     lines = [_line(finding) for finding in findings]
     parts = [f"### {paper.title}", "\n".join(f"- {note}" for note in size_notes(paper))]
-    parts.append(tabulate.tabulate(lines, headers, tablefmt="pipe", disable_numparse=True))
+    parts.append(markdown.table(lines, headers))
     for table, verdicts in counts(findings).items():
         total = sum(verdicts.values())
         words = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())

@@ -16,11 +16,11 @@ from bench.errors import BenchError
 from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
 from bench.records.store import Record, jsonable
+from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
 from bench.reporting.tables.answers import call_notes, models_of
-from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, shown_rule
-from bench.reporting.tables.samples import sample_facts, sampled
+from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, mean_of, sample_facts, sampled, shown_rule
 
 TRAINING_FREE: Final = "training-free"
 _HEADERS: Final = (
@@ -101,12 +101,9 @@ def _is_run_of(record: Record, detector: str, config: Mapping[str, Any]) -> bool
 
 
 def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
-    import tabulate
-
     values = [value for value in paper.values if value.scenario == scenario_name(table)]
     if not values:
         return ""
-    tabulate.MIN_PADDING = 0
     found = [finder.find(value, table.rows) for value in values]
     lines = [
         [*_printed(value), *(_ours(row, rule) if row else ["-"] * 6)] for value, row in zip(values, found, strict=True)
@@ -115,12 +112,10 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
         if row not in found:
             word = CONTROL if row.supervision == CONTROL else "not published"
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
-    grid = tabulate.tabulate(lines, _HEADERS, tablefmt="pipe", disable_numparse=True)
-    points = tabulate.tabulate(
-        _differences(paper, table, rule), ["protocol", "published", "here"], tablefmt="pipe", disable_numparse=True
-    )
+    grid = markdown.table(lines, _HEADERS)
+    points = markdown.table(_differences(paper, table, rule), ["protocol", "published", "here"])
     heading = f"### {table.key.scenario}, {table.key.split}{sampled(table.records)}: beside {paper.title}"
-    notes = [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    notes = [note for row in table.rows for note in call_notes(row)]
     return "\n\n".join(filter(None, [heading, points, grid, "\n".join(notes)])) + "\n"
 
 
@@ -138,16 +133,16 @@ def _ours(row: Row, rule: str) -> list[str]:
     shown = shown_rule(row, rule)
     cells = [row.method if row.supervision == CONTROL else f"{row.method} ({row.supervision})"]
     for metric in METRICS:
-        interval = aggregate(row, ALL, "rules", metric, shown)
+        interval = aggregate(row, ALL, metric, shown)
         if interval is None:
             cells.append("n/e" if row.finished else "-")
         elif metric == "f1":
             cells.append(f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
         else:
             cells.append(f"{interval.mean:.3f}")
-    oracle = aggregate(row, ALL, "ranking", "oracle_f1")
+    oracle = mean_of(row, ALL, "oracle_f1", shown)
     seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
-    return [*cells, "-" if oracle is None else f"{oracle.mean:.3f}", seeds]
+    return [*cells, "-" if oracle is None else f"{oracle:.3f}", seeds]
 
 
 def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:

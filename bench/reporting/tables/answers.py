@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from bench.evaluation.stats import Interval
+from bench.experiment.measure import ALL
 from bench.records.store import Record
-from bench.reporting.tables.rows import Row
+from bench.reporting.tables.rows import Row, aggregate
 
 CALL_HEADERS: Final = ("calls", "tokens", "cost", "s/seq")
 CHANCE: Final = 0.5
@@ -63,13 +63,10 @@ def call_cells(row: Row) -> list[str]:
     ]
 
 
-def call_notes(row: Row, auroc: Interval | None) -> list[str]:
-    """What a reader must know of the answers: what could not be read, and a model that is not shown to know anything.
-
-    auroc: of the row, with its interval
-    """
+def call_notes(row: Row) -> list[str]:
+    """What a reader must know of the answers: what could not be read, and a model not shown to know anything."""
     facts = [record for record in row.finished if "unparsable_share" in (record.get("monitor") or {})]
-    notes = []
+    notes: list[str] = []
     if any(record["monitor"]["unparsable_share"] for record in facts):
         share = sum(record["monitor"]["unparsable_share"] for record in facts) / len(facts)
         rule = facts[0]["detector"]["config"].get("unparsable", "as declared")
@@ -81,7 +78,8 @@ def call_notes(row: Row, auroc: Interval | None) -> list[str]:
                 f"- {row.method}: its metrics leave out {out['n']} of {out['of']} test sequences ({out['n_abnormal']} "
                 f"abnormal, seed {record['spec']['seed']}): not to be compared with rows over all of them"
             )
-    if facts and auroc is not None and auroc.low <= CHANCE:
+    auroc = aggregate(row, ALL, "auroc", "") if facts else None
+    if auroc is not None and auroc.low <= CHANCE:
         why = f"the interval of its AUROC does not lie above {CHANCE}"
         notes.append(f"- {row.method}: not shown to be better than chance, {why}")
     return notes

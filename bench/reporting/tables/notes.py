@@ -9,7 +9,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import call_notes
-from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, shown_rule
+from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, mean_of, shown_rule
 
 _FAR: Final = 3
 """Times the promised false positive rate."""
@@ -21,7 +21,7 @@ _BY_PLACE: Final = "clock"
 def table_notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
     notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
-    notes += [note for row in table.rows for note in call_notes(row, aggregate(row, ALL, "ranking", "auroc"))]
+    notes += [note for row in table.rows for note in call_notes(row)]
     notes += [f"- {row.method}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
@@ -44,18 +44,20 @@ def _broken_promises(table: Table, rule: str) -> list[str]:
     if parsed.kind not in ("conformal", "quantile") or parsed.value is None:
         return []
     promised = parsed.value if parsed.kind == "conformal" else 1 - parsed.value
-    rates = {
-        row.method: aggregate(row, ALL, "rules", "fpr", rule)
-        for row in table.rows
-        if shown_rule(row, rule) == rule and row.method != _BY_PLACE
-    }
-    broken = ", ".join(
-        f"{method} {rate.mean:.3f}"
-        for method, rate in rates.items()
-        if rate is not None and rate.mean > _FAR * promised and rate.low > promised
-    )
+    followers = [row for row in table.rows if shown_rule(row, rule) == rule and row.method != _BY_PLACE]
+    texts = [_broken_promise(row, rule, promised) for row in followers]
+    broken = ", ".join(text for text in texts if text)
     what = f"FPR more than {_FAR} times what {rule} promises, so test normals are unlike validation normals"
     return [f"- {what}: {broken}"] if broken else []
+
+
+def _broken_promise(row: Row, rule: str, promised: float) -> str:
+    """Method and rate of a row that is far from what the rule promises, else nothing."""
+    mean = mean_of(row, ALL, "fpr", rule)
+    if mean is None or mean <= _FAR * promised:
+        return ""
+    rate = aggregate(row, ALL, "fpr", rule)
+    return f"{row.method} {mean:.3f}" if rate is not None and rate.low > promised else ""
 
 
 def _why_native(row: Row) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.records.store import Record
-from bench.reporting.tables.samples import lacks_validation
 
 NATIVE: Final = "native"
 CONTROL: Final = "control"
+_WORDS: Final = {0: "normal", 1: "abnormal"}
 
 
 class TableKey(NamedTuple):
@@ -71,21 +75,34 @@ class Table:
         return [record for row in self.rows for record in row.records]
 
 
-def aggregate(row: Row, block: str, section: str, name: str, rule: str = "") -> Interval | None:
+def aggregate(row: Row, block: str, key: str, rule: str) -> Interval | None:
     """Mean and interval of a metric over the finished seeds that have it.
 
-    block: `all` or a system;  section: `ranking` or `rules`;  rule: the threshold rule, for `rules`
+    block: `all` or a system;  key: of the metric;  rule: the threshold rule, for a metric that needs one
     """
-    points, quantiles = [], []
+    measure = measure_of(key)
+    found = _with_value(row, block, measure, rule)
+    if not found:
+        return None
+    quantiles = [measure.quantiles(metrics, rule) for _, metrics in found]
+    return combine([value for value, _ in found], quantiles)
+
+
+def mean_of(row: Row, block: str, key: str, rule: str) -> float | None:
+    """The mean of `aggregate`, without the cost of its interval."""
+    found = _with_value(row, block, measure_of(key), rule)
+    return float(np.mean([value for value, _ in found])) if found else None
+
+
+def _with_value(row: Row, block: str, measure: Measure, rule: str) -> list[tuple[float, Any]]:
+    """The value of each finished seed that has one, and its metric block."""
+    found = []
     for record in row.finished:
         metrics = record["metrics"].get(block)
-        values = metrics and (metrics[section].get(rule) if section == "rules" else metrics[section])
-        if not values or values.get(name) is None:
-            continue
-        spread = metrics["bootstrap"]["rules"][rule] if section == "rules" else metrics["bootstrap"]
-        points.append(values[name])
-        quantiles.append(spread.get(name) or [values[name]] * len(metrics["bootstrap"]["levels"]))
-    return combine(points, quantiles) if points else None
+        value = metrics and measure.value(metrics, rule)
+        if value is not None:
+            found.append((value, metrics))
+    return found
 
 
 def shown_rule(row: Row, rule: str) -> str:
@@ -97,3 +114,33 @@ def shown_rule(row: Row, rule: str) -> str:
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
+
+
+def sampled(records: Sequence[Record]) -> str:
+    """`, sample of 500 of 967 test sequences, weighted`; nothing where all are tested."""
+    samples = [record["sample"] for record in records if "sample" in record]
+    if not samples:
+        return ""
+    drawn, of = (_between([sample[name] for sample in samples]) for name in ("drawn", "of"))
+    return f", sample of {drawn} of {of} test sequences, weighted"
+
+
+def sample_facts(records: Sequence[Record]) -> list[str]:
+    """How a sample is made up."""
+    sample = next((record["sample"] for record in records if "sample" in record), None)
+    if sample is None:
+        return []
+    parts = [f"{s['drawn']} of {s['size']} {_WORDS[s['label']]} of {s['system']}" for s in sample["strata"]]
+    return [f"- sample: {', '.join(parts)}; metrics weight each by size / drawn, intervals resample within these"]
+
+
+def lacks_validation(record: Record, rule: str) -> bool:
+    """Whether a rule has no threshold since a sampled run asked a training-free method about no validation sequence."""
+    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
+    value = record["thresholds"].get(rule, {}).get("value")
+    return asks and value is None and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
+
+
+def _between(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"

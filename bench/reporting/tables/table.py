@@ -10,18 +10,27 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from bench.errors import BenchError
-from bench.evaluation.stats import Interval
+from bench.evaluation.measures import Measure, all_measures, columns
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.records.store import Record
+from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
-from bench.reporting.tables.rows import CONTROL, Row, Table, TableKey, aggregate, shown_rule
-from bench.reporting.tables.samples import sample_facts, sampled
+from bench.reporting.tables.rows import (
+    CONTROL,
+    Row,
+    Table,
+    TableKey,
+    aggregate,
+    mean_of,
+    sample_facts,
+    sampled,
+    shown_rule,
+)
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
@@ -80,45 +89,30 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "run_ids": [record["run_id"] for record in row.records],
             "failure": row.failure or None,
             "calls": calls_of(row),
-            "metrics": {
-                column.name: interval._asdict() if (interval := column.value(row, ALL, shown_rule(row, rule))) else None
-                for column in _COLUMNS
-            },
+            "metrics": _metrics(row, shown_rule(row, rule)),
         }
         for row in table.rows
     ]
 
 
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    section: str
-    name: str
-    with_interval: bool = False
-
-    def value(self, row: Row, block: str, rule: str) -> Interval | None:
-        return aggregate(row, block, self.section, self.name, rule if self.section == "rules" else "")
-
-    def text(self, row: Row, block: str, rule: str) -> str:
-        interval = self.value(row, block, rule)
-        if interval is None:
-            return "n/e" if self.section == "rules" else "-"
-        # Without leading zeros, else a table would not fit a terminal.
-        low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
-        return f"{interval.mean:.3f} [{low},{high}]" if self.with_interval else f"{interval.mean:.3f}"
+def _metrics(row: Row, rule: str) -> dict[str, dict[str, Any] | None]:
+    """Every metric of a row, with its interval."""
+    found = {measure.key: aggregate(row, ALL, measure.key, rule) for measure in all_measures()}
+    return {key: interval and interval._asdict() for key, interval in found.items()}
 
 
-_COLUMNS: Final = (
-    _Column("P", "rules", "precision"),
-    _Column("R", "rules", "recall"),
-    _Column("F1 [95 %]", "rules", "f1", with_interval=True),
-    _Column("FPR", "rules", "fpr"),
-    _Column("AP [95 %]", "ranking", "ap", with_interval=True),
-    _Column("AUROC [95 %]", "ranking", "auroc", with_interval=True),
-    _Column("R@1%", "ranking", "recall_at_fpr_0.01"),
-    _Column("R@.1%", "ranking", "recall_at_fpr_0.001"),
-    _Column("oracle", "ranking", "oracle_f1"),
-)
+def _cell(row: Row, block: str, measure: Measure, rule: str) -> str:
+    """A metric of a row, as its column prints it."""
+    missing = "n/e" if measure.is_by_rule else "-"
+    if not measure.has_interval:
+        mean = mean_of(row, block, measure.key, rule)
+        return missing if mean is None else f"{mean:.3f}"
+    interval = aggregate(row, block, measure.key, rule)
+    if interval is None:
+        return missing
+    # Without leading zeros, else a table would not fit a terminal.
+    low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
+    return f"{interval.mean:.3f} [{low},{high}]"
 
 
 def _rows(groups: dict[str, list[Record]]) -> list[Row]:
@@ -230,25 +224,25 @@ def _block_size(table: Table, block: str) -> str:
 
 
 def _groups(table: Table, rule: str, block: str) -> list[str]:
-    import tabulate
-
-    tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
     for supervision in dict.fromkeys(row.supervision for row in table.rows):
         rows = [row for row in table.rows if row.supervision == supervision]
-        headers = [supervision if supervision == CONTROL else supervision + extra, *(c.title for c in _COLUMNS)]
+        headers = [
+            supervision if supervision == CONTROL else supervision + extra,
+            *(measure.heading for measure in columns()),
+        ]
         asks = any(calls_of(row) for row in rows)
         headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
         lines = [_line(row, rule, block, asks=asks) for row in rows]
-        parts.append(tabulate.tabulate(lines, headers, tablefmt="pipe", disable_numparse=True))
+        parts.append(markdown.table(lines, headers))
     return parts
 
 
 def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
     if not row.finished:
-        return [row.method, *["-"] * (len(_COLUMNS) + len(CALL_HEADERS) * asks + 3), seeds]
+        return [row.method, *["-"] * (len(columns()) + len(CALL_HEADERS) * asks + 3), seeds]
     shown = shown_rule(row, rule)
     costs = [
         _mean_cost(row, "seconds", "fit"),
@@ -257,7 +251,7 @@ def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     ]
     return [
         row.method,
-        *(column.text(row, block, shown) for column in _COLUMNS),
+        *(_cell(row, block, measure, shown) for measure in columns()),
         *(call_cells(row) if asks else ()),
         f"{costs[0]:.2f}",
         f"{costs[1]:.2f}",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 
+from bench.reporting import markdown
 from bench.reporting.tables.rows import Row, Table
 
 
 def render_choices(table: Table) -> str:
     """Rows of one table by mean AP of the validation part, best first, as markdown; rows without it are left out."""
-    import tabulate
-
     rows = [(row, _values(row, "ap"), _values(row, "auroc")) for row in table.rows]
     ranked = sorted(((row, ap, auroc) for row, ap, auroc in rows if ap), key=lambda found: -statistics.mean(found[1]))
     lines = [
@@ -23,7 +22,7 @@ def render_choices(table: Table) -> str:
     return "\n\n".join(
         [
             f"### {table.key.scenario}, {table.key.split}: choices by the validation part ({of})",
-            tabulate.tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) + "\n",
+            markdown.table(lines, headers) + "\n",
         ]
     )
 

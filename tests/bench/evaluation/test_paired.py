@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from bench.evaluation.measures import compared
 from bench.evaluation.metrics import metrics_at, ranking_metrics
-from bench.evaluation.paired import METRICS, Difference, Resampled, Scored, difference, holm, resample
+from bench.evaluation.paired import Difference, Resampled, Scored, difference, holm, resample
 
+METRICS = tuple(measure.key for measure in compared())
 FIRST = Scored(np.array([0.0, 1.0, 2.0, 3.0]), 0.5)
 SECOND = Scored(np.array([3.0, 0.0, 1.0, 2.0]), 1.5)
 LABELS = np.array([0, 0, 1, 1])

@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.experiment.planning import Plan
 from bench.experiment.suites import Suite
 from bench.records.store import Store
-from bench.reporting.figures.figure import Figure, Request
+from bench.reporting.figures.figure import Figure, FigureRequest
 from bench.reporting.figures.write import gather, write
 
 RULE = "conformal:0.01"
@@ -42,7 +42,7 @@ def requested(tmp_path):
         for record, _ in pairs:
             store.write(record)
         cells = tuple(cell_of(record, **config) for record, config in [*pairs, *absent])
-        return Request(Suite("fig", "", figure=options), Plan(cells, tuple(notes)), store, None, RULE)
+        return FigureRequest(Suite("fig", "", figure=options), Plan(cells, tuple(notes)), store, None, RULE)
 
     return make
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from bench.errors import BenchError
+from bench.evaluation import measures
+from bench.evaluation.measures import Measure
 from bench.evaluation.stats import LEVELS
 from bench.records.store import SCHEMA_VERSION
 from bench.reporting.gate import Finding, compare, load_baseline, rows_by_name, unlisted, write_baseline
@@ -69,9 +71,19 @@ def test_the_same_records_pass_and_every_value_is_compared(baseline):
     findings = compare([record(seed=0, f1=0.8), record(seed=1, f1=1.0)], load_baseline(baseline))
     assert [(finding.metric, finding.failed) for finding in findings] == [
         ("f1", False),
-        ("auroc", False),
         ("ap", False),
+        ("auroc", False),
     ]
+
+
+def test_a_metric_that_is_better_when_lower_fails_by_rising(baseline, monkeypatch):
+    row = Measure("ap", "ranking", "AP", in_gate=True, higher_is_better=False)
+    monkeypatch.setattr(measures, "MEASURES", (row,))
+    for ap, failed in ((0.5, False), (0.86, False), (0.9, True)):
+        made = [record(seed=seed) for seed in (0, 1)]
+        for each in made:
+            each["metrics"]["all"]["ranking"]["ap"] = ap
+        assert [finding.failed for finding in compare(made, load_baseline(baseline))] == [failed]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +99,7 @@ def test_auroc_and_ap_are_held_too(baseline):
     worse = [record(seed=seed) for seed in (0, 1)]
     for one in worse:
         one["metrics"]["all"]["ranking"] = {"auroc": 0.5, "ap": 0.5}
-    assert [text.split(": ")[1].split()[0] for text in failures(baseline, worse)] == ["auroc", "ap"]
+    assert [text.split(": ")[1].split()[0] for text in failures(baseline, worse)] == ["ap", "auroc"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,17 @@
+"""Markdown that every page shares: its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A pipe table of these cells, as they are; no line break at its end."""
+    import tabulate
+
+    # Two more spaces in every header would not fit a terminal, and tabulate takes no argument for it.
+    before, tabulate.MIN_PADDING = tabulate.MIN_PADDING, 0
+    try:
+        return tabulate.tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+    finally:
+        tabulate.MIN_PADDING = before
