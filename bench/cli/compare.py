@@ -51,6 +51,7 @@ def compare(
     else:
         found = _make(method, against, scenario, split, store)
     shown = kept.chosen(found, against, metrics)
+    _tell_stale(shown, store)
     if as_json:
         typer.echo(json.dumps({"comparisons": shown, "totals": kept.totals(shown)}, indent=1))
         return
@@ -84,6 +85,16 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
     for comparison in found:
         typer.echo(f"written: {keep(comparison, store, tables)}", err=True)
     return found
+
+
+def _tell_stale(shown: list[Comparison], store: Store) -> None:
+    from bench.cli._stale import tell_stale
+    from bench.reporting.tables.table import make_tables
+
+    places = {(comparison["scenario"], comparison["split"]) for comparison in shown}
+    rows = [row["method"] for comparison in shown for row in comparison["rows"]]
+    tables = [table for table in make_tables(store.records()) if (table.key.scenario, table.key.split) in places]
+    tell_stale(tables, store, [*rows, *(comparison["method"] for comparison in shown)])
 
 
 def _print(comparison: Comparison) -> None:

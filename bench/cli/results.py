@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
+from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
 
 MAX_UNLISTED: Final = 10
@@ -63,6 +64,7 @@ def table(
     ]
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
+    tell_stale(tables, store)
     if validation:
         typer.echo("\n".join(render_choices(found) for found in tables))
         return
@@ -92,38 +94,59 @@ def show(
     """Print one record, readable."""
     from bench.records.store import Store
 
-    record = Store(out).find(run_id)
-    typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(_readable(record)))
+    store = Store(out)
+    record = store.find(run_id)
+    if as_json:
+        typer.echo(json.dumps(record, indent=1))
+    else:
+        typer.echo("\n".join([*_readable(record), *code_lines(record, store)]))
 
 
 def gate(
     baseline: Annotated[Path, typer.Option("--baseline", help="File of expected values.")] = RESULTS / "baseline.json",
     update: Annotated[bool, typer.Option("--update", help="Write the baseline from the records instead.")] = False,
+    accept_stale: Annotated[
+        bool, typer.Option("--accept-stale", help="Take records too that other code made than is installed.")
+    ] = False,
     suite: Suite = None,
     data: Data = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance."""
+    """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance, or a row is stale."""
+    from bench.experiment.code import InstalledCode
     from bench.records.store import Store
-    from bench.reporting.gate import compare, load_baseline, unlisted, write_baseline
+    from bench.reporting.gate import compare, load_baseline, require_trusted, unlisted, untrusted, write_baseline
 
     scenarios = _suite_scenarios(suite, data) if suite else None
-    records = list(Store(out).records())
+    store = Store(out)
+    records, code = list(store.records()), InstalledCode(store.cache)
     if update:
+        if not accept_stale:
+            require_trusted(records, code, scenarios)
         typer.echo(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
         return
     expected = load_baseline(baseline)
     findings = compare(records, expected, scenarios)
     _name_unlisted(unlisted(records, expected, scenarios))
     failed = [finding for finding in findings if finding.failed]
+    stale, n_unknown = untrusted(records, expected, code, scenarios)
+    if n_unknown:
+        typer.echo(f"{n_unknown} rows hold records made before they named their code", err=True)
+    if accept_stale:
+        stale = {}
     if as_json:
-        typer.echo(json.dumps([vars(finding) | {"failed": finding.failed} for finding in findings], indent=1))
+        rows = [vars(finding) | {"failed": finding.failed, "stale": stale.get(finding.row)} for finding in findings]
+        typer.echo(json.dumps(rows, indent=1))
     else:
+        for name, why in stale.items():
+            typer.echo(f"STALE {name}: {why}")
         for finding in failed:
             typer.echo(f"FAILED {finding}")
         typer.echo(f"gate: {len(findings) - len(failed)} of {len(findings)} values hold")
-    if failed:
+        if stale:
+            typer.echo(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
+    if failed or stale:
         raise typer.Exit(EXIT_GATE)
 
 

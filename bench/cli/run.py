@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -28,6 +30,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.experiment.cell import Settings
+    from bench.experiment.code import Outdated
     from bench.experiment.runner import Outcome
     from bench.experiment.spec import Cell
     from bench.experiment.suites import Suite as LoadedSuite
@@ -299,7 +302,7 @@ def _run_watched(cells: list[Cell], store: Store, catalogue: Catalogue, settings
 
     with Watcher() as watcher:
         try:
-            return run_cells(cells, store, catalogue, settings, watcher, on_resume=_tell_resumed)
+            return run_cells(cells, store, catalogue, settings, watcher, on_resume=_tell_resumed, on_stale=_tell_stale)
         except KeyboardInterrupt:
             watcher.stop()
             typer.echo(
@@ -313,6 +316,13 @@ def _run_watched(cells: list[Cell], store: Store, catalogue: Catalogue, settings
 def _tell_resumed(n_resumed: int, total: int) -> None:
     if n_resumed:
         typer.echo(f"resumed {n_resumed} of {total} runs from their records", err=True)
+
+
+def _tell_stale(found: Sequence[Outdated]) -> None:
+    if found:
+        reasons = Counter(f"{record.method} ({record.why})" for record in found)
+        shown = ", ".join(reason if n == 1 else f"{n} of {reason}" for reason, n in sorted(reasons.items()))
+        typer.echo(f"doing {len(found)} runs again whose records another code made: {shown}", err=True)
 
 
 def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:

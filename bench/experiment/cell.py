@@ -24,6 +24,7 @@ from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
 from bench.errors import BenchError, CellTimeoutError
 from bench.evaluation.thresholds import ThresholdRule
+from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
 from bench.experiment.measure import default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
@@ -98,7 +99,7 @@ def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Re
     return record, scores if record["status"] == "ok" else None
 
 
-def new_record(cell: Cell, data: Data, settings: Settings) -> Record:
+def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) -> Record:
     """The record of a cell as it stands before anything ran."""
     method, prepared = cell.method, data.prepared
     return {
@@ -121,6 +122,7 @@ def new_record(cell: Cell, data: Data, settings: Settings) -> Record:
             "distribution": method.ref.distribution,
             "version": None if method.ref.is_local else method.ref.version,
         },
+        "code": code.of_cell(cell),
         "counts": counts(cell, prepared),
         **sample_facts(cell, prepared),
         "seconds": {"prepare": round(data.seconds, 3)},

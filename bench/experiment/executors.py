@@ -7,14 +7,15 @@ the run: a batch and a workplace can be pickled, and data, detectors and records
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.loader import Loader
 from bench.experiment.cell import Data, Fitter, Settings, new_record, run_cell
+from bench.experiment.code import InstalledCode
 from bench.experiment.resume import resumable
 from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell
@@ -35,6 +36,8 @@ class Workplace:
     settings: Settings
     service: Service
     """How chat models are asked; its limits hold for all workers together."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Records of other code that are made again: when they were begun, by run_id."""
 
 
 class Event(NamedTuple):
@@ -68,17 +71,18 @@ class Worker:
         self._place = place
         self._store = Store(place.out)
         self._loader = Loader(place.catalogue)
+        self._code = InstalledCode(self._store.cache)
 
     def run(self, batch: Batch) -> Iterator[Event]:
         """Run the cells of a batch and keep their records."""
         fitter, settings = Fitter(self._place.settings), self._place.settings
         for cell, data in self._with_data(batch):
             # Another command may have finished it meanwhile: two that share a store share the work.
-            found = resumable(cell.run_id, self._store, settings.extra_rules)
+            found = resumable(cell.run_id, self._store, settings.extra_rules, self._place.stale)
             if found is not None:
                 yield Event(cell, found, is_finished=True)
                 continue
-            record = new_record(cell, data, settings)
+            record = new_record(cell, data, settings, self._code)
             yield Event(cell, record, is_finished=False)
             with use_service(self._place.service):
                 record, scores = run_cell(cell, data, fitter, record)

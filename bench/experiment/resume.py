@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.measure import can_measure, measure
 from bench.records.store import FINISHED, Record, Store
 
 
-def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule]) -> Record | None:
-    """The finished record with all these rules, adding rules from its stored scores; None if it must run."""
+def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: Mapping[str, str]) -> Record | None:
+    """The finished record with all these rules, adding rules from its stored scores; None if it must run.
+
+    stale: when the records that other code made were begun, by run_id; one made since is not stale
+    """
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
+        return None
+    if stale.get(run_id) == record["started_at"]:
         return None
     if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
         return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now

@@ -9,6 +9,7 @@ from bench import registry
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.experiment.cell import Settings, one_line
+from bench.experiment.code import InstalledCode, Outdated, outdated
 from bench.experiment.executors import SERIAL, Executor, Workplace, batches
 from bench.experiment.resume import resumable
 from bench.experiment.spec import Cell
@@ -41,26 +42,33 @@ def run(
     watch: Watch,
     *,
     on_resume: Callable[[int, int], None] = lambda n_resumed, total: None,
+    on_stale: Callable[[Sequence[Outdated]], None] = lambda found: None,
     executor: Executor = SERIAL,
 ) -> Outcome:
     """Run what has no finished record, in order, and return the records of all cells.
 
     What a user can get wrong is a BenchError before the first cell runs; only a split that leaves no sequences is found
     when its data are first prepared. After that, as after Ctrl-C or a kill, all finished cells are kept. `on_resume` is
-    told how many records are taken over, of how many, before anything runs.
+    told how many records are taken over, of how many, before anything runs, and `on_stale` of those that are made again
+    because another code made them.
     """
     store.require_writable()
     store.remove_leftovers()
     cells = list({cell.run_id: cell for cell in cells}.values())
     ids = [cell.run_id for cell in cells]
-    rules = settings.extra_rules
-    kept = {run_id: record for run_id in dict.fromkeys(ids) if (record := resumable(run_id, store, rules))}
+    code = InstalledCode(store.cache)
+    code.remember(cell.method.ref for cell in cells)
+    outdated_ones = outdated(cells, store, code)
+    stale = {run_id: found.started_at for run_id, found in outdated_ones.items()}
+    found = {run_id: resumable(run_id, store, settings.extra_rules, stale) for run_id in ids}
+    kept = {run_id: record for run_id, record in found.items() if record is not None}
     missing = [cell for cell, run_id in zip(cells, ids, strict=True) if run_id not in kept]
     _check_configs(missing)
     _verify_files(missing, catalogue)
     on_resume(len(kept), len(cells))
+    on_stale(list(outdated_ones.values()))
     done = dict(kept)
-    place = Workplace(store.root, catalogue, settings, current_service())
+    place = Workplace(store.root, catalogue, settings, current_service(), stale)
     n_done = 0
     for event in executor.run(batches(missing), place):
         if event.is_finished:

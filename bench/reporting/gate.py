@@ -12,10 +12,12 @@ from bench._files import replace_text
 from bench.errors import BenchError
 from bench.evaluation.measures import gated, measure_of
 from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.code import InstalledCode
 from bench.experiment.measure import ALL
 from bench.records.store import FINISHED, Record
 from bench.reporting.tables.rows import Row, TableKey, mean_of, shown_rule
 from bench.reporting.tables.table import make_tables
+from bench.reporting.tables.versions import standing
 
 DEFAULT_TOLERANCE: Final = 0.02
 """How far a metric may fall: float32 sums differ between processors, and small test sets move in steps."""
@@ -90,6 +92,25 @@ def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set
         and _is_chosen(name, scenarios)
         and any(record["status"] != "skipped" for record in row.records)
     )
+
+
+def require_trusted(records: Iterable[Record], code: InstalledCode, scenarios: set[str] | None = None) -> None:
+    """Raise BenchError where a row that would enter the baseline is stale."""
+    records = list(records)
+    stale, _ = untrusted(records, {"rows": rows_by_name(records)}, code, scenarios)
+    for name, why in stale.items():
+        raise BenchError(f"'{name}' is stale ({why}): run it again before it can be a baseline, or give --accept-stale")
+
+
+def untrusted(
+    records: Iterable[Record], baseline: dict[str, Any], code: InstalledCode, scenarios: set[str] | None = None
+) -> tuple[dict[str, str], int]:
+    """Rows of the baseline that the installed code did not make, with what differs; and how many of unknown code."""
+    rows = rows_by_name(records)
+    names = [name for name in baseline["rows"] if name in rows and _is_chosen(name, scenarios)]
+    found = {name: standing(rows[name], code) for name in names}
+    n_unknown = sum(of.state == "unknown" for of in found.values())
+    return {name: of.why for name, of in found.items() if not of.holds}, n_unknown
 
 
 def load_baseline(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import call_notes
 from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, mean_of, shown_rule
+from bench.reporting.tables.versions import older_records
 
 _FAR: Final = 3
 """Times the promised false positive rate."""
@@ -21,6 +22,7 @@ _BY_PLACE: Final = "clock"
 def table_notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
     notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
+    notes += [f"- {row.method}: the version that ran last; {older_records(row)}" for row in table.rows if row.n_older]
     notes += [note for row in table.rows for note in call_notes(row)]
     notes += [f"- {row.method}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)

@@ -46,6 +46,8 @@ class Row:
     method: str
     supervision: str
     records: tuple[Record, ...]
+    n_older: int = 0
+    """Records of earlier versions of its file, which are not among these."""
 
     @property
     def finished(self) -> list[Record]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.errors import BenchError
@@ -31,19 +31,21 @@ from bench.reporting.tables.rows import (
     sampled,
     shown_rule,
 )
+from bench.reporting.tables.versions import newest_versions
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
     """Sort records into tables; controls stand last, everything else by supervision and name.
 
     A row is what shares everything but the seed; how its settings were typed (`1.3`, `1.30`, or left out) is not that.
+    Of a local file only the version that ran last is a row.
     """
     tables: dict[TableKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         spec = record["spec"]
         identity = {name: spec[name] for name in spec.keys() - {"seed"}}
         tables[table_key(record)][json.dumps(identity, sort_keys=True)].append(record)
-    return [Table(key, tuple(_rows(groups))) for key, groups in sorted(tables.items())]
+    return [Table(key, tuple(_rows(*newest_versions(groups)))) for key, groups in sorted(tables.items())]
 
 
 def table_key(record: Record) -> TableKey:
@@ -115,7 +117,7 @@ def _cell(row: Row, block: str, measure: Measure, rule: str) -> str:
     return f"{interval.mean:.3f} [{low},{high}]"
 
 
-def _rows(groups: dict[str, list[Record]]) -> list[Row]:
+def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> list[Row]:
     # The longest name, and of two the last, so that the row is called the same whatever the order of the records.
     names = {
         key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records)
@@ -127,6 +129,7 @@ def _rows(groups: dict[str, list[Record]]) -> list[Row]:
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
             records[0]["detector"]["supervision"],
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
+            n_older.get(key, 0),
         )
         for key, records in groups.items()
     ]

@@ -1,0 +1,48 @@
+"""What the terminal says of records whose code is not the installed one; never a committed file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.records.store import Record, Store
+    from bench.reporting.tables.rows import Table
+
+_SHOWN = 10
+"""Rows that are named; of more only the number is told."""
+
+
+def tell_stale(tables: Sequence[Table], store: Store, methods: Sequence[str] | None = None) -> None:
+    """Name on stderr the rows that the installed code did not make.
+
+    methods: only rows of these names; None: of all
+    """
+    from bench.experiment.code import InstalledCode
+    from bench.reporting.tables.versions import stale_rows
+
+    found = stale_rows(tables, InstalledCode(store.cache))
+    found = [row for row in found if methods is None or row.method in methods]
+    for row in found[:_SHOWN]:
+        typer.echo(f"stale: {row}", err=True)
+    if len(found) > _SHOWN:
+        typer.echo(f"stale: {len(found) - _SHOWN} rows more", err=True)
+
+
+def code_lines(record: Record, store: Store) -> list[str]:
+    """What `bench show` says of the code that made a record, and of a later check."""
+    from bench.experiment.code import InstalledCode
+
+    made_by = record.get("code")
+    if not made_by:
+        lines = ["code: unknown, as the record was made before records named it"]
+    else:
+        of = InstalledCode(store.cache).standing(record)
+        words = {"current": "as installed", "stale": f"stale: {of.why}", "gone": of.why}
+        lines = [f"code: method {made_by['method']}, engine {made_by['engine']} ({words[of.state]})"]
+    if checked := record.get("verified_with"):
+        code = checked["code"]
+        lines.append(f"verified {checked['date']} with method {code['method']}, engine {code['engine']}")
+    return lines
