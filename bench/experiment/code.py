@@ -37,11 +37,11 @@ ENGINE: Final = (
     "bench.experiment.told",
     "bench.experiment.scoring",
     "bench.experiment.measure",
-    "bench.experiment.runner",
+    "bench.experiment.cell",
 )
 """Modules and rooms that can change a number of every cell."""
 
-ENGINE_OF_READERS: Final = frozenset(f"bench.evaluation.{name}" for name in ("paired", "paired_scorings"))
+ENGINE_OF_READERS: Final = frozenset(f"bench.evaluation.{name}" for name in ("measures", "paired", "paired_scorings"))
 """Modules of those rooms that only read records."""
 
 SIMULATION: Final = "bench.data.simulation"
