@@ -124,7 +124,7 @@ class Sequences:
         index = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
         lengths = self.lengths[index]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        events = np.repeat(self.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        events = ranges(self.offsets[index], lengths)
         chosen = Sequences(
             log_keys=self.log_keys[events],
             text_ids=self.text_ids[events],
@@ -203,7 +203,7 @@ class Sequences:
             return False
         if not np.array_equal(self.system, self.system[representative]):
             return False
-        events = np.repeat(self.offsets[representative] - self.offsets[:-1], lengths) + np.arange(self.n_events)
+        events = ranges(self.offsets[representative], lengths)
         return bool(
             np.array_equal(self.log_keys, self.log_keys[events])
             and np.array_equal(self.text_ids, self.text_ids[events])
@@ -253,5 +253,14 @@ def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64])
         return None
     lengths = np.diff(parameters.offsets)[events]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    values = np.repeat(parameters.offsets[events] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Parameters(parameters.values[values], offsets)
+    return Parameters(parameters.values[ranges(parameters.offsets[events], lengths)], offsets)
+
+
+def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """int64 (lengths.sum(),): starts[i], ..., starts[i] + lengths[i] - 1 of all rows, one behind the other.
+
+    starts, lengths: (n_rows,); with the starts of rows of a CSR array, these are the positions of their items.
+    """
+    ends = np.cumsum(lengths, dtype=np.int64)
+    total = ends[-1] if len(ends) else 0
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(total, dtype=np.int64)

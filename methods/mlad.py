@@ -60,7 +60,7 @@ from bench.types import Sequences
 from methods.shared import bags as _bags
 from methods.shared import layers, mlad_explain
 from methods.shared import mixture as _mixture
-from methods.shared.bags import Bags, DeviceBags, Plan
+from methods.shared.bags import Bags, BatchPlan, DeviceBags
 from methods.shared.entmax import entmax
 from methods.shared.mixture import Mixture
 from methods.shared.mlad_config import Config
@@ -101,7 +101,7 @@ class MLAD(Detector):
             net = self._new_network()
             compiled = layers.compiled(net) if config.compile else net
 
-            def loss(plan: Plan, weights: Tensor) -> dict[str, Tensor]:
+            def loss(plan: BatchPlan, weights: Tensor) -> dict[str, Tensor]:
                 # A forward pass alone is not worth a translation of its own.
                 forward = compiled if net.training else net
                 parts = objective(net, net.encode(features, data, plan, forward), weights, config)
@@ -253,7 +253,7 @@ class Network(nn.Module):
         return Encoded(vectors, self._errors(vectors, x, tokens.detach(), multiplicity))
 
     def encode(
-        self, features: Tensor, data: DeviceBags, plan: Plan, forward: Callable[..., Encoded] | None = None
+        self, features: Tensor, data: DeviceBags, plan: BatchPlan, forward: Callable[..., Encoded] | None = None
     ) -> Encoded:
         """Encode the bags of a plan; features: what `inlet` takes, one row per id; forward: `self`, or compiled."""
         table = self._table(features)
@@ -279,7 +279,7 @@ class Network(nn.Module):
         alpha = self.config.alpha if self.config.head_alpha is None else self.config.head_alpha
         return entmax(self.responsibility(vectors), alpha)
 
-    def attention_zeros(self, features: Tensor, data: DeviceBags, plan: Plan) -> Tensor:
+    def attention_zeros(self, features: Tensor, data: DeviceBags, plan: BatchPlan) -> Tensor:
         """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ()."""
         return mlad_explain.attention_zeros(self.blocks, self._prepare, self._table(features), data, plan)
 

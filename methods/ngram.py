@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detector import DetectorTags
-from bench.types import Sequences
+from bench.types import Sequences, ranges
 from methods.shared.counts import (
     Floats,
     Integers,
@@ -124,13 +124,13 @@ def ngrams_of(sequences: Sequences, n: int) -> tuple[NDArray[np.uint64], Integer
     lengths = np.maximum(sequences.lengths + 2, n)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     symbols = np.full(starts[-1], _BORDER, np.int64)
-    place = np.arange(sequences.n_events) + np.repeat(starts[:-1] + 1 - sequences.offsets[:-1], sequences.lengths)
+    place = ranges(starts[:-1] + 1, sequences.lengths)
     symbols[place] = sequences.log_keys + (_BORDER + 1)
     hashes = np.zeros(len(symbols) - n + 1 if len(symbols) else 0, np.uint64)
     for i in range(n):
         hashes = _mixed(hashes * _MULTIPLIER + symbols[i : i + len(hashes)].astype(np.uint64) + np.uint64(1))
     offsets = np.concatenate([[0], np.cumsum(lengths - n + 1)]).astype(np.int64)
-    first = np.repeat(starts[:-1] - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])
+    first = ranges(starts[:-1], np.diff(offsets))
     return hashes[first], offsets
 
 

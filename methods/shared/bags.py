@@ -126,7 +126,7 @@ class Chunk(NamedTuple):
     """Tokens of the longest, at least 1."""
 
 
-class Plan(NamedTuple):
+class BatchPlan(NamedTuple):
     """A batch of bags cut into chunks of similar length."""
 
     chunks: list[Chunk]
@@ -144,7 +144,7 @@ class DeviceBags:
             torch.as_tensor(array, device=device) for array in (bags.ids, bags.multiplicity, bags.offsets)
         )
 
-    def plan(self, batches: Sequence[Integers]) -> list[Plan]:
+    def plan(self, batches: Sequence[Integers]) -> list[BatchPlan]:
         """Plan batches of bag numbers; all their indices move to the device in one copy."""
         layouts = []
         for items in batches:
@@ -159,7 +159,7 @@ class DeviceBags:
         for items, _, shapes in layouts:
             which = torch.split(next(parts), [size for size, _ in shapes])
             chunks = [Chunk(part, max(1, longest)) for part, (_, longest) in zip(which, shapes, strict=True)]
-            plans.append(Plan(chunks, next(parts), int(self.lengths[items].sum())))
+            plans.append(BatchPlan(chunks, next(parts), int(self.lengths[items].sum())))
         return plans
 
     def tokens(self, chunk: Chunk) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.types import ranges
+
 Integers = NDArray[np.int64]
 
 PAD, UNKNOWN, FIRST_KEY = 0, 1, 2
@@ -133,7 +135,7 @@ def pieces_of(tokens: Integers, offsets: Integers, longest: int, *, given: tuple
     start = offsets[sequence] + np.where(number > 0, longest + (number - 1) * step, 0) - repeated
     end = np.minimum(offsets[sequence] + longest + number * step, offsets[sequence + 1])
     new_offsets = np.concatenate([[0], np.cumsum(end - start)]).astype(np.int64)
-    events = np.repeat(start - new_offsets[:-1], end - start) + np.arange(new_offsets[-1])
+    events = ranges(start, end - start)
     return Pieces(tokens[events], new_offsets, repeated, sequence)
 
 
@@ -214,7 +216,7 @@ class _Followers(NamedTuple):
         """Set the ranks of what follows these; return those where another class is within the margin of the actual."""
         sizes = self.starts[histories + 1] - self.starts[histories]
         row = np.repeat(np.arange(len(histories)), sizes)
-        which = self.order[np.repeat(self.starts[histories] - np.cumsum(sizes) + sizes, sizes) + np.arange(len(row))]
+        which = self.order[ranges(self.starts[histories], sizes)]
         targets = self.predictions.targets[which]
         which, row, targets = (part[targets >= 0] for part in (which, row, targets))
         logits = logits_of(self.predictions.histories[histories])

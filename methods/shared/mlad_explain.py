@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.shared.bags import Bags, DeviceBags, Integers, Plan
+from bench.types import ranges
+from methods.shared.bags import Bags, BatchPlan, DeviceBags, Integers
 from methods.shared.layers import EncoderLayer
 from methods.shared.occlusion import shared_changes
 
@@ -47,11 +48,9 @@ class Reading(NamedTuple):
 
     def tokens_of(self, offsets: Integers) -> Integers:
         """int64 (n_events,): the token that stands for each event; offsets: int64 (n_sequences + 1,)."""
-        bag_of_event = np.repeat(self.inverse, np.diff(offsets))
         if not self.merged:
-            return np.arange(len(self.ids)) + (
-                self.bags.offsets[bag_of_event] - np.repeat(offsets[:-1], np.diff(offsets))
-            )
+            return ranges(self.bags.offsets[self.inverse], np.diff(offsets))
+        bag_of_event = np.repeat(self.inverse, np.diff(offsets))
         width = int(self.ids.max(initial=0)) + 1
         bag_of_token = np.repeat(np.arange(len(self.bags.lengths)), self.bags.lengths)
         return np.searchsorted(bag_of_token * width + self.bags.ids, bag_of_event * width + self.ids)
@@ -63,7 +62,7 @@ def occlusion(bags: Bags, score: Callable[[Bags], Floats]) -> Floats:
     def without(rows: Integers, events: Integers) -> Floats:
         lengths = bags.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = np.repeat(bags.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        tokens = ranges(bags.offsets[rows], lengths)
         ids = bags.ids[tokens]
         kept = ids != np.repeat(events, lengths)
         return score(Bags(ids, bags.multiplicity[tokens] * kept, offsets))
@@ -91,7 +90,9 @@ def attention_received(blocks: nn.ModuleList, prepare: Prepare, table: Tensor, b
     return received
 
 
-def attention_zeros(blocks: nn.ModuleList, prepare: Prepare, table: Tensor, data: DeviceBags, plan: Plan) -> Tensor:
+def attention_zeros(
+    blocks: nn.ModuleList, prepare: Prepare, table: Tensor, data: DeviceBags, plan: BatchPlan
+) -> Tensor:
     """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ().
 
     Looks at the first 64 sequences of each chunk, and at the first 1,024 events of each.

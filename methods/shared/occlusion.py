@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.types import Sequences
+from bench.types import Sequences, ranges
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,8 +42,7 @@ def occlusion(
 
     ids = getattr(unique, equal).astype(np.int64) - least
     weights = shared_changes(ids, unique.offsets, score(unique), without)
-    starts = unique.offsets[inverse] - sequences.offsets[:-1]
-    return weights[np.repeat(starts, sequences.lengths) + np.arange(sequences.n_events)].astype(np.float32)
+    return weights[ranges(unique.offsets[inverse], sequences.lengths)].astype(np.float32)
 
 
 def shared_changes(

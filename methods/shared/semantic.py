@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import Detector, NotFittedError
-from bench.types import Sequences
+from bench.types import Sequences, ranges
 from methods.shared import layers as _layers
 from methods.shared.layers import Bags, Integers
 from methods.shared.training import History, seeded
@@ -231,8 +231,7 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
                 place = np.arange(found.shape[1])
                 mask = place < bags.lengths[chunk.places][:, None]
                 weights[(bags.offsets[chunk.places][:, None] + place)[mask]] = found[mask]
-        starts = bags.offsets[inverse] - sequences.offsets[:-1]
-        return weights[np.repeat(starts, sequences.lengths) + np.arange(sequences.n_events)]
+        return weights[ranges(bags.offsets[inverse], sequences.lengths)]
 
     def represent(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the attention-weighted states, float32 (n_sequences, 2 * hidden)."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.types import UNKNOWN_KEY, Parameters, Sequences
+from bench.types import UNKNOWN_KEY, Parameters, Sequences, ranges
 
 TEXTS = ("opened", "read", "closed", "line that matched no template")
 ROWS = [[0, 1, 2], [], [0, UNKNOWN_KEY], [2], [0, 1, 2], []]
@@ -237,3 +237,17 @@ def test_fingerprints_compare_across_logs():
     known = np.isin(test.fingerprints(), train.fingerprints())
     assert known.tolist() == [one in seen for one in identities(test)]
     assert 0 < known.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("starts", "lengths", "expected"),
+    [
+        ([], [], []),
+        ([7], [0], []),
+        ([5, 0, 9], [2, 0, 3], [5, 6, 9, 10, 11]),
+        ([3, 3, 0], [1, 2, 1], [3, 3, 4, 0]),
+    ],
+)
+def test_ranges_lie_behind_each_other(starts, lengths, expected):
+    found = ranges(np.array(starts, np.int64), np.array(lengths, np.int32))
+    assert (found.tolist(), found.dtype) == (expected, np.int64)

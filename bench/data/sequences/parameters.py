@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.data.reading.lines import numbers
 from bench.data.reading.log import WILDCARD, Log, take
-from bench.types import Parameters, Sequences
+from bench.types import Parameters, Sequences, ranges
 
 _CHUNK: Final = 1 << 19
 """Events worked on at once."""
@@ -69,7 +69,7 @@ def parameters_of(sequences: Sequences, systems: Mapping[int, NumberedLog]) -> P
         return Parameters(made[0][1].values, offsets).read_only()
     merged = np.empty(offsets[-1])
     for events, parameters in made:
-        merged[_places(offsets[events], np.diff(parameters.offsets))] = parameters.values
+        merged[ranges(offsets[events], np.diff(parameters.offsets))] = parameters.values
     return Parameters(merged, offsets).read_only()
 
 
@@ -91,7 +91,7 @@ def _of_events(sequences: Sequences, events: Integers, log: Log, line_values: Pa
 def _gathered(columns: _Columns, pair_of: Integers, line_values: Parameters, lines: Integers) -> NDArray[np.float64]:
     """The values of these events, one behind the other."""
     lengths = np.diff(columns.offsets)[pair_of]
-    places = _places(columns.offsets[pair_of], lengths)
+    places = ranges(columns.offsets[pair_of], lengths)
     source, values = columns.source[places], columns.constant[places]
     from_line = source >= 0
     starts = np.repeat(line_values.offsets[lines], lengths)
@@ -126,9 +126,3 @@ def _slots(message: str, text: str) -> Iterator[tuple[int, str]]:
 
 def _offsets(lengths: Integers) -> Integers:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-
-
-def _places(starts: Integers, lengths: Integers) -> Integers:
-    """The positions starts[i], ..., starts[i] + lengths[i] - 1 of all rows, one behind the other."""
-    offsets = _offsets(lengths)
-    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])

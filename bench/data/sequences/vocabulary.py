@@ -15,7 +15,7 @@ from bench.data.sequences.drain import DrainParser
 from bench.data.sequences.grouping import Groups
 from bench.data.sequences.splits import Split
 from bench.errors import BenchError
-from bench.types import NORMAL, UNKNOWN_KEY, Sequences
+from bench.types import NORMAL, UNKNOWN_KEY, Sequences, ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Vocabulary:
         """One system's sequences; texts of unknown messages are appended to `texts`."""
         lengths = np.diff(system.groups.offsets)[which]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        events = np.repeat(system.groups.offsets[which] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        events = ranges(system.groups.offsets[which], lengths)
         lines = system.groups.lines[events]
         if fitted and system.index in self._line_keys:
             keys = self._line_keys[system.index][lines]
