@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -78,7 +79,20 @@ class Description:
 
 
 def available() -> dict[str, DetectorRef]:
-    """All installed detectors and controls by name; two different targets for one name are a BenchError."""
+    """All installed detectors and controls by name; two different targets for one name are a BenchError.
+
+    What is installed is read once per process: `forget_installed` makes the next call read it again.
+    """
+    return dict(_installed())
+
+
+def forget_installed() -> None:
+    """Read what is installed anew at the next call, as after an installation in this process."""
+    _installed.cache_clear()
+
+
+@functools.cache
+def _installed() -> dict[str, DetectorRef]:
     found: dict[str, DetectorRef] = {}
     for group in (DETECTOR_GROUP, CONTROL_GROUP):
         for point in entry_points(group=group):

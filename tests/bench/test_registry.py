@@ -96,8 +96,10 @@ def installed(monkeypatch):
             ]
 
         monkeypatch.setattr(registry, "entry_points", points)
+        registry.forget_installed()
 
-    return pretend
+    yield pretend
+    registry.forget_installed()
 
 
 def test_entry_points_are_those_of_the_project():
@@ -133,6 +135,13 @@ def test_a_collision_names_both(installed, second_group):
     text = complaint(registry.available)
     for part in ("'same'", "one.a:A", "first-pack", "two.b:B", "second-pack", "rename"):
         assert part in text
+
+
+def test_what_is_installed_is_read_once_and_cannot_be_changed_by_a_caller(installed, monkeypatch):
+    installed((DETECTOR_GROUP, "zeta", "pack.zeta:Zeta", "pack"))
+    registry.available().clear()
+    monkeypatch.setattr(registry, "entry_points", None)
+    assert list(registry.available()) == ["zeta"]
 
 
 def test_the_same_target_twice_is_no_collision(installed):
