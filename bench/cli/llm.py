@@ -30,7 +30,6 @@ MaxCost = Annotated[float | None, typer.Option("--max-cost", help="What all call
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=1, help="Calls to chat models at most.")]
 
 _MODES: Final = ("record", "replay", "live")
-_RECORDED: Final = ("tokens_in", "tokens_out", "latency_s", "cost")
 
 
 @dataclass(frozen=True)
@@ -97,34 +96,11 @@ def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, a
 
 
 def tell_calls(records: list[dict[str, Any]]) -> None:
-    """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        facts = record.get("monitor") or {}
-        if "unparsable_share" in facts:
-            rows.setdefault(f"{record['method']} on {record['scenario']}", []).append(facts)
-    for row, runs in rows.items():
-        total = {name: sum(facts[name] for facts in runs) for name in ("calls", "replayed", "tokens_in", "tokens_out")}
-        asked = max(1, sum(facts["asked"] for facts in runs))
-        recorded = {name: sum(facts.get(f"replayed_{name}", 0) for facts in runs) for name in _RECORDED}
-        models = ", ".join(sorted({name for facts in runs for name in facts["models"]})) or "no model"
-        words = [
-            f"{total['calls']:,} calls and {total['replayed']:,} recorded answers",
-            f"{total['tokens_in']:,} tokens in, {total['tokens_out']:,} out",
-            f"{sum(facts['latency_s'] for facts in runs) / max(1, total['calls']):.2f} s per call",
-            f"{sum(facts['unparsable_share'] * facts['asked'] for facts in runs) / asked:.1%} of answers unparsable",
-        ]
-        if all("cost" in facts for facts in runs):
-            words.insert(2, f"cost {sum(facts['cost'] for facts in runs):.4f}")
-        if total["replayed"]:
-            cost = f", cost {recorded['cost']:.4f}" if all("cost" in facts for facts in runs) else ""
-            words.append(
-                f"the recorded answers took {recorded['tokens_in']:,} tokens in, {recorded['tokens_out']:,} out{cost}, "
-                f"{recorded['latency_s'] / total['replayed']:.2f} s each"
-            )
-        if any(facts["redacted"] for facts in runs):
-            words.append("addresses, users, hosts, paths and secrets were masked before lines left this machine")
-        typer.echo(f"{row}, answered by {models}: {'; '.join(words)}", err=True)
+    """One line for each row that asked a chat model, on stderr."""
+    from bench.reporting.tables.answers import answer_lines
+
+    for line in answer_lines(records):
+        typer.echo(line, err=True)
 
 
 def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> list[dict[str, Any]]:

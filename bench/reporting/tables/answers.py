@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from bench.experiment.measure import ALL
 from bench.records.store import Record
@@ -93,3 +95,88 @@ def legend(rows: Iterable[Row]) -> list[str]:
         "- calls, tokens (in and out), cost: of one run, recorded answers as if asked again; s/seq: seconds of "
         "answering per distinct sequence; in brackets the model that answered"
     ]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the runs of one method and scenario took together; `recorded` is of answers that were there already."""
+
+    models: tuple[str, ...]
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    cost: float | None
+    """None where a run was given no price."""
+    n_recorded: int
+    recorded_tokens_in: int
+    recorded_tokens_out: int
+    recorded_seconds: float
+    recorded_cost: float
+    unparsable_share: float
+    """Of all sequences that were asked about."""
+    redacted: bool
+
+
+def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
+    """By `METHOD on SCENARIO`, for every record whose method asked a chat model."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        facts = record.get("monitor") or {}
+        if "unparsable_share" in facts:
+            rows[f"{record['method']} on {record['scenario']}"].append(facts)
+    return {row: _together(runs) for row, runs in rows.items()}
+
+
+def _together(runs: Sequence[dict[str, Any]]) -> Answers:
+    def total(name: str) -> Any:
+        return sum(facts.get(name, 0) for facts in runs)
+
+    unparsable = sum(facts["unparsable_share"] * facts["asked"] for facts in runs)
+    return Answers(
+        models=tuple(sorted({name for facts in runs for name in facts["models"]})),
+        calls=total("calls"),
+        tokens_in=total("tokens_in"),
+        tokens_out=total("tokens_out"),
+        seconds=total("latency_s"),
+        cost=total("cost") if all("cost" in facts for facts in runs) else None,
+        n_recorded=total("replayed"),
+        recorded_tokens_in=total("replayed_tokens_in"),
+        recorded_tokens_out=total("replayed_tokens_out"),
+        recorded_seconds=total("replayed_latency_s"),
+        recorded_cost=total("replayed_cost"),
+        unparsable_share=unparsable / max(1, total("asked")),
+        redacted=any(facts["redacted"] for facts in runs),
+    )
+
+
+def answer_lines(records: Iterable[Record]) -> list[str]:
+    """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
+    return [
+        f"{row}, answered by {', '.join(found.models) or 'no model'}: {'; '.join(_facts(found))}"
+        for row, found in answers_of(records).items()
+    ]
+
+
+def _facts(found: Answers) -> list[str]:
+    words = [
+        f"{found.calls:,} calls and {found.n_recorded:,} recorded answers",
+        f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out",
+    ]
+    if found.cost is not None:
+        words.append(f"cost {found.cost:.4f}")
+    words.append(f"{found.seconds / max(1, found.calls):.2f} s per call")
+    words.append(f"{found.unparsable_share:.1%} of answers unparsable")
+    if found.n_recorded:
+        words.append(_recorded(found))
+    if found.redacted:
+        words.append("addresses, users, hosts, paths and secrets were masked before lines left this machine")
+    return words
+
+
+def _recorded(found: Answers) -> str:
+    cost = "" if found.cost is None else f", cost {found.recorded_cost:.4f}"
+    return (
+        f"the recorded answers took {found.recorded_tokens_in:,} tokens in, {found.recorded_tokens_out:,} out{cost}, "
+        f"{found.recorded_seconds / found.n_recorded:.2f} s each"
+    )

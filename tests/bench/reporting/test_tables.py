@@ -6,7 +6,8 @@ import json
 import pytest
 
 from bench.errors import BenchError
-from bench.evaluation.stats import LEVELS
+from bench.evaluation.measures import columns
+from bench.evaluation.stats import LEVELS, combine
 from bench.records.store import SCHEMA_VERSION, Store
 from bench.reporting.gate import rows_by_name
 from bench.reporting.tables.answers import answered_by
@@ -348,6 +349,18 @@ def test_tables_fit_a_wide_terminal():
 def test_reasons_cannot_break_the_markdown():
     text = rendered(failed(reason="ValueError: a | b"))
     assert all(line.count("|") == 15 for line in text.splitlines() if line.startswith("|"))
+
+
+def test_only_columns_that_print_an_interval_cost_one(monkeypatch):
+    combined = []
+
+    def counted(points, quantiles):
+        combined.append(points)
+        return combine(points, quantiles)
+
+    monkeypatch.setattr("bench.reporting.tables.rows.combine", counted)
+    rendered(record(seed=0, f1=0.02), record(seed=1, f1=0.02), record("other", f1=0.02))
+    assert len(combined) == 2 * sum(measure.has_interval for measure in columns())
 
 
 def test_summary_is_json_with_run_ids_and_intervals():
