@@ -75,7 +75,7 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
     ]
     if not fitting:
         raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")
-    asked = made.requests(fitting, method, against)
+    asked = made.comparison_requests(fitting, method, against)
     made.require_scores(asked, store)
     found = []
     with Steps():

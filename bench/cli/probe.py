@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.data.sequences.loader import Loader
     from bench.experiment.cell import Settings
-    from bench.probes.probe import Kind, Request
+    from bench.probes.probe import Kind, ProbeRequest
     from bench.records.store import Record
 
 
@@ -178,11 +178,11 @@ def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED_CELL)
 
 
-def _requests(what: _What, where: _Where, known: Catalogue) -> list[Request]:
+def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest]:
     """A request for each method and scenario; whatever cannot be probed is a BenchError before anything is fitted."""
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import SuitePart
-    from bench.probes.probe import Request, require_texts
+    from bench.probes.probe import ProbeRequest, require_texts
     from bench.records.store import Store
 
     names, scenarios = _items(where.methods), _items(where.scenario)
@@ -198,7 +198,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[Request]:
     )
     cells = plan_parts([part], known, Store(where.out).cache).cells
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
-    requests = [Request(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
+    requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
         require_texts(request.cell)
         request.spec()
@@ -211,7 +211,7 @@ class _Prober:
     def __init__(self, loader: Loader, settings: Settings, out: Path, calls: LlmOptions) -> None:
         self.loader, self.settings, self.out, self.calls = loader, settings, out, calls
 
-    def make(self, request: Request) -> Record:
+    def make(self, request: ProbeRequest) -> Record:
         """The record of a request, not stored."""
         from bench.cli._progress import Steps
         from bench.probes.injection import measure_injection
@@ -222,7 +222,7 @@ class _Prober:
         with Steps():
             return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
 
-    def record(self, request: Request) -> Record | None:
+    def record(self, request: ProbeRequest) -> Record | None:
         """The stored record; None, with a line that says why, where the probe failed."""
         from bench.probes.probe import NotProbedError, read_probe, write_probe
 
@@ -243,7 +243,7 @@ class _Prober:
         return stored
 
 
-def _show_plan(probe: _Prober, requests: Sequence[Request], *, as_json: bool) -> None:
+def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: bool) -> None:
     """Print calls, tokens and cost of every probe that asks a chat model; nothing is sent and no record written."""
     rows = []
     for request in requests:

@@ -116,7 +116,14 @@ def gate(
     """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance, or a row is stale."""
     from bench.experiment.code import InstalledCode
     from bench.records.store import Store
-    from bench.reporting.gate import compare, load_baseline, require_trusted, unlisted, untrusted, write_baseline
+    from bench.reporting.gate import (
+        compare_with_baseline,
+        load_baseline,
+        require_trusted,
+        unlisted,
+        untrusted,
+        write_baseline,
+    )
 
     scenarios = _suite_scenarios(suite, data) if suite else None
     store = Store(out)
@@ -127,7 +134,7 @@ def gate(
         typer.echo(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
         return
     expected = load_baseline(baseline)
-    findings = compare(records, expected, scenarios)
+    findings = compare_with_baseline(records, expected, scenarios)
     _name_unlisted(unlisted(records, expected, scenarios))
     failed = [finding for finding in findings if finding.failed]
     stale, n_unknown = untrusted(records, expected, code, scenarios)

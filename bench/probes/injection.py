@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.evaluation.paired_scorings import rate_change
 from bench.evaluation.thresholds import Threshold, flag
-from bench.probes.probe import Request, Subject, draw
+from bench.probes.probe import ProbeRequest, Subject, draw
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
 
 HARMLESS: Final = "harmless"
@@ -60,7 +60,7 @@ def injection_options(phrasings: Sequence[str] = (), positions: Sequence[str] = 
     return {"phrasings": {name: PHRASINGS[name] for name in chosen}, "positions": places}
 
 
-def measure_injection(request: Request, fitted: Subject, threshold: Threshold) -> dict[str, Any]:
+def measure_injection(request: ProbeRequest, fitted: Subject, threshold: Threshold) -> dict[str, Any]:
     """Recall and false positive rate with and without each planted line, as JSON.
 
     Returns {"n", "n_abnormal", "rows"}; a row holds direction, metric, phrasing, position, n, before, after,

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.evaluation.paired_scorings import Spread, compare_scorings, sampling_weights
 from bench.evaluation.thresholds import Threshold
 from bench.probes.paraphrase import CHANGES, paraphrase
-from bench.probes.probe import Request, Subject, draw
+from bench.probes.probe import ProbeRequest, Subject, draw
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 
 
@@ -65,7 +65,7 @@ def twins(sequences: Sequences, seed: int) -> Twins:
     return Twins(made, altered, facts)
 
 
-def measure_memory(request: Request, fitted: Subject, threshold: Threshold) -> dict[str, Any]:
+def measure_memory(request: ProbeRequest, fitted: Subject, threshold: Threshold) -> dict[str, Any]:
     """F1, AUROC and AP of windows and of their twins, as JSON.
 
     Returns {"n", "n_abnormal", "altered": shares and counts, "metrics": {name: {"original", "twin", "difference"}},

@@ -42,7 +42,7 @@ class NotProbedError(BenchError):
 
 
 @dataclass(frozen=True)
-class Request:
+class ProbeRequest:
     """What is to be probed; everything here but the rule's default belongs to the record's identity."""
 
     kind: Kind
@@ -157,7 +157,7 @@ def require_texts(cell: Cell) -> None:
         )
 
 
-def subject(request: Request, prepared: Prepared, settings: Settings) -> Subject:
+def subject(request: ProbeRequest, prepared: Prepared, settings: Settings) -> Subject:
     """Fit the detector of a cell; a NotProbedError where it cannot run, such as a chat model without endpoint."""
     cell, label = request.cell, request.label
     detector_class = registry.load(cell.method.ref)
@@ -198,7 +198,7 @@ def _spread(
 
 
 def make_record(
-    request: Request, fitted: Subject, results: Mapping[str, Any], threshold: Threshold, seconds: float
+    request: ProbeRequest, fitted: Subject, results: Mapping[str, Any], threshold: Threshold, seconds: float
 ) -> Record:
     """A probe's record: no log text, and of the config only what belongs to the identity, so no endpoint and no key."""
     method = request.cell.method
@@ -230,10 +230,10 @@ def make_record(
     }
 
 
-Measure = Callable[[Request, Subject, Threshold], Mapping[str, Any]]
+Measure = Callable[[ProbeRequest, Subject, Threshold], Mapping[str, Any]]
 
 
-def run_probe(request: Request, prepared: Prepared, settings: Settings, measure: Measure) -> Record:
+def run_probe(request: ProbeRequest, prepared: Prepared, settings: Settings, measure: Measure) -> Record:
     """Fit, draw, alter, score, compare: the record of one probe, which is not stored yet."""
     start = time.perf_counter()
     fitted = subject(request, prepared, settings)

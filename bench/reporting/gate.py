@@ -64,7 +64,9 @@ def _place(key: TableKey) -> tuple[str, ...]:
     return (*key[:3], *sample, f"protocol {key.protocol_version}")
 
 
-def compare(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[Finding]:
+def compare_with_baseline(
+    records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None
+) -> list[Finding]:
     """All findings, failures included; `scenarios` restricts the baseline to these."""
     rows = rows_by_name(records)
     findings = []

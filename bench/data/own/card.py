@@ -20,7 +20,7 @@ from bench._files import replace_text, replacing
 from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import file_sha256, shipped_names
 from bench.data.own.format import Given, adapted, known_format
-from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, measure
+from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
 from bench.data.own.labels import Incidents, incidents_toml
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
@@ -88,7 +88,7 @@ def new_card(
     _require_no_card(targets, force=force or (adds and not card.exists()))
     lines, notes = head(log)
     known = known_format(system, given) if adds else None
-    found = measure(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
+    found = reread(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
     found, incidents = adapted(found, lines, log, given)
     rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
     if given.labels is not None:

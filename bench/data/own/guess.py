@@ -145,7 +145,7 @@ def guess(lines: list[str], label: GivenLabel | None = None, session: str | None
     )
 
 
-def measure(lines: list[str], name: str, form: Format, masks: tuple[str, ...]) -> Guess:
+def reread(lines: list[str], name: str, form: Format, masks: tuple[str, ...]) -> Guess:
     """How lines are read by a format that is known already."""
     lines = [line for line in lines if line.strip()] or [""]
     table = cut(pl.DataFrame({"line": lines}), form)

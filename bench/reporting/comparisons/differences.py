@@ -39,7 +39,7 @@ _Measured = Mapping[str, Resampled] | str
 """The metrics of a run, resampled, or why there are none."""
 
 
-class Request(NamedTuple):
+class ComparisonRequest(NamedTuple):
     """Whose differences are asked for: a method, its table, and the rows it is compared with."""
 
     table: Table
@@ -47,7 +47,7 @@ class Request(NamedTuple):
     others: tuple[Row, ...]
 
 
-def requests(tables: Sequence[Table], method: str, against: str) -> list[Request]:
+def comparison_requests(tables: Sequence[Table], method: str, against: str) -> list[ComparisonRequest]:
     """The tables that have a row of the method and others to compare it with.
 
     method: the row's name, as tables print it;  against: `controls`, `all`, or names separated by commas
@@ -77,7 +77,7 @@ def requests(tables: Sequence[Table], method: str, against: str) -> list[Request
     for table, row in with_method:
         others = tuple(other for other in table.rows if other is not row and is_asked(against, other))
         if others:
-            found.append(Request(table, row, others))
+            found.append(ComparisonRequest(table, row, others))
     if not found:
         raise BenchError(f"no table of {method} has a row for --against {against}: run the controls, or write all")
     return found
@@ -93,7 +93,7 @@ def is_asked(against: str, other: Row | dict[str, Any]) -> bool:
     return name in _COMMA_OUTSIDE.split(against)
 
 
-def require_scores(asked: Iterable[Request], store: Store) -> None:
+def require_scores(asked: Iterable[ComparisonRequest], store: Store) -> None:
     """Raise BenchError, before anything is resampled, where scores of a run that is needed are not here."""
     needed = {
         record["run_id"]: record
@@ -113,7 +113,7 @@ def require_scores(asked: Iterable[Request], store: Store) -> None:
     )
 
 
-def compare_rows(request: Request, store: Store) -> Comparison:
+def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
     """The differences of a method to other rows of its table.
 
     The scores of all runs that are needed must be there (`require_scores`). A row that cannot be compared has a
@@ -163,7 +163,7 @@ def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
     return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def _runs(request: Request, pairs: Mapping[str, Sequence[_Pair]]) -> dict[str, tuple[Record, str]]:
+def _runs(request: ComparisonRequest, pairs: Mapping[str, Sequence[_Pair]]) -> dict[str, tuple[Record, str]]:
     """The run_ids of all pairs, with record and threshold rule."""
     runs: dict[str, tuple[Record, str]] = {}
     for other in request.others:
@@ -173,7 +173,7 @@ def _runs(request: Request, pairs: Mapping[str, Sequence[_Pair]]) -> dict[str, t
     return runs
 
 
-def _measure(request: Request, runs: Mapping[str, tuple[Record, str]], store: Store) -> dict[str, _Measured]:
+def _measure(request: ComparisonRequest, runs: Mapping[str, tuple[Record, str]], store: Store) -> dict[str, _Measured]:
     """Resampled metrics of all runs, those on one test set under the same resamples."""
     drawn = _is_drawn(request.table)
     test_sets: dict[int | None, list[str]] = defaultdict(list)

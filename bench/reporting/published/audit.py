@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What the audit says of one published value."""
 
     value: Value
@@ -76,7 +76,7 @@ class Finding:
         }
 
 
-def audit(paper: Paper) -> list[Finding]:
+def audit(paper: Paper) -> list[Judgement]:
     """One finding for each published value, in the order of the file."""
     return [_finding(paper, value) for value in paper.values]
 
@@ -124,7 +124,7 @@ def size_notes(paper: Paper) -> list[str]:
     return notes
 
 
-def counts(findings: list[Finding]) -> dict[str, dict[str, int]]:
+def counts(findings: list[Judgement]) -> dict[str, dict[str, int]]:
     """Verdicts of each published table that has any."""
     found: dict[str, Counter[str]] = {}
     for finding in findings:
@@ -133,7 +133,7 @@ def counts(findings: list[Finding]) -> dict[str, dict[str, int]]:
     return {table: {verdict: counter[verdict] for verdict in VERDICTS} for table, counter in found.items()}
 
 
-def render_audit(paper: Paper, findings: list[Finding]) -> str:
+def render_audit(paper: Paper, findings: list[Judgement]) -> str:
     """The audit as markdown."""
     headers = ["table", "method", "scenario", "P", "R", "F1", "verdict", "arithmetic", "FPR at 1:1", "marks"]
     lines = [_line(finding) for finding in findings]
@@ -146,13 +146,13 @@ def render_audit(paper: Paper, findings: list[Finding]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _finding(paper: Paper, value: Value) -> Finding:
+def _finding(paper: Paper, value: Value) -> Judgement:
     p, r = value.precision, value.recall
     verdict, arithmetic = judge_value(value)
     balanced = paper.test_is_balanced
     rate = float(Fraction(r) * (1 - Fraction(p)) / Fraction(p)) if balanced and r is not None and p else None
     marks = tuple(_marks(value, paper.sizes)) if balanced else ()
-    return Finding(value, verdict, arithmetic, rate, marks)
+    return Judgement(value, verdict, arithmetic, rate, marks)
 
 
 def _marks(value: Value, sizes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
@@ -173,7 +173,7 @@ def _marks(value: Value, sizes: Mapping[str, Mapping[str, int]]) -> Iterator[str
         yield "below all-positive (0.6667)" + (", if 1:1, which the printed sizes deny" if unbalanced else "")
 
 
-def _line(finding: Finding) -> list[str]:
+def _line(finding: Judgement) -> list[str]:
     value = finding.value
     printed = ["-" if v is None else str(v) for v in (value.precision, value.recall, value.f1)]
     rate = "-" if finding.fpr is None else f"{finding.fpr:.3f}"

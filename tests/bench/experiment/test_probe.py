@@ -10,7 +10,7 @@ from bench.experiment.suites import SuitePart
 from bench.probes.injection import HARMLESS, PHRASINGS, injection_options, plant
 from bench.probes.memorisation import memory_options, twins
 from bench.probes.paraphrase import paraphrase
-from bench.probes.probe import Request, draw, require_texts
+from bench.probes.probe import ProbeRequest, draw, require_texts
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 
 TEXTS = ("user <*> came", "kernel: error at 0x1f3ab0", "all is well")
@@ -159,24 +159,24 @@ def test_everything_that_changes_a_number_is_in_the_id(cells):
     (cell,) = cells("chatgpt")
     options = memory_options()
     ids = [
-        Request("memorisation", cell, 100, "", options).probe_id,
-        Request("memorisation", cell, 101, "", options).probe_id,
-        Request("memorisation", cell, 100, "fixed:1", options).probe_id,
-        Request("injection", cell, 100, "", injection_options()).probe_id,
-        Request("injection", cell, 100, "", injection_options(["plain"])).probe_id,
-        Request("memorisation", cells("chatgpt", settings=("chatgpt.model=other",))[0], 100, "", options).probe_id,
+        ProbeRequest("memorisation", cell, 100, "", options).probe_id,
+        ProbeRequest("memorisation", cell, 101, "", options).probe_id,
+        ProbeRequest("memorisation", cell, 100, "fixed:1", options).probe_id,
+        ProbeRequest("injection", cell, 100, "", injection_options()).probe_id,
+        ProbeRequest("injection", cell, 100, "", injection_options(["plain"])).probe_id,
+        ProbeRequest("memorisation", cells("chatgpt", settings=("chatgpt.model=other",))[0], 100, "", options).probe_id,
     ]
     assert len(set(ids)) == len(ids)
     moved = cells("chatgpt", settings=("chatgpt.base_url=http://elsewhere/v1",))[0]
-    assert Request("memorisation", moved, 100, "", options).probe_id == ids[0]
-    assert Request("memorisation", moved).label == "chatgpt"
+    assert ProbeRequest("memorisation", moved, 100, "", options).probe_id == ids[0]
+    assert ProbeRequest("memorisation", moved).label == "chatgpt"
 
 
 def test_the_rule_is_the_methods_own_only_where_it_is_training_free(cells):
-    rules = [str(Request("injection", cell).threshold_rule) for cell in cells("chatgpt", "knn-embedding")]
+    rules = [str(ProbeRequest("injection", cell).threshold_rule) for cell in cells("chatgpt", "knn-embedding")]
     assert sorted(rules) == ["conformal:0.01", "native"]
     with pytest.raises(BenchError, match="reads no test labels, not 'oracle'"):
-        _ = Request("injection", cells("chatgpt")[0], rule="oracle").threshold_rule
+        _ = ProbeRequest("injection", cells("chatgpt")[0], rule="oracle").threshold_rule
 
 
 def test_a_method_that_reads_no_texts_is_refused_unless_its_variant_does(cells):

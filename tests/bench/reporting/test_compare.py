@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
 from bench.records.store import Store
-from bench.reporting.comparisons.differences import compare_rows, requests, require_scores
+from bench.reporting.comparisons.differences import compare_rows, comparison_requests, require_scores
 from bench.reporting.comparisons.kept import (
     chosen,
     footer,
@@ -56,7 +56,7 @@ def add(store, make_record):
 
 
 def compare_all(store, method="toy", against="all"):
-    (request,) = requests(make_tables(store.records()), method, against)
+    (request,) = comparison_requests(make_tables(store.records()), method, against)
     require_scores([request], store)
     return compare_rows(request, store)
 
@@ -178,16 +178,16 @@ def test_against_chooses_controls_all_or_names(store, add):
     tables = make_tables(store.records())
 
     def others(against):
-        return [row.method for request in requests(tables, "toy", against) for row in request.others]
+        return [row.method for request in comparison_requests(tables, "toy", against) for row in request.others]
 
     assert others("controls") == ["random"]
     assert others("all") == ["a[x=1,y=2]", "random"]
     assert others("a[x=1,y=2],random") == ["a[x=1,y=2]", "random"]
     assert others("a[x=1,y=2]") == ["a[x=1,y=2]"]
     with pytest.raises(BenchError, match="'nobody' stands in no table of toy"):
-        requests(tables, "toy", "random,nobody")
+        comparison_requests(tables, "toy", "random,nobody")
     with pytest.raises(BenchError, match="no table has a row 'toys'"):
-        requests(tables, "toys", "all")
+        comparison_requests(tables, "toys", "all")
 
 
 def test_missing_scores_are_one_sentence(store, add):
@@ -274,7 +274,7 @@ def test_tables_that_share_a_name_keep_their_comparisons_apart(store, add):
             record["spec"] |= {"train": sides, "test": sides}
             store.write(record)
     tables = make_tables(store.records())
-    paths = {keep(compare_rows(request, store), store, tables) for request in requests(tables, "toy", "all")}
+    paths = {keep(compare_rows(request, store), store, tables) for request in comparison_requests(tables, "toy", "all")}
     assert len(paths) == 2
     assert outdated_comparisons(store) == {}
 
@@ -309,6 +309,6 @@ def test_samples_are_not_compared(make_record):
     whole, drawn = (make_record(name) for name in ("toy", "chat"))
     drawn["spec"]["sample"] = 24
     tables = make_tables([whole, make_record("random", supervision="control"), drawn])
-    assert [request.table.key.sample for request in requests(tables, "toy", "controls")] == [0]
+    assert [request.table.key.sample for request in comparison_requests(tables, "toy", "controls")] == [0]
     with pytest.raises(BenchError, match="'chat' was run on samples only"):
-        requests(tables, "chat", "controls")
+        comparison_requests(tables, "chat", "controls")

@@ -9,7 +9,7 @@ from bench.evaluation import measures
 from bench.evaluation.measures import Measure
 from bench.evaluation.stats import LEVELS
 from bench.records.store import SCHEMA_VERSION
-from bench.reporting.gate import Finding, compare, load_baseline, rows_by_name, unlisted, write_baseline
+from bench.reporting.gate import Finding, compare_with_baseline, load_baseline, rows_by_name, unlisted, write_baseline
 
 RULE = "conformal:0.01"
 NAME = "bgl@a | chronological | 20/20 | protocol 1 | toy"
@@ -57,7 +57,9 @@ def baseline(tmp_path):
 
 
 def failures(path, records, scenarios=None):
-    return [str(finding) for finding in compare(records, load_baseline(path), scenarios) if finding.failed]
+    return [
+        str(finding) for finding in compare_with_baseline(records, load_baseline(path), scenarios) if finding.failed
+    ]
 
 
 def test_the_baseline_holds_the_means_and_the_seeds(baseline):
@@ -68,7 +70,7 @@ def test_the_baseline_holds_the_means_and_the_seeds(baseline):
 
 
 def test_the_same_records_pass_and_every_value_is_compared(baseline):
-    findings = compare([record(seed=0, f1=0.8), record(seed=1, f1=1.0)], load_baseline(baseline))
+    findings = compare_with_baseline([record(seed=0, f1=0.8), record(seed=1, f1=1.0)], load_baseline(baseline))
     assert [(finding.metric, finding.failed) for finding in findings] == [
         ("f1", False),
         ("ap", False),
@@ -83,7 +85,7 @@ def test_a_metric_that_is_better_when_lower_fails_by_rising(baseline, monkeypatc
         made = [record(seed=seed) for seed in (0, 1)]
         for each in made:
             each["metrics"]["all"]["ranking"]["ap"] = ap
-        assert [finding.failed for finding in compare(made, load_baseline(baseline))] == [failed]
+        assert [finding.failed for finding in compare_with_baseline(made, load_baseline(baseline))] == [failed]
 
 
 @pytest.mark.parametrize(
