@@ -126,7 +126,7 @@ class MLAD(Detector):
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return what each event adds to the score, float32 (n_events,): by how much it falls without the event."""
         reading = self._read(sequences)
-        weights = mlad_explain.occlusion(reading.bags, lambda bags: self._scores(bags, reading.features))
+        weights = mlad_explain.bag_occlusion(reading.bags, lambda bags: self._scores(bags, reading.features))
         return weights[reading.tokens_of(sequences.offsets)].astype(np.float32)
 
     def attention(self, sequences: Sequences) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ class Reading(NamedTuple):
         return np.searchsorted(bag_of_token * width + self.bags.ids, bag_of_event * width + self.ids)
 
 
-def occlusion(bags: Bags, score: Callable[[Bags], Floats]) -> Floats:
+def bag_occlusion(bags: Bags, score: Callable[[Bags], Floats]) -> Floats:
     """float64 (n_tokens,): weight of each event that a token stands for; score: float64 (n_bags,) of bags."""
 
     def without(rows: Integers, events: Integers) -> Floats:

@@ -20,7 +20,7 @@ from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
 from bench.reporting.tables.answers import call_notes, models_of
-from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, mean_of, sample_facts, sampled, shown_rule
+from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, mean_of, sample_lines, sampled, shown_rule
 
 TRAINING_FREE: Final = "training-free"
 _HEADERS: Final = (
@@ -162,7 +162,7 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
     ours = {
         "data": editions,
         "test": f"{counts['n_test']:,} sequences, {counts['n_test_abnormal']:,} of them abnormal"
-        + "".join(f"; {fact.removeprefix('- ')}" for fact in sample_facts(table.records)),
+        + "".join(f"; {fact.removeprefix('- ')}" for fact in sample_lines(table.records)),
         "sequences": unit,
         "split": f"{key.split}: {split.get(key.split, key.split)}",
         "threshold": f"{rule}, from validation data; `oracle` alone reads test labels{_own_rules(table, rule)}",

@@ -127,7 +127,7 @@ def sampled(records: Sequence[Record]) -> str:
     return f", sample of {drawn} of {of} test sequences, weighted"
 
 
-def sample_facts(records: Sequence[Record]) -> list[str]:
+def sample_lines(records: Sequence[Record]) -> list[str]:
     """How a sample is made up."""
     sample = next((record["sample"] for record in records if "sample" in record), None)
     if sample is None:

@@ -27,7 +27,7 @@ from bench.reporting.tables.rows import (
     TableKey,
     aggregate,
     mean_of,
-    sample_facts,
+    sample_lines,
     sampled,
     shown_rule,
 )
@@ -187,7 +187,7 @@ def _facts(table: Table, rule: str) -> list[str]:
             f"- prevalence in test: {ranking['prevalence']:.3f}; F1 of flagging everything: "
             f"{ranking['all_positive_f1']:.3f}"
         )
-    lines += sample_facts(table.records)
+    lines += sample_lines(table.records)
     lines.append(
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
