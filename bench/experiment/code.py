@@ -101,18 +101,17 @@ class InstalledCode:
 
     def of_record(self, record: Record) -> dict[str, str]:
         """The same of the code that would run a record's cell now; a BenchError where that is not here any more."""
-        target = self._target(record)
+        target = self.target(record)
         distribution = record["detector"].get("distribution", "")
         texts = "encoder" in record["spec"]
         return self._both(target, distribution, simulated=bool(record["simulated"]), texts=texts)
 
     def standing(self, record: Record) -> Standing:
         """Whether the code that made a record is the code installed."""
-        made_by = record.get("code")
-        if not made_by:
+        if not known_codes(record):
             return Standing("unknown")
         try:
-            why = difference(made_by, self.of_record(record))
+            why = changed(record, self.of_record(record))
         except BenchError as error:
             return Standing("gone", str(error))
         return Standing("stale", why) if why else Standing("current")
@@ -136,7 +135,8 @@ class InstalledCode:
         self._sources.save()
         return {"method": digest, "engine": engine}
 
-    def _target(self, record: Record) -> str:
+    def target(self, record: Record) -> str:
+        """Where a record's class is: `module:Class`, or `path.py:Class` with the folder where it was last run."""
         target = str(record["spec"]["detector"]["class"])
         if not target.partition(":")[0].endswith(".py"):
             return target
@@ -173,11 +173,22 @@ class InstalledCode:
         return self._engines[rooms]
 
 
+def known_codes(record: Record) -> list[dict[str, str]]:
+    """The code that made a record, and the code that a later check found to give the same numbers, where known."""
+    return [code for code in (record.get("code"), record.get("verified_with", {}).get("code")) if code]
+
+
+def changed(record: Record, now: Mapping[str, str]) -> str:
+    """What of the code differs from all that a record is known to stand for; empty where nothing does."""
+    reasons = [difference(code, now) for code in known_codes(record)]
+    return "" if "" in reasons or not reasons else reasons[-1]
+
+
 def difference(made_by: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What of the code differs, in words; empty where nothing does."""
     words = {"method": "the method's code", "engine": "the engine's code"}
-    changed = [text for part, text in words.items() if made_by.get(part) != now.get(part)]
-    return f"{' and '.join(changed)} changed since" if changed else ""
+    other = [text for part, text in words.items() if made_by.get(part) != now.get(part)]
+    return f"{' and '.join(other)} changed since" if other else ""
 
 
 def outdated(cells: Iterable[Cell], store: Store, code: InstalledCode) -> dict[str, Outdated]:
@@ -190,7 +201,7 @@ def outdated(cells: Iterable[Cell], store: Store, code: InstalledCode) -> dict[s
         record = store.read(cell.run_id)
         if record is None:
             continue
-        if record.get("code") and (why := difference(record["code"], code.of_cell(cell))):
+        if why := changed(record, code.of_cell(cell)):
             found[cell.run_id] = Outdated(record["method"], why, record["started_at"])
         elif cell.method.ref.is_local:
             local[cell.run_id] = record

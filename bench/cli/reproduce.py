@@ -1,0 +1,125 @@
+"""`bench reproduce` and `bench results restamp`: is a stored number what the code gives now?"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out
+from bench.cli.llm import Llm, LlmOptions, llm_environment
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.experiment.again import Reproduction
+    from bench.experiment.restamp import Checked
+
+_SHOWN = 10
+"""Differences that are printed; of more only the number."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register `bench reproduce`."""
+    app.command("reproduce")(reproduce)
+
+
+def add_to_results(app: typer.Typer) -> None:
+    """Register the commands of this file that belong to `bench results`."""
+    app.command("restamp")(restamp)
+
+
+def reproduce(
+    run_id: Annotated[str, typer.Argument(help="The run_id of a record, or its first digits.")],
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")] = 1,
+    llm: Llm = None,
+    data: Data = None,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Run a stored record again and compare its numbers; exit 1 when they differ. The record stays as it is."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ[name] = str(threads)
+    from bench.cli._progress import Steps
+    from bench.data.cards.catalogue import catalogue
+    from bench.experiment.again import reproduce as run_again
+    from bench.records.store import Store
+
+    store = Store(out)
+    record = store.find(run_id)
+    with llm_environment(LlmOptions(llm), out), Steps():
+        found = run_again(record, store, catalogue(data), threads)
+    typer.echo(json.dumps(_as_json(found), indent=1) if as_json else "\n".join(_lines(found)))
+    if not found.holds:
+        raise typer.Exit(EXIT_GATE)
+
+
+def restamp(
+    old: Annotated[
+        str | None, typer.Option("--old", help="Hold all against this commit; else each against the one it names.")
+    ] = None,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method.")] = None,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", "-s", help="Only records of this scenario (part of its name).")
+    ] = None,
+    data: Data = None,
+    out: Out = RESULTS,
+) -> None:
+    """Run a cell of every method and kind of scenario with old and new code; note in the records where both agree.
+
+    Only for records that the installed code is not known to have made. Exit 1 when a cell differs or cannot be run.
+    """
+    from bench.experiment.code import InstalledCode
+    from bench.experiment.restamp import groups_of
+    from bench.experiment.restamp import restamp as check
+    from bench.records.store import Store
+
+    store = Store(out)
+    store.require_writable()
+    chosen = (record for record in store.records() if scenario is None or scenario in record["scenario"])
+    groups = groups_of(chosen, InstalledCode(store.cache), old)
+    groups = {group: records for group, records in groups.items() if method in (None, group.method)}
+    if not groups:
+        raise BenchError(f"no record in {out} needs it: each that fits is of the installed code, of a file, or not ok")
+    failed = 0
+    for checked in check(groups, store, data):
+        failed += not checked.agrees
+        typer.echo(_outcome(checked))
+    typer.echo(f"{len(groups) - failed} of {len(groups)} methods and kinds of scenario agree")
+    if failed:
+        raise typer.Exit(EXIT_GATE)
+
+
+def _lines(found: Reproduction) -> list[str]:
+    record = found.record
+    lines = [f"run {record['run_id']}: {record['method']} on {record['scenario']}, {record['spec']['split']}"]
+    lines += [f"differs: {text}" for text in found.surroundings]
+    lines += [f"FAILED {difference}" for difference in found.differences[:_SHOWN]]
+    if len(found.differences) > _SHOWN:
+        lines.append(f"FAILED {len(found.differences) - _SHOWN} numbers more")
+    n_same = found.n_numbers - len(found.differences)
+    scores = "scores not here" if found.scores_off is None else f"scores off by {found.scores_off:.3g} at most"
+    return [*lines, f"{n_same} of {found.n_numbers} numbers hold within {found.tolerance:g}; {scores}"]
+
+
+def _as_json(found: Reproduction) -> dict[str, Any]:
+    return {
+        "run_id": found.record["run_id"],
+        "holds": found.holds,
+        "tolerance": found.tolerance,
+        "n_numbers": found.n_numbers,
+        "differences": [difference._asdict() for difference in found.differences],
+        "scores_off": None if found.scores_off is None else str(found.scores_off),
+        "surroundings": list(found.surroundings),
+    }
+
+
+def _outcome(checked: Checked) -> str:
+    name = f"{checked.group.method}, {checked.group.kind} ({checked.n_records} records, run {checked.run_id})"
+    if checked.problem:
+        return f"NOT CHECKED {name}: {checked.problem}"
+    if checked.differences:
+        more = f" and {len(checked.differences) - 1} more" if len(checked.differences) > 1 else ""
+        return f"DIFFERS {name}: {checked.differences[0]}{more}"
+    return f"agrees {name}: verified against {checked.group.commit[:12]}"
