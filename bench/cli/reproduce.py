@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out
-from bench.cli.llm import Llm, LlmOptions, llm_environment
+from bench.cli.llm import Llm, LlmOptions, llm_service
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def reproduce(
 
     store = Store(out)
     record = store.find(run_id)
-    with llm_environment(LlmOptions(llm), out), Steps():
+    with llm_service(LlmOptions(llm), out), Steps():
         found = run_again(record, store, catalogue(data), threads)
     typer.echo(json.dumps(_as_json(found), indent=1) if as_json else "\n".join(_lines(found)))
     if not found.holds:

@@ -15,8 +15,9 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
+from bench.experiment.cell import Settings
 from bench.experiment.code import InstalledCode, difference
-from bench.experiment.runner import Settings, run
+from bench.experiment.runner import run
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import DEFAULT_PROFILE, Cell, Method
 from bench.records.store import Record, Scores, Store, jsonable

@@ -119,7 +119,7 @@ def test_every_module_of_the_engine_is_there(monkeypatch):
     rooms = {name for room in ENGINE for name, _ in made._files_of(room)}
     assert {"bench.evaluation.metrics", "bench.data.sequences.splits", "bench.data.reading.lines"} <= rooms
     assert "bench.evaluation.paired" not in rooms
-    with pytest.raises(BenchError, match="no module 'bench.evaluation.nothing'"):
+    with pytest.raises(BenchError, match=r"no module 'bench\.evaluation\.nothing'"):
         made._files_of("bench.evaluation.nothing")
 
 
@@ -146,7 +146,7 @@ def test_a_local_file_is_found_where_it_was_last_run(tmp_path, monkeypatch):
     ref = registry.find(f"{file}:Mine")
     code = InstalledCode(tmp_path / "cache")
     record = record_of("mine.py:Mine", sha=ref.version)
-    with pytest.raises(BenchError, match="'mine.py:Mine' is not here any more"):
+    with pytest.raises(BenchError, match=r"'mine\.py:Mine' is not here any more"):
         code.of_record(record)
     code.remember([ref, DetectorRef("ngram", "methods.ngram:Ngram")])
     found = InstalledCode(tmp_path / "cache").of_record(record)
