@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import audit, compare, data, fit, lists, llmserve, newmethod, plot, probe, results, run
+from bench.cli import audit, compare, data, fit, lists, llmserve, newmethod, plot, probe, records, results, run
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -30,6 +30,7 @@ fit.add_to(app)
 newmethod.add_to(app)
 probe.add_to(app)
 app.add_typer(data.app, name="data")
+app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
 app.add_typer(llmserve.app, name="llm")
 

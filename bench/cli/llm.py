@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,7 @@ def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, a
     )
 
 
-def tell_calls(records: list[dict[str, Any]]) -> None:
+def tell_calls(records: Sequence[Mapping[str, Any]]) -> None:
     """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for record in records:

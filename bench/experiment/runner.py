@@ -26,11 +26,12 @@ from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.environment import describe_environment
-from bench.experiment.measure import can_measure, default_rules, measure
+from bench.experiment.measure import are_scores_of, can_measure, default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
-from bench.records.store import FINISHED, SCHEMA_VERSION, Record, Scores, Store, jsonable
+from bench.records.record import FINISHED, SCHEMA_VERSION, Record, Scores, jsonable
+from bench.records.store import Store
 from bench.types import Sequences
 
 
@@ -122,6 +123,8 @@ def _resumable(run_id: str, store: Store, settings: Settings) -> Record | None:
     scores = store.read_scores(run_id)
     if scores is None or not all(can_measure(rule, scores) for rule in missing):
         return None
+    if not are_scores_of(record, scores):
+        return None  # metrics of another run's scores would stand under this run's name
     rules = [*_rules_of(record), *missing]
     record |= measure(scores, record["systems"], rules, split=record["spec"]["split"])
     return store.write(record)
@@ -205,7 +208,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "run_id": cell.run_id,
         "spec": cell.spec(),
         "scenario": cell.scenario.key,
-        "simulated": [card.key for card in cell.scenario.cards if card.kind == "simulated"],
+        "simulated": [card.key for card in cell.scenario.cards if card.standing == "simulated"],
         "tiers": {card.key: card.tier for card in cell.scenario.cards},
         "method": method.label,
         "systems": list(prepared.systems),
@@ -348,7 +351,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def _failure(error: BaseException) -> Record:
     """Reason and frames of an exception, without the machine's paths."""
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"

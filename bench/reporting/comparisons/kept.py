@@ -13,7 +13,8 @@ from bench._files import replace_text
 from bench.errors import BenchError
 from bench.evaluation.paired import METRICS, holm
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.records.store import Store, record_text
+from bench.records.record import record_text, standing, standings
+from bench.records.store import Store
 from bench.reporting.comparisons.differences import (
     CONTROLS,
     EVERYTHING,
@@ -117,8 +118,8 @@ def chosen(comparisons: Iterable[Comparison], against: str, metrics: Sequence[st
 
 def heading(comparison: Comparison) -> str:
     """What is compared on what."""
-    simulated = " (simulated)" if comparison["simulated"] else ""
-    smoke = ", put together from pieces" if "smoke" in comparison["tiers"].values() else ""
+    simulated = " (simulated)" if standing(comparison) == "simulated" else ""
+    smoke = ", put together from pieces" if "smoke" in standings(comparison).values() else ""
     return (
         f"{comparison['method']} on {comparison['scenario']}, {comparison['split']}{simulated}: "
         f"{comparison['n_test']} test sequences, {comparison['n_test_abnormal']} abnormal{smoke}"

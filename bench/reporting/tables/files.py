@@ -8,15 +8,17 @@ from pathlib import Path
 
 from bench._files import replace_text
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.records.store import Store
+from bench.records.store import Store, Wanted, everything
 from bench.reporting.tables.rows import TableKey
 from bench.reporting.tables.table import make_tables, render
 
 
 def write_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_RULE) -> list[Path]:
-    """Write the tables of these keys from all records of the store, as `tables/*.md`."""
+    """Write the tables of these keys, as `tables/*.md`; records of other scenarios and splits are not read."""
     chosen = {key.file_name for key in keys}
-    pages = {path: text for path, text in _pages(store, rule).items() if path.name in chosen}
+    asked = {(key.scenario, key.split) for key in keys}
+    found = _pages(store, rule, lambda scenario, split: (scenario, split) in asked)
+    pages = {path: text for path, text in found.items() if path.name in chosen}
     for path, text in pages.items():
         replace_text(path, text)
     return list(pages)
@@ -33,9 +35,10 @@ def outdated_tables(store: Store, rule: str = DEFAULT_RULE) -> dict[Path, str]:
     return dict(sorted(wrong.items()))
 
 
-def _pages(store: Store, rule: str) -> dict[Path, str]:
+def _pages(store: Store, rule: str, wanted: Wanted = everything) -> dict[Path, str]:
     """Text of each table file; where an edition's data changed, the tables before and after share a file."""
     pages: dict[Path, list[str]] = defaultdict(list)
-    for table in make_tables(store.records()):
-        pages[store.root / "tables" / table.key.file_name].append(render(table, rule))
+    for _, records in store.by_table(wanted):
+        for table in make_tables(records):
+            pages[store.root / "tables" / table.key.file_name].append(render(table, rule))
     return {path: "\n".join(texts) for path, texts in pages.items()}

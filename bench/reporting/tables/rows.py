@@ -79,7 +79,9 @@ def aggregate(row: Row, block: str, section: str, name: str, rule: str = "") -> 
     points, quantiles = [], []
     for record in row.finished:
         metrics = record["metrics"].get(block)
-        values = metrics and (metrics[section].get(rule) if section == "rules" else metrics[section])
+        if metrics is None:
+            continue
+        values = metrics[section].get(rule) if section == "rules" else metrics[section]
         if not values or values.get(name) is None:
             continue
         spread = metrics["bootstrap"]["rules"][rule] if section == "rules" else metrics["bootstrap"]

@@ -593,7 +593,7 @@ def test_the_same_run_elsewhere_gives_the_same_numbers(bench, tmp_path, known):
 
 def test_leftovers_of_a_killed_run_go(bench):
     bench.one("Probe")
-    leftover = bench.store.root / "runs" / "aa.json.999999999.tmp"
+    leftover = bench.store.root / "inbox" / "aa.json.999999999.tmp"
     leftover.write_text("half")
     bench.one("Probe")
     assert not leftover.exists()
@@ -601,7 +601,7 @@ def test_leftovers_of_a_killed_run_go(bench):
 
 def test_a_damaged_record_stops_before_anything_runs(bench):
     record = bench.one("Probe")
-    (bench.store.root / "runs" / f"{record['run_id']}.json").write_text("{")
+    (bench.store.root / "inbox" / f"{record['run_id']}.json").write_text("{")
     with pytest.raises(BenchError, match="is damaged"):
         bench.run(bench.cells("Contaminated", "Probe"))
     assert [fit["name"] for fit in bench.seen("fit")] == ["Probe"]
