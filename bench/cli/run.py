@@ -261,7 +261,7 @@ def _execute(
     _report(outcome, store, rule, as_json)
     tell_calls(outcome.records)
     if pack:
-        pack_records(store)
+        pack_records(store, tidy=False)
     if suite.figure:
         from bench.cli.plot import draw
         from bench.reporting.figures.figure import Request

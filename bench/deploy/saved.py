@@ -104,7 +104,7 @@ def load(folder: Path, *, device: str = "cpu") -> Fitted:
         arrays = load_file(folder / _ARRAYS)
     except OSError as error:
         raise BenchError(f"'{folder}' holds no saved detector ({error.strerror}): make one with `bench fit`") from None
-    except (ValueError, SafetensorError) as error:
+    except (ValueError, RecursionError, SafetensorError) as error:
         raise BenchError(f"the detector in '{folder}' is damaged ({error}): fit it again") from None
     if facts.get("version") != VERSION:
         raise BenchError(

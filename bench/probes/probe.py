@@ -251,7 +251,7 @@ def read_probe(root: Path, probe_id: str) -> ProbeRecord | None:
         return None
     try:
         record: ProbeRecord = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"the record {path} is damaged ({error}): delete it and run again") from None
     return record
 

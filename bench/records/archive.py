@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -68,8 +67,14 @@ class Archive:
                 text = stream.readline()
         except FileNotFoundError:
             return None
-        where = f"{path}, byte {offset}"
-        return to_record(_decoded(text, where).rstrip("\n"), self.facts, where) if text else None
+        if not text:
+            return None
+        try:
+            return self._parsed(text, str(path))
+        except BenchError:
+            # Lines are counted only where one has to be named.
+            number = path.read_bytes()[:offset].count(b"\n") + 1
+            return self._parsed(text, f"{path}, line {number}")
 
     def add(self, records: Iterable[Record]) -> None:
         """Put records in their lines, over older ones of the same run; nothing is written before all can be."""
@@ -97,6 +102,9 @@ class Archive:
     def path_of(self, record: Record) -> Path:
         """The file a record belongs in."""
         return self.folder / f"{record['scenario']}--{record['spec']['split']}.jsonl"
+
+    def _parsed(self, text: bytes, where: str) -> Record:
+        return to_record(_decoded(text, where), self.facts, where)
 
     def _with(self, path: Path, records: Iterable[Record]) -> str:
         lines = self._sortable(path)
@@ -160,8 +168,3 @@ def _decoded(content: bytes, where: str) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise BenchError(f"{where} is damaged ({error}): {WAY_OUT}") from None
-
-
-def plain_text(line: str) -> str:
-    """One line of any JSON-lines file as readable text, for `git diff`."""
-    return json.dumps(json.loads(line), indent=1, sort_keys=True, ensure_ascii=False)

@@ -205,7 +205,7 @@ class Store:
 
     def _at(self, run_id: str, path: Path, offset: int) -> Record | None:
         if offset == IN_SEVERAL_LINES:
-            return next(r for r in self.archive.read(path) if r["run_id"] == run_id)
+            return next((r for r in self.archive.read(path) if r["run_id"] == run_id), None)
         record = self.archive.read_at(path, offset)
         return record if record is not None and record["run_id"] == run_id else None
 

@@ -36,8 +36,10 @@ class Merged(NamedTuple):
     kept: int
 
 
-def pack(store: Store) -> int:
-    """Move all records of the inbox into the archive, and tidy its files; returns how many were moved.
+def pack(store: Store, *, tidy: bool = True) -> int:
+    """Move all records of the inbox into the archive; returns how many were moved.
+
+    tidy: also put every file of the archive in order, as after a merge by git
 
     Failures move too: a table shows them as rows. A record that is not what its run left is a BenchError, and nothing
     moves.
@@ -48,7 +50,8 @@ def pack(store: Store) -> int:
         records = {path: parse_inbox(content, path) for path, content in contents.items()}
         for path, record in records.items():
             _require_sound(record, f"the record {path}")
-        store.archive.tidy()
+        if tidy:
+            store.archive.tidy()
         if records:
             _archive(store, records.values())
         for path, content in contents.items():

@@ -84,7 +84,7 @@ def load_baseline(path: Path) -> dict[str, Any]:
         baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BenchError(f"the baseline '{path}' does not exist: write it with `bench gate --update`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"the baseline '{path}' is damaged ({error}): write it again with --update") from None
     rows = baseline.get("rows") if isinstance(baseline, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(row, dict) and "seeds" in row for row in rows.values()):

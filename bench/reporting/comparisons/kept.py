@@ -215,7 +215,7 @@ def _path(comparison: Comparison, store: Store, keys: Sequence[TableKey]) -> Pat
 def _load(path: Path) -> Comparison:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"the comparison {path} is damaged ({error}): delete it and compare again") from None
     if not isinstance(found, dict) or "rows" not in found or "runs" not in found:
         raise BenchError(f"the comparison {path} is damaged (not what is kept): delete it and compare again")
