@@ -13,6 +13,7 @@ from bench.records.record import Record, parse_record, record_digest, split_curv
 WAY_OUT: Final = "restore the file from git, or delete the line and run it again"
 ROLES: Final = ("train", "test")
 _SHARED: Final = {"counts": "counts", "environment": "environment"}
+_NUMBERS: Final = (float, int)
 _NO_VECTORS: Final = frozenset({"levels", "n", "rules"})
 
 
@@ -96,5 +97,5 @@ def _unfold(block: dict[str, Any]) -> None:
     size = len(spread["levels"])
     for values in (spread, *spread.get("rules", {}).values()):
         for name, value in values.items():
-            if isinstance(value, int | float) and name not in _NO_VECTORS:
+            if type(value) in _NUMBERS and name not in _NO_VECTORS:
                 values[name] = [value] * size
