@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench.errors import BenchError
 from bench.records.facts import Facts
-from bench.records.record import Record, parse_record, record_digest, split_curves
+from bench.records.record import Record, parse_object, record_digest, require_version, split_curves
 
 WAY_OUT: Final = "restore the file from git, or delete the line and run it again"
 ROLES: Final = ("train", "test")
@@ -42,7 +42,12 @@ def to_record(line: str, facts: Facts, where: str) -> Record:
 
     where: how an error calls the line
     """
-    record = parse_record(line, where, WAY_OUT)
+    return from_content(parse_object(line, where, WAY_OUT), facts, where)
+
+
+def from_content(content: dict[str, Any], facts: Facts, where: str) -> Record:
+    """As `to_record`, of a line that is parsed already; it becomes the record."""
+    record = require_version(content, where)
     try:
         return _unfolded(record, facts, where)
     except (KeyError, TypeError, AttributeError):

@@ -132,7 +132,11 @@ def parse_record(text: str, where: str, way_out: str) -> Record:
 
     where: how the error calls it;  way_out: what to do about a damaged one
     """
-    content = parse_object(text, where, way_out)
+    return require_version(parse_object(text, where, way_out), where)
+
+
+def require_version(content: dict[str, Any], where: str) -> Record:
+    """The content of a record if this program reads its schema; else a BenchError."""
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION

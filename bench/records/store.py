@@ -22,7 +22,7 @@ import numpy as np
 
 from bench._files import remove_leftovers, replace_file, replace_text
 from bench.errors import BenchError
-from bench.records.archive import Archive
+from bench.records.archive import Archive, without_collection
 from bench.records.index import IN_SEVERAL_LINES, Index
 from bench.records.record import (
     FINISHED,
@@ -99,7 +99,9 @@ class Store:
     def records(self) -> Iterator[Record]:
         """All records, ordered by run_id; of those in the archive without training curves."""
         groups = (records for _, records in self.by_table())
-        yield from sorted(itertools.chain.from_iterable(groups), key=lambda record: record["run_id"])
+        with without_collection():
+            found = sorted(itertools.chain.from_iterable(groups), key=lambda record: record["run_id"])
+        yield from found
 
     def by_table(self, wanted: Wanted = everything) -> Iterator[tuple[Path, list[Record]]]:
         """The records of each scenario and split that is wanted, by run_id, and the archive file they belong in.
