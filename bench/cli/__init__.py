@@ -7,7 +7,21 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from bench.cli import audit, compare, data, fit, lists, llmserve, newmethod, plot, probe, reproduce, results, run
+from bench.cli import (
+    audit,
+    compare,
+    data,
+    fit,
+    lists,
+    llmserve,
+    newmethod,
+    plot,
+    probe,
+    records,
+    reproduce,
+    results,
+    run,
+)
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
 
@@ -30,10 +44,9 @@ fit.add_to(app)
 newmethod.add_to(app)
 probe.add_to(app)
 reproduce.add_to(app)
-results_group = typer.Typer(help="Check and keep stored records.", no_args_is_help=True)
-reproduce.add_to_results(results_group)
-app.add_typer(results_group, name="results")
+reproduce.add_to_results(records.app)
 app.add_typer(data.app, name="data")
+app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
 app.add_typer(llmserve.app, name="llm")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,7 @@ def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, a
     )
 
 
-def tell_calls(records: list[dict[str, Any]]) -> None:
+def tell_calls(records: Sequence[Mapping[str, Any]]) -> None:
     """One line for each row that asked a chat model, on stderr."""
     from bench.reporting.tables.answers import answer_lines
 

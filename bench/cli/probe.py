@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.data.sequences.loader import Loader
     from bench.experiment.cell import Settings
-    from bench.probes.probe import Kind, ProbeRequest
-    from bench.records.store import Record
+    from bench.probes.probe import Kind, ProbeRecord, ProbeRequest
 
 
 class ProbeKind(StrEnum):
@@ -211,7 +210,7 @@ class _Prober:
     def __init__(self, loader: Loader, settings: Settings, out: Path, calls: LlmOptions) -> None:
         self.loader, self.settings, self.out, self.calls = loader, settings, out, calls
 
-    def make(self, request: ProbeRequest) -> Record:
+    def make(self, request: ProbeRequest) -> ProbeRecord:
         """The record of a request, not stored."""
         from bench.cli._progress import Steps
         from bench.probes.injection import measure_injection
@@ -222,7 +221,7 @@ class _Prober:
         with Steps():
             return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
 
-    def record(self, request: ProbeRequest) -> Record | None:
+    def record(self, request: ProbeRequest) -> ProbeRecord | None:
         """The stored record; None, with a line that says why, where the probe failed."""
         from bench.probes.probe import NotProbedError, read_probe, write_probe
 
@@ -266,9 +265,11 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
     )
 
 
-def _show(record: Record) -> None:
+def _show(record: ProbeRecord) -> None:
     found, population = record["results"], record["population"]
-    tiers = ", ".join(sorted({"simulated"} if record["simulated"] else set(record["tiers"].values())))
+    from bench.records.record import standings
+
+    tiers = ", ".join(sorted(set(standings(record).values())))
     value, models = record["threshold"]["value"], ", ".join(record["monitor"].get("models", {}))
     typer.echo(
         f"{record['probe']} of {record['method']}{f' (answered by {models})' if models else ''} on "

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
 from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.records.record import Record
+    from bench.records.store import Store
 
 MAX_UNLISTED: Final = 10
 """Rows without a baseline that are named one by one."""
@@ -45,23 +50,18 @@ def table(
     """Print the tables of the stored records."""
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store
-    from bench.reporting.comparisons.kept import outdated_comparisons
-    from bench.reporting.tables.files import outdated_tables, write_tables
+    from bench.reporting.tables.files import write_tables
     from bench.reporting.tables.table import make_tables, render, require_rule, summary
     from bench.reporting.tables.validation import render_choices
 
     store = Store(out)
     if check:
-        if next(store.records(), None) is None:
-            raise BenchError(f"there is no record in {out} to compare tables with: give another --out")
-        _fail_if_outdated(outdated_tables(store) | outdated_comparisons(store))
+        _check(store)
         return
     parse_rule(threshold)
-    tables = [
-        found
-        for found in make_tables(store.records())
-        if (scenario is None or scenario in found.key.scenario) and split in (None, found.key.split)
-    ]
+    tables = make_tables(
+        store.table_records(lambda name, cut: (scenario is None or scenario in name) and split in (None, cut))
+    )
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
     tell_stale(tables, store)
@@ -86,14 +86,44 @@ def table(
         typer.echo("\n".join(render(found, threshold) for found in tables))
 
 
+def _check(store: Store) -> None:
+    """Exit 1 where a record is not what its run left, or a table or comparison is not what the records say."""
+    from bench.experiment.measure import are_scores_of
+    from bench.records.verify import problems
+    from bench.reporting.comparisons.kept import outdated_comparisons
+    from bench.reporting.tables.files import outdated_tables
+
+    wrong = list(problems(store, are_scores_of))
+    if not wrong:
+        if next(store.by_table(), None) is None:
+            raise BenchError(f"there is no record in {store.root} to compare tables with: give another --out")
+        outdated = outdated_tables(store) | outdated_comparisons(store)
+        wrong = [f"{path} {what}" for path, what in outdated.items()]
+    for sentence in wrong:
+        typer.echo(sentence)
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
+    typer.echo("all records are as their runs left them, all tables and comparisons equal their records")
+
+
 def show(
-    run_id: Annotated[str, typer.Argument(help="The run_id of a record, or its first digits.")],
+    run_id: Annotated[str | None, typer.Argument(help="The run_id of a record, or its first digits.")] = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Print lines of an archive file that come on stdin, for `git diff`.")
+    ] = False,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Print one record, readable."""
+    from bench.records.record import parse_object, record_text
     from bench.records.store import Store
 
+    if stdin:
+        for line in filter(None, sys.stdin.read().split("\n")):
+            typer.echo(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
+        return
+    if run_id is None:
+        raise BenchError("say which record to show: give the first digits of its run_id, as in `bench show 5d62`")
     store = Store(out)
     record = store.find(run_id)
     if as_json:
@@ -174,15 +204,7 @@ def _suite_scenarios(suite: str, data: Path | None) -> set[str]:
     return {parse_scenario(text, known).key for part in load_suite(suite).parts for text in part.scenarios}
 
 
-def _fail_if_outdated(wrong: dict[Path, str]) -> None:
-    for path, what in wrong.items():
-        typer.echo(f"{path} {what}")
-    if wrong:
-        raise typer.Exit(EXIT_GATE)
-    typer.echo("all tables and comparisons equal their records")
-
-
-def _readable(record: dict[str, Any]) -> list[str]:
+def _readable(record: Record) -> list[str]:
     spec, counts = record["spec"], record["counts"]
     lines = [
         f"run {record['run_id']}: {record['method']} on {record['scenario']}, {spec['split']}, seed {spec['seed']}",

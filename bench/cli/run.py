@@ -84,6 +84,9 @@ SampleSize = Annotated[
     typer.Option("--sample", min=2, help="Score only so many test sequences, stratified; metrics weight them."),
 ]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
+Pack = Annotated[
+    bool, typer.Option("--pack/--no-pack", help="Move the records from the inbox into the archive at the end.")
+]
 PRECISIONS: Final = ("float32", "bf16")
 
 
@@ -120,6 +123,7 @@ def run(
     allow_endpoint: AllowEndpoint = False,
     data: Data = None,
     out: Out = RESULTS,
+    pack: Pack = True,
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
@@ -132,7 +136,7 @@ def run(
         typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
-        _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run)
+        _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run, pack)
 
 
 @dataclass(frozen=True)
@@ -237,12 +241,14 @@ def _execute(
     out: Path,
     as_json: bool,
     dry_run: bool,
+    pack: bool,
 ) -> None:
     from bench.data.cards.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
     from bench.experiment.cell import Settings
     from bench.experiment.planning import plan_parts
     from bench.records.store import Store
+    from bench.records.upkeep import pack as pack_records
 
     catalogue, store = make_catalogue(data), Store(out)
     if suite.figure:
@@ -263,6 +269,8 @@ def _execute(
     rule = str(extra[0]) if extra else DEFAULT_RULE
     _report(outcome, store, rule, as_json)
     tell_calls(outcome.records)
+    if pack:
+        pack_records(store, tidy=False)
     if suite.figure:
         from bench.cli.plot import make_figures
         from bench.reporting.figures.figure import FigureRequest
@@ -291,7 +299,7 @@ def _announce(cells: list[Cell]) -> None:
     """The first line of output: which editions are used."""
     for key in dict.fromkeys(cell.scenario.key for cell in cells):
         scenario = next(cell.scenario for cell in cells if cell.scenario.key == key)
-        words = [f"{card.key} ({'simulated' if card.kind == 'simulated' else card.tier})" for card in scenario.cards]
+        words = [f"{card.key} ({card.standing})" for card in scenario.cards]
         train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
         typer.echo(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
 

@@ -31,10 +31,8 @@ from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
-from bench.records.store import SCHEMA_VERSION, Record, Scores, jsonable
+from bench.records.record import SCHEMA_VERSION, Record, Scores, jsonable
 from bench.types import Sequences
-
-_MEASURED: Final = ("thresholds", "metrics", "validation")
 
 MAX_REASON: Final = 500
 """Characters of a failure's reason that a record keeps."""
@@ -92,7 +90,9 @@ def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Re
         record |= {"status": "out_of_memory" if out_of_memory else "error", **_failure(error)}
     if changed := data.seal.changed():
         fitter.forget()
-        record = {key: value for key, value in record.items() if key not in _MEASURED}
+        record.pop("thresholds", None)
+        record.pop("metrics", None)
+        record.pop("validation", None)
         record |= {"status": "error", "reason": f"the method wrote into its inputs ({', '.join(changed)})"}
     peak = peak_memory_mib()
     record["memory_mib"] = {"peak_rss": peak, "added": round(peak - before, 1)}
@@ -107,7 +107,7 @@ def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) 
         "run_id": cell.run_id,
         "spec": cell.spec(),
         "scenario": cell.scenario.key,
-        "simulated": [card.key for card in cell.scenario.cards if card.kind == "simulated"],
+        "simulated": [card.key for card in cell.scenario.cards if card.standing == "simulated"],
         "tiers": {card.key: card.tier for card in cell.scenario.cards},
         "method": method.label,
         "systems": list(prepared.systems),
@@ -255,7 +255,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def _failure(error: BaseException) -> Record:
     """Reason and frames of an exception, without the machine's paths."""
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"

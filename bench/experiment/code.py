@@ -102,7 +102,7 @@ class InstalledCode:
     def of_record(self, record: Record) -> dict[str, str]:
         """The same of the code that would run a record's cell now; a BenchError where that is not here any more."""
         target = self.target(record)
-        distribution = record["detector"].get("distribution", "")
+        distribution = record["detector"].get("distribution") or ""
         texts = "encoder" in record["spec"]
         return self._both(target, distribution, simulated=bool(record["simulated"]), texts=texts)
 
@@ -175,7 +175,8 @@ class InstalledCode:
 
 def known_codes(record: Record) -> list[dict[str, str]]:
     """The code that made a record, and the code that a later check found to give the same numbers, where known."""
-    return [code for code in (record.get("code"), record.get("verified_with", {}).get("code")) if code]
+    checked = record.get("verified_with")
+    return [code for code in (record.get("code"), checked and checked.get("code")) if code]
 
 
 def changed(record: Record, now: Mapping[str, str]) -> str:

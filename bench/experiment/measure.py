@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from bench.evaluation.metrics import metrics_at, ranking_metrics
 from bench.evaluation.stats import bootstrap
 from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, parse_rule
+from bench.records.record import Record, scores_digest
 from bench.types import ABNORMAL, NORMAL
+
+_SAME: Final = 1e-9
+"""How far a ranking metric measured again may be from the stored one."""
 
 ALL: Final = "all"
 """Name of the metric block over all tested systems together."""
@@ -44,7 +48,7 @@ def default_rules(*, is_transfer: bool) -> list[ThresholdRule]:
 
 def measure(
     scores: Mapping[str, NDArray[Any]], systems: Sequence[str], rules: Sequence[ThresholdRule], *, split: str
-) -> dict[str, Any]:
+) -> Record:
     """Thresholds and metrics of one cell.
 
     scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
@@ -77,6 +81,23 @@ def _validation(scores: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, 
     """How well the validation part is ranked; nothing where nothing validates."""
     facts = {"n": len(scores), "n_abnormal": int((labels == ABNORMAL).sum())}
     return facts | {"ranking": ranking_metrics(scores, labels) if len(scores) else {}}
+
+
+def are_scores_of(record: Record, scores: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether a record was made from these scores: by their digest; of an early record, by the ranking they give."""
+    known = record.get("scores_sha256")
+    if known is not None:
+        return scores_digest(scores) == known
+    test = _Test.of(scores)
+    measured = ranking_metrics(test.scores, test.labels, test.weights)
+    stored = record["metrics"][ALL]["ranking"]
+    return all(_is_same(value, measured.get(name)) for name, value in stored.items())
+
+
+def _is_same(value: float | None, other: float | None) -> bool:
+    if value is None or other is None:
+        return value is other
+    return abs(value - other) <= _SAME
 
 
 def can_measure(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
-from bench.experiment.measure import can_measure, measure
-from bench.records.store import FINISHED, Record, Store
+from bench.experiment.measure import are_scores_of, can_measure, measure
+from bench.records.record import FINISHED, Record
+from bench.records.store import Store
 
 
 def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: Mapping[str, str]) -> Record | None:
@@ -27,6 +28,8 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
     scores = store.read_scores(run_id)
     if scores is None or not all(can_measure(rule, scores) for rule in missing):
         return None
+    if not are_scores_of(record, scores):
+        return None  # metrics of another run's scores would stand under this run's name
     all_rules = [*_rules_of(record), *missing]
     record |= measure(scores, record["systems"], all_rules, split=record["spec"]["split"])
     return store.write(record)

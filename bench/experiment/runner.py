@@ -14,7 +14,8 @@ from bench.experiment.executors import SERIAL, Executor, Workplace, batches
 from bench.experiment.resume import resumable
 from bench.experiment.spec import Cell
 from bench.llm.config import current_service
-from bench.records.store import FINISHED, Record, Store
+from bench.records.record import FINISHED, Record
+from bench.records.store import Store
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +12,8 @@ from bench.detector import Detector
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.experiment.told import visible
-from bench.records.store import Scores
-from bench.types import ABNORMAL
+from bench.records.record import Record, Scores
+from bench.types import ABNORMAL, Sequences
 
 
 def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
@@ -33,7 +31,7 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
             values, excluded = _score(detector, part, prepared, cell)
             scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
     values, excluded = _score(detector, test, prepared, cell)
-    scores |= _named("test", values, test)
+    scores |= _named("test", values, test) | _identity("test", test.sequences)
     if sample is not None:
         scores |= {"test_weights": sample.weights, "test_index": sample.index}
     if excluded is not None:
@@ -58,6 +56,19 @@ def _named(name: str, scores: NDArray[np.float64], part: Part) -> Scores:
     return {name: scores, f"{name}_labels": part.labels, f"{name}_system": part.sequences.system}
 
 
+def _identity(name: str, sequences: Sequences) -> Scores:
+    """Which sequence each score is of: its id, first and last raw line (-1 where it is empty) and start time."""
+    first, last = sequences.offsets[:-1], sequences.offsets[1:] - 1
+    lines = np.append(sequences.lines, -1)
+    is_empty = first > last
+    return {
+        f"{name}_sequence": np.array([text.encode() for text in sequences.ids], np.bytes_),
+        f"{name}_first_line": lines[np.where(is_empty, -1, first)],
+        f"{name}_last_line": lines[np.where(is_empty, -1, last)],
+        f"{name}_start_time": sequences.start_time,
+    }
+
+
 def _kept(arrays: Scores, which: NDArray[np.bool_]) -> Scores:
     return {name: values[which] for name, values in arrays.items()}
 
@@ -80,7 +91,7 @@ def sample_of(cell: Cell, prepared: Prepared) -> Sample | None:
     return draw_sample(prepared.test.labels, prepared.test.sequences.system, cell.sample, cell.seed)
 
 
-def sample_facts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
+def sample_facts(cell: Cell, prepared: Prepared) -> Record:
     """What a record says of its sample; nothing where all test sequences are scored."""
     sample = sample_of(cell, prepared)
     if sample is None:
@@ -92,7 +103,7 @@ def sample_facts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
     return {"sample": {"drawn": len(sample.index), "of": len(prepared.test.labels), "strata": strata}}
 
 
-def excluded_facts(scores: Scores) -> dict[str, Any]:
+def excluded_facts(scores: Scores) -> Record:
     """How many test sequences the metrics leave out because the detector declined to judge them; nothing if none."""
     out = scores.get("test_weights", np.ones(1)) == 0
     if not out.any():

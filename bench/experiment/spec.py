@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from bench.data.sequences.splits import PROTOCOLS
 from bench.errors import BenchError
 from bench.experiment.scenario import Scenario
 from bench.experiment.settings import convert, parse_settings
-from bench.records.store import jsonable
+from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
 PROTOCOL_VERSION: Final = 1
@@ -139,8 +138,7 @@ class Cell:
 
 def run_id(spec: Mapping[str, Any]) -> str:
     """The identity of a resolved spec."""
-    canonical = json.dumps(jsonable(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return run_id_of(spec)
 
 
 def plan(

@@ -28,13 +28,15 @@ from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.experiment.told import skip_reason, training_part, visible
-from bench.records.store import SCHEMA_VERSION, Record, jsonable, record_text
+from bench.records.record import SCHEMA_VERSION, jsonable, record_text
 from bench.types import ABNORMAL, NORMAL, Sequences
 
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
 Kind = Literal["injection", "memorisation"]
+ProbeRecord = dict[str, Any]
+"""What a probe found, as plain JSON."""
 
 
 class NotProbedError(BenchError):
@@ -199,7 +201,7 @@ def _spread(
 
 def make_record(
     request: ProbeRequest, fitted: Subject, results: Mapping[str, Any], threshold: Threshold, seconds: float
-) -> Record:
+) -> ProbeRecord:
     """A probe's record: no log text, and of the config only what belongs to the identity, so no endpoint and no key."""
     method = request.cell.method
     return {
@@ -210,7 +212,7 @@ def make_record(
         "scenario": request.cell.scenario.key,
         "split": request.cell.split,
         "seed": request.cell.seed,
-        "simulated": [card.key for card in request.cell.scenario.cards if card.kind == "simulated"],
+        "simulated": [card.key for card in request.cell.scenario.cards if card.standing == "simulated"],
         "tiers": {card.key: card.tier for card in request.cell.scenario.cards},
         "method": request.label,
         "supervision": method.description.supervision,
@@ -233,7 +235,7 @@ def make_record(
 Measure = Callable[[ProbeRequest, Subject, Threshold], Mapping[str, Any]]
 
 
-def run_probe(request: ProbeRequest, prepared: Prepared, settings: Settings, measure: Measure) -> Record:
+def run_probe(request: ProbeRequest, prepared: Prepared, settings: Settings, measure: Measure) -> ProbeRecord:
     """Fit, draw, alter, score, compare: the record of one probe, which is not stored yet."""
     start = time.perf_counter()
     fitted = subject(request, prepared, settings)
@@ -242,22 +244,22 @@ def run_probe(request: ProbeRequest, prepared: Prepared, settings: Settings, mea
     return make_record(request, fitted, results, threshold, time.perf_counter() - start)
 
 
-def read_probe(root: Path, probe_id: str) -> Record | None:
+def read_probe(root: Path, probe_id: str) -> ProbeRecord | None:
     """The stored record of a probe, or None."""
     path = root / "probes" / f"{probe_id}.json"
     if not path.is_file():
         return None
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        record: ProbeRecord = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"the record {path} is damaged ({error}): delete it and run again") from None
     return record
 
 
-def write_probe(root: Path, record: Record) -> tuple[Path, Record]:
+def write_probe(root: Path, record: ProbeRecord) -> tuple[Path, ProbeRecord]:
     """Keep the record of a probe; returns where, and the record as it reads back."""
     path = root / "probes" / f"{record['probe_id']}.json"
     text = record_text(record)
     replace_text(path, text)
-    stored: Record = json.loads(text)
+    stored: ProbeRecord = json.loads(text)
     return path, stored

@@ -1,35 +1,63 @@
-"""Records on disk: `runs/<run_id>.json`, and beside them the scores they were made from, `scores/<run_id>.npz`.
+"""The results folder: records in an inbox (a file each) and an archive (lines), beside them what they were made from.
 
-A record is written to a temporary name and renamed, so that a killed run leaves no half record. The scores are written
-first: a record whose scores are missing can still be read, but a new threshold rule needs its cell run again.
+`inbox/<run_id>.json` is written by runs, `records/*.jsonl` by `bench results pack`; reading looks in both, and the
+inbox wins. A record appears whole or not at all, so that a killed run leaves no half one. The scores,
+`scores/<run_id>.npz`, are written first: a record whose scores are missing can still be read, but a new threshold rule
+needs its cell run again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-import math
-import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench._files import remove_leftovers, replace_file, replace_text
 from bench.errors import BenchError
+from bench.records.archive import Archive, without_collection
+from bench.records.index import IN_SEVERAL_LINES, Index
+from bench.records.record import (
+    FINISHED,
+    SCHEMA_VERSION,
+    Record,
+    Scores,
+    jsonable,
+    parse_record,
+    record_digest,
+    record_text,
+    scores_digest,
+)
 
-SCHEMA_VERSION: Final = 1
-FINISHED: Final = ("ok", "skipped")
-"""Statuses that resume does not run again."""
+__all__ = [
+    "FINISHED",
+    "SCHEMA_VERSION",
+    "Record",
+    "Scores",
+    "Store",
+    "jsonable",
+    "record_text",
+    "remove_leftovers",
+    "replace_file",
+]
 
-_PLAIN_LIST: Final = re.compile(r"(?<=: )\[\n(?: +[-\d.eE]+,?\n)+ +\]")
-_LINE_BREAK: Final = re.compile(r"\n +")
+OLD_FOLDER: Final = "runs"
+"""Where records of schema version 1 lie."""
 
-Record = dict[str, Any]
-Scores = dict[str, NDArray[Any]]
+Wanted = Callable[[str, str], bool]
+"""Whether the records of a scenario and split are asked for."""
+
+
+def everything(scenario: str, split: str) -> bool:
+    """Every scenario and split is wanted."""
+    return True
 
 
 class Store:
@@ -37,8 +65,11 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._runs = root / "runs"
-        self._scores = root / "scores"
+        self.inbox = root / "inbox"
+        self.scores = root / "scores"
+        self.curves = root / "curves"
+        self.archive = Archive(root / "records")
+        self._index = Index(self.archive, self.cache)
 
     @property
     def cache(self) -> Path:
@@ -46,42 +77,94 @@ class Store:
         return self.root / "cache"
 
     def read(self, run_id: str) -> Record | None:
-        """The record, or None where there is none."""
-        path = self._runs / f"{run_id}.json"
-        return _load(path) if path.is_file() else None
+        """The record, with its training curves where they are here, or None where there is none."""
+        self.require_current()
+        record = self.read_inbox(run_id)
+        return self._archived(run_id) if record is None else record
 
     def find(self, prefix: str) -> Record:
         """The one record whose run_id starts so."""
-        found = sorted(path for path in self._runs.glob("*.json") if path.name.startswith(prefix))
+        self.require_current()
+        names = {path.stem for path in self.inbox.glob("*.json")} | self._index.places().keys()
+        found = sorted(name for name in names if name.startswith(prefix))
         if not found:
-            raise BenchError(f"no record '{prefix}' in {self._runs}: `bench table` lists what there is")
+            raise BenchError(f"no record '{prefix}' in {self.root}: `bench table` lists what there is")
         if len(found) > 1:
             raise BenchError(f"'{prefix}' fits {len(found)} records: give more digits of the run_id")
-        return _load(found[0])
+        record = self.read(found[0])
+        if record is None:
+            raise BenchError(f"the record {found[0]} of {self.root} has just gone: try again")
+        return record
 
     def records(self) -> Iterator[Record]:
-        """All records, ordered by run_id."""
-        for path in sorted(self._runs.glob("*.json")):
-            yield _load(path)
+        """All records, ordered by run_id; of those in the archive without training curves."""
+        groups = (records for _, records in self.by_table())
+        with without_collection():
+            found = sorted(itertools.chain.from_iterable(groups), key=lambda record: record["run_id"])
+        yield from found
+
+    def by_table(self, wanted: Wanted = everything) -> Iterator[tuple[Path, list[Record]]]:
+        """The records of each scenario and split that is wanted, by run_id, and the archive file they belong in.
+
+        Only the files of what is wanted are read. Records share parts: they are not to be changed.
+        """
+        self.require_current()
+        self.archive.forget()
+        inbox: dict[Path, dict[str, Record]] = defaultdict(dict)
+        for record in self.inbox_records():
+            inbox[self._path_of(record)][record["run_id"]] = record
+        files = set(self.archive.files())
+        for path in sorted(files | inbox.keys()):
+            scenario, _, split = path.stem.rpartition("--")
+            if not wanted(scenario, split):
+                continue
+            archived = self.archive.read(path) if path in files else []
+            found = {record["run_id"]: record for record in archived} | inbox[path]
+            yield path, [found[run_id] for run_id in sorted(found)]
+
+    def table_records(self, wanted: Wanted) -> Iterator[Record]:
+        """The records of the scenarios and splits that are wanted."""
+        for _, records in self.by_table(wanted):
+            yield from records
+
+    def inbox_records(self) -> Iterator[Record]:
+        """The records that are not archived yet, by run_id."""
+        for path in sorted(self.inbox.glob("*.json")):
+            record = self.read_inbox(path.stem)
+            if record is not None:  # else another command has just archived it
+                yield record
+
+    def read_inbox(self, run_id: str) -> Record | None:
+        """The record of a run as it lies in the inbox."""
+        path = self.inbox / f"{run_id}.json"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return parse_inbox(content, path)
 
     def write(self, record: Record, scores: Scores | None = None) -> Record:
-        """Keep a record, and first its scores; returns the record as it reads back."""
-        run_id = record["run_id"]
+        """Keep a record in the inbox, and first its scores; returns the record as it reads back, with its digests."""
+        self.require_current()
+        plain: dict[str, Any] = jsonable(record)
+        run_id = plain["run_id"]
         if scores is not None:
-            path = self._scores / f"{run_id}.npz"
+            path = self.scores / f"{run_id}.npz"
             replace_file(path, lambda temporary: _save_arrays(temporary, scores))
-        text = record_text(record)
-        replace_text(self._runs / f"{run_id}.json", text)
+            plain["scores_sha256"] = scores_digest(scores)
+        plain["digest"] = record_digest(plain)
+        text = record_text(plain)
+        replace_text(self.inbox / f"{run_id}.json", text)
         stored: Record = json.loads(text)
         return stored
 
     def has_scores(self, run_id: str) -> bool:
         """Whether the scores of a run are here."""
-        return (self._scores / f"{run_id}.npz").is_file()
+        return (self.scores / f"{run_id}.npz").is_file()
 
     def read_scores(self, run_id: str) -> Scores | None:
         """The stored scores of a run, or None where they are not here."""
-        path = self._scores / f"{run_id}.npz"
+        path = self.scores / f"{run_id}.npz"
         if not path.is_file():
             return None
         try:
@@ -90,65 +173,72 @@ class Store:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise BenchError(f"the scores {path} are damaged ({error}): delete the file and run again") from None
 
+    def require_current(self) -> None:
+        """Raise BenchError where records of an older schema lie: they are migrated first, never half read."""
+        if any((self.root / OLD_FOLDER).glob("*.json")):
+            raise BenchError(
+                f"{self.root} holds records of schema version 1 (its folder '{OLD_FOLDER}'): "
+                f"run `bench results migrate --out {self.root}` once"
+            )
+
     def require_writable(self) -> None:
         """Raise BenchError where records cannot be kept: before hours of work, not after them."""
-        probe = self._runs / "writable"
+        self.require_current()
+        probe = self.inbox / "writable"
         replace_file(probe, lambda temporary: temporary.touch())
         probe.unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
         """Delete temporary files of runs that were killed while writing, when their process is gone."""
-        for folder in (self._runs, self._scores):
+        for folder in (self.inbox, self.scores, self.curves, self.archive.folder, self.cache):
             remove_leftovers(folder)
+
+    def _archived(self, run_id: str) -> Record | None:
+        for attempt in range(2):
+            place = self._index.places().get(run_id)
+            if place is None:
+                return None
+            record = self._at(run_id, *place)
+            if record is not None:
+                return self._with_curves(record)
+            if attempt == 0:
+                self._index.rebuild()
+        return None
+
+    def _at(self, run_id: str, path: Path, offset: int) -> Record | None:
+        if offset == IN_SEVERAL_LINES:
+            return next((r for r in self.archive.read(path) if r["run_id"] == run_id), None)
+        record = self.archive.read_at(path, offset)
+        return record if record is not None and record["run_id"] == run_id else None
+
+    def _with_curves(self, record: Record) -> Record:
+        """The record with the curves of its training where they are here; damaged ones are left out."""
+        path = self.curves / f"{record['run_id']}.json"
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            epochs = json.loads(path.read_text(encoding="utf-8"))
+            record["monitor"] = {**record.get("monitor", {}), "epochs": epochs}
+        return record
+
+    def _path_of(self, record: Record) -> Path:
+        try:
+            return self.archive.path_of(record)
+        except (KeyError, TypeError):
+            path = self.inbox / f"{record['run_id']}.json"
+            raise BenchError(f"the record {path} is damaged (no record of a run): delete it and run again") from None
+
+
+def parse_inbox(content: bytes, path: Path) -> Record:
+    """The record of an inbox file; what is wrong with it is a BenchError."""
+    where, way_out = f"the record {path}", "delete it and run again"
+    try:
+        record = parse_record(content.decode(), where, way_out)
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{where} is damaged ({error}): {way_out}") from None
+    if record.get("run_id") != path.stem:
+        raise BenchError(f"{where} is that of run {record.get('run_id')}: give it its name back, or delete it")
+    return record
 
 
 def _save_arrays(path: Path, scores: Scores) -> None:
     with path.open("wb") as stream:
         np.savez_compressed(stream, **scores)  # type: ignore[arg-type]  # its stub takes a keyword for an array
-
-
-def _load(path: Path) -> Record:
-    try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BenchError(f"the record {path} is damaged ({error}): delete it and run again") from None
-    if not isinstance(record, dict):
-        raise BenchError(f"the record {path} is damaged (no JSON object): delete it and run again")
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise BenchError(
-            f"the record {path} has schema version {record.get('schema_version')}, this program reads "
-            f"{SCHEMA_VERSION}: use the version that wrote it, or another --out"
-        )
-    return record
-
-
-def record_text(record: Record) -> str:
-    """A record as its file holds it: keys in order, one line for each, a list of plain values on one line."""
-    text = json.dumps(jsonable(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (
-        _PLAIN_LIST.sub(lambda found: _LINE_BREAK.sub(" ", found[0]).replace("[ ", "[").replace(" ]", "]"), text) + "\n"
-    )
-
-
-def jsonable(value: Any) -> Any:
-    """Plain JSON of a value: arrays become lists, NaN null, an infinite number its name; else a TypeError.
-
-    What UTF-8 cannot hold, such as a lone surrogate from the name of a file, is escaped, as Python writes it.
-    """
-    if isinstance(value, Mapping):
-        return {_encodable(str(key)): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if isinstance(value, str):
-        return _encodable(value)
-    if value is not None and not isinstance(value, int | float):
-        raise TypeError(f"{type(value).__name__} cannot be kept in a record")
-    return value
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

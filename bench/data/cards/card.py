@@ -162,6 +162,11 @@ class Card:
         return f"{self.name}@{self.edition}"
 
     @property
+    def standing(self) -> str:
+        """What numbers from it are good for: `simulated`, or its tier."""
+        return "simulated" if self.kind == "simulated" else self.tier
+
+    @property
     def has_sessions(self) -> bool:
         """Whether sequences are sessions rather than windows."""
         return self.kind in ("id-sessions", "id-splits") or bool(self.format.session)

@@ -14,7 +14,8 @@ from bench.errors import BenchError
 from bench.evaluation.measures import compared, measure_of
 from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.records.store import Store, record_text
+from bench.records.record import record_text, standing, standings
+from bench.records.store import Store
 from bench.reporting.comparisons.differences import (
     CONTROLS,
     EVERYTHING,
@@ -118,8 +119,8 @@ def chosen(comparisons: Iterable[Comparison], against: str, metrics: Sequence[st
 
 def heading(comparison: Comparison) -> str:
     """What is compared on what."""
-    simulated = " (simulated)" if comparison["simulated"] else ""
-    smoke = ", put together from pieces" if "smoke" in comparison["tiers"].values() else ""
+    simulated = " (simulated)" if standing(comparison) == "simulated" else ""
+    smoke = ", put together from pieces" if "smoke" in standings(comparison).values() else ""
     return (
         f"{comparison['method']} on {comparison['scenario']}, {comparison['split']}{simulated}: "
         f"{comparison['n_test']} test sequences, {comparison['n_test_abnormal']} abnormal{smoke}"
@@ -219,7 +220,7 @@ def _path(comparison: Comparison, store: Store, keys: Sequence[TableKey]) -> Pat
 def _load(path: Path) -> Comparison:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"the comparison {path} is damaged ({error}): delete it and compare again") from None
     if not isinstance(found, dict) or "rows" not in found or "runs" not in found:
         raise BenchError(f"the comparison {path} is damaged (not what is kept): delete it and compare again")

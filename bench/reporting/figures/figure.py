@@ -14,7 +14,9 @@ from bench.experiment.measure import ALL
 from bench.experiment.planning import Plan
 from bench.experiment.spec import Cell
 from bench.experiment.suites import Suite
-from bench.records.store import Record, Store
+from bench.records import record as records
+from bench.records.record import Record
+from bench.records.store import Store
 from bench.reporting.tables.rows import Row, aggregate, shown_rule
 
 if TYPE_CHECKING:
@@ -81,8 +83,7 @@ class Figure:
 
 def standing(record: Record) -> str:
     """What limits the editions of a record, in words, or nothing."""
-    tiers = {"simulated"} if record["simulated"] else set(record["tiers"].values())
-    return next((words for tier, words in STAND_INS.items() if tier in tiers), "")
+    return STAND_INS.get(records.standing(record), "")
 
 
 @dataclass(frozen=True)

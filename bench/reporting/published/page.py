@@ -15,7 +15,7 @@ from typing import Any, Final
 from bench.errors import BenchError
 from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
-from bench.records.store import Record, jsonable
+from bench.records.record import Record, jsonable, standings
 from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
@@ -149,10 +149,7 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
     """The protocol of the paper against that of the records, point by point."""
     record, key = table.records[0], table.key
     counts = record["counts"]
-    editions = ", ".join(
-        f"{edition} ({'simulated' if edition in record['simulated'] else tier})"
-        for edition, tier in record["tiers"].items()
-    )
+    editions = ", ".join(f"{edition} ({name})" for edition, name in standings(record).items())
     unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
     split = {
         "paper": "as there, but 20 % of the normal sequences left validate",

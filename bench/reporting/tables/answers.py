@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,7 +118,7 @@ class Answers:
     redacted: bool
 
 
-def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
+def answers_of(records: Iterable[Mapping[str, Any]]) -> dict[str, Answers]:
     """By `METHOD on SCENARIO`, for every record whose method asked a chat model."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -150,7 +150,7 @@ def _together(runs: Sequence[dict[str, Any]]) -> Answers:
     )
 
 
-def answer_lines(records: Iterable[Record]) -> list[str]:
+def answer_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
     return [
         f"{row}, answered by {', '.join(found.models) or 'no model'}: {'; '.join(_facts(found))}"

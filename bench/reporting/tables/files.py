@@ -8,14 +8,16 @@ from pathlib import Path
 
 from bench._files import replace_text
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.records.store import Store
+from bench.records.store import Store, Wanted, everything
 from bench.reporting.tables.rows import TableKey
 from bench.reporting.tables.table import make_tables, render, table_key
 
 
 def write_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_RULE) -> list[Path]:
-    """Write the tables of these keys from all records of the store, as `tables/*.md`."""
-    pages = _pages(store, rule, {key.file_name for key in keys})
+    """Write the tables of these keys, as `tables/*.md`; records of other scenarios and splits are not read."""
+    asked = {(key.scenario, key.split) for key in keys}
+    names = {key.file_name for key in keys}
+    pages = _pages(store, rule, lambda scenario, split: (scenario, split) in asked, names)
     for path, text in pages.items():
         replace_text(path, text)
     return list(pages)
@@ -32,13 +34,16 @@ def outdated_tables(store: Store, rule: str = DEFAULT_RULE) -> dict[Path, str]:
     return dict(sorted(wrong.items()))
 
 
-def _pages(store: Store, rule: str, names: Collection[str] | None = None) -> dict[Path, str]:
+def _pages(
+    store: Store, rule: str, wanted: Wanted = everything, names: Collection[str] | None = None
+) -> dict[Path, str]:
     """Text of each table file, or of these; where an edition's data changed, the tables before and after share a file.
 
     Only the records of those files are averaged and laid out: that is most of the work.
     """
-    records = (record for record in store.records() if names is None or table_key(record).file_name in names)
     pages: dict[Path, list[str]] = defaultdict(list)
-    for table in make_tables(records):
-        pages[store.root / "tables" / table.key.file_name].append(render(table, rule))
+    for _, records in store.by_table(wanted):
+        chosen = (record for record in records if names is None or table_key(record).file_name in names)
+        for table in make_tables(chosen):
+            pages[store.root / "tables" / table.key.file_name].append(render(table, rule))
     return {path: "\n".join(texts) for path, texts in pages.items()}

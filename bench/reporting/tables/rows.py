@@ -101,7 +101,7 @@ def _with_value(row: Row, block: str, measure: Measure, rule: str) -> list[tuple
     found = []
     for record in row.finished:
         metrics = record["metrics"].get(block)
-        value = metrics and measure.value(metrics, rule)
+        value = None if metrics is None else measure.value(metrics, rule)
         if value is not None:
             found.append((value, metrics))
     return found

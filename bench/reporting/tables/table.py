@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures, columns
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
-from bench.records.store import Record
+from bench.records.record import Record, standing, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
@@ -137,7 +137,7 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
 
 
 def _heading(table: Table) -> str:
-    simulated = " (simulated)" if any(record["simulated"] for record in table.records) else ""
+    simulated = " (simulated)" if any(standing(record) == "simulated" for record in table.records) else ""
     return f"### {table.key.scenario}, {table.key.split}{simulated}{sampled(table.records)}"
 
 
@@ -160,9 +160,9 @@ def _facts(table: Table, rule: str) -> list[str]:
     records = table.records
     first = records[0]
     digests = dict(entry.split(" ") for entry in table.key.data)
-    editions = ", ".join(f"{key} ({_tier(first, key)}, data {digests[key]})" for key in first["tiers"])
+    editions = ", ".join(f"{key} ({name}, data {digests[key]})" for key, name in standings(first).items())
     lines = [*_protocol(table, rule), f"- editions: {editions}"]
-    if any(tier == "smoke" for tier in first["tiers"].values()):
+    if "smoke" in standings(first).values():
         lines.append("- put together from pieces (tier smoke): never part of a finding")
     if torn := [key for key in first["tiers"] if ".lines-" in key and table.key.window == "sessions"]:
         lines.append(f"- cut by lines, so sessions at its ends are not whole: {', '.join(torn)}")
@@ -207,10 +207,6 @@ def _repairs(record: Record) -> list[str]:
         for name, text in words.items()
         if record["counts"].get(name)
     ]
-
-
-def _tier(record: Record, key: str) -> str:
-    return "simulated" if key in record["simulated"] else record["tiers"][key]
 
 
 def _percent(share: float) -> str:
@@ -263,7 +259,7 @@ def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     ]
 
 
-def _mean_cost(row: Row, section: str, name: str) -> float:
+def _mean_cost(row: Row, section: Literal["seconds", "memory_mib"], name: str) -> float:
     values = [record[section][name] for record in row.finished]
     return float(sum(values) / len(values))
 

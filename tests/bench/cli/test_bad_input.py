@@ -164,22 +164,26 @@ def test_without_a_command_there_is_the_help_and_exit_code_2(call):
 
 def test_bad_input_loses_nothing(call, tmp_path):
     call(*RUN)
-    kept = {path: path.read_bytes() for path in (tmp_path / "results" / "runs").iterdir()}
+    kept = {path: path.read_bytes() for path in (tmp_path / "results" / "records").iterdir()}
     assert kept
     refused(call(*changed(methods="random,toy.py:Toy", set="toy.py:Toy.alpha=-1")))
     refused(call(*changed(scenario="bgl@simulated,bgl@nope")))
-    assert {path: path.read_bytes() for path in (tmp_path / "results" / "runs").iterdir()} == kept
+    assert {path: path.read_bytes() for path in (tmp_path / "results" / "records").iterdir()} == kept
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 99}'])
 def test_a_damaged_record_is_one_sentence_and_is_kept(call, tmp_path, content):
-    call(*RUN)
-    runs = sorted((tmp_path / "results" / "runs").iterdir())
+    call(*RUN, "--no-pack")
+    runs = sorted((tmp_path / "results" / "inbox").iterdir())
     runs[0].write_text(content)
-    for arguments in (RUN, ["table"], ["table", "--check"], ["show", runs[0].stem], ["gate", "--update"]):
+    for arguments in (RUN, ["table"], ["results", "pack"], ["show", runs[0].stem], ["gate", "--update"]):
         assert runs[0].name in refused(call(*arguments))
+    for arguments in (["table", "--check"], ["results", "verify"]):
+        code, out, _ = call(*arguments)
+        assert (code, out.count("\n")) == (1, 1)
+        assert runs[0].name in out
     assert runs[0].read_text() == content
-    assert len(list((tmp_path / "results" / "runs").iterdir())) == len(runs)
+    assert len(list((tmp_path / "results" / "inbox").iterdir())) == len(runs)
 
 
 def test_damaged_scores_are_one_sentence(call, tmp_path):

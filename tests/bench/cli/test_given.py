@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from bench.records.store import Store
+
 
 def test_a_run_has_an_oracle_but_no_estimated_threshold(own_system, call, tmp_path):
     """The frequencies of `1 2` and `1 2 3` differ by 2/3 in all; the closed form of the distance is 2d / (2 + d)."""
@@ -18,7 +20,7 @@ def test_a_run_has_an_oracle_but_no_estimated_threshold(own_system, call, tmp_pa
     code, out, err = call("run", *arguments, "--data", tmp_path / "data", "--out", tmp_path / "results")
     assert code == 0, err
     run_id = next(row["run_ids"][0] for row in json.loads(out) if row["method"] == "ecvc")
-    record = json.loads((tmp_path / "results" / "runs" / f"{run_id}.json").read_text())
+    record = Store(tmp_path / "results").read(run_id)
     assert record["spec"]["split"] == "given"
     assert record["metrics"]["all"]["rules"]["oracle"]["f1"] == 1
     assert record["thresholds"]["conformal:0.01"]["value"] is None

@@ -30,7 +30,7 @@ class Slow(Detector):
     def score(self, sequences):
         return sequences.lengths.astype(np.float64)
 '''
-COMMAND = ("run", "--methods", "slow.py:Slow", "--scenario", "bgl@simulated", "--seeds", "2", "--out", "results")
+COMMAND = ("run", "--methods", "slow.py:Slow", "--scenario", "bgl@simulated", "--seeds", "2", "--no-pack")
 N_FIRST_SEED = 7
 """The slow detector and six controls."""
 
@@ -49,7 +49,7 @@ def start(folder, seconds):
 
 
 def records(folder):
-    return {path: path.read_bytes() for path in (folder / "results" / "runs").glob("*.json")}
+    return {path: path.read_bytes() for path in (folder / "results" / "inbox").glob("*.json")}
 
 
 @pytest.fixture(scope="module", params=[signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])

@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+from bench.records.store import Store
+
 MODEL = "SmolLM2-135M-Instruct.Q4_1"
 RUN = ("run", "--methods", "chatgpt", "--scenario", "bgl@simulated", "--seeds", "2", "--json")
 
@@ -19,8 +21,7 @@ def bench(call, monkeypatch):
 
 
 def chat_records(folder, out="results", method="chatgpt"):
-    records = [json.loads(path.read_text()) for path in (folder / out / "runs").glob("*.json")]
-    return [record for record in records if record["method"] == method]
+    return [record for record in Store(folder / out).records() if record["method"] == method]
 
 
 def test_a_row_skipped_for_want_of_an_endpoint_runs_once_there_is_one(bench, stub, monkeypatch, tmp_path):
@@ -62,7 +63,7 @@ def test_a_dry_run_counts_what_would_be_asked(bench, stub, tmp_path, monkeypatch
     code, out, _ = bench(*RUN, "--dry-run", "--price", "1,2")
     assert (code, stub.prompts) == (0, [])
     (row,) = json.loads(out)
-    assert not (tmp_path / "results" / "runs").exists() or not chat_records(tmp_path)
+    assert chat_records(tmp_path) == []
     assert row["cost"] == pytest.approx((row["tokens in"] + 2 * row["tokens out"]) / 1e6)
     bench(*RUN)
     assert row["calls"] == len(stub.prompts)
@@ -102,7 +103,7 @@ def test_the_suite_of_table_4_is_replayed_from_shipped_answers(bench, monkeypatc
     monkeypatch.setattr(socket.socket, "connect", refuse)
     code, out, err = bench("run", "--suite", "table4", "--price", "0.5,1.5")
     assert code == 0, err
-    records = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*.json")]
+    records = list(Store(tmp_path / "results").records())
     chats = [record for record in records if record["detector"]["supervision"] == "training-free"]
     assert {(r["spec"]["detector"]["name"], r["scenario"]) for r in chats} == {
         (name, f"{system}@simulated")

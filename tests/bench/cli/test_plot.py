@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from bench.records.store import Store
+
 DETECTORS = '''
 from dataclasses import dataclass
 import numpy as np
@@ -60,7 +62,8 @@ def test_a_suite_with_a_map_runs_and_can_be_plotted_again(shell, tmp_path):
     stored = tmp_path / "results" / "figures" / f"{name}.json"
     described = json.loads(stored.read_text())
     (drawn,) = described["content"]["maps"]
-    record = json.loads((tmp_path / "results" / "runs" / f"{drawn['run_id']}.json").read_text())
+    store = Store(tmp_path / "results")
+    record = store.read(drawn["run_id"])
     assert (record["method"], described["run_ids"]) == ("toy.py:Seeing", [drawn["run_id"]])
     n = len(drawn["label"])
     assert (sum(drawn["label"]), n) == (n // 2, len(drawn["x"]))
@@ -74,7 +77,7 @@ def test_a_suite_with_a_map_runs_and_can_be_plotted_again(shell, tmp_path):
     assert {path.name: path.read_bytes() for path in stored.parent.iterdir()} == before
     # A changed record is told: the fit does not give what it says.
     record["metrics"]["all"]["rules"]["conformal:0.01"]["fp"] += 1
-    (tmp_path / "results" / "runs" / f"{drawn['run_id']}.json").write_text(json.dumps(record))
+    store.write(record)
     assert "the fit made again flags" in shell("plot", "mine.toml")[2]
 
 

@@ -252,7 +252,7 @@ def test_a_key_is_sent_and_nowhere_kept(chat, stub, monkeypatch, tmp_path):
     assert code == 3
     assert "answered 401" in refused[1]
     kept = everything_kept(tmp_path)
-    assert {name.partition("/")[2].partition("/")[0] for name in kept} >= {"runs", "probes", "scores"}
+    assert {name.partition("/")[2].partition("/")[0] for name in kept} >= {"records", "probes", "scores"}
     assert {headers["authorization"] for headers in stub.headers} == {f"Bearer {KEY}"}
     assert [name for name, content in kept.items() if KEY.encode() in content] == []
     assert KEY not in said + "".join(refused)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from bench.records.store import Store
+
 DETECTORS = '''
 from dataclasses import dataclass
 import numpy as np
@@ -45,7 +47,7 @@ class Shell:
         return self.call(*arguments)
 
     def records(self):
-        return [json.loads(path.read_text()) for path in sorted((self.folder / "results" / "runs").glob("*.json"))]
+        return list(Store(self.folder / "results").records())
 
 
 @pytest.fixture
@@ -79,7 +81,10 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
         "written: results/tables/bgl@simulated--chronological.md",
     ]
     assert (shell.folder / "results/tables/bgl@simulated--chronological.md").read_text() == out.removesuffix("\n")
-    assert shell("table", "--check")[:2] == (0, "all tables and comparisons equal their records\n")
+    assert shell("table", "--check")[:2] == (
+        0,
+        "all records are as their runs left them, all tables and comparisons equal their records\n",
+    )
 
 
 def test_a_second_run_resumes_everything_and_prints_the_same(shell):
@@ -239,6 +244,6 @@ def test_the_main_job_end_to_end(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert {"mlad[max_epochs=1]", "deeplog[max_epochs=1]", "all-positive"} <= set(rows(done.stdout))
-    found = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*.json")]
+    found = list(Store(tmp_path / "results").records())
     assert len(found) == 8
     assert {record["status"] for record in found} == {"ok"}

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from bench.records.store import Store
+
 HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "scipy", "drain3", "matplotlib"}
 ARRAYS = {"numpy", "polars"}
 
@@ -91,6 +93,6 @@ def test_a_resumed_run_imports_neither_its_detectors_nor_torch(recorded):
 
 
 def test_reading_records_imports_no_torch(recorded):
-    run_id = next((recorded / "results" / "runs").iterdir()).stem
+    run_id = next(Store(recorded / "results").records())["run_id"]
     for arguments in (("table",), ("show", run_id), ("gate", "--update"), ("gate",)):
         assert not imported_by(recorded, *arguments) & {"torch", "sklearn", "sentence_transformers", "entmax"}

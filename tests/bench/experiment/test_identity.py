@@ -9,13 +9,14 @@ from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import Cell, resolve_methods, run_id
+from bench.records.store import Store
 
 RESULTS = Path(__file__).parents[3] / "results"
-FOLDERS = [RESULTS / "runs", *sorted(RESULTS.glob("studies/*/runs"))]
+FOLDERS = [RESULTS, *sorted(path.parent for path in RESULTS.glob("studies/*/records"))]
 
 
 def stored_records():
-    return [json.loads(path.read_text()) for folder in FOLDERS for path in sorted(folder.glob("*.json"))]
+    return [record for folder in FOLDERS for record in Store(folder).records()]
 
 
 @pytest.fixture(scope="module")

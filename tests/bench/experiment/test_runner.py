@@ -17,9 +17,12 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner, scoring
 from bench.experiment.cell import Settings, _options, fit_again
+from bench.experiment.measure import are_scores_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
+from bench.records.upkeep import pack
+from bench.records.verify import problems
 from bench.registry import FieldInfo
 
 PROBES = '''
@@ -517,6 +520,54 @@ def test_without_stored_scores_a_new_rule_runs_the_cell_again(bench):
     assert len(bench.seen("fit")) == 2
 
 
+ADDED = Settings(extra_rules=(parse_rule("fixed:2.5"),))
+
+
+@pytest.mark.parametrize("digest", ["known", "unknown"])
+def test_a_rule_is_not_added_from_scores_that_are_not_the_records(bench, digest):
+    record = bench.one("Probe")
+    path = bench.store.scores / f"{record['run_id']}.npz"
+    if digest == "unknown":  # as of records before schema version 2
+        del record["scores_sha256"]
+        record = bench.store.write(record)
+    with np.load(path) as arrays:
+        others = dict(arrays)
+    others["test"] = -others["test"]
+    np.savez_compressed(path, **others)
+    added = bench.one("Probe", ADDED)
+    assert len(bench.seen("fit")) == 2
+    assert added["metrics"]["all"]["ranking"] == record["metrics"]["all"]["ranking"]
+    assert "fixed:2.5" in added["thresholds"]
+    assert not np.array_equal(bench.store.read_scores(record["run_id"])["test"], others["test"])
+
+
+@pytest.mark.parametrize("digest", ["known", "unknown"])
+def test_a_rule_is_added_from_the_scores_of_the_record_and_packing_changes_nothing(bench, digest):
+    record = bench.one("Probe")
+    if digest == "unknown":
+        del record["scores_sha256"]
+        bench.store.write(record)
+    pack(bench.store)
+    added = bench.one("Probe", ADDED)
+    assert len(bench.seen("fit")) == 1
+    assert "fixed:2.5" in added["thresholds"]
+    assert added["metrics"]["all"]["ranking"] == record["metrics"]["all"]["ranking"]
+    assert added.get("scores_sha256") == record.get("scores_sha256")
+    assert list(problems(bench.store, are_scores_of)) == []
+
+
+def test_scores_say_which_sequences_they_are_of(bench):
+    (cell,) = bench.cells("Probe", scenario="hdfs")
+    record = bench.run([cell]).records[0]
+    scores = bench.store.read_scores(record["run_id"])
+    test = Loader(bench.known).prepare(cell.data).test.sequences
+    assert [name.decode() for name in scores["test_sequence"].tolist()] == list(test.ids)
+    assert scores["test_first_line"].tolist() == test.lines[test.offsets[:-1]].tolist()
+    assert scores["test_last_line"].tolist() == test.lines[test.offsets[1:] - 1].tolist()
+    np.testing.assert_array_equal(scores["test_start_time"], test.start_time)
+    assert len(scores["test_system"]) == len(scores["test"]) == record["counts"]["n_test"]
+
+
 OWN = Settings(extra_rules=(parse_rule("quantile:0.9@own-system"),))
 
 
@@ -593,7 +644,7 @@ def test_the_same_run_elsewhere_gives_the_same_numbers(bench, tmp_path, known):
 
 def test_leftovers_of_a_killed_run_go(bench):
     bench.one("Probe")
-    leftover = bench.store.root / "runs" / "aa.json.999999999.tmp"
+    leftover = bench.store.root / "inbox" / "aa.json.999999999.tmp"
     leftover.write_text("half")
     bench.one("Probe")
     assert not leftover.exists()
@@ -601,7 +652,7 @@ def test_leftovers_of_a_killed_run_go(bench):
 
 def test_a_damaged_record_stops_before_anything_runs(bench):
     record = bench.one("Probe")
-    (bench.store.root / "runs" / f"{record['run_id']}.json").write_text("{")
+    (bench.store.root / "inbox" / f"{record['run_id']}.json").write_text("{")
     with pytest.raises(BenchError, match="is damaged"):
         bench.run(bench.cells("Contaminated", "Probe"))
     assert [fit["name"] for fit in bench.seen("fit")] == ["Probe"]

@@ -16,6 +16,7 @@ from bench.experiment.scenario import parse_scenario
 from bench.experiment.settings import parse_seeds, parse_settings
 from bench.experiment.spec import plan, resolve_methods, run_id
 from bench.experiment.suites import load_suite
+from bench.records.store import Store
 
 TOY = '''
 """A detector with a setting of every kind."""
@@ -350,7 +351,7 @@ def test_an_unknown_profile(tmp_path, toy):
 def test_runs_that_were_recorded_are_still_found(monkeypatch, tmp_path):
     """A field that came later must not change the identity of a run that does not use it."""
     monkeypatch.delenv("BENCH_DATA", raising=False)
-    recorded = {path.stem for path in (Path(__file__).parents[3] / "results" / "runs").glob("*.json")}
+    recorded = {record["run_id"] for record in Store(Path(__file__).parents[3] / "results").records()}
     controls = [dataclasses.replace(part, methods=("random",), settings=()) for part in load_suite("smoke").parts]
     cells = plan_parts(controls, catalogue(), tmp_path).cells
     assert len(cells) == 24

@@ -22,13 +22,14 @@ store = Store(Path(sys.argv[1]))
 number = 0
 while True:
     record = {"schema_version": SCHEMA_VERSION, "run_id": f"{number % 7:016x}", "number": number}
+    record |= {"scenario": "bgl", "spec": {"split": "paper"}}
     store.write(record | {"content": ["x" * 1000] * 300}, {"test": np.full(20000, number, np.float64)})
     number += 1
 """
 
 
 def record(run_id="00ff", **values):
-    return {"schema_version": SCHEMA_VERSION, "run_id": run_id, **values}
+    return {"schema_version": SCHEMA_VERSION, "run_id": run_id, "scenario": "bgl", "spec": {"split": "paper"}} | values
 
 
 @pytest.fixture
@@ -48,14 +49,16 @@ def test_a_record_reads_back_as_write_returned_it(store):
     }
     returned = store.write(record(**values))
     assert returned == store.read("00ff")
-    assert returned | record() == record(
+    digest = returned.pop("digest")
+    assert len(digest) == 32
+    assert returned == record(
         low="-inf", none=None, array=[1.5, "inf"], number=3, truth=True, tuple=[1, "ä"], nested={"1": 0.5}
     )
 
 
 def test_a_record_is_plain_json_with_sorted_keys(store):
     store.write(record(b=1, a=-np.inf))
-    text = (store.root / "runs" / "00ff.json").read_text()
+    text = (store.root / "inbox" / "00ff.json").read_text()
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert list(content) == sorted(content)
     assert text.endswith("}\n")
@@ -99,7 +102,7 @@ def test_a_prefix_finds_the_one_record(store):
     assert store.find("abd2")["run_id"] == "abd2"
     with pytest.raises(BenchError, match="fits 2 records"):
         store.find("ab")
-    for pattern in ("f", "*", "**", "[a]b", "../runs/abc1"):
+    for pattern in ("f", "*", "**", "[a]b", "../inbox/abc1"):
         with pytest.raises(BenchError, match="no record"):
             store.find(pattern)
 
@@ -107,7 +110,7 @@ def test_a_prefix_finds_the_one_record(store):
 @pytest.mark.parametrize("content", [b"", b'{"schema_version": 1', b"\xff\xfe", b"[]", b"null", b"not json"])
 def test_a_damaged_record_is_one_sentence_with_the_way_out(store, content):
     store.write(record())
-    path = store.root / "runs" / "00ff.json"
+    path = store.root / "inbox" / "00ff.json"
     path.write_bytes(content)
     for read in (lambda: store.read("00ff"), lambda: store.find("00"), lambda: list(store.records())):
         with pytest.raises(BenchError, match=r"is damaged.*delete it and run again") as caught:
@@ -162,8 +165,8 @@ def test_leftovers_of_the_dead_go_and_of_the_living_stay(store):
     store.write(record())
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
-    dead = [store.root / "runs" / f"aa.json.{child.pid}.tmp", store.root / "runs" / "x.tmp"]
-    living = store.root / "runs" / f"bb.json.{os.getpid()}.tmp"
+    dead = [store.root / "inbox" / f"aa.json.{child.pid}.tmp", store.root / "inbox" / "x.tmp"]
+    living = store.root / "inbox" / f"bb.json.{os.getpid()}.tmp"
     for path in (*dead, living):
         path.write_text("half")
     store.remove_leftovers()
@@ -177,7 +180,7 @@ def test_sigkill_in_the_middle_of_a_write_leaves_no_half_record(store):
     for round_ in range(4):
         with subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(store.root)]) as writer:
             deadline = time.monotonic() + 30
-            while len(list((store.root / "runs").glob("*.json"))) < 3 and time.monotonic() < deadline:
+            while len(list((store.root / "inbox").glob("*.json"))) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
             time.sleep(0.01 * round_)
             os.kill(writer.pid, signal.SIGKILL)
@@ -204,7 +207,7 @@ def test_a_list_of_numbers_stands_on_one_line_and_nothing_else_changes():
 
 def test_what_utf8_cannot_hold_is_escaped_and_nothing_else_is(store):
     written = store.write(
-        {"schema_version": 1, "run_id": "ab", "reason": "no \udcff.log: \u00fc", "monitor": {"\ud800": ["\udc00"]}}
+        {"schema_version": SCHEMA_VERSION, "run_id": "ab", "reason": "no \udcff.log: \u00fc", "monitor": {"\ud800": ["\udc00"]}}
     )
     assert written["reason"] == "no \\udcff.log: \u00fc"
     assert written["monitor"] == {"\\ud800": ["\\udc00"]}

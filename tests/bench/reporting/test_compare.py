@@ -244,7 +244,7 @@ def test_a_comparison_without_records_of_another_version_or_damaged_is_outdated(
     add()
     weak = add("weak")
     path, made = kept(store)
-    (store.root / "runs" / f"{weak['run_id']}.json").unlink()
+    (store.root / "inbox" / f"{weak['run_id']}.json").unlink()
     assert "weak has no record" in outdated_comparisons(store)[path]
     path.write_text(json.dumps(made | {"version": 0}))
     assert "another version" in outdated_comparisons(store)[path]

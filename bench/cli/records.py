@@ -1,0 +1,87 @@
+"""`bench results`: what is done to the records of a results folder as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli._options import EXIT_GATE, RESULTS, Out
+
+app = typer.Typer(no_args_is_help=True, help="Archive, merge, check and export records.")
+
+
+@app.command()
+def pack(out: Out = RESULTS) -> None:
+    """Move the records of the inbox into the archive, and sort its lines."""
+    from bench.records import upkeep
+    from bench.records.store import Store
+
+    typer.echo(f"{upkeep.pack(Store(out))} records moved into {out / 'records'}")
+
+
+@app.command()
+def migrate(out: Out = RESULTS) -> None:
+    """Archive the records of schema version 1, which lie in OUT/runs; nothing is run again."""
+    from bench.records import upkeep
+    from bench.records.store import Store
+
+    typer.echo(f"{upkeep.migrate(Store(out))} records moved into {out / 'records'}")
+
+
+@app.command()
+def merge(
+    folder: Annotated[Path, typer.Argument(help="Another results folder, as of another machine.")],
+    out: Out = RESULTS,
+) -> None:
+    """Take the records of another results folder in; where two differ, nothing changes."""
+    from bench.records import upkeep
+    from bench.records.store import Store
+
+    done = upkeep.merge(Store(out), Store(folder))
+    typer.echo(f"{done.new} new records, {done.newer} newer ones, {done.kept} were here already")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    out: Out = RESULTS,
+) -> None:
+    """Delete scores and training curves that no finished record belongs to."""
+    from bench.records import upkeep
+    from bench.records.store import Store
+
+    found = upkeep.orphans(Store(out))
+    for path in found:
+        typer.echo(str(path))
+        if not dry_run:
+            path.unlink(missing_ok=True)
+    typer.echo(f"{len(found)} files {'would be ' if dry_run else ''}deleted", err=True)
+
+
+@app.command()
+def verify(out: Out = RESULTS) -> None:
+    """Exit 1 where a record, or a score file that is here, is not what its run left."""
+    from bench.experiment.measure import are_scores_of
+    from bench.records.store import Store
+    from bench.records.verify import problems
+
+    wrong = list(problems(Store(out), are_scores_of))
+    for sentence in wrong:
+        typer.echo(sentence)
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
+    typer.echo("all records are as their runs left them")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="runs.csv or runs.parquet")],
+    out: Out = RESULTS,
+) -> None:
+    """Write all records as one flat table for notebooks: a row for each run, system and threshold rule."""
+    from bench.records.export import export as export_records
+    from bench.records.store import Store
+
+    typer.echo(f"{export_records(Store(out).records(), file)} rows written to {file}")

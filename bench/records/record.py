@@ -1,0 +1,190 @@
+"""The shape of a run's record, what stands behind its numbers, and the digests that bind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+
+SCHEMA_VERSION: Final = 2
+FINISHED: Final = ("ok", "skipped")
+"""Statuses that resume does not run again."""
+
+Scores = dict[str, NDArray[Any]]
+Standing = Literal["simulated", "smoke", "development", "evaluation"]
+WEAKEST_FIRST: Final[tuple[Standing, ...]] = ("simulated", "smoke", "development", "evaluation")
+
+_PLAIN_LIST: Final = re.compile(r"(?<=: )\[\n(?: +[-\d.eE]+,?\n)+ +\]")
+_LINE_BREAK: Final = re.compile(r"\n +")
+
+
+class DetectorFacts(TypedDict):
+    """Which detector ran, and with what."""
+
+    supervision: str
+    is_control: bool
+    config: dict[str, Any]
+    config_passed: dict[str, Any]
+    profile: NotRequired[str]
+    distribution: str | None
+    version: str | None
+
+
+class Record(TypedDict, total=False):
+    """One run. Fields that this program does not know are kept as they are.
+
+    Every record has those up to `started_at`; a part of one, as what its scores say, may have any.
+    """
+
+    schema_version: int
+    run_id: str
+    spec: dict[str, Any]
+    """The resolved spec, whose hash is the run_id."""
+    scenario: str
+    simulated: list[str]
+    tiers: dict[str, str]
+    method: str
+    systems: list[str]
+    status: str
+    reason: str | None
+    detector: DetectorFacts
+    counts: dict[str, Any]
+    seconds: dict[str, float]
+    threads: int
+    device: str
+    environment: dict[str, Any]
+    started_at: str
+    memory_mib: dict[str, float]
+    monitor: Any
+    """What the method says of itself; its `epochs` are the training curves, which are kept apart."""
+    thresholds: dict[str, dict[str, Any]]
+    metrics: dict[str, dict[str, Any]]
+    validation: dict[str, Any]
+    sample: dict[str, Any]
+    excluded: dict[str, Any]
+    traceback: list[str]
+    code: dict[str, str]
+    verified_with: dict[str, Any]
+    """Written by a later check beside what the run wrote, never over it."""
+    scores_sha256: str
+    """Of the score arrays, whatever their file's compression; unknown of records before schema version 2."""
+    digest: str
+    """Of the record itself, without this field and without the training curves."""
+
+
+def standings(record: Mapping[str, Any]) -> dict[str, Standing]:
+    """What each edition of a record (or of a probe's or comparison's) is good for."""
+    simulated = record["simulated"]
+    return {key: "simulated" if key in simulated else tier for key, tier in record["tiers"].items()}
+
+
+def standing(record: Mapping[str, Any]) -> Standing:
+    """The weakest standing among the editions: what a number made from them can be called."""
+    found = set(standings(record).values())
+    return next((name for name in WEAKEST_FIRST if name in found), "evaluation")
+
+
+def run_id_of(spec: Mapping[str, Any]) -> str:
+    """The identity of a resolved spec: first 16 hex digits of SHA-256 over its canonical JSON."""
+    return content_digest(jsonable(spec))[:16]
+
+
+def record_digest(record: Mapping[str, Any]) -> str:
+    """32 hex digits over the plain record, its own digest and the training curves left out."""
+    without = {key: value for key, value in record.items() if key != "digest"}
+    return content_digest(split_curves(without)[0])[:32]
+
+
+def scores_digest(scores: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of score arrays, however they are compressed."""
+    sha256 = hashlib.sha256()
+    for name, array in sorted(scores.items()):
+        sha256.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        sha256.update(np.ascontiguousarray(array).tobytes())
+    return sha256.hexdigest()
+
+
+def split_curves(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A record without its training curves, and these, or None."""
+    monitor = record.get("monitor")
+    if not isinstance(monitor, dict) or monitor.get("epochs") is None:
+        return dict(record), None
+    rest = {key: value for key, value in monitor.items() if key != "epochs"}
+    return {**record, "monitor": rest}, monitor["epochs"]
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of plain JSON content, whatever the order of its keys."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parse_record(text: str, where: str, way_out: str) -> Record:
+    """A record from its JSON; what is wrong with it is a BenchError.
+
+    where: how the error calls it;  way_out: what to do about a damaged one
+    """
+    return require_version(parse_object(text, where, way_out), where)
+
+
+def require_version(content: dict[str, Any], where: str) -> Record:
+    """The content of a record if this program reads its schema; else a BenchError."""
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        hint = "update bench" if newer else "use the version that wrote it, or another --out"
+        raise BenchError(f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}: {hint}")
+    return content  # type: ignore[return-value]  # its fields are the writer's promise
+
+
+def parse_object(text: str, where: str, way_out: str) -> dict[str, Any]:
+    """A JSON object, or a BenchError."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise BenchError(f"{where} is damaged ({error}): {way_out}") from None
+    except RecursionError:
+        raise BenchError(f"{where} is damaged (nested too deeply): {way_out}") from None
+    if not isinstance(content, dict):
+        raise BenchError(f"{where} is damaged (no JSON object): {way_out}")
+    return content
+
+
+def record_text(record: Any) -> str:
+    """A record as its file holds it: keys in order, one line for each, a list of plain values on one line."""
+    text = json.dumps(jsonable(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return _PLAIN_LIST.sub(lambda found: _one_line(found[0]), text) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return _LINE_BREAK.sub(" ", text).replace("[ ", "[").replace(" ]", "]")
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON of a value: arrays become lists, NaN null, an infinite number its name; else a TypeError."""
+    if isinstance(value, Mapping):
+        return {_text(str(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} cannot be kept in a record")
+    return value
+
+
+def _text(text: str) -> str:
+    """A text that UTF-8 can hold: half of a pair of surrogates, as from a file name, is written out."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
