@@ -207,7 +207,12 @@ def test_a_list_of_numbers_stands_on_one_line_and_nothing_else_changes():
 
 def test_what_utf8_cannot_hold_is_escaped_and_nothing_else_is(store):
     written = store.write(
-        {"schema_version": SCHEMA_VERSION, "run_id": "ab", "reason": "no \udcff.log: \u00fc", "monitor": {"\ud800": ["\udc00"]}}
+        {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": "ab",
+            "reason": "no \udcff.log: \u00fc",
+            "monitor": {"\ud800": ["\udc00"]},
+        }
     )
     assert written["reason"] == "no \\udcff.log: \u00fc"
     assert written["monitor"] == {"\\ud800": ["\\udc00"]}
