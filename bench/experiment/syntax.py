@@ -60,7 +60,7 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.JoinedStr):
             yield name, _list(_joined(value))
         elif isinstance(node, ast.FormattedValue) and name == "format_spec":
-            # Python 3.11 has an empty one in f"{x:}", 3.12 one with an empty text.
+            # An empty format, as in f"{x:}", is none.
             yield name, tree_text(value) if value is not None and _joined(value.values) else ""
         else:
             yield name, _value(value)
