@@ -11,6 +11,7 @@ import functools
 import hashlib
 import http.server
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -57,6 +58,14 @@ TABLE = {
     "bench audit published": ["bench audit published"],
     "bench plot SUITE": ["bench plot fig4"],
     "bench show RUN_ID": ["bench show {run_id}"],
+    "bench results pack": [
+        "bench results pack",
+        "bench results merge replayed",
+        "bench results prune --dry-run",
+        "bench results verify",
+        "bench results export flat.csv",
+    ],
+    "bench reproduce RUN_ID": ["bench reproduce {run_id}"],
     "bench gate --baseline results/baseline.json": [
         "bench gate --baseline results/baseline.json --update",
         "bench gate --baseline results/baseline.json",
@@ -187,11 +196,16 @@ def environment_of(binaries, folder, url):
     return kept | {"PATH": f"{Path(binaries).resolve()}:{kept['PATH']}"}
 
 
+def run_of(archive, method):
+    """The run id of the first record of a method, or nothing where there is none yet."""
+    lines = (line for file in sorted(archive.glob("*--*.jsonl")) for line in file.read_text().splitlines())
+    return next((record["run_id"] for record in map(json.loads, lines) if record["method"] == method), "")
+
+
 def fails(line, folder, environment):
     """Run one command line, say how long it took, and what it said if it failed."""
     began = time.monotonic()
-    records = sorted((folder / "results" / "runs").glob("*.json"))
-    words = shlex.split(line.format(run_id=records[0].stem if records else ""))
+    words = shlex.split(line.format(run_id=run_of(folder / "results" / "records", "pca")))
     options = {"capture_output": True, "text": True, "timeout": 300}
     with (folder / "logs" / "app.log").open() as log:
         done = subprocess.run(words, check=False, cwd=folder, env=environment, stdin=log, **options)
