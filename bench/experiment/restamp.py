@@ -24,7 +24,7 @@ from bench.errors import BenchError
 from bench.experiment.again import DEFAULT_TOLERANCE, Difference, differing
 from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
-from bench.records.store import Record, Store
+from bench.records.store import OLD_FOLDER, Record, Store
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The checkout, whose history holds the old commits."""
@@ -171,13 +171,21 @@ def _run(record: Record, root: Path, data: Path | None) -> Record:
         command += ["--data", str(data.resolve())] if data else []
         environment = {**os.environ, "PYTHONPATH": str(root)}
         done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
-        found = next(Path(out).rglob(f"{record['run_id']}.json"), None)
-        if found is None:
+        made = _made(Path(out), record["run_id"])
+        if made is None:
             raise BenchError(f"{root.name} does not make this run: {_last_line(done.stderr)}")
-        made: Record = json.loads(found.read_text(encoding="utf-8"))
     if made["status"] != "ok":
         raise BenchError(f"it did not run again ({made['status']}): {made['reason']}")
     return made
+
+
+def _made(out: Path, run_id: str) -> Record | None:
+    """The record in a store that old or new code left: before the archive, records lay in `runs/`."""
+    old = out / OLD_FOLDER / f"{run_id}.json"
+    if old.is_file():
+        made: Record = json.loads(old.read_text(encoding="utf-8"))
+        return made
+    return Store(out).read(run_id)
 
 
 def typed(record: Record) -> list[str]:

@@ -83,7 +83,7 @@ class Place:
         return done
 
     def run(self):
-        done = self.bench("run", "-m", self.method, "-s", "bgl@simulated", "--seeds", "1")
+        done = self.bench("run", "-m", self.method, "-s", "bgl@simulated", "--seeds", "1", "--no-pack")
         assert done.returncode == 0, done.stderr
         return done.stderr
 
@@ -91,7 +91,7 @@ class Place:
         return self.bench("gate", "--baseline", "baseline.json", *arguments)
 
     def records(self):
-        paths = sorted((self.folder / "results").rglob("runs/*.json"))
+        paths = sorted((self.folder / "results").rglob("inbox/*.json"))
         return [record for record in map(json.loads, map(Path.read_text, paths)) if record["method"] == self.method]
 
     def document(self):
