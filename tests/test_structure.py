@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 # `bench.errors`. `bench` alone is the package's own file, which holds the version.
 GROUND = {"bench.types", "bench._files", "bench._memory"}
 DATA = {"bench.data.cards", "bench.data.reading", "bench.data.sequences", "bench.data.embedding"}
-ENGINE = GROUND | DATA | {"bench.detector", "bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
+CONTRACT = {"bench.detector", "bench.contract"}
+ENGINE = GROUND | DATA | CONTRACT | {"bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
 REPORTING = {f"bench.reporting.{name}" for name in ("tables", "figures", "comparisons", "published", "gate")}
 MAY_IMPORT = {
     "bench": set(),
@@ -24,7 +25,8 @@ MAY_IMPORT = {
     "bench._memory": set(),
     "bench._files": set(),
     "bench.detector": {"bench.types"},
-    "bench.registry": GROUND | {"bench.detector"},
+    "bench.contract": {"bench.types", "bench.detector"},
+    "bench.registry": GROUND | {"bench.detector", "bench.contract"},
     "bench.llm": GROUND | {"bench.detector"},
     "bench.data": set(),
     "bench.data.cards": GROUND,
@@ -40,7 +42,7 @@ MAY_IMPORT = {
     "bench.experiment": ENGINE,
     "bench.deploy": ENGINE,
     "bench.probes": ENGINE,
-    "bench.testing": GROUND | {"bench.detector"},
+    "bench.testing": GROUND | CONTRACT,
     "bench.scaffold": GROUND,
     "bench.reporting": set(),
     "bench.reporting.tables": ENGINE,

@@ -23,7 +23,6 @@ from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.environment import describe_environment
 from bench.experiment.runner import Settings, fit_again
 from bench.experiment.spec import Cell
-from bench.experiment.told import visible
 from bench.records.store import jsonable
 from bench.types import NORMAL
 
@@ -65,14 +64,14 @@ def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRul
         raise BenchError(
             f"'{cell.scenario.key}' holds event ids, so what is fitted on it cannot read lines: use an edition of lines"
         )
-    detector = fit_again(cell, prepared, settings)
+    detector, visible = fit_again(cell, prepared, settings)
     return Fitted(
         detector,
         prepared.vocabulary,
         cell.scenario.train,
         cell.grouping,
         str(rule),
-        _threshold(detector, visible(prepared, detector), rule),
+        _threshold(detector, visible, rule),
         _provenance(cell, prepared, settings),
     )
 
@@ -135,7 +134,7 @@ def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> T
 def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any]:
     return {
         "method": cell.method.label,
-        "supervision": cell.supervision,
+        "told": cell.told,
         "scenario": cell.scenario.key,
         "run_id": cell.run_id,
         "spec": cell.spec(),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
+from bench.detector import Role
 from bench.errors import BenchError
 
 
@@ -24,6 +25,11 @@ class Scenario:
     def is_transfer(self) -> bool:
         """Whether the tested systems are not the trained ones."""
         return self.train != self.test
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that its editions play."""
+        return ("source", "target") if self.is_transfer else ("source",)
 
     @property
     def key(self) -> str:

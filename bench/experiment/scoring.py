@@ -13,14 +13,15 @@ from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
-from bench.experiment.told import visible
 from bench.records.store import Scores
 from bench.types import ABNORMAL
 
 
 def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
-    """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds."""
-    prepared = visible(prepared, detector)
+    """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds.
+
+    prepared: the data as the detector may see them, from `told.hand_out`
+    """
     native = detector.native_threshold_
     sample = sample_of(cell, prepared)
     test = prepared.test if sample is None else _selected(prepared.test, sample.index)
@@ -66,11 +67,11 @@ _NOTHING = np.empty(0, np.int64)
 
 
 def saves_validation(detector: Detector) -> bool:
-    """Whether a sampled run leaves out the validation part: each answer of a training-free method costs something.
+    """Whether a sampled run leaves out the validation part: each answer of a language model costs something.
 
     Its own rule needs none. Rules that are fitted on validation scores are then not estimable for it.
     """
-    return detector.tags.supervision == "training-free" and detector.native_threshold_ is not None
+    return detector.tags.teacher and detector.native_threshold_ is not None
 
 
 def sample_of(cell: Cell, prepared: Prepared) -> Sample | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,23 +65,21 @@ class Prepared:
     parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
     """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
 
-    def train_with_target_normals(self, n: int) -> Part:
-        """The training part, behind it the first `n` normal sequences of each target's training part.
+    def train_with(self, chosen: Mapping[int, NDArray[np.int64]]) -> Part:
+        """The training part, behind it these sequences of the training parts of other systems.
 
-        First is what ends first. The vocabulary learns nothing from them: their lines have the log keys and texts that
-        scoring gives them. Where nothing is transferred, this is the training part.
+        chosen: positions of sequences by `Sequences.system`. The vocabulary learns nothing from them: their lines have
+        the log keys and texts that scoring gives them.
         """
-        if not (n and self.targets):
-            return self.train
-        targets = [
-            replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
+        others = [
+            replace(system, split=replace(system.split, train=chosen[system.index]))
+            for system in self.targets
+            if system.index in chosen
         ]
-        part = self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
+        if not others:
+            return self.train
+        part = self.vocabulary.assemble([*self.sources, *others], "train", fitted=True)
         return part if self.train.sequences.parameters is None else self._filled(part)
-
-    def n_target_normals(self, n: int) -> int:
-        """How many sequences that adds: a training part may have fewer than `n` normal ones."""
-        return sum(len(_first_normals(system, n)) for system in self.targets)
 
     @functools.cached_property
     def with_parameters(self) -> Prepared:
@@ -156,14 +154,6 @@ class Loader:
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)
-
-
-def _first_normals(system: System, n: int) -> NDArray[np.int64]:
-    """Positions of the `n` normal training sequences that end first, in that order."""
-    train, groups = system.split.train, system.groups
-    normals = train[groups.labels[train] == NORMAL]
-    first: NDArray[np.int64] = normals[np.argsort(groups.last_lines[normals], kind="stable")[:n]]
-    return first
 
 
 def _require_usable(sources: list[System], targets: list[System]) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench._files import replace_file
+from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
 from bench.reporting.figures.figure import Figure
-from bench.reporting.tables.rows import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +118,7 @@ def _bounds(content: Mapping[str, Any]) -> Picture:
         axes.set(ylim=(len(panel["rows"]) - 0.5, -0.5), xlim=(-0.03, 1.03))
         axes.set_yticks(range(len(panel["rows"])), [_row_name(row) for row in panel["rows"]])
         for y, (row, above) in enumerate(zip(panel["rows"][1:], panel["rows"], strict=False)):
-            if row["supervision"] != above["supervision"]:
+            if row["told"] != above["told"]:
                 axes.axhline(y + 0.5, color=GREY, lw=0.8)
         if panel["all_positive_f1"] is not None:
             axes.axvline(panel["all_positive_f1"], color=GREY, lw=1, ls=(0, (1, 2)), label="flagging everything")
@@ -211,7 +211,7 @@ def _points(
 
 
 def _row_name(row: Mapping[str, Any]) -> str:
-    return f"{row['method']} (control)" if row["supervision"] == CONTROL else str(row["method"])
+    return f"{row['method']} (control)" if row["told"] == CONTROL else str(row["method"])
 
 
 def _seeds(n: int) -> str:

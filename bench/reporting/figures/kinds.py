@@ -11,6 +11,7 @@ from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.errors import BenchError
 from bench.evaluation.stats import Interval
+from bench.experiment.grades import group_rank
 from bench.experiment.measure import ALL
 from bench.experiment.planning import resolve_scenarios
 from bench.records.store import Record
@@ -18,7 +19,7 @@ from bench.reporting.figures.figure import Figure, Request, standing
 from bench.reporting.figures.maps import gather_maps
 from bench.reporting.published.page import render_published
 from bench.reporting.published.papers import Paper, load_published
-from bench.reporting.tables.rows import CONTROL, Row, aggregate, shown_rule
+from bench.reporting.tables.rows import Row, aggregate, shown_rule
 from bench.reporting.tables.table import make_tables
 
 Options = Mapping[str, Any]
@@ -84,10 +85,10 @@ def _bounds(request: Request, options: Options) -> list[Figure]:
             lines = [
                 {
                     "method": label,
-                    "supervision": row.supervision,
+                    "told": row.group,
                     **_three(row, rows.get((system, split, label)), system, request),
                 }
-                for label, row in _by_supervision(combined)
+                for label, row in _by_group(combined)
             ]
             record = next(iter(combined.values())).records[0]
             n_seeds = max(len(row.finished) for row in combined.values())
@@ -120,12 +121,12 @@ def _bounds_page(content: Mapping[str, Any], request: Request, notes: Sequence[s
     import tabulate
 
     tabulate.MIN_PADDING = 0
-    headers = ["supervision", "method", "one bound for all", "a bound of its own", "a model of its own"]
+    headers = ["told", "method", "one bound for all", "a bound of its own", "a model of its own"]
     heading = f"### {request.suite.name}: F1 at {request.rule} and its realised FPR, one bound for several systems"
     parts = [heading, _lines(notes)]
     for panel in content["panels"]:
         lines = [
-            [row["supervision"], row["method"], *(_with_rate(row, bound) for bound in ("shared", "own", "single"))]
+            [row["told"], row["method"], *(_with_rate(row, bound) for bound in ("shared", "own", "single"))]
             for row in panel["rows"]
         ]
         name = "both together" if panel["system"] == ALL else panel["system"]
@@ -303,9 +304,9 @@ def _panel(record: Record, block: str = ALL) -> dict[str, Any]:
     }
 
 
-def _by_supervision(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
-    """Controls last, methods of one supervision together, as in the tables."""
-    return sorted(rows.items(), key=lambda item: (item[1].supervision == CONTROL, item[1].supervision, item[0]))
+def _by_group(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """Controls last, methods that are told the same together, as in the tables."""
+    return sorted(rows.items(), key=lambda item: (group_rank(item[1].group), item[0]))
 
 
 def _failures(rows: Iterable[Row]) -> list[str]:

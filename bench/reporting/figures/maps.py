@@ -20,7 +20,6 @@ from bench.evaluation.thresholds import flag
 from bench.experiment.measure import ALL
 from bench.experiment.runner import fit_again
 from bench.experiment.spec import Cell
-from bench.experiment.told import visible
 from bench.records.store import Record
 from bench.reporting.figures.figure import Figure, Request, standing
 from bench.types import ABNORMAL, NORMAL
@@ -65,8 +64,7 @@ def _figure(request: Request, key: tuple[str, str], maps: list[dict[str, Any]], 
 def _map(
     cell: Cell, record: Record, prepared: Prepared, request: Request, *, n: int, seed: int
 ) -> dict[str, Any] | None:
-    detector = fit_again(cell, prepared, request.settings)
-    prepared = visible(prepared, detector)
+    detector, prepared = fit_again(cell, prepared, request.settings)
     chosen = balanced_sample(prepared.test.labels, n, seed)
     vectors = detector.represent(prepared.test.sequences.select(chosen))
     if vectors is None:

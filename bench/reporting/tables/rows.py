@@ -11,7 +11,6 @@ from bench.records.store import Record
 from bench.reporting.tables.samples import lacks_validation
 
 NATIVE: Final = "native"
-CONTROL: Final = "control"
 
 
 class TableKey(NamedTuple):
@@ -40,7 +39,8 @@ class Row:
     """One method of one table, over its seeds."""
 
     method: str
-    supervision: str
+    group: str
+    """What it is told, in words; rows of different groups are never ranked against each other."""
     records: tuple[Record, ...]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from bench.experiment.grades import asks_a_model
 from bench.records.store import Record
 
 _WORDS: Final = {0: "normal", 1: "abnormal"}
@@ -29,8 +30,8 @@ def sample_facts(records: Sequence[Record]) -> list[str]:
 
 
 def lacks_validation(record: Record, rule: str) -> bool:
-    """Whether a rule has no threshold since a sampled run asked a training-free method about no validation sequence."""
-    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
+    """Whether a rule has no threshold since a sampled run asked a model about no validation sequence."""
+    asks = asks_a_model(record) and "sample" in record["spec"]
     value = record["thresholds"].get(rule, {}).get("value")
     return asks and value is None and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
 

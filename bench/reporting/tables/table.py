@@ -1,7 +1,7 @@
 """Records -> markdown tables. Metrics come from the records; here they are only averaged over seeds and laid out.
 
-A table is one scenario with its editions under one split, one grouping and one threshold rule. Methods of different
-supervision stand in groups of their own and are never ranked against each other; the controls stand in every table.
+A table is one scenario with its editions under one split, one grouping and one threshold rule. Methods that are told
+different things stand in groups of their own and are never ranked against each other; controls stand in every table.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any, Final
 from bench.errors import BenchError
 from bench.evaluation.stats import Interval
 from bench.evaluation.thresholds import parse_rule
+from bench.experiment.grades import CONTROL, group_of, group_rank
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
-from bench.reporting.tables.rows import CONTROL, Row, Table, TableKey, aggregate, shown_rule
+from bench.reporting.tables.rows import Row, Table, TableKey, aggregate, shown_rule
 from bench.reporting.tables.samples import sample_facts, sampled
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
-    """Sort records into tables; controls stand last, everything else by supervision and name.
+    """Sort records into tables; controls stand last, everything else by what it is told and name.
 
     A row is what shares everything but the seed; how its settings were typed (`1.3`, `1.30`, or left out) is not that.
     """
@@ -74,7 +75,7 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "sample": table.key.sample or None,
             "protocol_version": table.key.protocol_version,
             "method": row.method,
-            "supervision": row.supervision,
+            "told": row.group,
             "rule": shown_rule(row, rule),
             "seeds": sorted(record["spec"]["seed"] for record in row.finished),
             "run_ids": [record["run_id"] for record in row.records],
@@ -131,12 +132,12 @@ def _rows(groups: dict[str, list[Record]]) -> list[Row]:
     rows = [
         Row(
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
-            records[0]["detector"]["supervision"],
+            group_of(records[0]),
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
         )
         for key, records in groups.items()
     ]
-    return sorted(rows, key=lambda row: (row.supervision == CONTROL, row.supervision, row.method))
+    return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
 
 
 def _heading(table: Table) -> str:
@@ -235,9 +236,9 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
     tabulate.MIN_PADDING = 0  # two more spaces in every header would not fit a terminal
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
-    for supervision in dict.fromkeys(row.supervision for row in table.rows):
-        rows = [row for row in table.rows if row.supervision == supervision]
-        headers = [supervision if supervision == CONTROL else supervision + extra, *(c.title for c in _COLUMNS)]
+    for group in dict.fromkeys(row.group for row in table.rows):
+        rows = [row for row in table.rows if row.group == group]
+        headers = [group if group == CONTROL else group + extra, *(c.title for c in _COLUMNS)]
         asks = any(calls_of(row) for row in rows)
         headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
         lines = [_line(row, rule, block, asks=asks) for row in rows]

@@ -19,9 +19,9 @@ class Config:
 
 class Toy(Detector):
     """Unknown events."""
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         scores = np.zeros(len(sequences))
@@ -29,7 +29,7 @@ class Toy(Detector):
         return scores * self.config.alpha
 
 class Broken(Toy):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         raise ValueError("[alpha=1] is | no markup")
 '''
 RUN = ("run", "--scenario", "bgl@simulated", "--seeds", "2", "--methods")
@@ -64,7 +64,7 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
     assert code == 0
     assert out.startswith("### bgl@simulated, chronological (simulated)\n")
     assert rows(out) == [
-        "normal-only",
+        "source normals",
         "toy.py:Toy",
         "control",
         "all-positive",

@@ -5,17 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from bench import registry
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.experiment import runner
+from bench.experiment.grades import group_of
 from bench.experiment.runner import Settings
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
 from bench.reporting.tables.table import make_tables, render
-from bench.testing import check_detector
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 
 PROBES = '''
@@ -32,9 +31,9 @@ class Config:
     log: str = field(default="", metadata={"identity": False})
 
 class Plain(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         seen = {"lines": train.lines.tolist(), "system": train.system.tolist(), "keys": train.log_keys.tolist(),
                 "texts": [train.texts[i] for i in train.text_ids],
                 "labels": None if labels is None else labels.tolist()}
@@ -45,7 +44,7 @@ class Plain(Detector):
         return sequences.lengths + 0.0
 
 class Wants(Plain):
-    tags = DetectorTags(supervision="normal-only", target_normals=True)
+    tags = DetectorTags(told={"source": "normals", "target": "first-normals"})
 
 class Both(Wants):
     def skip(self, train):
@@ -59,10 +58,10 @@ class Mute(Wants):
     Config = Empty
 
 class Told(Wants):
-    tags = DetectorTags(supervision="supervised", target_normals=True)
+    tags = DetectorTags(told={"source": "labels", "target": "first-normals"})
 
 class Unlabelled(Plain):
-    tags = DetectorTags(supervision="positive-unlabelled")
+    tags = DetectorTags(told={"source": "first-normals"})
 '''
 SIZE = 4
 RULE = "conformal:0.01"
@@ -199,14 +198,14 @@ def test_what_is_measured_on_does_not_depend_on_them(bench):
 def test_others_get_none(bench):
     record = bench.run("Plain")
     assert set(bench.seen["system"]) == {0}
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert "n_target_normals" not in record["counts"]
 
 
 @pytest.mark.parametrize("scenario", ["sun", "sun+moon"])
 def test_where_nothing_is_transferred_there_is_no_target(bench, scenario):
     record = bench.run("Wants", scenario=scenario)
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert "n_target_normals" not in record["counts"]
     assert len(bench.seen["system"]) == record["counts"]["n_train"] - record["counts"]["n_train_abnormal"]
 
@@ -227,21 +226,21 @@ def test_fewer_than_asked_for_are_told(bench):
     assert "has no more" not in render(table, RULE)
 
 
-def test_rows_of_different_supervision_stand_apart(bench):
+def test_rows_that_are_told_different_things_stand_apart(bench):
     records = [bench.run("Plain"), bench.run("Wants"), bench.run("Wants", target_normals=9)]
-    groups = ["normal-only", "normal-only + 5 target normals", "normal-only + 9 target normals"]
-    assert [record["detector"]["supervision"] for record in records] == groups
+    groups = [f"source normals{more}" for more in ("", " + target first 5 normals", " + target first 9 normals")]
+    assert [group_of(record) for record in records] == groups
     (table,) = make_tables(records)
     text = render(table, RULE)
-    assert [line.split("|")[1].strip() for line in text.splitlines() if "normal-only" in line] == groups
+    assert [line.split("|")[1].strip() for line in text.splitlines() if "| source normals" in line] == groups
     other = render(table, f"{RULE}@target-normals")
-    headers = [line.split("|")[1].strip() for line in other.splitlines() if "| normal-only" in line]
+    headers = [line.split("|")[1].strip() for line in other.splitlines() if "| source normals" in line]
     assert headers == [f"{group} + threshold from target normals" for group in groups]
 
 
-def test_none_wanted_is_normal_only(bench):
+def test_none_wanted_is_the_sources_normals_alone(bench):
     record = bench.run("Wants", target_normals=0)
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert set(bench.seen["system"]) == {0}
 
 
@@ -264,16 +263,19 @@ def test_their_number_is_part_of_the_identity_of_a_transfer_alone(bench):
     assert bench.cells("Plain")[0].spec()["detector"]["config"] == {"target_normals": 5}
 
 
-@pytest.mark.parametrize(("name", "why"), [("Mute", "no whole number `target_normals`"), ("Told", "normal-only")])
-def test_the_conformance_kit_refuses_what_the_harness_cannot_serve(bench, name, why):
-    cls = registry.load(registry.find(bench.path(name)))
-    (found,) = [result for result in check_detector(cls) if result.name == "check_tags"]
-    assert found.status == "failed"
-    assert why in found.detail
+def test_a_method_that_wants_them_without_saying_how_many_is_refused(bench):
+    record = bench.run("Mute")
+    assert record["status"] == "error"
+    assert "Config has no whole number `target_normals`" in record["reason"]
+    assert group_of(record) == "source unknown"
 
 
-def test_a_method_that_wants_them_without_saying_how_many_gets_none(bench):
-    assert bench.run("Mute")["detector"]["supervision"] == "normal-only"
+def test_a_method_of_labels_can_have_them_too(bench):
+    record = bench.run("Told")
+    system, labels = np.array(bench.seen["system"]), np.array(bench.seen["labels"])
+    assert group_of(record) == "source labels + target first 5 normals"
+    assert set(labels[system == 0]) == {NORMAL, ABNORMAL}
+    assert labels[system == 1].tolist() == [NORMAL] * 5
 
 
 def test_positive_unlabelled_needs_something_to_find(bench):
