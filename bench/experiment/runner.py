@@ -211,6 +211,7 @@ def _new_record(cell: Cell, prepared: Prepared, settings: Settings) -> Record:
         "detector": {
             "told": None if method.description.error else cell.told,
             "teacher": method.description.teacher,
+            "incidents": method.description.incidents,
             "is_control": method.ref.is_control,
             "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),

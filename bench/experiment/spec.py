@@ -93,7 +93,8 @@ class Cell:
     @property
     def data(self) -> DataSpec:
         """What data it needs; cells that share it share the preparation."""
-        return DataSpec(self.scenario.train, self.scenario.test, self.split, self.grouping, self.seed)
+        scenario = self.scenario
+        return DataSpec(scenario.train, scenario.test, self.split, self.grouping, self.seed, scenario.auxiliary)
 
     @property
     def told(self) -> dict[str, str]:
@@ -117,6 +118,8 @@ class Cell:
             spec["encoder"] = encoder_name()
         if self.sample:  # only then, so that the records of whole runs keep their identity
             spec["sample"] = self.sample
+        if self.scenario.auxiliary:
+            spec["auxiliary"] = [_edition(card) for card in self.scenario.auxiliary]
         if self.incidents and self.method.description.incidents:
             spec["incidents"] = self.incidents
         return spec
@@ -125,7 +128,8 @@ class Cell:
     def data_key(self) -> tuple[object, ...]:
         """Cells with equal keys use the same data: under `chronological` the seed draws nothing."""
         drawn_by = self.seed if self.split == "paper" else None
-        return (self.scenario.key, self.split, drawn_by, self.grouping)
+        helpers = tuple(card.key for card in self.scenario.auxiliary)
+        return (self.scenario.key, helpers, self.split, drawn_by, self.grouping)
 
     @property
     def fit_key(self) -> tuple[object, ...]:
@@ -152,8 +156,12 @@ def plan(
     seeds: Sequence[int],
     grouping: Grouping,
     sample: int = 0,
+    incidents: str | tuple[tuple[float, float], ...] = (),
 ) -> list[Cell]:
-    """All cells, ordered so that those which share their data stand together."""
+    """All cells, ordered so that those which share their data stand together.
+
+    A method that is not told of an auxiliary, or of incidents, is the same run with these and without.
+    """
     for name in splits:
         if name not in PROTOCOLS:
             raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
@@ -164,9 +172,15 @@ def plan(
                 f"{scenario.key}: give --sample at least {2 * len(scenario.test)}"
             )
     return [
-        Cell(scenario, method, split, grouping, seed, sample)
+        Cell(_scenario_of(method, scenario), method, split, grouping, seed, sample, incidents)
         for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
     ]
+
+
+def _scenario_of(method: Method, scenario: Scenario) -> Scenario:
+    found = method.description
+    told = told_under(found.told, found.told_with, method.config, scenario.roles)
+    return scenario if "auxiliary" in told else dataclasses.replace(scenario, auxiliary=())
 
 
 def resolve_methods(

@@ -45,7 +45,11 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     data = prepared.with_parameters if "parameters" in detector.uses() else prepared
     part = _told_part(cell.told, data)
     train, labels = _revealed(cell.told, part, data)
-    evidence = Evidence(roles=_roles(data), incidents=_incidents(cell, data, detector))
+    evidence = Evidence(
+        roles=_roles(data),
+        incidents=_incidents(cell, data, detector),
+        event_labels=_event_labels(cell.told, train, data) if detector.tags.unit == "line" else None,
+    )
     reason = prepared.skip_reason or _lacking(cell.told, data) or _lacking_evidence(detector, evidence)
     return Handout(data, train, labels, evidence, reason or detector.skip(train))
 
@@ -61,19 +65,15 @@ def counts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
 def _roles(data: Prepared) -> tuple[Role, ...]:
     sources: list[Role] = ["source"] * len(data.sources)
     targets: list[Role] = ["target"] * len(data.targets)
-    return (*sources, *targets)
+    helpers: list[Role] = ["auxiliary"] * len(data.auxiliaries)
+    return (*sources, *targets, *helpers)
 
 
 def _told_part(told: Mapping[str, str], data: Prepared) -> Part:
     """The training part of the sources, behind it what is told of the other roles' training parts."""
-    others = {"target": data.targets}
-    chosen = {
-        system.index: _chosen(system, told[role])
-        for role, systems in others.items()
-        if role in told
-        for system in systems
-    }
-    return data.train_with(chosen)
+    roles = _roles(data)
+    others = [system for system in (*data.targets, *data.auxiliaries) if roles[system.index] in told]
+    return data.train_with({system.index: _chosen(system, told[roles[system.index]]) for system in others})
 
 
 def _chosen(system: System, text: str) -> Index:
@@ -106,6 +106,18 @@ def _incidents(cell: Cell, data: Prepared, detector: Detector) -> tuple[Incident
     if not detector.tags.incidents:
         return ()
     return tuple(incident for system in data.sources for incident in incidents_of(system, cell.incidents))
+
+
+def _event_labels(told: Mapping[str, str], train: Sequences, data: Prepared) -> NDArray[np.int8] | None:
+    """int8 (n_events,): labels of lines of the roles that give all labels; None where there is none."""
+    labels = np.full(train.n_events, UNLABELLED, np.int8)
+    system = np.repeat(train.system, train.lengths)
+    roles = _roles(data)
+    for known in (*data.sources, *data.targets, *data.auxiliaries):
+        if told.get(roles[known.index]) == "labels":
+            here = system == known.index
+            labels[here] = known.log.labels[train.lines[here]]
+    return labels if (labels != UNLABELLED).any() else None
 
 
 def _lacking_evidence(detector: Detector, evidence: Evidence) -> str | None:

@@ -32,6 +32,8 @@ class DataSpec:
     split: str = "chronological"
     grouping: Grouping = field(default_factory=Grouping)
     seed: int = 0
+    auxiliaries: tuple[Card, ...] = ()
+    """Trained on by methods that are told of them; nothing is tested there, and no parser learns from them."""
 
     @property
     def is_transfer(self) -> bool:
@@ -41,7 +43,7 @@ class DataSpec:
     @property
     def systems(self) -> tuple[Card, ...]:
         """All editions taking part; their position is `Sequences.system`."""
-        return self.sources + (self.targets if self.is_transfer else ())
+        return self.sources + (self.targets if self.is_transfer else ()) + self.auxiliaries
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Prepared:
     sources: tuple[System, ...] = ()
     targets: tuple[System, ...] = ()
     """The tested systems, in a transfer only."""
+    auxiliaries: tuple[System, ...] = ()
     parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
     """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
 
@@ -73,7 +76,7 @@ class Prepared:
         """
         others = [
             replace(system, split=replace(system.split, train=chosen[system.index]))
-            for system in self.targets
+            for system in (*self.targets, *self.auxiliaries)
             if system.index in chosen
         ]
         if not others:
@@ -122,7 +125,9 @@ class Loader:
         """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError."""
         systems = [self._system(card, index, spec) for index, card in enumerate(spec.systems)]
         sources = systems[: len(spec.sources)]
-        targets = systems[len(spec.sources) :] or sources
+        first_helper = len(systems) - len(spec.auxiliaries)
+        own_targets, helpers = systems[len(spec.sources) : first_helper], systems[first_helper:]
+        targets = own_targets or sources
         _require_usable(sources, targets)
         vocabulary = Vocabulary.learn(sources)
         train = vocabulary.assemble(sources, "train", fitted=True)
@@ -135,11 +140,12 @@ class Loader:
             test=test,
             target_validation=target_validation,
             systems=tuple(card.key for card in spec.systems),
-            facts=_facts(systems, train, validation, test, len(vocabulary.texts)),
+            facts=_facts(systems[:first_helper], train, validation, test, len(vocabulary.texts)),
             vocabulary=vocabulary,
             skip_reason=_id_stream_reason(spec, test),
             sources=tuple(sources),
-            targets=tuple(systems[len(spec.sources) :]),
+            targets=tuple(own_targets),
+            auxiliaries=tuple(helpers),
             parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
         )
 

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.evaluation.stats import Interval
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import CONTROL, group_of, group_rank
-from bench.experiment.measure import ALL
+from bench.experiment.measure import ALL, LINES
 from bench.records.store import Record
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
@@ -164,7 +164,9 @@ def _facts(table: Table, rule: str) -> list[str]:
     records = table.records
     first = records[0]
     digests = dict(entry.split(" ") for entry in table.key.data)
-    editions = ", ".join(f"{key} ({_tier(first, key)}, data {digests[key]})" for key in first["tiers"])
+    editions = ", ".join(
+        f"{key} ({_tier(first, key)}, data {digests[key]})" for key in first["tiers"] if key in digests
+    )
     lines = [*_protocol(table, rule), f"- editions: {editions}"]
     if any(tier == "smoke" for tier in first["tiers"].values()):
         lines.append("- put together from pieces (tier smoke): never part of a finding")
@@ -222,7 +224,8 @@ def _percent(share: float) -> str:
 
 
 def _system_blocks(table: Table) -> list[str]:
-    return sorted({block for row in table.rows for r in row.finished for block in r["metrics"] if block != ALL})
+    blocks = {block for row in table.rows for record in row.finished for block in record["metrics"]}
+    return sorted(blocks - {ALL, LINES})
 
 
 def _block_size(table: Table, block: str) -> str:

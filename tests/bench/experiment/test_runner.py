@@ -86,6 +86,15 @@ class Numbers(Probe):
         self.write(step="numbers", n=None if sequences.parameters is None else len(sequences.parameters.values))
         return super().score(sequences)
 
+class Lines(Probe):
+    tags = DetectorTags(told={"source": "labels"}, unit="line")
+    score = Detector.score
+    def fit(self, train, labels=None, *, evidence=None):
+        self.write(step="lines", labels=evidence.event_labels.tolist(), lines=train.lines.tolist())
+        return self
+    def score_lines(self, sequences):
+        return (sequences.lines % 7) * 1.0
+
 class Broken(Probe):
     def go(self):
         paths = f"{Path.cwd()}/a/b.txt\\n and {Path.home()}/c.txt, {sys.prefix}/lib"
@@ -690,3 +699,28 @@ def test_what_a_detector_declines_to_judge_is_left_out_and_counted(bench, sample
     assert sum(counts[k] for k in ("tp", "fp", "fn", "tn")) == pytest.approx(weights[~out].sum())
     assert record["validation"]["n"] < other["validation"]["n"] or sample
     assert "excluded" not in other
+
+
+def test_a_line_method_scores_sequences_by_their_highest_line_and_has_a_block_of_lines(bench, known):
+    (cell,) = bench.cells("Lines")
+    (record,) = bench.run([cell]).records
+    assert record["status"] == "ok", record["reason"]
+    data = Loader(known).prepare(cell.data)
+    scores, test = bench.store.read_scores(record["run_id"]), data.test.sequences
+    parts = np.split(test.lines % 7, test.offsets[1:-1])
+    assert scores["test"].tolist() == [part.max() for part in parts]
+    truth = data.sources[0].log.labels
+    lines = np.unique(test.lines)
+    assert scores["test_lines"].tolist() == (lines % 7).tolist()
+    assert scores["test_lines_labels"].tolist() == truth[lines].tolist()
+    block = record["metrics"]["lines"]
+    assert (block["n"], block["n_abnormal"]) == (len(lines), int((truth[lines] == 1).sum()))
+    assert "lines" not in bench.one("Probe")["metrics"]
+
+
+def test_a_line_method_that_is_told_labels_gets_those_of_the_lines(bench, known):
+    (cell,) = bench.cells("Lines")
+    bench.run([cell])
+    (seen,) = bench.seen("lines")
+    truth = Loader(known).prepare(cell.data).sources[0].log.labels
+    assert seen["labels"] == truth[seen["lines"]].tolist()

@@ -8,6 +8,7 @@ import pytest
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
+from bench.errors import BenchError
 from bench.experiment import runner
 from bench.experiment.grades import group_of
 from bench.experiment.runner import Settings
@@ -60,6 +61,15 @@ class Mute(Wants):
 class Told(Wants):
     tags = DetectorTags(told={"source": "labels", "target": "first-normals"})
 
+class Helped(Plain):
+    tags = DetectorTags(told={"source": "normals", "auxiliary": "labels"})
+
+class Failures(Plain):
+    tags = DetectorTags(told={"source": "unlabelled"}, incidents=True)
+    def fit(self, train, labels=None, *, evidence=None):
+        Path(self.config.log).write_text(json.dumps({"incidents": evidence.incidents}))
+        return self
+
 class Unlabelled(Plain):
     tags = DetectorTags(told={"source": "first-normals"})
 '''
@@ -75,12 +85,13 @@ def write_system(folder, name, words, first_abnormal):
         abnormal = window >= first_abnormal and window % 7 == 0
         for i in range(SIZE):
             bad = abnormal and i == 2
-            lines.append(f"{'BAD' if bad else '-'} {words[int(rng.integers(3))]} {'broke' if bad else 'done'} now\n")
+            word, end = words[int(rng.integers(3))], "broke" if bad else "done"
+            lines.append(f"{'BAD' if bad else '-'} {1000 + 4 * window + i} {word} {end} now\n")
     (folder / name).mkdir(parents=True)
     (folder / name / "a.log").write_text("".join(lines))
     (folder / name / "_system.toml").write_text(
         'title = "x"\nlicence = "x"\ncitation = "x"\nkind = "lines"\ntier = "smoke"\nrank = 10\n'
-        '[format]\nlabel = "first-token"\n'
+        '[format]\nlabel = "first-token"\ntime = "epoch"\nheader = "^(?P<time>[0-9]+) (?P<message>.*)$"\n'
     )
     (folder / name / "full.toml").write_text(f'[[files]]\nname = "{name}/a.log"\nsha256 = "unpublished"\n')
 
@@ -99,14 +110,14 @@ class Bench:
     def path(self, name):
         return f"{self.folder / 'probes.py'}:{name}"
 
-    def cells(self, name, scenario="sun2moon", split="chronological", **settings):
+    def cells(self, name, scenario="sun2moon", split="chronological", auxiliary=(), incidents=(), **settings):
         given = {"log": self.log} if name != "Mute" else {}
         given = [f"{self.path(name)}.{key}={value}" for key, value in (given | settings).items()]
         methods = resolve_methods([self.path(name)], given, self.folder / "cache")
         methods = [method for method in methods if not method.ref.is_control]
-        return plan(
-            [parse_scenario(scenario, self.known)], methods, splits=[split], seeds=[0], grouping=Grouping(SIZE, SIZE)
-        )
+        found = parse_scenario(scenario, self.known).with_auxiliary(auxiliary, self.known)
+        grouping = Grouping(SIZE, SIZE)
+        return plan([found], methods, splits=[split], seeds=[0], grouping=grouping, incidents=incidents)
 
     def run(self, name, **options):
         return runner.run(self.cells(name, **options), self.store, self.known, Settings(), lambda *seen: None).records[
@@ -285,3 +296,58 @@ def test_positive_unlabelled_needs_something_to_find(bench):
     assert record["reason"].startswith("a positive-unlabelled method needs abnormal sequences")
     assert bench.run("Unlabelled", split="chronological")["status"] == "ok"
     assert set(bench.seen["labels"]) == {-1, 0}
+
+
+def test_an_auxiliary_is_told_by_its_role_and_never_tested(bench):
+    record = bench.run("Helped", scenario="sun", auxiliary=["moon"])
+    assert record["status"] == "ok", record["reason"]
+    assert group_of(record) == "source normals + auxiliary labels of moon@full"
+    system, labels = np.array(bench.seen["system"]), np.array(bench.seen["labels"])
+    assert set(labels[system == 0]) == {NORMAL}
+    assert set(labels[system == 1]) == {NORMAL, ABNORMAL}
+    assert set(bench.store.read_scores(record["run_id"])["test_system"]) == {0}
+    lines = np.reshape(bench.seen["lines"], (-1, SIZE))[system == 1]
+    assert lines.max() < 0.6 * 2_000
+    (table,) = make_tables([record, bench.run("Plain", scenario="sun")])
+    assert "moon" not in render(table, RULE).split("- sequences")[0]
+
+
+def test_an_auxiliary_is_part_of_the_identity_only_where_it_is_told(bench):
+    def run_id(name, **options):
+        return bench.cells(name, scenario="sun", **options)[0].run_id
+
+    assert run_id("Plain") == run_id("Plain", auxiliary=["moon"])
+    assert run_id("Helped") != run_id("Helped", auxiliary=["moon"]) != run_id("Helped", auxiliary=["star"])
+    assert "auxiliary" not in bench.cells("Helped", scenario="sun")[0].spec()
+
+
+def test_what_is_tested_is_no_auxiliary(bench):
+    with pytest.raises(BenchError, match="--auxiliary moon: sun@full2moon@full trains or tests on it"):
+        bench.cells("Helped", auxiliary=["moon"])
+
+
+def test_incidents_reach_the_methods_that_learn_from_them_as_far_as_training_goes(bench):
+    given = ((1000.0, 1001.0), (1010.0, 9e9), (2900.0, 2950.0))  # training ends at 2199
+    record = bench.run("Failures", scenario="sun", incidents=given)
+    assert group_of(record) == "source unlabelled + incidents"
+    assert bench.seen["incidents"] == [[1000.0, 1001.0, 0], [1010.0, 2199.0, 0]]
+
+
+def test_seconds_around_abnormal_lines_are_incidents(bench):
+    bench.run("Failures", scenario="sun", incidents="3s")
+    found = bench.seen["incidents"]
+    assert found[:2] == [[1000.0, 1005.0, 0], [1027.0, 1033.0, 0]]  # lines 2 and 30 are abnormal
+    assert max(end for _, end, _ in found) <= 2199
+
+
+def test_incidents_are_part_of_the_identity_only_where_they_are_told(bench):
+    def run_id(name, **options):
+        return bench.cells(name, scenario="sun", **options)[0].run_id
+
+    assert run_id("Plain") == run_id("Plain", incidents="3s")
+    assert len({run_id("Failures"), run_id("Failures", incidents="3s"), run_id("Failures", incidents="4s")}) == 3
+    record = bench.run("Failures", scenario="sun")
+    assert (record["status"], record["reason"].partition(":")[0]) == (
+        "skipped",
+        "it learns from incidents, and none is known of the training period",
+    )
