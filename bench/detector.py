@@ -27,7 +27,7 @@ Grade = Literal["normals", "unlabelled", "first-normals", "few", "abnormal", "la
 they are normal (of a target or auxiliary those alone, as many as `<role>_normals` says); all, and the labels of a share
 `<role>_share` of each kind, first in time; its abnormal sequences; all with labels."""
 
-SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]
+SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines", "raw"]
 """What of `Sequences` scores can depend on."""
 
 Unit = Literal["sequence", "line"]
@@ -179,7 +179,8 @@ class Detector(ABC):
     def uses(self) -> frozenset[SequencePart]:
         """Which parts of `Sequences` the scores depend on under this config, of those that the tags name.
 
-        `Sequences.parameters` is None for a detector that leaves out "parameters": they are read only on request.
+        `Sequences.parameters` is None for a detector that leaves out "parameters", and `raw` without "raw": they are
+        read only on request.
         """
         return self.tags.uses
 

@@ -19,6 +19,7 @@ from bench.data.reading.columns import Columns
 from bench.data.reading.lines import Source, read_lines
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
+from bench.data.reading.raw import raw_of, read_raw
 from bench.data.reading.streams import BLOCK_BYTES, blocks, whole_lines
 from bench.data.sequences.grouping import group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
@@ -176,6 +177,8 @@ def _score_lines(
     if "parameters" in fitted.detector.uses():
         numbers = read_values(card, [_source(content)], log)
         sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
+    if "raw" in fitted.detector.uses():
+        sequences = replace(sequences, raw=raw_of(sequences, {index: read_raw(card, [_source(content)])}))
     scores = fitted.detector.score(sequences)
     assert fitted.threshold.value is not None
     flagged = flag(scores, fitted.threshold.value)

@@ -43,6 +43,7 @@ class Handout:
 def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     """What the method of a cell is told, or the reason why it cannot be fitted on it."""
     data = prepared.with_parameters if "parameters" in detector.uses() else prepared
+    data = data.with_raw if "raw" in detector.uses() else data
     part = _told_part(cell.told, data)
     train, labels = _revealed(cell.told, part, data)
     evidence = Evidence(
@@ -50,7 +51,12 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
         incidents=_incidents(cell, data, detector),
         event_labels=_event_labels(cell.told, train, data) if detector.tags.unit == "line" else None,
     )
-    reason = prepared.skip_reason or _lacking(cell.told, data) or _lacking_evidence(detector, evidence)
+    reason = (
+        prepared.skip_reason
+        or _lacking_lines(data, detector)
+        or _lacking(cell.told, data)
+        or _lacking_evidence(detector, evidence)
+    )
     return Handout(data, train, labels, evidence, reason or detector.skip(train))
 
 
@@ -118,6 +124,12 @@ def _event_labels(told: Mapping[str, str], train: Sequences, data: Prepared) -> 
             here = system == known.index
             labels[here] = known.log.labels[train.lines[here]]
     return labels if (labels != UNLABELLED).any() else None
+
+
+def _lacking_lines(data: Prepared, detector: Detector) -> str | None:
+    if "raw" in detector.uses() and data.test.sequences.raw is None:
+        return "it reads raw lines, and these data are event ids"
+    return None
 
 
 def _lacking_evidence(detector: Detector, evidence: Evidence) -> str | None:

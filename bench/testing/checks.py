@@ -190,6 +190,7 @@ def check_declared_uses(trial: Trial) -> None:
         "texts": replace(test, texts=("",) * len(test.texts)),
         "elapsed_s": replace(test, elapsed_s=np.full_like(test.elapsed_s, np.nan)),
         "parameters": replace(test, parameters=None),
+        "raw": replace(test, raw=None),
         "lines": replace(test, lines=test.lines[::-1]),
     }
     for part, without in scrubbed.items():

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from bench.contract import ROLES, amount_field, fault_of, needs_labels, reveal
 from bench.detector import Detector, Evidence, Grade, Incident, Role
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, RawLines, Sequences
 
 # Float32 sums depend on how sequences are batched, so scores agree to float32 precision, not to the bit.
 _ATOL: Final = 1e-6
@@ -73,6 +74,7 @@ def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
         lines=log.lines + 100_000 * seed,
         ids=tuple(f"{seed}:{i}" for i in range(len(rows))),
         parameters=Parameters(rng.normal(size=int(n_values[-1])), n_values),
+        raw=RawLines(pl.Series(_TEXTS, dtype=pl.String).gather(log.text_ids)),
     )
 
 

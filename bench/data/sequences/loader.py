@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from bench.data.cards.card import Card
@@ -15,12 +16,13 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import open_values
 from bench.data.reading.prepared import open_prepared
+from bench.data.reading.raw import open_raw, raw_of
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, RawLines, Sequences
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Prepared:
     auxiliaries: tuple[System, ...] = ()
     parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
     """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
+    raw_of: Callable[[Sequences], RawLines | None] = field(default=lambda sequences: None, repr=False)
+    """Reads their lines as they were written; as `parameters_of`."""
 
     def train_with(self, chosen: Mapping[int, NDArray[np.int64]]) -> Part:
         """The training part, behind it these sequences of the training parts of other systems.
@@ -82,7 +86,8 @@ class Prepared:
         if not others:
             return self.train
         part = self.vocabulary.assemble([*self.sources, *others], "train", fitted=True)
-        return part if self.train.sequences.parameters is None else self._filled(part)
+        part = part if self.train.sequences.parameters is None else self._filled(part)
+        return part if self.train.sequences.raw is None else self._with_raw(part)
 
     @functools.cached_property
     def with_parameters(self) -> Prepared:
@@ -95,6 +100,21 @@ class Prepared:
             test=self._filled(self.test),
             target_validation=None if target is None else self._filled(target),
         )
+
+    @functools.cached_property
+    def with_raw(self) -> Prepared:
+        """The same with the lines of all parts as they were written; they are read at the first call and kept."""
+        target = self.target_validation
+        return replace(
+            self,
+            train=self._with_raw(self.train),
+            validation=self._with_raw(self.validation),
+            test=self._with_raw(self.test),
+            target_validation=None if target is None else self._with_raw(target),
+        )
+
+    def _with_raw(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, raw=self.raw_of(part.sequences)))
 
     def _filled(self, part: Part) -> Part:
         return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
@@ -147,10 +167,14 @@ class Loader:
             targets=tuple(own_targets),
             auxiliaries=tuple(helpers),
             parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
+            raw_of=lambda sequences: raw_of(sequences, self._raw(systems)),
         )
 
     def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
         return {s.index: NumberedLog(s.log, open_values(s.card, self._catalogue, s.log)) for s in systems}
+
+    def _raw(self, systems: list[System]) -> dict[int, pl.Series | None]:
+        return {s.index: open_raw(s.card, self._catalogue, s.log) for s in systems}
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)

@@ -70,6 +70,15 @@ class Failures(Plain):
         Path(self.config.log).write_text(json.dumps({"incidents": evidence.incidents}))
         return self
 
+class Raw(Plain):
+    tags = DetectorTags(told={"source": "normals", "target": "first-normals"}, uses=frozenset({"raw"}))
+    def fit(self, train, labels=None, *, evidence=None):
+        seen = {"raw": [train.raw[i] for i in range(train.n_events)], "lines": train.lines.tolist()}
+        Path(self.config.log).write_text(json.dumps(seen | {"n": np.bincount(train.system).tolist()}))
+        return self
+    def score(self, sequences):
+        return np.array([len(sequences.raw[i]) for i in sequences.offsets[:-1]]) + 0.0
+
 class Unlabelled(Plain):
     tags = DetectorTags(told={"source": "first-normals"})
 '''
@@ -351,3 +360,19 @@ def test_incidents_are_part_of_the_identity_only_where_they_are_told(bench):
         "skipped",
         "it learns from incidents, and none is known of the training period",
     )
+
+
+def test_raw_lines_are_as_written_without_their_label_for_those_who_ask(bench):
+    record = bench.run("Raw")
+    assert record["status"] == "ok", record["reason"]
+    n_source = SIZE * bench.seen["n"][0]
+    for name, part in (("sun", slice(n_source)), ("moon", slice(n_source, None))):
+        written = (bench.folder / "data" / name / "a.log").read_text().splitlines()
+        lines = [written[line].partition(" ")[2] for line in bench.seen["lines"][part]]
+        assert bench.seen["raw"][part] == lines
+    assert not any(line.startswith(("BAD", "- ")) for line in bench.seen["raw"])
+    data = bench.prepared("Raw")
+    assert data.test.sequences.raw is None
+    assert len(data.with_raw.test.sequences.select(np.array([3, 1])).raw) == 2 * SIZE
+    text = json.dumps(record)
+    assert not any(line in text for line in bench.seen["raw"])
