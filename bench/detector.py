@@ -1,56 +1,154 @@
-"""The whole contract for third parties: subclass `Detector`, declare `tags` and `Config`, write `fit` and `score`."""
+"""The whole contract for third parties: subclass `Detector`, declare `tags` and `Config`, write `fit` and `score`.
+
+This is contract 0.2. What a method is told is a grade for each role (`DetectorTags.told`); what is neither a sequence
+nor a label comes as `Evidence`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.types import Sequences
 
-Supervision = Literal[
-    "normal-only",
-    "contaminated",
-    "positive-unlabelled",
-    "weak",
-    "foreign-anomalies",
-    "supervised",
-    "few-label",
-    "zero-label-target",
-    "training-free",
-    "control",
-]
-"""What a method is told in training. Methods of different supervision never share one ranking."""
+Role = Literal["source", "target", "auxiliary"]
+"""What an edition is in a run: trained on, tested without being trained on, or a help that is never tested."""
 
-TimeRange = tuple[float, float]
-"""Start and end of a known incident, Unix seconds."""
+Grade = Literal["normals", "unlabelled", "first-normals", "few", "abnormal", "labels"]
+"""What a role gives of its training part: its normal sequences; all, unlabelled; all, and of the first normal ones that
+they are normal (of a target or auxiliary those alone, as many as `<role>_normals` says); all, and the labels of a share
+`<role>_share` of each kind, first in time; its abnormal sequences; all with labels."""
+
+SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines", "raw"]
+"""What of `Sequences` scores can depend on."""
+
+Unit = Literal["sequence", "line"]
+"""What a method scores."""
+
+TOLD_BEFORE: Final[Mapping[str, Mapping[Role, Grade]]] = MappingProxyType(
+    {
+        "normal-only": {"source": "normals"},
+        "control": {"source": "normals"},
+        "contaminated": {"source": "unlabelled"},
+        "positive-unlabelled": {"source": "first-normals"},
+        "supervised": {"source": "labels"},
+        "training-free": {},
+        "weak": {"source": "unlabelled"},
+        "few-label": {"source": "labels", "target": "few"},
+        "foreign-anomalies": {"source": "labels", "target": "normals"},
+        "zero-label-target": {"source": "labels", "target": "unlabelled"},
+    }
+)
+"""What the supervisions of contract 0.1 were told."""
+
+
+class ContractError(TypeError):
+    """A class that is no detector by this contract; the message is one sentence that says what to write."""
+
+
+def outdated(supervision: object = None) -> ContractError:
+    """The error of a method that was written for contract 0.1, with what to write instead."""
+    told = dict(TOLD_BEFORE.get(str(supervision), {"source": "normals"}))
+    given = f"supervision={supervision!r}" if supervision else "supervision=..."
+    return ContractError(
+        f"written for contract 0.1: write DetectorTags(told={told}) instead of {given}, and "
+        "fit(self, train, labels=None, *, evidence=Evidence()) instead of incidents=..."
+    )
+
+
+class Incident(NamedTuple):
+    """A known failure."""
+
+    start: float
+    """Unix seconds, as `end`; both belong to it."""
+    end: float
+    system: int = 0
+    """Whose failure it was, as `Sequences.system`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFile:
+    """A file that a method needs besides the log, such as trained weights; part of the run's identity."""
+
+    name: str
+    url: str
+    sha256: str
+    bytes: int
+    licence: str
+
+
+class Teacher(Protocol):
+    """A language model that a method may ask."""
+
+    def ask(self, prompts: Sequence[str]) -> list[str]:
+        """One answer for each prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What `fit` is given that is neither a sequence nor a label; only as far as the tags say."""
+
+    roles: tuple[Role, ...] = ()
+    """Role of each system, by its index in `Sequences.system`."""
+    incidents: tuple[Incident, ...] = ()
+    """Known failures of the training period, with the tag `incidents`."""
+    event_labels: NDArray[np.int8] | None = None
+    """int8 (n_events,): the label of each event of `train`, for a line method that is told labels of lines."""
+    files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    """Where the files of the tags lie, by name."""
+    teacher: Teacher | None = None
+    """Whom to ask; None: a method with the tag `teacher` brings its own, as the chat methods do."""
+
+
+NOTHING_TO_SCORE: Final = -1e300
+"""Score of a sequence without lines, by a line method."""
 
 
 class NotFittedError(RuntimeError):
     """`score` was called before `fit`."""
 
 
-SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines"]
-"""What of `Sequences` scores can depend on."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorTags:
     """What the harness must know of a detector before it runs it."""
 
-    supervision: Supervision
+    told: Mapping[Role, Grade] = field(default_factory=lambda: {"source": "normals"})
+    """What it is told in training, by role; a role left out is not given. Methods that are told different things never
+    share one ranking."""
+    told_with: Mapping[str, Mapping[Role, Grade]] = field(default_factory=dict)
+    """What it is told besides where a setting is on (not 0, empty or None): `{"k": {"source": "normals"}}` for
+    examples in a prompt."""
+    incidents: bool = False
+    """It learns from time ranges of failures; skipped where there are none."""
+    unit: Unit = "sequence"
+    """With "line" it writes `score_lines`, and a sequence's score is that of its highest line."""
     uses: frozenset[SequencePart] = frozenset({"log_keys"})
     """Which parts of `Sequences` its scores depend on, under some config."""
+    files: tuple[ExternalFile, ...] = ()
+    """Files that it needs besides the log."""
+    teacher: bool = False
+    """It asks a language model, in `fit` or in `score`."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
-    target_normals: bool = False
-    """A normal-only method that, in a transfer, is given the first `target_normals` (a field of its Config) normal
-    sequences of the target's training period as well; such rows are ranked among themselves."""
+
+    def __new__(cls, *args: object, **tags: object) -> Self:
+        """Refuse the tags of contract 0.1 by a sentence that says what to write instead."""
+        if args or "supervision" in tags or "target_normals" in tags:
+            raise outdated(args[0] if args else tags.get("supervision"))
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Nobody changes afterwards what a method is told."""
+        object.__setattr__(self, "told", MappingProxyType(dict(self.told)))
+        object.__setattr__(self, "told_with", MappingProxyType({k: dict(v) for k, v in self.told_with.items()}))
 
 
 class Detector(ABC):
@@ -81,7 +179,8 @@ class Detector(ABC):
     def uses(self) -> frozenset[SequencePart]:
         """Which parts of `Sequences` the scores depend on under this config, of those that the tags name.
 
-        `Sequences.parameters` is None for a detector that leaves out "parameters": they are read only on request.
+        `Sequences.parameters` is None for a detector that leaves out "parameters", and `raw` without "raw": they are
+        read only on request.
         """
         return self.tags.uses
 
@@ -95,21 +194,28 @@ class Detector(ABC):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn from the training sequences and return self; called again, forget what was learned before.
 
-        train: source and target together (`train.system` tells which); for a normal-only method normal sequences only.
-        labels: int8 (n_sequences,), -1 unlabelled, 0 normal, 1 abnormal; given only as far as the tags say.
-        incidents: time ranges of known failures, for weak supervision.
+        train: what the tags say that it is told, all roles together (`train.system` tells which); empty if nothing.
+        labels: int8 (n_sequences,), -1 unlabelled, 0 normal, 1 abnormal; None where all are normal, or all unlabelled.
+        evidence: what is neither; only as far as the tags say.
         """
 
-    @abstractmethod
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_sequences,): finite, higher = more anomalous; +inf never, ties allowed.
 
-        Changes nothing in self or in `sequences`. Raises NotFittedError before `fit`.
+        Changes nothing in self or in `sequences`. Raises NotFittedError before `fit`. Only a line method leaves it out:
+        a sequence's score is then its largest of `score_lines`, and that of an empty one NOTHING_TO_SCORE.
         """
+        if self.tags.unit != "line":
+            raise TypeError(f"{type(self).__name__} writes no score")
+        return largest_lines(self.score_lines(sequences), sequences)
+
+    def score_lines(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Return float64 (n_events,), as `score`, for each event; what a method of the unit "line" writes."""
+        raise TypeError(f"{type(self).__name__} scores no lines: write score_lines, or leave out unit='line'")
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything `fit` learned, as named arrays; saved as safetensors, never pickled."""
@@ -139,6 +245,15 @@ class Detector(ABC):
         return {}
 
 
+def largest_lines(scores: NDArray[np.float64], sequences: Sequences) -> NDArray[np.float64]:
+    """float64 (n_sequences,): the largest of the lines' scores (n_events,); NOTHING_TO_SCORE where there is no line."""
+    largest = np.full(len(sequences), NOTHING_TO_SCORE)
+    filled = np.flatnonzero(sequences.lengths)
+    if len(filled):
+        largest[filled] = np.maximum.reduceat(scores, sequences.offsets[filled])
+    return largest
+
+
 ProgressHook = Callable[[str, int, int], None]
 _progress_hook: ContextVar[ProgressHook | None] = ContextVar("progress_hook", default=None)
 
@@ -153,3 +268,10 @@ def report_progress(what: str, done: int, total: int) -> None:
 def listen_to_progress(hook: ProgressHook | None) -> None:
     """Install (or with None remove) the listener of `report_progress` in this context."""
     _progress_hook.set(hook)
+
+
+def __getattr__(name: str) -> Any:
+    """Names of contract 0.1, which its methods import."""
+    if name in ("TimeRange", "Supervision"):
+        raise outdated()
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -65,15 +65,21 @@ class FieldInfo:
 class Description:
     """What is known of a detector without importing it again."""
 
-    supervision: str
+    told: Mapping[str, str]
+    """What it is told, by role."""
     uses: tuple[str, ...]
     deterministic: bool
     fields: Mapping[str, FieldInfo]
     summary: str = ""
     profiles: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """Config values by profile, where they differ from the defaults."""
-    target_normals: bool = False
-    """Whether it wants normal sequences of the target in a transfer, as many as its Config says."""
+    told_with: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """What it is told besides, by the setting that must be on."""
+    incidents: bool = False
+    unit: str = "sequence"
+    teacher: bool = False
+    files: tuple[Mapping[str, Any], ...] = ()
+    """Files that it needs besides the log, as the fields of `ExternalFile`."""
     error: str = ""
     """Why it could not be imported, if so."""
 
@@ -124,7 +130,8 @@ def find(name: str) -> DetectorRef:
 
 def load(ref: DetectorRef) -> type[Detector]:
     """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError."""
-    from bench.detector import Detector
+    from bench.contract import fault_of
+    from bench.detector import ContractError, Detector
 
     module_name, _, attribute = ref.target.partition(":")
     try:
@@ -138,6 +145,8 @@ def load(ref: DetectorRef) -> type[Detector]:
         raise BenchError(f"'{ref.target}' has no class '{attribute}': correct the name behind the colon")
     if not (isinstance(found, type) and issubclass(found, Detector)):
         raise BenchError(f"'{ref.target}' is not a subclass of bench.detector.Detector: derive it from that class")
+    if fault := fault_of(found):
+        raise ContractError(f"'{ref.target}' cannot be used: {fault}")
     return found
 
 
@@ -151,8 +160,10 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
     except BenchError:
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode("utf-8")
-        return Description("unknown", (), True, {}, error=text)
+        from bench.detector import ContractError
+
+        reason = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
     if file is not None:
         replace_text(file, json.dumps(dataclasses.asdict(description)))
     return description
@@ -166,9 +177,26 @@ def summarise(ref: DetectorRef) -> str:
     if path is None:
         raise ModuleNotFoundError(f"no module {module_name}")
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    if _is_outdated(tree):
+        return f"written for contract 0.1, and cannot run: `bench check {ref.name}` says what to write instead"
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = (ast.get_docstring(classes[0]) if classes else None) or ast.get_docstring(tree) or ""
     return text.partition("\n")[0]
+
+
+def _is_outdated(tree: ast.AST) -> bool:
+    """Whether a source uses names of contract 0.1."""
+    old = {"TimeRange", "Supervision"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "bench.detector":
+            found = any(alias.name in old for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "DetectorTags":
+            found = bool(node.args) or any(word.arg in ("supervision", "target_normals") for word in node.keywords)
+        else:
+            found = False
+        if found:
+            return True
+    return False
 
 
 def _from_entry_point(point: EntryPoint, *, is_control: bool) -> DetectorRef:
@@ -211,18 +239,23 @@ def _source_digest(ref: DetectorRef) -> str:
 
 
 def _describe_class(detector: type[Detector]) -> Description:
+    tags = detector.tags
     hints = typing.get_type_hints(detector.Config)
     fields = {field.name: _field_info(field, hints[field.name]) for field in dataclasses.fields(detector.Config)}
     module = sys.modules.get(detector.__module__)
     text = detector.__doc__ or (module.__doc__ if module else "") or ""
     return Description(
-        supervision=detector.tags.supervision,
-        uses=tuple(sorted(detector.tags.uses)),
-        deterministic=detector.tags.deterministic,
+        told=dict(tags.told.items()),
+        uses=tuple(sorted(tags.uses)),
+        deterministic=tags.deterministic,
         fields=fields,
         summary=text.strip().splitlines()[0] if text.strip() else "",
         profiles=json.loads(json.dumps({name: dict(values) for name, values in detector.profiles.items()})),
-        target_normals=detector.tags.target_normals,
+        told_with={name: dict(told.items()) for name, told in tags.told_with.items()},
+        incidents=tags.incidents,
+        unit=tags.unit,
+        teacher=tags.teacher,
+        files=tuple(dataclasses.asdict(file) for file in tags.files),
     )
 
 
@@ -250,4 +283,4 @@ def _description_from_json(values: dict[str, Any]) -> Description:
     fields = {
         name: FieldInfo(**{**info, "choices": tuple(info["choices"])}) for name, info in values.pop("fields").items()
     }
-    return Description(**{**values, "uses": tuple(values["uses"]), "fields": fields})
+    return Description(**{**values, "uses": tuple(values["uses"]), "files": tuple(values["files"]), "fields": fields})

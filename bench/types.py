@@ -39,6 +39,26 @@ class Parameters:
         return Parameters(_locked(self.values), _locked(self.offsets))
 
 
+@dataclass(frozen=True, slots=True)
+class RawLines:
+    """Lines as they were written, without their label: a column of polars, no Python object per line.
+
+    values: polars.Series of the dtype String, (n_events,); a text becomes a Python string where it is asked for
+    """
+
+    values: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, event: int) -> str:
+        return str(self.values[int(event)])
+
+    def gather(self, events: NDArray[np.int64]) -> RawLines:
+        """The lines of these events, in this order."""
+        return RawLines(self.values.gather(events))
+
+
 class Unique(NamedTuple):
     """What `Sequences.unique` returns."""
 
@@ -65,6 +85,7 @@ class Sequences:
     lines: int64 (n_events,)           raw line numbers, from 0
     ids: tuple[str, ...]               session id, or the number of the window's first line; () where nobody asked
     parameters: Parameters | None      numeric message parameters, for the methods that use them; else None
+    raw: RawLines | None               lines as they were written, for the methods that use them; else None
     """
 
     log_keys: NDArray[np.int32]
@@ -77,6 +98,7 @@ class Sequences:
     lines: NDArray[np.int64]
     ids: tuple[str, ...] = ()
     parameters: Parameters | None = None
+    raw: RawLines | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -136,6 +158,7 @@ class Sequences:
             lines=self.lines[events],
             ids=tuple(self.ids[i] for i in index) if self.ids else (),
             parameters=_select_parameters(self.parameters, events),
+            raw=None if self.raw is None else self.raw.gather(events),
         )
         return chosen.read_only() if self.is_read_only else chosen
 
@@ -171,8 +194,8 @@ class Sequences:
     def unique(self) -> Unique:
         """Distinct sequences by (system, log keys, text ids, parameters), with counts and inverse.
 
-        Times and lines are the first's; parameters count only where there are any, and NaN equals NaN. Grouping is by a
-        64-bit hash and then verified event by event, so the result is exact.
+        Times and lines (raw ones too) are the first's; parameters count only where there are any, and NaN equals NaN.
+        Grouping is by a 64-bit hash and then verified event by event, so the result is exact.
         """
         for salt in _HASH_SALTS:
             _, first, inverse = np.unique(self.fingerprints(salt), return_index=True, return_inverse=True)

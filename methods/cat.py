@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.detector import DetectorTags, TimeRange
+from bench.detector import DetectorTags, Evidence
 from bench.types import Sequences
 from methods.shared import layers
 from methods.shared.layers import Integers
@@ -83,7 +83,7 @@ class Config(TrainingSettings):
 class CAT(TextNetworkDetector["Network"]):
     """Squared distance of the status token's state to the centre."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {
@@ -103,7 +103,7 @@ class CAT(TextNetworkDetector["Network"]):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Pull the status of the training sequences to one centre; labels are not read."""
         if reason := self.skip(train):

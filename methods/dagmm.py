@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import layers as _layers
 from methods.shared.bag_vectors import BagInputs
@@ -104,7 +104,7 @@ class Config(TrainingSettings):
 class DAGMM(Detector):
     """Energy of code and reconstruction error under the mixture of the training set."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"texts", "log_keys"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts", "log_keys"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"learning_rate": 1e-4, "batch_size": 1024, "max_epochs": 200, "patience": 200}
@@ -115,9 +115,7 @@ class DAGMM(Detector):
         """Without any training event there is nothing to learn from."""
         return None if train.n_events else "no training sequence has an event"
 
-    def fit(
-        self, train: Sequences, labels: NDArray[np.int8] | None = None, *, incidents: list[TimeRange] | None = None
-    ) -> Self:
+    def fit(self, train: Sequences, labels: NDArray[np.int8] | None = None, *, evidence: Evidence = Evidence()) -> Self:
         """Train both networks, then compute the mixture of all training sequences; labels are not read."""
         if reason := self.skip(train):
             raise ValueError(f"DAGMM cannot be trained: {reason}")

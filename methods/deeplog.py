@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.detector import Detector, DetectorTags, NotFittedError, SequencePart, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, SequencePart
 from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
@@ -88,7 +88,7 @@ class DeepLog(Detector):
     """Worst rank of a sequence's keys among the LSTM's predictions."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(
-        supervision="normal-only", uses=frozenset({"log_keys", "elapsed_s", "parameters"})
+        told={"source": "normals"}, uses=frozenset({"log_keys", "elapsed_s", "parameters"})
     )
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -113,7 +113,7 @@ class DeepLog(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn to predict the next key in the training sequences; labels are not read."""
         if reason := self.skip(train):

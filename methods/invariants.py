@@ -71,7 +71,7 @@ class Config(CountConfig):
 class Invariants(CountDetector):
     """By how much a sequence's event counts break the integer relations that hold in training."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="contaminated")
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "singles": "unseen"}}
     native_threshold_ = 1e-6

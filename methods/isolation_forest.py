@@ -57,7 +57,7 @@ class Config(CountConfig):
 class IsolationForest(CountDetector):
     """How few random splits isolate a sequence's event counts."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="contaminated")
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"oov": False, "max_samples": 0.9999, "contamination": 0.03}

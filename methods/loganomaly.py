@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.data.embedding import DIMENSION, embed, project
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
@@ -73,7 +73,7 @@ class Config(TrainingSettings):
 class LogAnomaly(Detector):
     """Worst rank of a sequence's templates among the predictions from meanings and counts."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys", "texts"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"dropout": 0.0, "batch_size": 2048, "max_epochs": 370, "patience": 370}
@@ -89,7 +89,7 @@ class LogAnomaly(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn to predict the next template in the training sequences; labels are not read."""
         if reason := self.skip(train):

@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories, layers, masked_keys
 from methods.shared.histories import Integers, Pieces
@@ -83,7 +83,7 @@ class Config(TrainingSettings):
 class LogBERT(Detector):
     """Share of a sequence's keys that the encoder does not predict when they are masked."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {
@@ -109,7 +109,7 @@ class LogBERT(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn both tasks on the training sequences, then g and r from those held out; labels are not read."""
         if reason := self.skip(train):

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.detector import DetectorTags, TimeRange
+from bench.detector import DetectorTags, Evidence
 from bench.types import ABNORMAL, NORMAL, Sequences
 from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode, read
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
@@ -59,7 +59,7 @@ class Config(TrainingSettings):
 class LogRobust(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional LSTM."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="supervised", uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"batch_size": 256, "max_epochs": 60, "patience": 60}
@@ -71,7 +71,7 @@ class LogRobust(ClassifierDetector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn the labels of the training sequences; those without a label are left out."""
         labels = np.zeros(len(train), np.int8) if labels is None else labels

@@ -37,7 +37,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.detector import DetectorTags, TimeRange
+from bench.detector import DetectorTags, Evidence
 from bench.types import Sequences
 from methods.shared.alignment import SystemClassifier, balanced
 from methods.shared.layers import Integers
@@ -89,7 +89,7 @@ class LogTAD(TextNetworkDetector["Network"]):
     """Distance to the centre of all systems, in radii of the sequence's own system."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(
-        supervision="normal-only", uses=frozenset({"texts"}), target_normals=True
+        told={"source": "normals", "target": "first-normals"}, uses=frozenset({"texts"})
     )
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -116,9 +116,7 @@ class LogTAD(TextNetworkDetector["Network"]):
             return None
         return f"LogTAD aligns at least two systems, training has {found}: use a combined scenario such as bgl+tbird"
 
-    def fit(
-        self, train: Sequences, labels: NDArray[np.int8] | None = None, *, incidents: list[TimeRange] | None = None
-    ) -> Self:
+    def fit(self, train: Sequences, labels: NDArray[np.int8] | None = None, *, evidence: Evidence = Evidence()) -> Self:
         """Pull the normal sequences of all systems to one centre; labels are not read."""
         if reason := self.skip(train):
             raise ValueError(reason)

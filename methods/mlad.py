@@ -55,7 +55,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bench.data.embedding import DIMENSION
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import bags as _bags
 from methods.shared import layers, mlad_explain
@@ -74,7 +74,7 @@ _BLOCK = 4096
 class MLAD(Detector):
     """Energy of the pooled encoder output under the mixture of the training set."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only", uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
 
     def skip(self, train: Sequences) -> str | None:
@@ -86,7 +86,7 @@ class MLAD(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Train the encoder, then fit the mixture to all training sequences in one pass; labels are not read."""
         if reason := self.skip(train):

@@ -50,7 +50,7 @@ class Config(CountConfig):
 class OCSVM(CountDetector):
     """Distance of a sequence's event counts from the region that holds those of training."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="normal-only")
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "nu": 0.5, "standardise": False}}
 

@@ -50,7 +50,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.detector import DetectorTags, TimeRange
+from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
@@ -95,7 +95,7 @@ class Config(TrainingSettings):
 class PLELog(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional GRU that was taught estimated labels."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="positive-unlabelled", uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "first-normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"learning_rate": 2e-3, "batch_size": 100, "max_epochs": 5, "patience": 5, "clip_norm": 1.0}
@@ -107,7 +107,7 @@ class PLELog(ClassifierDetector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Estimate labels from the known normals (label 0), then learn them."""
         if reason := self.skip(train):

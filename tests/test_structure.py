@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
 GROUND = {"bench.types", "bench._files", "bench._memory"}
 DATA = {"bench.data.cards", "bench.data.reading", "bench.data.sequences", "bench.data.embedding"}
-ENGINE = GROUND | DATA | {"bench.detector", "bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
-GROUPS = {"ground": GROUND, "data": DATA, "engine": ENGINE}
+CONTRACT = {"bench.detector", "bench.contract"}
+ENGINE = GROUND | DATA | CONTRACT | {"bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}
+GROUPS = {"ground": GROUND, "data": DATA, "contract": CONTRACT, "engine": ENGINE}
 
 
 def rooms_of(page):

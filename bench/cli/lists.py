@@ -51,6 +51,7 @@ def check(
     """Run the conformance kit on a detector; exit 1 when a check fails."""
     from bench import registry
     from bench.cli._progress import Steps
+    from bench.detector import ContractError
     from bench.testing import check_detector, summarise
 
     ref = registry.find(method)
@@ -58,6 +59,9 @@ def check(
         detector = registry.load(ref)
     except BenchError:
         raise
+    except ContractError as error:
+        _print_refusal(str(error), as_json)
+        raise typer.Exit(EXIT_GATE) from None
     except Exception as error:
         raise BenchError(f"'{method}' cannot be imported ({type(error).__name__}: {error}): correct it") from None
     config = _config(method, detector, settings) if settings else None
@@ -71,6 +75,12 @@ def check(
         typer.echo(summarise(results).splitlines()[-1])
     if any(result.status in ("failed", "xpass") for result in results):
         raise typer.Exit(EXIT_GATE)
+
+
+def _print_refusal(reason: str, as_json: bool) -> None:
+    """Of a class that the harness refuses, all that can be said."""
+    row = {"name": "check_contract", "status": "failed", "reason": reason, "detail": ""}
+    typer.echo(json.dumps([row], indent=1) if as_json else f"failed check_contract: {reason}")
 
 
 def _config(method: str, detector: type[Detector], settings: list[str]) -> object:

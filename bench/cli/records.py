@@ -81,7 +81,7 @@ def export(
     out: Out = RESULTS,
 ) -> None:
     """Write all records as one flat table for notebooks: a row for each run, system and threshold rule."""
-    from bench.records.export import export as export_records
     from bench.records.store import Store
+    from bench.reporting.tables.export import export as export_records
 
     typer.echo(f"{export_records(Store(out).records(), file)} rows written to {file}")

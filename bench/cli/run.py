@@ -83,6 +83,16 @@ SampleSize = Annotated[
     int | None,
     typer.Option("--sample", min=2, help="Score only so many test sequences, stratified; metrics weight them."),
 ]
+Auxiliary = Annotated[
+    str | None,
+    typer.Option(
+        "--auxiliary", help="Data sets that help methods which are told of them; never tested. Several with commas."
+    ),
+]
+IncidentsOption = Annotated[
+    str | None,
+    typer.Option("--incidents", help="Known failures: a file of start,end lines, or 35s around abnormal lines."),
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.1, help="Seconds a single run may take.")]
 Pack = Annotated[
     bool, typer.Option("--pack/--no-pack", help="Move the records from the inbox into the archive at the end.")
@@ -110,6 +120,8 @@ def run(
     window_size: WindowSize = None,
     window_step: WindowStep = None,
     sample: SampleSize = None,
+    auxiliary: Auxiliary = None,
+    incidents: IncidentsOption = None,
     device: Device = "cpu",
     precision: Precision = "float32",
     compile_: Compile = False,
@@ -127,7 +139,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
-    what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample)
+    what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
+                 auxiliary, incidents)  # fmt: skip
     chosen = _suite(suite, what, allow_endpoint=allow_endpoint)
     _limit_threads(threads)
     if precision not in PRECISIONS:
@@ -154,6 +167,8 @@ class _What:
     window_size: int | None
     window_step: int | None
     sample: int | None
+    auxiliary: str | None
+    incidents: str | None
 
 
 def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuite:
@@ -163,8 +178,8 @@ def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuit
     if name:
         if any(value is not None for value in vars(what).values()):
             raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows and sample: "
-                "leave these options out, or copy its TOML file and change that"
+                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
+                "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
             )
         named = load_suite(name)
         if not allow_endpoint:
@@ -180,8 +195,21 @@ def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuit
         window_step=what.window_step,
         profile=what.profile or "paper",
         sample=what.sample or 0,
+        auxiliary=tuple(_split_list(what.auxiliary, "--auxiliary", "spirit") if what.auxiliary else ()),
+        incidents=_incidents(what.incidents) if what.incidents else (),
     )
     return LoadedSuite("", "", (part,))
+
+
+def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
+    """Ranges of a file in Unix seconds, or `35s`."""
+    import re
+
+    from bench.data.own.labels import read_incidents
+
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?s", text):
+        return text
+    return tuple(read_incidents(Path(text)))
 
 
 def sweep(

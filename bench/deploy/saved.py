@@ -34,7 +34,6 @@ from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import Cell, resolve_one
-from bench.experiment.told import visible
 from bench.records.store import jsonable
 from bench.registry import DetectorRef
 from bench.types import NORMAL
@@ -79,14 +78,14 @@ def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRul
         raise BenchError(
             f"'{cell.scenario.key}' holds event ids, so what is fitted on it cannot read lines: use an edition of lines"
         )
-    detector = fit_again(cell, prepared, settings)
+    detector, visible = fit_again(cell, prepared, settings)
     return Fitted(
         detector,
         prepared.vocabulary,
         cell.scenario.train,
         cell.grouping,
         str(rule),
-        _threshold(detector, visible(prepared, detector), rule),
+        _threshold(detector, visible, rule),
         _provenance(cell, prepared, settings),
     )
 
@@ -259,7 +258,7 @@ def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str,
     fields = cell.method.description.fields
     return {
         "method": cell.method.label,
-        "supervision": cell.supervision,
+        "told": cell.told,
         "scenario": cell.scenario.key,
         "run_id": cell.run_id,
         "spec": cell.spec(),

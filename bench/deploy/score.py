@@ -20,6 +20,7 @@ from bench.data.reading.columns import Columns
 from bench.data.reading.lines import Source, read_lines
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
+from bench.data.reading.raw import raw_of, read_raw
 from bench.data.reading.streams import BLOCK_BYTES, blocks, whole_lines
 from bench.data.sequences.grouping import Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
@@ -193,6 +194,8 @@ def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Gro
     if "parameters" in fitted.detector.uses():
         numbers = read_values(card, [_source(content)], log)
         sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
+    if "raw" in fitted.detector.uses():
+        sequences = replace(sequences, raw=raw_of(sequences, {index: read_raw(card, [_source(content)])}))
     scores = np.asarray(fitted.detector.score(sequences), np.float64)
     if scores.shape != (len(sequences),) or not np.isfinite(scores).all():
         raise ValueError(f"no finite score for each of {len(sequences)} sequences")

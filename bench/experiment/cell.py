@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench import registry
 from bench._memory import peak_memory_mib, reset_peak_memory
 from bench.data.sequences.loader import Prepared
@@ -30,9 +27,8 @@ from bench.experiment.measure import default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell, Method
-from bench.experiment.told import counts, skip_reason, training_part, training_view, visible
+from bench.experiment.told import Handout, counts, hand_out
 from bench.records.record import SCHEMA_VERSION, Record, Scores, jsonable
-from bench.types import Sequences
 
 MAX_REASON: Final = 500
 """Characters of a failure's reason that a record keeps."""
@@ -71,11 +67,11 @@ def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Re
     before = reset_peak_memory()
     try:
         with _time_limit(settings.timeout_s):
-            detector = _runnable(cell, prepared, fitter, record)
-            if detector is not None:
+            runnable = _runnable(cell, prepared, fitter, record)
+            if runnable is not None:
                 before = reset_peak_memory()
                 data.seal.extend()
-                scores = _fit_and_score(detector, cell, prepared, fitter, record)
+                scores = _fit_and_score(*runnable, cell, fitter, record)
         if scores is not None:
             rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
             record |= measure(scores, prepared.systems, rules, split=cell.split)
@@ -114,7 +110,9 @@ def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) 
         "status": "ok",
         "reason": None,
         "detector": {
-            "supervision": cell.supervision,
+            "told": None if method.description.error else cell.told,
+            "teacher": method.description.teacher,
+            "incidents": method.description.incidents,
             "is_control": method.ref.is_control,
             "config": {**method.config, **_options(method, settings)},
             "config_passed": dict(method.passed),
@@ -160,12 +158,12 @@ class Fitter:
         config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
         return detector_class(config, seed=cell.seed, device=self.settings.device)
 
-    def fit(self, detector: Detector, cell: Cell, train: Sequences, labels: NDArray[np.int8] | None) -> float:
+    def fit(self, detector: Detector, cell: Cell, given: Handout) -> float:
         """Fit it unless that was done; returns the seconds it took."""
         if self._last is None or self._last[1] is not detector:
             self._last = None
             start = time.perf_counter()
-            detector.fit(train, labels)
+            detector.fit(given.train, given.labels, evidence=given.evidence)
             self._last = (cell.fit_key, detector, time.perf_counter() - start)
         return self._last[2]
 
@@ -174,46 +172,57 @@ class Fitter:
         self._last = None
 
 
-def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> Detector:
-    """The detector of a cell as its run fitted it: for what no record holds, such as the vectors of a figure."""
+class CannotFitError(BenchError):
+    """A detector that is skipped on such data; `reason` says why."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"'{label}' cannot be fitted: {reason}")
+        self.reason = reason
+
+
+def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> tuple[Detector, Prepared]:
+    """The detector of a cell as its run fitted it, and the data as it may see them; CannotFitError where it is skipped.
+
+    For what no record holds, such as the vectors of a figure.
+    """
     fitter = Fitter(settings)
     detector = fitter.new(cell)
-    if reason := skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
-        raise BenchError(f"'{cell.method.label}' cannot be fitted: {reason}")
-    fitter.fit(detector, cell, *training_view(detector, train))
-    return detector
+    given = hand_out(cell, prepared, detector)
+    if given.reason is not None:
+        raise CannotFitError(cell.method.label, given.reason)
+    fitter.fit(detector, cell, given)
+    return detector, given.data
 
 
 def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any] | None:
     """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
-    fitter = Fitter(settings)
-    detector = None if prepared.skip_reason else fitter.new(cell)
-    if detector is None or skip_reason(detector, train := training_part(cell, visible(prepared, detector))):
+    try:
+        detector, visible = fit_again(cell, prepared, settings)
+    except CannotFitError:
         return None
-    fitter.fit(detector, cell, *training_view(detector, train))
-    score_parts(detector, prepared, cell)
+    score_parts(detector, visible, cell)
     return detector.monitor()
 
 
-def _runnable(cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> Detector | None:
-    """The detector, or None where it cannot run on such data; the record then says why."""
+def _runnable(cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> tuple[Detector, Handout] | None:
+    """The detector and what it is told, or None where it cannot run on such data; the record then says why."""
     reason = prepared.skip_reason
     if reason is None:
         detector = fitter.new(cell)
         start = time.perf_counter()
-        reason = skip_reason(detector, training_part(cell, visible(prepared, detector)))
+        given = hand_out(cell, prepared, detector)
+        reason = given.reason
         record["seconds"]["prepare"] = round(record["seconds"]["prepare"] + time.perf_counter() - start, 3)
         if reason is None:
-            return detector
+            return detector, given
     record |= {"status": "skipped", "reason": reason}
     return None
 
 
-def _fit_and_score(detector: Detector, cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> Scores:
-    train = training_view(detector, training_part(cell, visible(prepared, detector)))
-    record["seconds"]["fit"] = round(fitter.fit(detector, cell, *train), 3)
+def _fit_and_score(detector: Detector, given: Handout, cell: Cell, fitter: Fitter, record: Record) -> Scores:
+    record["seconds"]["fit"] = round(fitter.fit(detector, cell, given), 3)
     start = time.perf_counter()
-    scores = score_parts(detector, prepared, cell)
+    scores = score_parts(detector, given.data, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(detector.monitor()))
     record |= excluded_facts(scores)

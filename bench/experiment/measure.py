@@ -22,6 +22,9 @@ _SAME: Final = 1e-9
 ALL: Final = "all"
 """Name of the metric block over all tested systems together."""
 
+LINES: Final = "lines"
+"""Name of the metric block over the lines of a method that scores these, at the thresholds of its sequences."""
+
 BASE_RULES: Final = ("native", DEFAULT_RULE, "oracle")
 TRANSFER_RULES: Final = (f"{DEFAULT_RULE}@target-normals", f"{DEFAULT_RULE}@target-unlabelled")
 
@@ -53,7 +56,8 @@ def measure(
 
     scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
     `test_system`, `native` (0 or 1 entry), in a transfer `target_validation`, `target_validation_labels`, and of a
-    subsample `test_weights`, by which the metrics are estimates of those of the whole test part.
+    subsample `test_weights`, by which the metrics are estimates of those of the whole test part; of a line method
+    `test_lines` and `test_lines_labels`, which make the block `lines`.
 
     Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
     blocks of their own where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for
@@ -67,6 +71,8 @@ def measure(
         chosen = scores["test_system"] == index
         blocks[systems[index]] = _block(_Test.of(scores, chosen), values)
     thresholds = {name: _threshold_json(threshold) for name, threshold in shared.items()}
+    if "test_lines" in scores:
+        blocks[LINES] = _block(_Test(scores["test_lines"], scores["test_lines_labels"], None), values)
     for rule in rules:
         if rule.is_per_system:
             thresholds[str(rule)] = _measure_own(rule, scores, systems, blocks)

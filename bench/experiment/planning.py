@@ -35,18 +35,32 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
         absent = {name.partition("+")[0] for name in part.optional_methods if name not in names}
         settings = [text for text in part.settings if text.partition("=")[0].rpartition(".")[0] not in absent]
         step = part.window_size if part.window_step is None else part.window_step
+        methods = _resolved(names, settings, cache, part.profile)
+        _require_use(part, methods)
+        if part.auxiliary:
+            scenarios = [scenario.with_auxiliary(part.auxiliary, catalogue) for scenario in scenarios]
         cells += plan(
             scenarios,
-            _resolved(names, settings, cache, part.profile),
+            methods,
             splits=part.splits,
             seeds=parse_seeds(part.seeds),
             grouping=Grouping(part.window_size, step),
             sample=part.sample,
+            incidents=part.incidents,
         )
     first: dict[tuple[object, ...], int] = {}
     for position, cell in enumerate(cells):
         first.setdefault(cell.data_key, position)
     return Plan(tuple(sorted(cells, key=lambda cell: first[cell.data_key])), tuple(dict.fromkeys(notes)))
+
+
+def _require_use(part: SuitePart, methods: Sequence[Method]) -> None:
+    """What no method of a run would be told is a slip."""
+    names = ", ".join(method.label for method in methods if not method.ref.is_control)
+    if part.auxiliary and not any("auxiliary" in method.description.told for method in methods):
+        raise BenchError(f"none of {names} is told of an auxiliary: leave --auxiliary out, or name a method that is")
+    if part.incidents and not any(method.description.incidents for method in methods):
+        raise BenchError(f"none of {names} learns from incidents: leave --incidents out, or name a method that does")
 
 
 def _resolved(names: Sequence[str], settings: Sequence[str], cache: Path, profile: str) -> list[Method]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
+from bench.experiment.grades import asks_a_model
 from bench.experiment.measure import are_scores_of, can_measure, measure
 from bench.records.record import FINISHED, Record
 from bench.records.store import Store
@@ -20,7 +21,7 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
         return None
     if stale.get(run_id) == record["started_at"]:
         return None
-    if record["status"] == "skipped" and record["detector"]["supervision"] == "training-free":
+    if record["status"] == "skipped" and asks_a_model(record):
         return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
     missing = [rule for rule in rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
+from bench.detector import Role
 from bench.errors import BenchError
 
 
@@ -19,11 +21,20 @@ class Scenario:
 
     train: tuple[Card, ...]
     test: tuple[Card, ...]
+    auxiliary: tuple[Card, ...] = ()
+    """Editions that help methods which are told of them; never tested, and no part of `key`."""
 
     @property
     def is_transfer(self) -> bool:
         """Whether the tested systems are not the trained ones."""
         return self.train != self.test
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that its editions play."""
+        target: tuple[Role, ...] = ("target",) if self.is_transfer else ()
+        auxiliary: tuple[Role, ...] = ("auxiliary",) if self.auxiliary else ()
+        return ("source", *target, *auxiliary)
 
     @property
     def key(self) -> str:
@@ -34,7 +45,15 @@ class Scenario:
     @property
     def cards(self) -> tuple[Card, ...]:
         """All editions taking part."""
-        return self.train + (self.test if self.is_transfer else ())
+        return self.train + (self.test if self.is_transfer else ()) + self.auxiliary
+
+    def with_auxiliary(self, names: Sequence[str], catalogue: Catalogue) -> Scenario:
+        """The same with data sets that help; one that is trained or tested on anyway is a BenchError."""
+        cards = tuple(catalogue.resolve(name) for name in names)
+        known = {card.name for card in (*self.train, *self.test)}
+        if taken := [card.name for card in cards if card.name in known]:
+            raise BenchError(f"--auxiliary {taken[0]}: {self.key} trains or tests on it: name another data set")
+        return replace(self, auxiliary=cards)
 
 
 def parse_scenario(text: str, catalogue: Catalogue) -> Scenario:

@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
-from bench.detector import Detector
+from bench.detector import Detector, largest_lines
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
-from bench.experiment.told import visible
 from bench.records.record import Record, Scores
-from bench.types import ABNORMAL, Sequences
+from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
 
 def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
-    """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds."""
-    prepared = visible(prepared, detector)
+    """Scores and labels of every part, as they are stored; of the test part those that the cell's sample holds.
+
+    prepared: the data as the detector may see them, from `told.hand_out`
+    """
     native = detector.native_threshold_
     sample = sample_of(cell, prepared)
     test = prepared.test if sample is None else _selected(prepared.test, sample.index)
@@ -28,10 +29,12 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
     scores: Scores = {"native": np.array([] if native is None else [native], np.float64)}
     for name, part in {"validation": validation, "target_validation": target}.items():
         if part is not None:
-            values, excluded = _score(detector, part, prepared, cell)
+            values, excluded, _ = _score(detector, part, prepared, cell)
             scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
-    values, excluded = _score(detector, test, prepared, cell)
+    values, excluded, lines = _score(detector, test, prepared, cell)
     scores |= _named("test", values, test) | _identity("test", test.sequences)
+    if lines is not None:
+        scores |= _of_lines(lines, test.sequences, prepared)
     if sample is not None:
         scores |= {"test_weights": sample.weights, "test_index": sample.index}
     if excluded is not None:
@@ -41,15 +44,36 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
 
 def _score(
     detector: Detector, part: Part, prepared: Prepared, cell: Cell
-) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-    """Scores of a part, and which of its sequences the detector declined to judge (None: it judges all)."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None, NDArray[np.float64] | None]:
+    """Scores of a part, which of its sequences the detector declined to judge (None: none), and those of its lines."""
     sequences = part.sequences
     if not len(sequences):
-        return np.empty(0), None
+        return np.empty(0), None, None
     if cell.method.variant == NEAREST:
         sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
-    scores = _checked(detector.score(sequences), len(sequences))
-    return scores, detector.abstained(sequences)
+    if detector.tags.unit == "line":
+        lines = _checked(detector.score_lines(sequences), sequences.n_events, "score_lines")
+        return largest_lines(lines, sequences), detector.abstained(sequences), lines
+    scores = _checked(detector.score(sequences), len(sequences), "score")
+    return scores, detector.abstained(sequences), None
+
+
+def _of_lines(scores: NDArray[np.float64], sequences: Sequences, prepared: Prepared) -> Scores:
+    """Each tested line once, with its highest score and its label; nothing where the editions label no lines."""
+    systems = {system.index: system for system in prepared.targets or prepared.sources}
+    system = np.repeat(sequences.system, sequences.lengths)
+    labels = np.full(len(scores), UNLABELLED, np.int8)
+    for index in np.unique(system).tolist():
+        here = system == index
+        labels[here] = systems[index].log.labels[sequences.lines[here]]
+    known = labels != UNLABELLED
+    if not (labels == ABNORMAL).any() or not (labels == NORMAL).any():
+        return {}
+    place = np.stack([system[known].astype(np.int64), sequences.lines[known]])
+    _, first, line = np.unique(place, axis=1, return_index=True, return_inverse=True)
+    highest = np.full(len(first), -np.inf)
+    np.maximum.at(highest, line.ravel(), scores[known])
+    return {"test_lines": highest, "test_lines_labels": labels[known][first]}
 
 
 def _named(name: str, scores: NDArray[np.float64], part: Part) -> Scores:
@@ -77,11 +101,11 @@ _NOTHING = np.empty(0, np.int64)
 
 
 def saves_validation(detector: Detector) -> bool:
-    """Whether a sampled run leaves out the validation part: each answer of a training-free method costs something.
+    """Whether a sampled run leaves out the validation part: each answer of a language model costs something.
 
     Its own rule needs none. Rules that are fitted on validation scores are then not estimable for it.
     """
-    return detector.tags.supervision == "training-free" and detector.native_threshold_ is not None
+    return detector.tags.teacher and detector.native_threshold_ is not None
 
 
 def sample_of(cell: Cell, prepared: Prepared) -> Sample | None:
@@ -116,11 +140,11 @@ def _selected(part: Part, index: NDArray[np.int64]) -> Part:
     return Part(part.sequences.select(index), part.labels[index])
 
 
-def _checked(scores: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def _checked(scores: NDArray[np.float64], n: int, name: str) -> NDArray[np.float64]:
     if not isinstance(scores, np.ndarray):
-        raise TypeError(f"score() returned {type(scores).__name__}, the contract says float64 ({n},)")
+        raise TypeError(f"{name}() returned {type(scores).__name__}, the contract says float64 ({n},)")
     if scores.shape != (n,) or scores.dtype != np.float64:
-        raise ValueError(f"score() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
+        raise ValueError(f"{name}() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
     if not np.isfinite(scores).all():
-        raise ValueError(f"score() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
+        raise ValueError(f"{name}() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
     return scores

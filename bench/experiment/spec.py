@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import registry
+from bench.contract import amount_field
 from bench.data.cards.card import Card
 from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
 from bench.data.sequences.splits import PROTOCOLS
 from bench.errors import BenchError
+from bench.experiment.grades import covers, told_under
 from bench.experiment.scenario import Scenario
 from bench.experiment.settings import convert, parse_settings
 from bench.records.record import run_id_of
@@ -30,8 +32,6 @@ DEFAULT_PROFILE: Final = "paper"
 NEAREST: Final = "nearest"
 NEAREST_MIN_COSINE: Final = 0.8
 VARIANTS: Final = (NEAREST,)
-TARGET_NORMALS: Final = "target_normals"
-"""The setting that says how many normal sequences of the target a method wants, if its tags say that it does."""
 
 
 @dataclass(frozen=True)
@@ -83,23 +83,20 @@ class Cell:
     seed: int
     sample: int = 0
     """Test sequences that are drawn and scored at most; 0 = all."""
+    incidents: str | tuple[tuple[float, float], ...] = ()
+    """Given for this run: ranges in Unix seconds, or `35s` around abnormal lines; empty: those of the cards."""
 
     @property
     def data(self) -> DataSpec:
         """What data it needs; cells that share it share the preparation."""
-        return DataSpec(self.scenario.train, self.scenario.test, self.split, self.grouping, self.seed)
+        scenario = self.scenario
+        return DataSpec(scenario.train, scenario.test, self.split, self.grouping, self.seed, scenario.auxiliary)
 
     @property
-    def n_target_normals(self) -> int:
-        """How many normal sequences of each target's training period the method is given at most."""
-        wants = self.scenario.is_transfer and self.method.description.target_normals
-        return max(0, int(self.method.config.get(TARGET_NORMALS, 0))) if wants else 0
-
-    @property
-    def supervision(self) -> str:
-        """What the method is told in training: methods of different supervision never share one ranking."""
-        told = self.method.description.supervision
-        return f"{told} + {self.n_target_normals} target normals" if self.n_target_normals else told
+    def told(self) -> dict[str, str]:
+        """What the method is told of each role that takes part, as texts of `bench.experiment.grades`."""
+        found = self.method.description
+        return told_under(found.told, found.told_with, self.method.config, self.scenario.roles)
 
     def spec(self) -> dict[str, Any]:
         """The resolved spec, as JSON: the run's identity."""
@@ -109,7 +106,7 @@ class Cell:
             "test": [_edition(card) for card in self.scenario.test],
             "split": self.split,
             "seed": self.seed,
-            "detector": _detector(self.method, is_transfer=self.scenario.is_transfer),
+            "detector": _detector(self.method, self.scenario.roles),
         }
         if not all(card.has_sessions for card in self.scenario.cards):
             spec["grouping"] = dataclasses.asdict(self.grouping)
@@ -117,13 +114,18 @@ class Cell:
             spec["encoder"] = encoder_name()
         if self.sample:  # only then, so that the records of whole runs keep their identity
             spec["sample"] = self.sample
+        if self.scenario.auxiliary:
+            spec["auxiliary"] = [_edition(card) for card in self.scenario.auxiliary]
+        if self.incidents and self.method.description.incidents:
+            spec["incidents"] = self.incidents
         return spec
 
     @property
     def data_key(self) -> tuple[object, ...]:
         """Cells with equal keys use the same data: under `chronological` the seed draws nothing."""
         drawn_by = self.seed if self.split == "paper" else None
-        return (self.scenario.key, self.split, drawn_by, self.grouping)
+        helpers = tuple(card.key for card in self.scenario.auxiliary)
+        return (self.scenario.key, helpers, self.split, drawn_by, self.grouping)
 
     @property
     def fit_key(self) -> tuple[object, ...]:
@@ -149,8 +151,12 @@ def plan(
     seeds: Sequence[int],
     grouping: Grouping,
     sample: int = 0,
+    incidents: str | tuple[tuple[float, float], ...] = (),
 ) -> list[Cell]:
-    """All cells, ordered so that those which share their data stand together."""
+    """All cells, ordered so that those which share their data stand together.
+
+    A method that is not told of an auxiliary, or of incidents, is the same run with these and without.
+    """
     for name in splits:
         if name not in PROTOCOLS:
             raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
@@ -161,9 +167,15 @@ def plan(
                 f"{scenario.key}: give --sample at least {2 * len(scenario.test)}"
             )
     return [
-        Cell(scenario, method, split, grouping, seed, sample)
+        Cell(_scenario_of(method, scenario), method, split, grouping, seed, sample, incidents)
         for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
     ]
+
+
+def _scenario_of(method: Method, scenario: Scenario) -> Scenario:
+    found = method.description
+    told = told_under(found.told, found.told_with, method.config, scenario.roles)
+    return scenario if "auxiliary" in told else dataclasses.replace(scenario, auxiliary=())
 
 
 def resolve_methods(
@@ -171,7 +183,8 @@ def resolve_methods(
 ) -> list[Method]:
     """Methods with configs from profile and `--set`, several for a swept value, and every control behind them."""
     refs = [_variant(name) for name in dict.fromkeys(names)]
-    refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs]
+    asked = [registry.describe(ref, cache).told for ref, _ in refs]
+    refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs and _may_stand_beside(ref, asked, cache)]
     grids = parse_settings(settings)
     if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
         chosen = ", ".join(ref.name for ref, _ in refs)
@@ -196,6 +209,12 @@ def resolve_one(name: str, settings: Sequence[str], cache: Path) -> Method:
     if len(found) != 1:
         raise BenchError(f"--set gives '{name}' several values: give one of each")
     return found[0]
+
+
+def _may_stand_beside(control: DetectorRef, asked: Sequence[Mapping[str, str]], cache: Path) -> bool:
+    """A control is told the source's normals; one that is told more joins methods that are told as much."""
+    told = registry.describe(control, cache).told
+    return any(covers(other, told) for other in ({"source": "normals"}, *asked))
 
 
 def _variant(name: str) -> tuple[DetectorRef, str]:
@@ -256,15 +275,15 @@ def _edition(card: Card) -> dict[str, Any]:
     }
 
 
-def _detector(method: Method, *, is_transfer: bool) -> dict[str, Any]:
+def _detector(method: Method, roles: tuple[str, ...]) -> dict[str, Any]:
     module, _, attribute = method.ref.target.partition(":")
     fields = method.description.fields
-    # Only a transfer has a target, so elsewhere the setting changes nothing.
-    idle = TARGET_NORMALS if method.description.target_normals and not is_transfer else None
+    # How much is told of a role that takes no part (only a transfer has a target) changes nothing.
+    idle = [amount_field(role, grade) for role, grade in method.description.told.items() if role not in roles]
     return {
         "name": Path(module).stem if method.ref.is_local else method.ref.name,
         "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
         "source_sha256": method.ref.version if method.ref.is_local else None,
         "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
-        "config": {key: value for key, value in method.config.items() if fields[key].identity and key != idle},
+        "config": {key: value for key, value in method.config.items() if fields[key].identity and key not in idle},
     }

@@ -19,8 +19,8 @@ from typing import Any, Final
 from bench.errors import BenchError
 
 _FOLDER: Final = Path(__file__).with_name("suites")
-_LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set")
-_MAY_BE_EMPTY: Final = ("set", "optional_scenarios", "optional_methods")
+_LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set", "auxiliary")
+_MAY_BE_EMPTY: Final = ("set", "auxiliary", "optional_scenarios", "optional_methods")
 _KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample")
 _SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run")
 _LLM_MODES: Final = ("record", "replay", "live")
@@ -42,6 +42,10 @@ class SuitePart:
     profile: str = "paper"
     sample: int = 0
     """Test sequences that are drawn and scored at most; 0 = all."""
+    auxiliary: tuple[str, ...] = ()
+    """Data sets that help methods which are told of them."""
+    incidents: str | tuple[tuple[float, float], ...] = ()
+    """Known failures: ranges in Unix seconds, or `35s` around the abnormal lines of training."""
     optional_scenarios: tuple[str, ...] = ()
     """Left out where their data are not here."""
     optional_methods: tuple[str, ...] = ()
@@ -129,6 +133,7 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         window_step=block.get("window_step"),
         profile=block.get("profile", "paper"),
         sample=block.get("sample", 0),
+        auxiliary=tuple(block.get("auxiliary", [])),
         optional_scenarios=tuple(block.get("optional_scenarios", [])),
         optional_methods=tuple(block.get("optional_methods", [])),
     )

@@ -24,10 +24,9 @@ from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, parse_rule
-from bench.experiment.cell import Settings, fit_again
+from bench.experiment.cell import CannotFitError, Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
-from bench.experiment.told import skip_reason, training_part, visible
 from bench.records.record import SCHEMA_VERSION, jsonable, record_text
 from bench.types import ABNORMAL, NORMAL, Sequences
 
@@ -52,15 +51,15 @@ class ProbeRequest:
     sample: int = 100
     """Test sequences at most, half of them abnormal."""
     rule: str = ""
-    """Threshold rule; empty: the method's own where it is training-free, else `conformal:0.01`."""
+    """Threshold rule; empty: the method's own where it asks a model, else `conformal:0.01`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """How texts are altered, as JSON."""
 
     @property
     def threshold_rule(self) -> ThresholdRule:
         """The rule, resolved; `oracle` and rules for several systems are refused."""
-        is_free = self.cell.method.description.supervision == "training-free"
-        rule = parse_rule(self.rule or ("native" if is_free else DEFAULT_RULE))
+        asks = self.cell.method.description.teacher
+        rule = parse_rule(self.rule or ("native" if asks else DEFAULT_RULE))
         if rule.kind == "oracle" or rule.is_per_system:
             raise BenchError(
                 f"a probe needs one threshold that reads no test labels, not '{rule}': use native or conformal:0.01"
@@ -164,14 +163,14 @@ def subject(request: ProbeRequest, prepared: Prepared, settings: Settings) -> Su
     cell, label = request.cell, request.label
     detector_class = registry.load(cell.method.ref)
     try:
-        config = detector_class.Config(**cell.method.config)
+        detector_class.Config(**cell.method.config)
     except Exception as error:
         raise NotProbedError(f"'{label}' does not accept its --set: {error}") from None
-    blank = detector_class(config, seed=cell.seed, device=settings.device)
-    reason = prepared.skip_reason or skip_reason(blank, training_part(cell, visible(prepared, blank)))
-    if reason:
-        raise NotProbedError(f"'{label}' cannot be probed: {reason}")
-    return Subject(fit_again(cell, prepared, settings), prepared, cell.method.variant)
+    try:
+        detector, visible = fit_again(cell, prepared, settings)
+    except CannotFitError as error:
+        raise NotProbedError(f"'{label}' cannot be probed: {error.reason}") from None
+    return Subject(detector, visible, cell.method.variant)
 
 
 def draw(strata: NDArray[np.int64], n: int, eligible: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
@@ -215,7 +214,8 @@ def make_record(
         "simulated": [card.key for card in request.cell.scenario.cards if card.standing == "simulated"],
         "tiers": {card.key: card.tier for card in request.cell.scenario.cards},
         "method": request.label,
-        "supervision": method.description.supervision,
+        "told": request.cell.told,
+        "teacher": method.description.teacher,
         "threshold": {
             "rule": str(request.threshold_rule),
             "value": threshold.value,

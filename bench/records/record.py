@@ -29,7 +29,12 @@ _LINE_BREAK: Final = re.compile(r"\n +")
 class DetectorFacts(TypedDict):
     """Which detector ran, and with what."""
 
-    supervision: str
+    told: NotRequired[dict[str, str] | None]
+    """Grade by role; None where the method could not be described."""
+    teacher: NotRequired[bool]
+    incidents: NotRequired[bool]
+    supervision: NotRequired[str]
+    """Of records made before contract 0.2, in place of the three above: `grades.told_of` reads both."""
     is_control: bool
     config: dict[str, Any]
     config_passed: dict[str, Any]

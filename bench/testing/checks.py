@@ -7,14 +7,16 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench._memory import peak_memory_mib, reset_peak_memory
-from bench.detector import Detector, DetectorTags, NotFittedError
+from bench.detector import Detector, NotFittedError, largest_lines
 from bench.testing.placement import calls_during, run_on_meta
 from bench.testing.trial import (
+    LAST_NORMAL_KEY,
     TEMPLATES,
     UNSEEN_TEXTS,
     SkipCheck,
@@ -23,6 +25,7 @@ from bench.testing.trial import (
     copy_of,
     fingerprint,
     many_sequences,
+    poisoned_evidence,
     require,
     require_scores,
     require_unchanged,
@@ -39,7 +42,12 @@ _MAX_ADDED_MIB: Final = 512
 _MAX_SECONDS: Final = 10.0
 """For 1,000 of these, or all would take a quarter of an hour; the detectors of this project take up to 0.2."""
 
-_NO_LABELS: Final = ("normal-only", "contaminated", "training-free", "control")
+
+def check_contract(trial: Trial) -> None:
+    """The harness decides by tags and signatures what a detector is told, so it refuses those that it cannot serve."""
+    require(trial.fault is None, f"{trial.cls.__name__} cannot be used: {trial.fault}")
+    more = sorted(trial.make().uses() - trial.cls.tags.uses)
+    require(not more, f"uses() names parts that tags.uses does not: {more}")
 
 
 def check_init_stores_only(trial: Trial) -> None:
@@ -63,21 +71,6 @@ def check_config(trial: Trial) -> None:
         require(json.dumps(again, allow_nan=False, sort_keys=True) == text, "the config differs after JSON")
 
 
-def check_tags(trial: Trial) -> None:
-    """The harness decides by the tags what a detector is told and with which others it is compared."""
-    tags, hints = trial.cls.tags, get_type_hints(DetectorTags)
-    require(isinstance(tags, DetectorTags), "tags is no DetectorTags")
-    require(tags.supervision in get_args(hints["supervision"]), f"unknown supervision {tags.supervision!r}")
-    unknown = sorted(tags.uses - set(get_args(get_args(hints["uses"])[0])))
-    require(not unknown, f"unknown parts in tags.uses: {unknown}")
-    more = sorted(trial.make().uses() - tags.uses)
-    require(not more, f"uses() names parts that tags.uses does not: {more}")
-    if tags.target_normals:
-        require(tags.supervision == "normal-only", "tags.target_normals is for normal-only methods")
-        wanted = getattr(trial.make().config, "target_normals", None)
-        require(type(wanted) is int, "tags.target_normals, but Config has no whole number `target_normals`")
-
-
 def check_skip(trial: Trial) -> None:
     """A skipped cell needs a reason; a detector that skips the toy log would be green without being checked."""
     reason = trial.make().skip(copy_of(trial.log.train))
@@ -91,7 +84,7 @@ def check_not_fitted(trial: Trial) -> None:
         trial.make().score(copy_of(trial.log.test))
     except NotFittedError:
         return
-    if trial.cls.tags.supervision != "training-free":
+    if trial.told:
         raise AssertionError("score before fit raises no NotFittedError")
 
 
@@ -108,7 +101,7 @@ def check_scores(trial: Trial) -> None:
 
 def check_direction(trial: Trial) -> None:
     """Higher means more anomalous: planted anomalies rank no worse than chance."""
-    if trial.cls.tags.supervision == "control":
+    if trial.is_control:
         raise SkipCheck("a control's job is to be trivial")
     scores, labels = trial.score(trial.log.test), trial.log.test_labels
     abnormal, normal = scores[labels == ABNORMAL][:, None], scores[labels == NORMAL]
@@ -153,6 +146,8 @@ def check_refit(trial: Trial) -> None:
 
 def check_fit_short_sequences(trial: Trial) -> None:
     """Real sessions may be empty or have one event, in training too."""
+    if not trial.told:
+        raise SkipCheck("it is told nothing")
     log, part = trial.log, np.arange(len(trial.log.train) // 3)
     keys = [log.train.log_keys[a:b].tolist() for a, b in zip(log.train.offsets, log.train.offsets[1:], strict=False)]
     rows = [[], [0], *keys[2 : len(part)]]
@@ -195,6 +190,7 @@ def check_declared_uses(trial: Trial) -> None:
         "texts": replace(test, texts=("",) * len(test.texts)),
         "elapsed_s": replace(test, elapsed_s=np.full_like(test.elapsed_s, np.nan)),
         "parameters": replace(test, parameters=None),
+        "raw": replace(test, raw=None),
         "lines": replace(test, lines=test.lines[::-1]),
     }
     for part, without in scrubbed.items():
@@ -239,12 +235,67 @@ def check_long_sequence(trial: Trial) -> None:
 
 def check_labels_invisible(trial: Trial) -> None:
     """A detector that is not told labels must not read them: random ones change nothing."""
-    if trial.cls.tags.supervision not in _NO_LABELS:
-        raise SkipCheck(f"tagged {trial.cls.tags.supervision}: it may read labels")
+    if trial.log.labels is not None:
+        raise SkipCheck(f"told {dict(trial.told)}: it may read labels")
     trial.need_reproducible()
     poison = np.random.default_rng(0).integers(0, 2, len(trial.log.train)).astype(np.int8)
     poisoned = trial.fit(trial.log.train, poison)
     require(alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test)), "labels change the scores")
+
+
+def check_evidence_invisible(trial: Trial) -> None:
+    """Evidence that the tags do not name is not told: failures, labels of lines, files and a model change nothing."""
+    trial.need_reproducible()
+    poisoned = trial.fit(trial.log.train, trial.log.labels, evidence=poisoned_evidence(trial))
+    require(alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test)), "evidence changes the scores")
+
+
+def check_training_uses(trial: Trial) -> None:
+    """What the tags do not name must not matter in training either."""
+    trial.need_reproducible()
+    train, uses = trial.log.train, trial.make().uses()
+    # Renamed, not erased: which sequences are equal stays as it is.
+    renamed: dict[str, dict[str, Any]] = {
+        "log_keys": {"log_keys": (len(TEMPLATES) - 1 - train.log_keys).astype(np.int32)},
+        "texts": {"texts": tuple(text[::-1] for text in train.texts)},
+        "elapsed_s": {"elapsed_s": 3 * train.elapsed_s},
+        "lines": {"lines": train.lines[::-1] + 7},
+    }
+    changes = {name: array for part, fields in renamed.items() if part not in uses for name, array in fields.items()}
+    poisoned = trial.fit(replace(train, **changes), trial.log.labels)
+    same = alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test))
+    require(same, f"the fit depends on one of {', '.join(changes)}, which tags.uses or uses() does not name")
+
+
+def check_unknown_key(trial: Trial) -> None:
+    """An unknown key is -1: used as an index it means the last key of the vocabulary, and nobody is told."""
+    if "log_keys" not in trial.make().uses() or not trial.told:
+        raise SkipCheck("its scores depend on no log keys of training")
+    trial.need_reproducible()
+    train, test, last = trial.log.train, trial.log.test, LAST_NORMAL_KEY
+    folded = np.where(train.log_keys > last, train.log_keys - last - 1, train.log_keys).astype(np.int32)
+    small = replace(train, log_keys=folded, text_ids=folded, texts=TEMPLATES[: last + 1])
+    detector = trial.fit(small, trial.log.labels)
+
+    def scored(key: int) -> NDArray[np.float64]:
+        keys = np.where(test.log_keys >= last, key, test.log_keys).astype(np.int32)
+        return trial.score(replace(test, log_keys=keys), detector)
+
+    as_last = scored(last)
+    like_another = any(alike(scored(key), as_last) for key in range(last))
+    require(like_another or not alike(scored(UNKNOWN_KEY), as_last), "the unknown key -1 scores as the last key does")
+
+
+def check_lines(trial: Trial) -> None:
+    """A line method scores each line, and a sequence by its highest one."""
+    if trial.cls.tags.unit != "line":
+        raise SkipCheck("it scores sequences")
+    test, detector = trial.log.test, trial.first_fit[0]
+    lines = detector.score_lines(copy_of(test))
+    require_scores(lines, test.n_events)
+    require(alike(detector.score_lines(copy_of(test)), lines), "scoring lines twice gives different scores")
+    largest = largest_lines(lines, test)
+    require(alike(trial.score(test), largest), "the score of a sequence is not its largest of score_lines")
 
 
 def check_test_invisible(trial: Trial) -> None:
@@ -313,8 +364,8 @@ def check_meta_forward(trial: Trial) -> None:
 
 def check_memory(trial: Trial) -> None:
     """A test part may hold millions of sequences, so they are computed in blocks, not all at once."""
-    if trial.cls.tags.supervision == "training-free":
-        raise SkipCheck("training-free: it may ask a model elsewhere about each of 100,000 sequences")
+    if trial.cls.tags.teacher:
+        raise SkipCheck("tagged as asking a model: it may ask a model elsewhere about each of 100,000 sequences")
     many, detector = copy_of(many_sequences()), trial.first_fit[0]
     start = time.perf_counter()
     trial.score(many.select(np.arange(1_000)))  # also loads what is loaded once

@@ -7,13 +7,17 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from bench.detector import Detector, Supervision, TimeRange
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, Sequences
+from bench.contract import ROLES, amount_field, fault_of, needs_labels, reveal
+from bench.detector import Detector, Evidence, Grade, Incident, Role
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, RawLines, Sequences
 
 # Float32 sums depend on how sequences are batched, so scores agree to float32 precision, not to the bit.
 _ATOL: Final = 1e-6
@@ -36,10 +40,9 @@ TEMPLATES: Final = (
     "kernel panic: fatal machine check on <*>",
 )
 _N_NORMAL_KEYS: Final = 12  # the last two templates occur in abnormal sequences only
+LAST_NORMAL_KEY: Final = _N_NORMAL_KEYS - 1
 UNSEEN_TEXTS: Final = ("block <*> is corrupt, giving up after <*> retries", "out of memory: killed process <*>")
 _TEXTS: Final = TEMPLATES + UNSEEN_TEXTS
-_SOURCE, _TARGET = 0, 1
-_TWO_SYSTEMS: Final = ("foreign-anomalies", "few-label", "zero-label-target")
 
 
 class SkipCheck(Exception):
@@ -51,7 +54,7 @@ class ToyLog(NamedTuple):
 
     train: Sequences
     labels: NDArray[np.int8] | None
-    incidents: list[TimeRange] | None
+    evidence: Evidence
     test: Sequences
     test_labels: NDArray[np.int8]
 
@@ -71,6 +74,7 @@ def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
         lines=log.lines + 100_000 * seed,
         ids=tuple(f"{seed}:{i}" for i in range(len(rows))),
         parameters=Parameters(rng.normal(size=int(n_values[-1])), n_values),
+        raw=RawLines(pl.Series(_TEXTS, dtype=pl.String).gather(log.text_ids)),
     )
 
 
@@ -96,39 +100,36 @@ def _draw(n_normal: int, n_abnormal: int, failures: Sequence[int], seed: int) ->
     return sequences_of(rows, seed=seed), truth
 
 
-def _known(supervision: Supervision, truth: NDArray[np.int8], system: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Which labels the harness reveals in training; None = no labels at all."""
-    position = np.arange(len(truth))
-    in_source = np.equal(system, _SOURCE)
-    match supervision:
-        case "supervised" | "foreign-anomalies":
-            return np.full(len(truth), True)
-        case "positive-unlabelled":
-            return np.equal(truth, NORMAL) & np.equal(position % 2, 0)
-        case "few-label":
-            return in_source | np.equal(position % 8, 1)
-        case "zero-label-target":
-            return in_source
-        case _:
-            return None
+def toy_log(told: Mapping[Role, Grade], *, incidents: bool = False, share: float = 0.25) -> ToyLog:
+    """Return the toy log with as much in training as the harness reveals to a method that is told this.
 
-
-def toy_log(supervision: Supervision) -> ToyLog:
-    """Return the toy log with as much truth in training as the harness reveals under this supervision."""
-    n_abnormal = {"normal-only": 0, "training-free": 0, "control": 0, "contaminated": 4}.get(supervision, 20)
+    incidents: whether failures are known; share: of the labels that `few` reveals
+    """
+    roles = [role for role in ROLES if role in told]
+    with_labels = needs_labels(dict(told))
+    n_abnormal = 20 if with_labels else 4 if "unlabelled" in told.values() else 0
     train, truth = _draw(60, n_abnormal, (12, 13), seed=1)
     test, test_labels = _draw(40, 12, (12, 13, 14, 15), seed=2)
-    if supervision in _TWO_SYSTEMS:
-        train = replace(train, system=(np.arange(len(train)) % 2).astype(np.uint8))
-        test = replace(test, system=np.full(len(test), _TARGET, dtype=np.uint8))
-    if supervision == "foreign-anomalies":
-        kept = (truth == NORMAL) | (train.system == _SOURCE)
-        train, truth = train.select(kept), truth[kept]
-    train = replace(train, texts=TEMPLATES)
-    known = _known(supervision, truth, train.system)
-    labels = None if known is None else np.where(known, truth, UNLABELLED).astype(np.int8)
-    weak = [(float(t), float(t) + 59.0) for t in train.start_time[truth == ABNORMAL]]
-    return ToyLog(train, labels, weak if supervision == "weak" else None, test, test_labels)
+    if len(roles) > 1:
+        train = replace(train, system=(np.arange(len(train)) % len(roles)).astype(np.uint8))
+    if "target" in roles:
+        test = replace(test, system=np.full(len(test), roles.index("target"), dtype=np.uint8))
+    known = tuple(Incident(float(t), float(t) + 59.0) for t in train.start_time[truth == ABNORMAL])
+    keep, labels = np.zeros(len(truth), bool), np.full(len(truth), UNLABELLED, np.int8)
+    for index, role in enumerate(roles):
+        here = train.system == index
+        keep[here], labels[here] = _revealed(role, told[role], truth[here], share)
+    evidence = Evidence(roles=tuple(roles), incidents=known if incidents else ())
+    train = replace(train.select(keep), texts=TEMPLATES)
+    return ToyLog(train, labels[keep] if with_labels else None, evidence, test, test_labels)
+
+
+def _revealed(
+    role: Role, grade: Grade, truth: NDArray[np.int8], share: float
+) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
+    if role != "source" and grade == "first-normals":
+        grade = "normals"
+    return reveal(role, grade, truth, *([share] if grade == "few" else []))
 
 
 def copy_of(log: Sequences, *, writable: bool = True) -> Sequences:
@@ -165,22 +166,49 @@ class Trial:
         self.config = config
 
     @functools.cached_property
+    def fault(self) -> str | None:
+        """Why the harness refuses the class; nothing else can be checked then."""
+        return fault_of(self.cls)
+
+    @functools.cached_property
     def log(self) -> ToyLog:
-        """The toy log under the detector's supervision; of two systems where the detector skips one system only."""
-        log = toy_log(self.cls.tags.supervision)
+        """The toy log as far as the detector is told of it; of two systems where it skips one system only."""
+        tags, config = self.cls.tags, self.make().config
+        shares = [getattr(config, str(amount_field(role, g))) for role, g in tags.told.items() if g == "few"]
+        log = toy_log(self.told, incidents=tags.incidents, share=max(shares, default=1.0))
         both = replace(log.train, system=(np.arange(len(log.train)) % 2).astype(np.uint8))
         if self.make().skip(copy_of(log.train)) is None or self.make().skip(copy_of(both)) is not None:
             return log
         return log._replace(train=both)
 
+    @property
+    def told(self) -> dict[Role, Grade]:
+        """What the detector is told under its config."""
+        config = self.make().config
+        more = [told for name, told in self.cls.tags.told_with.items() if getattr(config, name)]
+        return {role: grade for told in (self.cls.tags.told, *more) for role, grade in told.items()}
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is installed as a control, whose job is to be trivial."""
+        name = f"{self.cls.__module__}:{self.cls.__qualname__}"
+        return any(point.value == name for point in entry_points(group="bench.controls"))
+
     def make(self) -> Detector:
         """Return a new instance, not fitted; always the same seed."""
         return self.cls(self.config, seed=0, device="cpu")
 
-    def fit(self, train: Sequences, labels: NDArray[np.int8] | None, into: Detector | None = None) -> Detector:
+    def fit(
+        self,
+        train: Sequences,
+        labels: NDArray[np.int8] | None,
+        into: Detector | None = None,
+        evidence: Evidence | None = None,
+    ) -> Detector:
         """Fit a new instance, or the given one."""
         detector = into or self.make()
-        detector.fit(copy_of(train), None if labels is None else labels.copy(), incidents=self.log.incidents)
+        known = None if labels is None else labels.copy()
+        detector.fit(copy_of(train), known, evidence=evidence or self.log.evidence)
         return detector
 
     @functools.cached_property
@@ -188,7 +216,7 @@ class Trial:
         detector, train = self.make(), copy_of(self.log.train)
         labels = None if self.log.labels is None else self.log.labels.copy()
         try:
-            returned = detector.fit(train, labels, incidents=self.log.incidents)
+            returned = detector.fit(train, labels, evidence=self.log.evidence)
         except Exception as error:  # kept, so that a failing fit is not run again for every check
             return error
         return detector, returned, same_arrays(train, self.log.train), fingerprint(detector)
@@ -216,6 +244,27 @@ class Trial:
             raise SkipCheck("tagged as not deterministic, so two fits cannot be compared")
         if not self.reproducible:
             raise SkipCheck("two fits of one seed differ (check_same_seed), so they cannot be compared")
+
+
+class _NobodyToAsk:
+    """A language model that must not be asked."""
+
+    def ask(self, prompts: Sequence[str]) -> list[str]:
+        raise AssertionError("fit asks evidence.teacher, but the tags do not say teacher=True")
+
+
+def poisoned_evidence(trial: Trial) -> Evidence:
+    """Evidence of everything that the detector's tags do not name."""
+    tags, known = trial.cls.tags, trial.log.evidence
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, trial.log.train.n_events).astype(np.int8)
+    return replace(
+        known,
+        incidents=known.incidents if tags.incidents else (Incident(0.0, 4e9),),
+        event_labels=known.event_labels if tags.unit == "line" else labels,
+        files=known.files if tags.files else {"weights": Path("no-such-file")},
+        teacher=known.teacher if tags.teacher else _NobodyToAsk(),
+    )
 
 
 def alike(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.embedding import embed
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig, Message
 from bench.llm.text import Parsed, answer_score, estimate_tokens, fenced, parse_answer
@@ -35,7 +35,9 @@ class Verdict:
 class ChatDetector(Detector):
     """Asks a chat model about each distinct sequence; a subclass says how."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="training-free", uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(
+        told={}, told_with={"k": {"source": "normals"}}, uses=frozenset({"texts"}), teacher=True
+    )
     Config: ClassVar[type] = ChatConfig
 
     @abstractmethod
@@ -51,7 +53,7 @@ class ChatDetector(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Keep training sequences as examples where the config wants some; nothing is learned, labels are not read."""
         self.native_threshold_ = 0.0

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange, report_progress
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, report_progress
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences, Unique
 from methods.shared.occlusion import occlusion
 
@@ -54,7 +54,7 @@ class FittedArrays(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn from the training sequences; labels are read by supervised methods only."""
         if reason := self.skip(train):
@@ -116,7 +116,7 @@ class CountDetector(KeyDetector):
 class SupervisedCounts(CountDetector):
     """A classifier of event counts; sequences without a label are left out."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(supervision="supervised")
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"})
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         name = type(self).__name__

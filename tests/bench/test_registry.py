@@ -44,10 +44,10 @@ class Mine(Detector):
     More words.
     """
 
-    tags = DetectorTags(supervision="normal-only", uses=frozenset({{"texts", "log_keys"}}), deterministic=False)
+    tags = DetectorTags(told={{"source": "normals"}}, uses=frozenset({{"texts", "log_keys"}}), deterministic=False)
     Config = Config
 
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
 
     def score(self, sequences):
@@ -220,7 +220,7 @@ def test_a_class_of_an_installed_package(installed):
 
 def test_description(local):
     found = registry.describe(registry.find(f"{local}:Mine"))
-    assert found.supervision == "normal-only"
+    assert found.told == {"source": "normals"}
     assert found.uses == ("log_keys", "texts")
     assert not found.deterministic
     assert found.summary == "Flags the rare."
@@ -304,7 +304,7 @@ def test_a_module_that_cannot_be_imported_is_described_as_such(tmp_path, source,
 def test_a_detector_without_tags_is_described_as_such(tmp_path):
     path = tmp_path / "bad.py"
     path.write_text("from bench.detector import Detector\nclass Mine(Detector):\n    pass\n")
-    assert "AttributeError" in registry.describe(registry.find(f"{path}:Mine")).error
+    assert "it has no tags: write tags = DetectorTags(told=" in registry.describe(registry.find(f"{path}:Mine")).error
 
 
 def test_summary_without_import(local, tmp_path):

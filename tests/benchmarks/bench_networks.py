@@ -47,7 +47,7 @@ def fitted(name, train, labels, epochs):
     """A detector after a short training: the time of scoring does not depend on its length."""
     found = registry.load(registry.find(name))
     detector = found(found.Config(max_epochs=epochs, max_draws=2000), seed=0)
-    normal_only = detector.tags.supervision == "normal-only"
+    normal_only = detector.tags.told["source"] == "normals"
     return detector.fit(train.select(labels == 0) if normal_only else train, None if normal_only else labels)
 
 
@@ -92,8 +92,8 @@ def main():
         distinct = len(tested.unique().sequences)
         sys.stdout.write(f"{title}: {len(tested)} windows, {distinct} distinct\n")
         for name in args.methods.split(","):
-            supervision = registry.load(registry.find(name)).tags.supervision
-            if truth.any() or supervision == "normal-only":
+            told = registry.load(registry.find(name)).tags.told
+            if truth.any() or told["source"] == "normals":
                 report(name, fitted(name, known, truth, 1), tested, args.sample, args.rounds)
 
 

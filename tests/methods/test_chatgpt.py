@@ -87,7 +87,7 @@ def test_injected_lines_stay_inside_the_fence(stub, detector):
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_labels_and_ids_are_never_in_a_prompt(stub, detector):
-    log, canary = toy_log("training-free"), 77
+    log, canary = toy_log({"source": "normals"}), 77
     named = {"ids": tuple(f"CANARY-{i}" for i in range(len(log.test)))}
     test = Sequences(**{name: getattr(log.test, name) for name in log.test.__slots__} | named)
     fitted = made(detector, stub, k=2).fit(log.train, np.full(len(log.train), canary, np.int8))
@@ -148,7 +148,7 @@ def test_without_probabilities_the_score_is_the_answer(stub):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_failures_that_pass_change_no_score(stub, detector):
     """Every question meets a fault first, each another one; a prompt that is too long is asked shorter."""
-    log = toy_log("training-free")
+    log = toy_log({"source": "normals"})
     expected = made(detector, stub, store="").fit(log.train).score(log.test)
     sensible, place = stub.behave, {}
     faults = [
@@ -281,7 +281,7 @@ def test_a_key_alone_means_the_public_endpoint(monkeypatch):
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_a_store_replays_without_server_and_key(stub, detector):
-    log = toy_log("training-free")
+    log = toy_log({"source": "normals"})
     recorded = made(detector, stub).fit(log.train).score(log.test)
     stub.close()
     again = detector().fit(log.train)

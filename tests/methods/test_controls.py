@@ -47,7 +47,7 @@ def plain_ecvc(train, tested):
 @pytest.mark.parametrize("control", CONTROLS)
 class TestEveryControl:
     def test_is_declared_a_control(self, control):
-        assert control.tags.supervision == "control"
+        assert control.tags.told == {"source": "normals"}
         assert is_dataclass(control.Config)
         assert control.Config.__dataclass_params__.frozen
         assert control.Config() == control.Config()

@@ -20,20 +20,20 @@ from methods.pca import PCA
 from methods.random_forest import RandomForest
 from methods.shared import counts as _counts
 
-SUPERVISION = {
-    PCA: "contaminated",
-    IsolationForest: "contaminated",
-    Invariants: "contaminated",
-    LogCluster: "normal-only",
-    OCSVM: "normal-only",
-    NGram: "normal-only",
-    EditDistance: "normal-only",
-    ECVCIdf: "normal-only",
-    KNNEmbedding: "normal-only",
-    LogisticRegression: "supervised",
-    RandomForest: "supervised",
+TOLD = {
+    PCA: "unlabelled",
+    IsolationForest: "unlabelled",
+    Invariants: "unlabelled",
+    LogCluster: "normals",
+    OCSVM: "normals",
+    NGram: "normals",
+    EditDistance: "normals",
+    ECVCIdf: "normals",
+    KNNEmbedding: "normals",
+    LogisticRegression: "labels",
+    RandomForest: "labels",
 }
-KEY_BASED = [method for method in SUPERVISION if method is not KNNEmbedding]
+KEY_BASED = [method for method in TOLD if method is not KNNEmbedding]
 HAVE_OOV = [PCA, Invariants, LogCluster, OCSVM, NGram, EditDistance, ECVCIdf]
 TEXTS = tuple(f"template {key}" for key in range(60))
 
@@ -48,23 +48,23 @@ def random_sequences(seed, n=60, n_keys=8, low=0):
 
 
 def fitted(method, train, config=None):
-    labels = (np.arange(len(train)) % 4 == 0).astype(np.int8) if SUPERVISION[method] == "supervised" else None
+    labels = (np.arange(len(train)) % 4 == 0).astype(np.int8) if TOLD[method] == "labels" else None
     return method(config).fit(train, labels)
 
 
-@pytest.mark.parametrize("method", SUPERVISION)
-def test_supervision_is_that_of_the_sheet(method):
-    assert method.tags.supervision == SUPERVISION[method]
+@pytest.mark.parametrize("method", TOLD)
+def test_what_it_is_told_is_that_of_the_sheet(method):
+    assert method.tags.told == {"source": TOLD[method]}
 
 
-@pytest.mark.parametrize("method", SUPERVISION)
+@pytest.mark.parametrize("method", TOLD)
 def test_profiles_are_values_that_the_config_takes_and_that_differ(method):
     for values in method.profiles.values():
         config = method.Config(**values)
         assert all(getattr(config, name) != getattr(method.Config(), name) for name in values)
 
 
-@pytest.mark.parametrize("method", [method for method in SUPERVISION if "original" in method.profiles])
+@pytest.mark.parametrize("method", [method for method in TOLD if "original" in method.profiles])
 def test_the_published_settings_pass_the_conformance_kit(method):
     config = method.Config(**method.profiles["original"])
     relative = "published form: every score is divided by the largest of those scored together"
@@ -82,7 +82,7 @@ def test_without_a_known_key_in_training_there_is_a_reason_to_skip(method):
         method().fit(empty, np.array([0, 1], np.int8))
 
 
-@pytest.mark.parametrize("method", SUPERVISION)
+@pytest.mark.parametrize("method", TOLD)
 def test_unfitted_cannot_be_saved(method):
     with pytest.raises(NotFittedError):
         method().state()

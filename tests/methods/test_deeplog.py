@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec, Loader
 from bench.detector import NotFittedError
-from bench.experiment.told import training_view, visible
 from bench.testing import check_detector, conforms, summarise
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 from methods import deeplog
@@ -398,8 +397,8 @@ def test_raw_lines_with_a_wrong_value_are_flagged_where_the_keys_look_normal(own
     for switch in (False, True):
         config = replace(QUICK, parameter_model=switch, g=2, level=0.999)
         detector = DeepLog(config, seed=0)
-        seen = visible(data, detector)
-        detector.fit(*training_view(detector, seen.train))
+        seen = data.with_parameters if switch else data
+        detector.fit(seen.train.normals)
         flags[switch] = detector.score(seen.test.sequences) > detector.native_threshold_
     assert data.test.labels.tolist() == [int(i in (5, 12)) for i in range(20)]
     assert not flags[False].any()

@@ -151,8 +151,7 @@ def test_one_system_is_skipped_with_a_way_out():
 
 
 def test_it_asks_for_normals_of_the_target():
-    assert LogTAD.tags.target_normals
-    assert LogTAD.tags.supervision == "normal-only"
+    assert LogTAD.tags.told == {"source": "normals", "target": "first-normals"}
     assert Config().target_normals == 1_000 * 4 // 20
     with pytest.raises(ValueError, match="target_normals is -1"):
         Config(target_normals=-1)

@@ -108,9 +108,7 @@ def _by_pattern(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
     """Every line by the card's regular expression."""
     frame = lines.lazy().with_columns(pl.col("line").str.strip_chars_end("\r"))
     if form.label == "first-token":
-        frame = frame.with_columns(
-            pl.col("line").str.extract(r"^(\S*)", 1).alias("token"), pl.col("line").str.replace(r"^\S*\s?", "")
-        )
+        frame = frame.with_columns(pl.col("line").str.extract(r"^(\S*)", 1).alias("token"), without_label(form))
     fields = pl.col("line").str.extract_groups(form.header)
     frame = frame.with_columns(fields.alias("fields"))
     message = pl.col("fields").struct.field("message")
@@ -121,6 +119,11 @@ def _by_pattern(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
         pl.coalesce(message, pl.col("line")).alias("message"),
         message.is_null().alias("headerless"),
     ).collect()
+
+
+def without_label(form: Format) -> pl.Expr:
+    """The column `line` without its label."""
+    return pl.col("line").str.replace(r"^\S*\s?", "") if form.label == "first-token" else pl.col("line")
 
 
 def _label(form: Format) -> pl.Expr:

@@ -26,7 +26,7 @@ from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading import streams
 from bench.data.reading.builder import Block, BlockSessions, Gathering, has_time
-from bench.data.reading.header import cut, has_plain_spaces
+from bench.data.reading.header import cut, has_plain_spaces, without_label
 from bench.data.reading.labels import session_id
 from bench.data.reading.log import WILDCARD, Defect, DefectKind
 from bench.detector import report_progress
@@ -84,6 +84,11 @@ def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> N
 def values_behind_masks(card: Card, sources: Iterable[Source]) -> Iterator[LineValues]:
     """The numbers behind the `<*>` of all lines in their order, block by block."""
     return _in_order(partial(_values_of_block, card), _pieces(sources, card))
+
+
+def lines_without_label(card: Card, sources: Iterable[Source]) -> Iterator[pl.Series]:
+    """All lines as they were written, their labels cut off, in their order, block by block."""
+    return _in_order(partial(_raw_of_block, card), _pieces(sources, card))
 
 
 def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
@@ -177,6 +182,14 @@ def _values_of_block(card: Card, piece: _Piece) -> LineValues:
         )
     lengths = found.list.len().to_numpy().astype(np.int64)
     return LineValues(numbers(found.filter(lengths > 0).explode()), lengths)
+
+
+def _raw_of_block(card: Card, piece: _Piece) -> pl.Series:
+    utf8, _ = decode(cut_long(piece.content)[0])
+    if not utf8:
+        return pl.Series(dtype=pl.String)
+    lines = text_lines(utf8).with_columns(pl.col("line").str.strip_chars_end("\r"))
+    return lines.select(without_label(card.format)).to_series().rename("")
 
 
 def numbers(texts: pl.Series) -> NDArray[np.float64]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from bench.data.cards.card import Card
@@ -15,12 +16,13 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import open_values
 from bench.data.reading.prepared import open_prepared
+from bench.data.reading.raw import open_raw, raw_of
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, RawLines, Sequences
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class DataSpec:
     split: str = "chronological"
     grouping: Grouping = field(default_factory=Grouping)
     seed: int = 0
+    auxiliaries: tuple[Card, ...] = ()
+    """Trained on by methods that are told of them; nothing is tested there, and no parser learns from them."""
 
     @property
     def is_transfer(self) -> bool:
@@ -41,7 +45,7 @@ class DataSpec:
     @property
     def systems(self) -> tuple[Card, ...]:
         """All editions taking part; their position is `Sequences.system`."""
-        return self.sources + (self.targets if self.is_transfer else ())
+        return self.sources + (self.targets if self.is_transfer else ()) + self.auxiliaries
 
 
 @dataclass(frozen=True)
@@ -62,26 +66,28 @@ class Prepared:
     sources: tuple[System, ...] = ()
     targets: tuple[System, ...] = ()
     """The tested systems, in a transfer only."""
+    auxiliaries: tuple[System, ...] = ()
     parameters_of: Callable[[Sequences], Parameters | None] = field(default=lambda sequences: None, repr=False)
     """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
+    raw_of: Callable[[Sequences], RawLines | None] = field(default=lambda sequences: None, repr=False)
+    """Reads their lines as they were written; as `parameters_of`."""
 
-    def train_with_target_normals(self, n: int) -> Part:
-        """The training part, behind it the first `n` normal sequences of each target's training part.
+    def train_with(self, chosen: Mapping[int, NDArray[np.int64]]) -> Part:
+        """The training part, behind it these sequences of the training parts of other systems.
 
-        First is what ends first. The vocabulary learns nothing from them: their lines have the log keys and texts that
-        scoring gives them. Where nothing is transferred, this is the training part.
+        chosen: positions of sequences by `Sequences.system`. The vocabulary learns nothing from them: their lines have
+        the log keys and texts that scoring gives them.
         """
-        if not (n and self.targets):
-            return self.train
-        targets = [
-            replace(system, split=replace(system.split, train=_first_normals(system, n))) for system in self.targets
+        others = [
+            replace(system, split=replace(system.split, train=chosen[system.index]))
+            for system in (*self.targets, *self.auxiliaries)
+            if system.index in chosen
         ]
-        part = self.vocabulary.assemble([*self.sources, *targets], "train", fitted=True)
-        return part if self.train.sequences.parameters is None else self._filled(part)
-
-    def n_target_normals(self, n: int) -> int:
-        """How many sequences that adds: a training part may have fewer than `n` normal ones."""
-        return sum(len(_first_normals(system, n)) for system in self.targets)
+        if not others:
+            return self.train
+        part = self.vocabulary.assemble([*self.sources, *others], "train", fitted=True)
+        part = part if self.train.sequences.parameters is None else self._filled(part)
+        return part if self.train.sequences.raw is None else self._with_raw(part)
 
     @functools.cached_property
     def with_parameters(self) -> Prepared:
@@ -94,6 +100,21 @@ class Prepared:
             test=self._filled(self.test),
             target_validation=None if target is None else self._filled(target),
         )
+
+    @functools.cached_property
+    def with_raw(self) -> Prepared:
+        """The same with the lines of all parts as they were written; they are read at the first call and kept."""
+        target = self.target_validation
+        return replace(
+            self,
+            train=self._with_raw(self.train),
+            validation=self._with_raw(self.validation),
+            test=self._with_raw(self.test),
+            target_validation=None if target is None else self._with_raw(target),
+        )
+
+    def _with_raw(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, raw=self.raw_of(part.sequences)))
 
     def _filled(self, part: Part) -> Part:
         return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
@@ -124,7 +145,9 @@ class Loader:
         """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError."""
         systems = [self._system(card, index, spec) for index, card in enumerate(spec.systems)]
         sources = systems[: len(spec.sources)]
-        targets = systems[len(spec.sources) :] or sources
+        first_helper = len(systems) - len(spec.auxiliaries)
+        own_targets, helpers = systems[len(spec.sources) : first_helper], systems[first_helper:]
+        targets = own_targets or sources
         _require_usable(sources, targets)
         vocabulary = Vocabulary.learn(sources)
         train = vocabulary.assemble(sources, "train", fitted=True)
@@ -137,16 +160,21 @@ class Loader:
             test=test,
             target_validation=target_validation,
             systems=tuple(card.key for card in spec.systems),
-            facts=_facts(systems, train, validation, test, len(vocabulary.texts)),
+            facts=_facts(systems[:first_helper], train, validation, test, len(vocabulary.texts)),
             vocabulary=vocabulary,
             skip_reason=_id_stream_reason(spec, test),
             sources=tuple(sources),
-            targets=tuple(systems[len(spec.sources) :]),
+            targets=tuple(own_targets),
+            auxiliaries=tuple(helpers),
             parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
+            raw_of=lambda sequences: raw_of(sequences, self._raw(systems)),
         )
 
     def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
         return {s.index: NumberedLog(s.log, open_values(s.card, self._catalogue, s.log)) for s in systems}
+
+    def _raw(self, systems: list[System]) -> dict[int, pl.Series | None]:
+        return {s.index: open_raw(s.card, self._catalogue, s.log) for s in systems}
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)
@@ -156,14 +184,6 @@ class Loader:
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)
-
-
-def _first_normals(system: System, n: int) -> NDArray[np.int64]:
-    """Positions of the `n` normal training sequences that end first, in that order."""
-    train, groups = system.split.train, system.groups
-    normals = train[groups.labels[train] == NORMAL]
-    first: NDArray[np.int64] = normals[np.argsort(groups.last_lines[normals], kind="stable")[:n]]
-    return first
 
 
 def _require_usable(sources: list[System], targets: list[System]) -> None:

@@ -19,9 +19,10 @@ from bench.errors import BenchError
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
 from bench.records.store import Record, Store
-from bench.reporting.tables.rows import CONTROL, Row, Table, shown_rule
+from bench.reporting.tables.rows import Row, Table, shown_rule
 
 Comparison = dict[str, Any]
 
@@ -85,11 +86,9 @@ def comparison_requests(tables: Sequence[Table], method: str, against: str) -> l
 
 def is_asked(against: str, other: Row | dict[str, Any]) -> bool:
     """Whether `--against` means this row of a table, or of a kept comparison."""
-    name, supervision = (
-        (other.method, other.supervision) if isinstance(other, Row) else (other["method"], other["supervision"])
-    )
+    name, group = (other.method, other.group) if isinstance(other, Row) else (other["method"], other["told"])
     if against in (CONTROLS, EVERYTHING):
-        return against == EVERYTHING or supervision == CONTROL
+        return against == EVERYTHING or group == CONTROL
     return name in _COMMA_OUTSIDE.split(against)
 
 
@@ -131,7 +130,7 @@ def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
         "tiers": first["tiers"],
         "simulated": first["simulated"],
         "method": row.method,
-        "supervision": row.supervision,
+        "told": row.group,
         "n_test": first["counts"]["n_test"],
         "n_test_abnormal": first["counts"]["n_test_abnormal"],
         "n_draws": N_DRAWS,
@@ -228,7 +227,7 @@ def _compared(
 ) -> dict[str, Any]:
     made: dict[str, Any] = {
         "method": other.method,
-        "supervision": other.supervision,
+        "told": other.group,
         "rule": shown_rule(other, DEFAULT_RULE),
         "run_ids": [[record["run_id"] for record in pair] for pair in pairs],
         "failure": _no_pairs(row, other) if not pairs else None,

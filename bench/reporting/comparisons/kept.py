@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.evaluation.measures import compared, measure_of
 from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.grades import group_before, group_rank
 from bench.records.record import record_text, standing, standings
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import (
@@ -25,7 +26,7 @@ from bench.reporting.comparisons.differences import (
     is_asked,
     paired_run_ids,
 )
-from bench.reporting.tables.rows import CONTROL, NATIVE, Row, Table, TableKey, shown_rule
+from bench.reporting.tables.rows import NATIVE, Row, Table, TableKey, shown_rule
 from bench.reporting.tables.table import make_tables
 
 _UNSAFE: Final = re.compile(r"[^\w+=.,@\[\]-]+")
@@ -224,6 +225,9 @@ def _load(path: Path) -> Comparison:
         raise BenchError(f"the comparison {path} is damaged ({error}): delete it and compare again") from None
     if not isinstance(found, dict) or "rows" not in found or "runs" not in found:
         raise BenchError(f"the comparison {path} is damaged (not what is kept): delete it and compare again")
+    for row in (found, *found["rows"]):
+        if "supervision" in row:  # kept before contract 0.2
+            row["told"] = group_before(row.pop("supervision"))
     return found
 
 
@@ -269,8 +273,6 @@ def _merged(new: Comparison, old: Comparison, checks: Mapping[str, str | None]) 
     made = {row["method"] for row in new["rows"]}
     kept = [row for row in old["rows"] if row["method"] not in made and checks[row["method"]] is None]
     used = {run_id for row in kept for pair in row["run_ids"] for run_id in pair}
-    rows = sorted(
-        [*kept, *new["rows"]], key=lambda row: (row["supervision"] == CONTROL, row["supervision"], row["method"])
-    )
+    rows = sorted([*kept, *new["rows"]], key=lambda row: (group_rank(row["told"]), row["method"]))
     runs = {run_id: facts for run_id, facts in old["runs"].items() if run_id in used} | new["runs"]
     return new | {"rows": rows, "runs": dict(sorted(runs.items()))}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import BenchError
+from bench.experiment.grades import CONTROL, group_rank
 from bench.experiment.measure import ALL
 from bench.reporting import markdown
 from bench.reporting.figures.figure import (
@@ -20,7 +21,7 @@ from bench.reporting.figures.figure import (
     run_ids,
 )
 from bench.reporting.figures.picture import BLUE, GREEN, GREY, ORANGE, legend_below, panels_of, seeds_text, title_panel
-from bench.reporting.tables.rows import CONTROL, Row
+from bench.reporting.tables.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,10 +46,10 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
             lines = [
                 {
                     "method": label,
-                    "supervision": row.supervision,
+                    "told": row.group,
                     **_three(row, rows.get((system, split, label)), system, request),
                 }
-                for label, row in _by_supervision(combined)
+                for label, row in _by_group(combined)
             ]
             record = next(iter(combined.values())).records[0]
             n_seeds = max(len(row.finished) for row in combined.values())
@@ -78,12 +79,12 @@ def _three(combined: Row, alone: Row | None, system: str, request: FigureRequest
 
 
 def _page(content: Mapping[str, Any], request: FigureRequest, notes: Sequence[str]) -> str:
-    headers = ["supervision", "method", "one bound for all", "a bound of its own", "a model of its own"]
+    headers = ["told", "method", "one bound for all", "a bound of its own", "a model of its own"]
     heading = f"### {request.suite.name}: F1 at {request.rule} and its realised FPR, one bound for several systems"
     parts = [heading, listed(notes)]
     for panel in content["panels"]:
         lines = [
-            [row["supervision"], row["method"], *(_with_rate(row, bound) for bound in ("shared", "own", "single"))]
+            [row["told"], row["method"], *(_with_rate(row, bound) for bound in ("shared", "own", "single"))]
             for row in panel["rows"]
         ]
         name = "both together" if panel["system"] == ALL else panel["system"]
@@ -103,9 +104,9 @@ def _with_rate(row: Mapping[str, Any], bound: str) -> str:
     return text if rate is None else f"{text}, FPR {rate:.3f}"
 
 
-def _by_supervision(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
-    """Controls last, methods of one supervision together, as in the tables."""
-    return sorted(rows.items(), key=lambda item: (item[1].supervision == CONTROL, item[1].supervision, item[0]))
+def _by_group(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """Controls last, methods that are told the same together, as in the tables."""
+    return sorted(rows.items(), key=lambda item: (group_rank(item[1].group), item[0]))
 
 
 def _draw(content: Mapping[str, Any]) -> Picture:
@@ -122,7 +123,7 @@ def _draw(content: Mapping[str, Any]) -> Picture:
         axes.set(ylim=(len(panel["rows"]) - 0.5, -0.5), xlim=(-0.03, 1.03))
         axes.set_yticks(range(len(panel["rows"])), [_row_name(row) for row in panel["rows"]])
         for y, (row, above) in enumerate(zip(panel["rows"][1:], panel["rows"], strict=False)):
-            if row["supervision"] != above["supervision"]:
+            if row["told"] != above["told"]:
                 axes.axhline(y + 0.5, color=GREY, lw=0.8)
         if panel["all_positive_f1"] is not None:
             axes.axvline(panel["all_positive_f1"], color=GREY, lw=1, ls=(0, (1, 2)), label="flagging everything")
@@ -150,7 +151,7 @@ def _points(
 
 
 def _row_name(row: Mapping[str, Any]) -> str:
-    return f"{row['method']} (control)" if row["supervision"] == CONTROL else str(row["method"])
+    return f"{row['method']} (control)" if row["told"] == CONTROL else str(row["method"])
 
 
 KIND: Final = Kind("bounds", (), _gather, _draw)

@@ -20,7 +20,6 @@ from bench.evaluation.thresholds import flag
 from bench.experiment.cell import fit_again
 from bench.experiment.measure import ALL
 from bench.experiment.spec import Cell
-from bench.experiment.told import visible
 from bench.records.store import Record
 from bench.reporting.figures.figure import Figure, FigureRequest, Kind, Options, standing
 from bench.reporting.figures.picture import BLUE, ORANGE, PURPLE, VERMILLION, legend_below, panels_of, title_panel
@@ -69,8 +68,7 @@ def _figure(request: FigureRequest, key: tuple[str, str], maps: list[dict[str, A
 def _map(
     cell: Cell, record: Record, prepared: Prepared, request: FigureRequest, *, n: int, seed: int
 ) -> dict[str, Any] | None:
-    detector = fit_again(cell, prepared, request.settings)
-    prepared = visible(prepared, detector)
+    detector, prepared = fit_again(cell, prepared, request.settings)
     chosen = balanced_sample(prepared.test.labels, n, seed)
     vectors = detector.represent(prepared.test.sequences.select(chosen))
     if vectors is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import BenchError
+from bench.experiment.grades import CONTROL, asks_a_model
 from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
 from bench.records.record import Record, jsonable, standings
@@ -20,9 +21,8 @@ from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
 from bench.reporting.tables.answers import call_notes, models_of
-from bench.reporting.tables.rows import CONTROL, Row, Table, aggregate, mean_of, sample_lines, sampled, shown_rule
+from bench.reporting.tables.rows import Row, Table, aggregate, mean_of, sample_lines, sampled, shown_rule
 
-TRAINING_FREE: Final = "training-free"
 _HEADERS: Final = (
     "table",
     "method",
@@ -95,7 +95,7 @@ class _Finder:
 def _is_run_of(record: Record, detector: str, config: Mapping[str, Any]) -> bool:
     ours = record["spec"]["detector"]
     # A field that came after the record was made is not held against it; papers do not say which model answered how.
-    free = record["detector"]["supervision"] == TRAINING_FREE
+    free = asks_a_model(record)
     same = free or all(config.get(name) == value for name, value in ours["config"].items())
     return bool(ours["name"] == detector and not ours.get("variant") and same)
 
@@ -110,7 +110,7 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
     ]
     for row in table.rows:
         if row not in found:
-            word = CONTROL if row.supervision == CONTROL else "not published"
+            word = CONTROL if row.group == CONTROL else "not published"
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
     grid = markdown.table(lines, _HEADERS)
     points = markdown.table(_differences(paper, table, rule), ["protocol", "published", "here"])
@@ -131,7 +131,7 @@ def _digits(number: Decimal | None) -> str:
 
 def _ours(row: Row, rule: str) -> list[str]:
     shown = shown_rule(row, rule)
-    cells = [row.method if row.supervision == CONTROL else f"{row.method} ({row.supervision})"]
+    cells = [row.method if row.group == CONTROL else f"{row.method} ({row.group})"]
     for metric in METRICS:
         interval = aggregate(row, ALL, metric, shown)
         if interval is None:
@@ -167,7 +167,7 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
         "vectors": " and ".join(encoders) or "no method of this table reads texts",
         "model": " and ".join(models_of(table.records)) or "none answered",
     }
-    asks = any(row.supervision == TRAINING_FREE for row in table.rows)
+    asks = any(asks_a_model(row.records[0]) for row in table.rows)
     return [
         [point, published, ours.get(point, "the same")]
         for point, published in _published(paper, table).items()
@@ -177,7 +177,7 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
 
 def _own_rules(table: Table, rule: str) -> str:
     """Which rows are not reported by the rule, though they do not flag everything."""
-    rows = [row for row in table.rows if row.supervision == TRAINING_FREE and shown_rule(row, rule) != rule]
+    rows = [row for row in table.rows if asks_a_model(row.records[0]) and shown_rule(row, rule) != rule]
     return f"; native for {', '.join(row.method for row in rows)}" if rows else ""
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
+from bench.experiment.grades import asks_a_model
 from bench.records.store import Record
 
 NATIVE: Final = "native"
-CONTROL: Final = "control"
 _WORDS: Final = {0: "normal", 1: "abnormal"}
 
 
@@ -44,7 +44,8 @@ class Row:
     """One method of one table, over its seeds."""
 
     method: str
-    supervision: str
+    group: str
+    """What it is told, in words; rows of different groups are never ranked against each other."""
     records: tuple[Record, ...]
     n_older: int = 0
     """Records of earlier versions of its file, which are not among these."""
@@ -137,8 +138,8 @@ def sample_lines(records: Sequence[Record]) -> list[str]:
 
 
 def lacks_validation(record: Record, rule: str) -> bool:
-    """Whether a rule has no threshold since a sampled run asked a training-free method about no validation sequence."""
-    asks = record["detector"]["supervision"] == "training-free" and "sample" in record["spec"]
+    """Whether a rule has no threshold since a sampled run asked a model about no validation sequence."""
+    asks = asks_a_model(record) and "sample" in record["spec"]
     value = record["thresholds"].get(rule, {}).get("value")
     return asks and value is None and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
 

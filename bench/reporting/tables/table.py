@@ -1,7 +1,7 @@
 """Records -> markdown tables. Metrics come from the records; here they are only averaged over seeds and laid out.
 
-A table is one scenario with its editions under one split, one grouping and one threshold rule. Methods of different
-supervision stand in groups of their own and are never ranked against each other; the controls stand in every table.
+A table is one scenario with its editions under one split, one grouping and one threshold rule. Methods that are told
+different things stand in groups of their own and are never ranked against each other; controls stand in every table.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Literal
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures, columns
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.measure import ALL
+from bench.experiment.grades import CONTROL, group_of, group_rank
+from bench.experiment.measure import ALL, LINES
 from bench.records.record import Record, standing, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
 from bench.reporting.tables.rows import (
-    CONTROL,
     Row,
     Table,
     TableKey,
@@ -35,7 +35,7 @@ from bench.reporting.tables.versions import newest_versions
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
-    """Sort records into tables; controls stand last, everything else by supervision and name.
+    """Sort records into tables; controls stand last, everything else by what it is told and name.
 
     A row is what shares everything but the seed; how its settings were typed (`1.3`, `1.30`, or left out) is not that.
     Of a local file only the version that ran last is a row.
@@ -85,7 +85,7 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "sample": table.key.sample or None,
             "protocol_version": table.key.protocol_version,
             "method": row.method,
-            "supervision": row.supervision,
+            "told": row.group,
             "rule": shown_rule(row, rule),
             "seeds": sorted(record["spec"]["seed"] for record in row.finished),
             "run_ids": [record["run_id"] for record in row.records],
@@ -127,13 +127,13 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     rows = [
         Row(
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
-            records[0]["detector"]["supervision"],
+            group_of(records[0]),
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
             n_older.get(key, 0),
         )
         for key, records in groups.items()
     ]
-    return sorted(rows, key=lambda row: (row.supervision == CONTROL, row.supervision, row.method))
+    return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
 
 
 def _heading(table: Table) -> str:
@@ -160,7 +160,9 @@ def _facts(table: Table, rule: str) -> list[str]:
     records = table.records
     first = records[0]
     digests = dict(entry.split(" ") for entry in table.key.data)
-    editions = ", ".join(f"{key} ({name}, data {digests[key]})" for key, name in standings(first).items())
+    editions = ", ".join(
+        f"{key} ({name}, data {digests[key]})" for key, name in standings(first).items() if key in digests
+    )
     lines = [*_protocol(table, rule), f"- editions: {editions}"]
     if "smoke" in standings(first).values():
         lines.append("- put together from pieces (tier smoke): never part of a finding")
@@ -214,7 +216,8 @@ def _percent(share: float) -> str:
 
 
 def _system_blocks(table: Table) -> list[str]:
-    return sorted({block for row in table.rows for r in row.finished for block in r["metrics"] if block != ALL})
+    blocks = {block for row in table.rows for record in row.finished for block in record["metrics"]}
+    return sorted(blocks - {ALL, LINES})
 
 
 def _block_size(table: Table, block: str) -> str:
@@ -225,12 +228,9 @@ def _block_size(table: Table, block: str) -> str:
 def _groups(table: Table, rule: str, block: str) -> list[str]:
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
     parts = []
-    for supervision in dict.fromkeys(row.supervision for row in table.rows):
-        rows = [row for row in table.rows if row.supervision == supervision]
-        headers = [
-            supervision if supervision == CONTROL else supervision + extra,
-            *(measure.heading for measure in columns()),
-        ]
+    for group in dict.fromkeys(row.group for row in table.rows):
+        rows = [row for row in table.rows if row.group == group]
+        headers = [group if group == CONTROL else group + extra, *(measure.heading for measure in columns())]
         asks = any(calls_of(row) for row in rows)
         headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
         lines = [_line(row, rule, block, asks=asks) for row in rows]

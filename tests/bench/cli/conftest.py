@@ -29,10 +29,10 @@ class Config:
 class Mine(Detector):
     """Counts log keys that training had not."""
 
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
 
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         """Remember the log keys."""
         self.known_ = np.unique(train.log_keys)
         return self

@@ -21,9 +21,9 @@ class Config:
 
 class Slow(Detector):
     """Waits from the second seed on."""
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         if self.seed > 0:
             time.sleep(float(os.environ["SLOW_S"]))
         return self

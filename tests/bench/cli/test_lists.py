@@ -23,9 +23,9 @@ class Config:
 
 class Good(Detector):
     """Unseen events of a sequence."""
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         self.known_ = np.unique(train.log_keys)
         return self
     def score(self, sequences):

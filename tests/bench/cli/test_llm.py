@@ -104,7 +104,7 @@ def test_the_suite_of_table_4_is_replayed_from_shipped_answers(bench, monkeypatc
     code, out, err = bench("run", "--suite", "table4", "--price", "0.5,1.5")
     assert code == 0, err
     records = list(Store(tmp_path / "results").records())
-    chats = [record for record in records if record["detector"]["supervision"] == "training-free"]
+    chats = [record for record in records if record["detector"]["teacher"]]
     assert {(r["spec"]["detector"]["name"], r["scenario"]) for r in chats} == {
         (name, f"{system}@simulated")
         for name in ("chatgpt", "chatgpt-cot", "logprompt")

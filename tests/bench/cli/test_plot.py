@@ -17,9 +17,9 @@ class Config:
 
 class Blind(Detector):
     """Unknown events."""
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         scores = np.zeros(len(sequences))

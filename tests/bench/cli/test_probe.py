@@ -20,9 +20,9 @@ class Config:
     fails: bool = False
 
 class Words(Detector):
-    tags = DetectorTags(supervision="normal-only", uses=frozenset({"texts"}))
+    tags = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         self.known_ = {train.texts[i] for i in np.unique(train.text_ids)}
         return self
     def score(self, sequences):

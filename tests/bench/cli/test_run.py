@@ -21,9 +21,9 @@ class Config:
 
 class Toy(Detector):
     """Unknown events."""
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         scores = np.zeros(len(sequences))
@@ -31,7 +31,7 @@ class Toy(Detector):
         return scores * self.config.alpha
 
 class Broken(Toy):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         raise ValueError("[alpha=1] is | no markup")
 '''
 RUN = ("run", "--scenario", "bgl@simulated", "--seeds", "2", "--methods")
@@ -66,7 +66,7 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
     assert code == 0
     assert out.startswith("### bgl@simulated, chronological (simulated)\n")
     assert rows(out) == [
-        "normal-only",
+        "source normals",
         "toy.py:Toy",
         "control",
         "all-positive",
@@ -247,3 +247,28 @@ def test_the_main_job_end_to_end(tmp_path):
     found = list(Store(tmp_path / "results").records())
     assert len(found) == 8
     assert {record["status"] for record in found} == {"ok"}
+
+
+def test_what_no_method_would_be_told_is_refused(shell, tmp_path):
+    code, _, err = shell(*RUN, "toy.py:Toy", "--auxiliary", "tbird")
+    assert code == 2
+    assert "is told of an auxiliary: leave --auxiliary out" in err
+    code, _, err = shell(*RUN, "toy.py:Toy", "--incidents", "35s")
+    assert code == 2
+    assert "learns from incidents: leave --incidents out" in err
+    code, _, err = shell(*RUN, "toy.py:Toy", "--incidents", str(tmp_path / "none.csv"))
+    assert code == 2
+    assert "none.csv" in err
+
+
+def test_a_method_of_contract_0_1_is_a_row_with_a_sentence(shell, tmp_path):
+    told, old = 'told={"source": "normals"}', 'supervision="supervised"'
+    (tmp_path / "old.py").write_text((tmp_path / "toy.py").read_text().replace(told, old))
+    code, _, _ = shell(*RUN, "old.py:Toy,toy.py:Toy", "--json")
+    assert code == 3
+    code, out, _ = shell("check", "old.py:Toy")
+    assert code == 1
+    assert out.startswith(
+        "failed check_contract: written for contract 0.1: write DetectorTags(told={'source': 'labels'})"
+    )
+    assert out.count("\n") == 1

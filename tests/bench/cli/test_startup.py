@@ -34,9 +34,9 @@ class Config:
     pass
 
 class UsesTorch(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         return torch.zeros(len(sequences), dtype=torch.float64).numpy()

@@ -28,15 +28,15 @@ class Config:
     pass
 
 class Length(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         return sequences.lengths.astype(np.float64)
 
 class Hangs(Length):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         while True:
             try:
                 time.sleep(3600)
@@ -44,7 +44,7 @@ class Hangs(Length):
                 pass
 
 class Dies(Length):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         os._exit(0)
 """
 

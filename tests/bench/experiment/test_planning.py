@@ -20,9 +20,9 @@ class Config:
     alpha: float = 1.0
 
 class Toy(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         return np.zeros(len(sequences))

@@ -45,17 +45,17 @@ class Config:
             raise ValueError(f"alpha is {self.alpha}: choose a number from 0")
 
 class Probe(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
     native_threshold_ = 3.0
     def write(self, **values):
         if self.config.log:
             with Path(self.config.log).open("a") as stream:
                 stream.write(json.dumps(values) + "\\n")
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         self.write(step="fit", name=type(self).__name__, seed=self.seed, device=self.device, n=len(train),
                    lines=train.lines.tolist(), labels=None if labels is None else labels.tolist(),
-                   incidents=incidents)
+                   incidents=evidence.incidents if evidence else None)
         self.go()
         return self
     def go(self):
@@ -64,30 +64,39 @@ class Probe(Detector):
         self.write(step="score", lines=sequences.lines.tolist(), unknown=int((sequences.log_keys < 0).sum()))
         return np.array([float(keys.max()) for keys in np.split(sequences.log_keys, sequences.offsets[1:-1])]) * 1.0
 
-def of(supervision):
-    return type(supervision, (Probe,), {"tags": DetectorTags(supervision=supervision)})
+def of(**tags):
+    return type("Of", (Probe,), {"tags": DetectorTags(**tags)})
 
-Contaminated = of("contaminated")
-Supervised = of("supervised")
-Unlabelled = of("positive-unlabelled")
-Weak = of("weak")
-Few = of("few-label")
-TrainingFree = of("training-free")
+Contaminated = of(told={"source": "unlabelled"})
+Supervised = of(told={"source": "labels"})
+Unlabelled = of(told={"source": "first-normals"})
+Weak = of(told={"source": "unlabelled"}, incidents=True)
+Few = of(told={"source": "few"})
+Untrained = of(told={}, teacher=True)
 
-class Abstains(TrainingFree):
+class Abstains(Untrained):
     def abstained(self, sequences):
         return sequences.lines[sequences.offsets[:-1]] % 3 == 0
 
 class Numbers(Probe):
-    tags = DetectorTags(supervision="normal-only", uses=frozenset({"log_keys", "parameters"}))
+    tags = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys", "parameters"}))
     def uses(self):
         return self.tags.uses if self.config.alpha > 1 else self.tags.uses - {"parameters"}
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         self.write(step="numbers", n=None if train.parameters is None else len(train.parameters.values))
         return super().fit(train, labels)
     def score(self, sequences):
         self.write(step="numbers", n=None if sequences.parameters is None else len(sequences.parameters.values))
         return super().score(sequences)
+
+class Lines(Probe):
+    tags = DetectorTags(told={"source": "labels"}, unit="line")
+    score = Detector.score
+    def fit(self, train, labels=None, *, evidence=None):
+        self.write(step="lines", labels=evidence.event_labels.tolist(), lines=train.lines.tolist())
+        return self
+    def score_lines(self, sequences):
+        return (sequences.lines % 7) * 1.0
 
 class Broken(Probe):
     def go(self):
@@ -315,7 +324,7 @@ def test_an_error_is_a_record_with_a_reason_in_one_line(bench):
         ("Memory", "out_of_memory", "memory did not suffice"),
         ("Cuda", "out_of_memory", "CUDA out of memory"),
         ("Skips", "skipped", "needs more than"),
-        ("Few", "skipped", "no protocol for the supervision 'few-label'"),
+        ("Few", "error", "gives source as 'few', but Config has no number between 0 and 1 `source_share`"),
         ("Exits", "error", "SystemExit: 5"),
         ("Infinite", "error", "scores that are not finite"),
         ("Nan", "error", "1 scores that are not finite"),
@@ -323,7 +332,7 @@ def test_an_error_is_a_record_with_a_reason_in_one_line(bench):
         ("Single", "error", "returned float32"),
         ("Plain", "error", "returned list"),
         ("BadMonitor", "error", "object cannot be kept in a record"),
-        ("Weak", "skipped", "no protocol for the supervision 'weak'"),
+        ("Weak", "skipped", "it learns from incidents, and none is known"),
     ],
 )
 def test_each_way_to_fail_has_its_status_and_reason(bench, name, status, reason):
@@ -394,9 +403,14 @@ def views(bench, name):
     return fit, data
 
 
-@pytest.mark.parametrize("name", ["Probe", "TrainingFree"])
-def test_normal_only_sees_only_normals_and_no_labels(bench, name):
-    fit, data = views(bench, name)
+def test_a_method_that_is_told_nothing_sees_nothing(bench):
+    fit, _ = views(bench, "Untrained")
+    assert fit["labels"] is None
+    assert fit["lines"] == []
+
+
+def test_normal_only_sees_only_normals_and_no_labels(bench):
+    fit, data = views(bench, "Probe")
     assert fit["labels"] is None
     assert fit["lines"] == data.train.normals.lines.tolist()
     assert 0 < fit["n"] < len(data.train.labels)
@@ -610,7 +624,7 @@ def test_one_system_needs_no_bound_of_its_own(bench):
 def test_a_fit_made_again_sees_what_its_run_saw(bench, known):
     (cell,) = bench.cells("Probe", seeds=[3])
     bench.run([cell])
-    detector = fit_again(cell, Loader(known).prepare(cell.data), Settings())
+    detector, _ = fit_again(cell, Loader(known).prepare(cell.data), Settings())
     first, second = bench.seen("fit")
     assert first == second
     assert detector.seed == 3
@@ -706,12 +720,12 @@ def test_a_rule_added_to_a_sampled_record_is_weighted_too(bench):
 
 
 def test_a_sampled_run_asks_a_training_free_method_about_no_validation_sequence(bench):
-    record = bench.one("TrainingFree", sample=20)
+    record = bench.one("Untrained", sample=20)
     assert [len(step["lines"]) for step in bench.seen("score")] == [20 * 20]
     assert record["validation"]["n"] == 0
     assert record["thresholds"]["conformal:0.01"]["value"] is None
     assert record["thresholds"]["native"]["value"] == 3.0
-    assert bench.one("TrainingFree")["validation"]["n"] == record["counts"]["n_validation"]
+    assert bench.one("Untrained")["validation"]["n"] == record["counts"]["n_validation"]
 
 
 def test_a_sample_that_cannot_hold_each_system_and_label_stops_before_anything_runs(bench):
@@ -721,7 +735,7 @@ def test_a_sample_that_cannot_hold_each_system_and_label_stops_before_anything_r
 
 @pytest.mark.parametrize("sample", [0, 20])
 def test_what_a_detector_declines_to_judge_is_left_out_and_counted(bench, sample):
-    record, other = bench.one("Abstains", sample=sample), bench.one("TrainingFree", sample=sample)
+    record, other = bench.one("Abstains", sample=sample), bench.one("Untrained", sample=sample)
     scores = bench.store.read_scores(record["run_id"])
     out = scores["test_weights"] == 0
     assert record["excluded"] == {
@@ -736,3 +750,28 @@ def test_what_a_detector_declines_to_judge_is_left_out_and_counted(bench, sample
     assert sum(counts[k] for k in ("tp", "fp", "fn", "tn")) == pytest.approx(weights[~out].sum())
     assert record["validation"]["n"] < other["validation"]["n"] or sample
     assert "excluded" not in other
+
+
+def test_a_line_method_scores_sequences_by_their_highest_line_and_has_a_block_of_lines(bench, known):
+    (cell,) = bench.cells("Lines")
+    (record,) = bench.run([cell]).records
+    assert record["status"] == "ok", record["reason"]
+    data = Loader(known).prepare(cell.data)
+    scores, test = bench.store.read_scores(record["run_id"]), data.test.sequences
+    parts = np.split(test.lines % 7, test.offsets[1:-1])
+    assert scores["test"].tolist() == [part.max() for part in parts]
+    truth = data.sources[0].log.labels
+    lines = np.unique(test.lines)
+    assert scores["test_lines"].tolist() == (lines % 7).tolist()
+    assert scores["test_lines_labels"].tolist() == truth[lines].tolist()
+    block = record["metrics"]["lines"]
+    assert (block["n"], block["n_abnormal"]) == (len(lines), int((truth[lines] == 1).sum()))
+    assert "lines" not in bench.one("Probe")["metrics"]
+
+
+def test_a_line_method_that_is_told_labels_gets_those_of_the_lines(bench, known):
+    (cell,) = bench.cells("Lines")
+    bench.run([cell])
+    (seen,) = bench.seen("lines")
+    truth = Loader(known).prepare(cell.data).sources[0].log.labels
+    assert seen["labels"] == truth[seen["lines"]].tolist()

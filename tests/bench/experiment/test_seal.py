@@ -29,13 +29,13 @@ class Config:
 
 class Quiet(Detector):
     Config = Config
-    tags = DetectorTags(supervision="contaminated")
-    def fit(self, train, labels=None, *, incidents=None):
+    tags = DetectorTags(told={"source": "unlabelled"})
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         return np.zeros(len(sequences))
 class SortsInFit(Quiet):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         train.log_keys.sort()
         return self
 class WritesInScore(Quiet):
@@ -43,7 +43,7 @@ class WritesInScore(Quiet):
         sequences.log_keys[sequences.log_keys < 0] = 0
         return super().score(sequences)
 class Unlocks(Quiet):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         train.log_keys.setflags(write=True)
         train.log_keys.sort()
         return self
@@ -55,18 +55,18 @@ class UnlocksTheBase(Quiet):
             array.setflags(write=False)
         return super().score(sequences)
 class WritesByTorch(Quiet):
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         torch.from_numpy(train.log_keys).zero_()
         raise RuntimeError("and then it fails")
 class WritesLabels(Quiet):
-    tags = DetectorTags(supervision="supervised")
-    def fit(self, train, labels=None, *, incidents=None):
+    tags = DetectorTags(told={"source": "labels"})
+    def fit(self, train, labels=None, *, evidence=None):
         labels[:] = 0
         return self
 class WritesKnownLabels(WritesLabels):
-    tags = DetectorTags(supervision="positive-unlabelled")
+    tags = DetectorTags(told={"source": "first-normals"})
 class SortsNormals(SortsInFit):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
 '''
 REFUSED = ("SortsInFit", "WritesInScore", "Unlocks", "WritesLabels", "WritesKnownLabels", "SortsNormals")
 FOUND = {

@@ -38,9 +38,9 @@ class Config:
     url: str = field(default="here", metadata={"identity": False})
 
 class Toy(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         return self
     def score(self, sequences):
         return np.zeros(len(sequences))
@@ -322,7 +322,7 @@ def test_what_is_remembered_of_a_detector_gives_the_same_run(cells, toy, tmp_pat
     fresh = first_id(cells([toy]))
     assert list((tmp_path / "cache").rglob("*.json"))
     assert first_id(cells([toy])) == fresh
-    assert registry.describe(registry.find(toy), tmp_path / "cache").supervision == "normal-only"
+    assert registry.describe(registry.find(toy), tmp_path / "cache").told == {"source": "normals"}
 
 
 def with_profile(tmp_path):

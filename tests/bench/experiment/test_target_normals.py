@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from bench import registry
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
+from bench.errors import BenchError
 from bench.experiment import runner
 from bench.experiment.cell import Settings
+from bench.experiment.grades import group_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
 from bench.reporting.tables.table import make_tables, render
-from bench.testing import check_detector
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 
 PROBES = '''
@@ -32,9 +32,9 @@ class Config:
     log: str = field(default="", metadata={"identity": False})
 
 class Plain(Detector):
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = Config
-    def fit(self, train, labels=None, *, incidents=None):
+    def fit(self, train, labels=None, *, evidence=None):
         seen = {"lines": train.lines.tolist(), "system": train.system.tolist(), "keys": train.log_keys.tolist(),
                 "texts": [train.texts[i] for i in train.text_ids],
                 "labels": None if labels is None else labels.tolist()}
@@ -45,7 +45,7 @@ class Plain(Detector):
         return sequences.lengths + 0.0
 
 class Wants(Plain):
-    tags = DetectorTags(supervision="normal-only", target_normals=True)
+    tags = DetectorTags(told={"source": "normals", "target": "first-normals"})
 
 class Both(Wants):
     def skip(self, train):
@@ -59,10 +59,28 @@ class Mute(Wants):
     Config = Empty
 
 class Told(Wants):
-    tags = DetectorTags(supervision="supervised", target_normals=True)
+    tags = DetectorTags(told={"source": "labels", "target": "first-normals"})
+
+class Helped(Plain):
+    tags = DetectorTags(told={"source": "normals", "auxiliary": "labels"})
+
+class Failures(Plain):
+    tags = DetectorTags(told={"source": "unlabelled"}, incidents=True)
+    def fit(self, train, labels=None, *, evidence=None):
+        Path(self.config.log).write_text(json.dumps({"incidents": evidence.incidents}))
+        return self
+
+class Raw(Plain):
+    tags = DetectorTags(told={"source": "normals", "target": "first-normals"}, uses=frozenset({"raw"}))
+    def fit(self, train, labels=None, *, evidence=None):
+        seen = {"raw": [train.raw[i] for i in range(train.n_events)], "lines": train.lines.tolist()}
+        Path(self.config.log).write_text(json.dumps(seen | {"n": np.bincount(train.system).tolist()}))
+        return self
+    def score(self, sequences):
+        return np.array([len(sequences.raw[i]) for i in sequences.offsets[:-1]]) + 0.0
 
 class Unlabelled(Plain):
-    tags = DetectorTags(supervision="positive-unlabelled")
+    tags = DetectorTags(told={"source": "first-normals"})
 '''
 SIZE = 4
 RULE = "conformal:0.01"
@@ -76,12 +94,13 @@ def write_system(folder, name, words, first_abnormal):
         abnormal = window >= first_abnormal and window % 7 == 0
         for i in range(SIZE):
             bad = abnormal and i == 2
-            lines.append(f"{'BAD' if bad else '-'} {words[int(rng.integers(3))]} {'broke' if bad else 'done'} now\n")
+            word, end = words[int(rng.integers(3))], "broke" if bad else "done"
+            lines.append(f"{'BAD' if bad else '-'} {1000 + 4 * window + i} {word} {end} now\n")
     (folder / name).mkdir(parents=True)
     (folder / name / "a.log").write_text("".join(lines))
     (folder / name / "_system.toml").write_text(
         'title = "x"\nlicence = "x"\ncitation = "x"\nkind = "lines"\ntier = "smoke"\nrank = 10\n'
-        '[format]\nlabel = "first-token"\n'
+        '[format]\nlabel = "first-token"\ntime = "epoch"\nheader = "^(?P<time>[0-9]+) (?P<message>.*)$"\n'
     )
     (folder / name / "full.toml").write_text(f'[[files]]\nname = "{name}/a.log"\nsha256 = "unpublished"\n')
 
@@ -100,14 +119,14 @@ class Bench:
     def path(self, name):
         return f"{self.folder / 'probes.py'}:{name}"
 
-    def cells(self, name, scenario="sun2moon", split="chronological", **settings):
+    def cells(self, name, scenario="sun2moon", split="chronological", auxiliary=(), incidents=(), **settings):
         given = {"log": self.log} if name != "Mute" else {}
         given = [f"{self.path(name)}.{key}={value}" for key, value in (given | settings).items()]
         methods = resolve_methods([self.path(name)], given, self.folder / "cache")
         methods = [method for method in methods if not method.ref.is_control]
-        return plan(
-            [parse_scenario(scenario, self.known)], methods, splits=[split], seeds=[0], grouping=Grouping(SIZE, SIZE)
-        )
+        found = parse_scenario(scenario, self.known).with_auxiliary(auxiliary, self.known)
+        grouping = Grouping(SIZE, SIZE)
+        return plan([found], methods, splits=[split], seeds=[0], grouping=grouping, incidents=incidents)
 
     def run(self, name, **options):
         return runner.run(self.cells(name, **options), self.store, self.known, Settings(), lambda *seen: None).records[
@@ -199,14 +218,14 @@ def test_what_is_measured_on_does_not_depend_on_them(bench):
 def test_others_get_none(bench):
     record = bench.run("Plain")
     assert set(bench.seen["system"]) == {0}
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert "n_target_normals" not in record["counts"]
 
 
 @pytest.mark.parametrize("scenario", ["sun", "sun+moon"])
 def test_where_nothing_is_transferred_there_is_no_target(bench, scenario):
     record = bench.run("Wants", scenario=scenario)
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert "n_target_normals" not in record["counts"]
     assert len(bench.seen["system"]) == record["counts"]["n_train"] - record["counts"]["n_train_abnormal"]
 
@@ -227,21 +246,21 @@ def test_fewer_than_asked_for_are_told(bench):
     assert "has no more" not in render(table, RULE)
 
 
-def test_rows_of_different_supervision_stand_apart(bench):
+def test_rows_that_are_told_different_things_stand_apart(bench):
     records = [bench.run("Plain"), bench.run("Wants"), bench.run("Wants", target_normals=9)]
-    groups = ["normal-only", "normal-only + 5 target normals", "normal-only + 9 target normals"]
-    assert [record["detector"]["supervision"] for record in records] == groups
+    groups = [f"source normals{more}" for more in ("", " + target first 5 normals", " + target first 9 normals")]
+    assert [group_of(record) for record in records] == groups
     (table,) = make_tables(records)
     text = render(table, RULE)
-    assert [line.split("|")[1].strip() for line in text.splitlines() if "normal-only" in line] == groups
+    assert [line.split("|")[1].strip() for line in text.splitlines() if "| source normals" in line] == groups
     other = render(table, f"{RULE}@target-normals")
-    headers = [line.split("|")[1].strip() for line in other.splitlines() if "| normal-only" in line]
+    headers = [line.split("|")[1].strip() for line in other.splitlines() if "| source normals" in line]
     assert headers == [f"{group} + threshold from target normals" for group in groups]
 
 
-def test_none_wanted_is_normal_only(bench):
+def test_none_wanted_is_the_sources_normals_alone(bench):
     record = bench.run("Wants", target_normals=0)
-    assert record["detector"]["supervision"] == "normal-only"
+    assert record["detector"]["told"] == {"source": "normals"}
     assert set(bench.seen["system"]) == {0}
 
 
@@ -264,16 +283,19 @@ def test_their_number_is_part_of_the_identity_of_a_transfer_alone(bench):
     assert bench.cells("Plain")[0].spec()["detector"]["config"] == {"target_normals": 5}
 
 
-@pytest.mark.parametrize(("name", "why"), [("Mute", "no whole number `target_normals`"), ("Told", "normal-only")])
-def test_the_conformance_kit_refuses_what_the_harness_cannot_serve(bench, name, why):
-    cls = registry.load(registry.find(bench.path(name)))
-    (found,) = [result for result in check_detector(cls) if result.name == "check_tags"]
-    assert found.status == "failed"
-    assert why in found.detail
+def test_a_method_that_wants_them_without_saying_how_many_is_refused(bench):
+    record = bench.run("Mute")
+    assert record["status"] == "error"
+    assert "Config has no whole number `target_normals`" in record["reason"]
+    assert group_of(record) == "source unknown"
 
 
-def test_a_method_that_wants_them_without_saying_how_many_gets_none(bench):
-    assert bench.run("Mute")["detector"]["supervision"] == "normal-only"
+def test_a_method_of_labels_can_have_them_too(bench):
+    record = bench.run("Told")
+    system, labels = np.array(bench.seen["system"]), np.array(bench.seen["labels"])
+    assert group_of(record) == "source labels + target first 5 normals"
+    assert set(labels[system == 0]) == {NORMAL, ABNORMAL}
+    assert labels[system == 1].tolist() == [NORMAL] * 5
 
 
 def test_positive_unlabelled_needs_something_to_find(bench):
@@ -283,3 +305,74 @@ def test_positive_unlabelled_needs_something_to_find(bench):
     assert record["reason"].startswith("a positive-unlabelled method needs abnormal sequences")
     assert bench.run("Unlabelled", split="chronological")["status"] == "ok"
     assert set(bench.seen["labels"]) == {-1, 0}
+
+
+def test_an_auxiliary_is_told_by_its_role_and_never_tested(bench):
+    record = bench.run("Helped", scenario="sun", auxiliary=["moon"])
+    assert record["status"] == "ok", record["reason"]
+    assert group_of(record) == "source normals + auxiliary labels of moon@full"
+    system, labels = np.array(bench.seen["system"]), np.array(bench.seen["labels"])
+    assert set(labels[system == 0]) == {NORMAL}
+    assert set(labels[system == 1]) == {NORMAL, ABNORMAL}
+    assert set(bench.store.read_scores(record["run_id"])["test_system"]) == {0}
+    lines = np.reshape(bench.seen["lines"], (-1, SIZE))[system == 1]
+    assert lines.max() < 0.6 * 2_000
+    (table,) = make_tables([record, bench.run("Plain", scenario="sun")])
+    assert "moon" not in render(table, RULE).split("- sequences")[0]
+
+
+def test_an_auxiliary_is_part_of_the_identity_only_where_it_is_told(bench):
+    def run_id(name, **options):
+        return bench.cells(name, scenario="sun", **options)[0].run_id
+
+    assert run_id("Plain") == run_id("Plain", auxiliary=["moon"])
+    assert run_id("Helped") != run_id("Helped", auxiliary=["moon"]) != run_id("Helped", auxiliary=["star"])
+    assert "auxiliary" not in bench.cells("Helped", scenario="sun")[0].spec()
+
+
+def test_what_is_tested_is_no_auxiliary(bench):
+    with pytest.raises(BenchError, match="--auxiliary moon: sun@full2moon@full trains or tests on it"):
+        bench.cells("Helped", auxiliary=["moon"])
+
+
+def test_incidents_reach_the_methods_that_learn_from_them_as_far_as_training_goes(bench):
+    given = ((1000.0, 1001.0), (1010.0, 9e9), (2900.0, 2950.0))  # training ends at 2199
+    record = bench.run("Failures", scenario="sun", incidents=given)
+    assert group_of(record) == "source unlabelled + incidents"
+    assert bench.seen["incidents"] == [[1000.0, 1001.0, 0], [1010.0, 2199.0, 0]]
+
+
+def test_seconds_around_abnormal_lines_are_incidents(bench):
+    bench.run("Failures", scenario="sun", incidents="3s")
+    found = bench.seen["incidents"]
+    assert found[:2] == [[1000.0, 1005.0, 0], [1027.0, 1033.0, 0]]  # lines 2 and 30 are abnormal
+    assert max(end for _, end, _ in found) <= 2199
+
+
+def test_incidents_are_part_of_the_identity_only_where_they_are_told(bench):
+    def run_id(name, **options):
+        return bench.cells(name, scenario="sun", **options)[0].run_id
+
+    assert run_id("Plain") == run_id("Plain", incidents="3s")
+    assert len({run_id("Failures"), run_id("Failures", incidents="3s"), run_id("Failures", incidents="4s")}) == 3
+    record = bench.run("Failures", scenario="sun")
+    assert (record["status"], record["reason"].partition(":")[0]) == (
+        "skipped",
+        "it learns from incidents, and none is known of the training period",
+    )
+
+
+def test_raw_lines_are_as_written_without_their_label_for_those_who_ask(bench):
+    record = bench.run("Raw")
+    assert record["status"] == "ok", record["reason"]
+    n_source = SIZE * bench.seen["n"][0]
+    for name, part in (("sun", slice(n_source)), ("moon", slice(n_source, None))):
+        written = (bench.folder / "data" / name / "a.log").read_text().splitlines()
+        lines = [written[line].partition(" ")[2] for line in bench.seen["lines"][part]]
+        assert bench.seen["raw"][part] == lines
+    assert not any(line.startswith(("BAD", "- ")) for line in bench.seen["raw"])
+    data = bench.prepared("Raw")
+    assert data.test.sequences.raw is None
+    assert len(data.with_raw.test.sequences.select(np.array([3, 1])).raw) == 2 * SIZE
+    text = json.dumps(record)
+    assert not any(line in text for line in bench.seen["raw"])

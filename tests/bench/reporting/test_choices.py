@@ -11,7 +11,7 @@ def record(ap, test_ap=0.123456, status="ok"):
 
 def table(**rows):
     key = TableKey("made@up", "chronological", "20/20", 1, ())
-    return Table(key, tuple(Row(name, "normal-only", tuple(records)) for name, records in rows.items()))
+    return Table(key, tuple(Row(name, "source normals", tuple(records)) for name, records in rows.items()))
 
 
 def test_best_mean_first_and_nothing_of_the_test_part():

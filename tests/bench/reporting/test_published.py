@@ -107,7 +107,10 @@ def test_what_has_no_record_here_is_a_row_all_the_same(papers, tmp_path, make_re
 def test_what_no_paper_reports_stands_below(papers, tmp_path, ecvc, make_record):
     text = page(papers, tmp_path, ecvc(), make_record("random", supervision="control"), make_record("mine"))
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|  ")]
-    assert [(cells[1], cells[6]) for cells in lines] == [("not published", "mine (normal-only)"), ("control", "random")]
+    assert [(cells[1], cells[6]) for cells in lines] == [
+        ("not published", "mine (source normals)"),
+        ("control", "random"),
+    ]
 
 
 def test_other_settings_are_another_method(papers, tmp_path, make_record):
@@ -160,7 +163,7 @@ def test_a_chat_model_stands_beside_by_the_name_of_the_model_that_answered(tmp_p
     chat["metrics"]["all"]["bootstrap"]["auroc"] = [0.4] * 15
     text = page(load_published(tmp_path / "chat.toml"), tmp_path, chat)
     (line,) = [line for line in text.splitlines() if "A chat model" in line]
-    assert "chatgpt[k=2] (Small-1) (training-free)" in line
+    assert "chatgpt[k=2] (Small-1) (untrained, asks a model)" in line
     assert "|model|unnamed|Small-1|" in text.replace(" ", "")
     assert "(Small-1): not shown to be better than chance" in text
     assert "unnamed" not in page(load_published(tmp_path / "chat.toml"), tmp_path, ecvc())

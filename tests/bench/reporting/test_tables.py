@@ -128,7 +128,7 @@ def row_of(text, method):
 def test_a_row_holds_the_mean_over_seeds_and_its_interval():
     row = row_of(rendered(record(seed=0, f1=0.8), record(seed=1, f1=0.6)), "toy")
     assert row == {
-        "normal-only": "toy",
+        "source normals": "toy",
         "P": "0.700",
         "R": "0.700",
         "F1 [95 %]": "0.700 [.600,.800]",
@@ -159,7 +159,7 @@ def test_every_column_shows_its_own_metric():
     assert cells == ["0.110", "0.120", "0.130", "0.140", "0.150", "0.160", "0.170", "0.180", "0.190"]
 
 
-def test_supervisions_stand_in_groups_of_their_own_and_controls_last():
+def test_methods_that_are_told_different_things_stand_in_groups_of_their_own_and_controls_last():
     text = rendered(
         record("random", supervision="control"),
         record("svm", supervision="supervised"),
@@ -167,7 +167,7 @@ def test_supervisions_stand_in_groups_of_their_own_and_controls_last():
         record("a"),
     )
     heads = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert heads == ["normal-only", "a", "b", "supervised", "svm", "control", "random"]
+    assert heads == ["source normals", "a", "b", "source labels", "svm", "control", "random"]
     assert len([line for line in text.splitlines() if line.startswith("|:")]) == 3
 
 
@@ -299,7 +299,7 @@ def test_each_system_of_a_combined_run_has_its_block():
 def test_target_normals_put_a_row_into_a_group_of_its_own():
     rule = f"{RULE}@target-normals"
     text = rendered(record(), rule=rule)
-    assert "| normal-only + threshold from target normals |" in text
+    assert "| source normals + threshold from target normals |" in text
 
 
 def test_two_configs_of_a_method_are_two_rows():

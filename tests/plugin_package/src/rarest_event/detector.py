@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detector import Detector, DetectorTags, NotFittedError, TimeRange
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 
 
@@ -26,7 +26,7 @@ class RarestEventConfig:
 class RarestEvent(Detector):
     """Scores the greatest -log relative frequency of a sequence's log keys in training, in nats."""
 
-    tags = DetectorTags(supervision="normal-only")
+    tags = DetectorTags(told={"source": "normals"})
     Config = RarestEventConfig
     config: RarestEventConfig
 
@@ -38,7 +38,7 @@ class RarestEvent(Detector):
         train: Sequences,
         labels: NDArray[np.int8] | None = None,
         *,
-        incidents: list[TimeRange] | None = None,
+        evidence: Evidence = Evidence(),
     ) -> Self:
         """Count the log keys of the training sequences."""
         counts = np.bincount(train.log_keys[train.log_keys >= 0])

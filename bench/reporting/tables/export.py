@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bench._files import replace_file
 from bench.errors import BenchError
+from bench.experiment.grades import group_of
 from bench.records.record import Record, standing
 
 SUFFIXES: Final = (".csv", ".parquet")
@@ -57,7 +58,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "split": spec["split"],
         "standing": standing(record),
         "method": record["method"],
-        "supervision": record["detector"]["supervision"],
+        "told": group_of(record),
         "is_control": record["detector"]["is_control"],
         "seed": spec["seed"],
         "status": record["status"],
