@@ -1,8 +1,8 @@
 """Labels permuted on disk: no score may move, for a method is told labels by the harness and by nobody else.
 
 A small edition is written to a folder of its own and the method runs on it; then the labels behind its training part
-are permuted in its file and in fresh caches, under the same names, and it runs again. Of a method that is told no label of
-training, those are permuted too.
+are permuted in its file and in fresh caches, under the same names, and it runs again. Of a method that is told no
+label of training, those are permuted too.
 """
 
 from __future__ import annotations
