@@ -46,6 +46,9 @@ def list_(
 def check(
     method: Annotated[str, typer.Argument(help="A method, or path.py:Class.", autocompletion=complete_methods)],
     settings: Set = None,
+    permuted: Annotated[
+        bool, typer.Option("--permuted", help="Permute labels on disk instead, where no score may move.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the conformance kit on a detector; exit 1 when a check fails."""
@@ -64,6 +67,9 @@ def check(
         raise typer.Exit(EXIT_GATE) from None
     except Exception as error:
         raise BenchError(f"'{method}' cannot be imported ({type(error).__name__}: {error}): correct it") from None
+    if permuted:
+        _check_permuted(method, settings or [], as_json)
+        return
     config = _config(method, detector, settings) if settings else None
     with Steps():
         results = check_detector(detector, config=config)
@@ -74,6 +80,23 @@ def check(
         _print_checks(results)
         typer.echo(summarise(results).splitlines()[-1])
     if any(result.status in ("failed", "xpass") for result in results):
+        raise typer.Exit(EXIT_GATE)
+
+
+def _check_permuted(method: str, settings: list[str], as_json: bool) -> None:
+    from bench._files import cache_dir
+    from bench.experiment.cell import Settings
+    from bench.experiment.spec import resolve_one
+    from bench.probes.permuted import permute_labels
+
+    found = permute_labels(resolve_one(method, settings, cache_dir()), Settings())
+    if found.reason is not None:
+        raise BenchError(f"'{method}' cannot run on the small edition: {found.reason}")
+    status = "failed" if found.moved else "passed"
+    words = f"labels permuted on disk move {found.moved} of {found.n} scores"
+    row = {"name": "permuted", "status": status, "reason": words, "detail": ""}
+    typer.echo(json.dumps([row], indent=1) if as_json else f"{status} permuted: {words}")
+    if found.moved:
         raise typer.Exit(EXIT_GATE)
 
 

@@ -61,7 +61,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the detector and of
 Split = Annotated[str, typer.Option("--split", help="chronological, paper or given")]
 Threshold = Annotated[
     str | None,
-    typer.Option("--threshold", help="Rule.", show_default="native where training-free, else conformal:0.01"),
+    typer.Option("--threshold", help="Rule.", show_default="native where it asks a model, else conformal:0.01"),
 ]
 Phrasings = Annotated[
     str | None, typer.Option("--phrasings", help="Some of the planted lines, for injection.", show_default="all")

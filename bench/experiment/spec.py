@@ -277,13 +277,14 @@ def _edition(card: Card) -> dict[str, Any]:
 
 def _detector(method: Method, roles: tuple[str, ...]) -> dict[str, Any]:
     module, _, attribute = method.ref.target.partition(":")
-    fields = method.description.fields
+    found, fields = method.description, method.description.fields
     # How much is told of a role that takes no part (only a transfer has a target) changes nothing.
-    idle = [amount_field(role, grade) for role, grade in method.description.told.items() if role not in roles]
+    idle = [amount_field(role, grade) for role, grade in found.told.items() if role not in roles]
     return {
         "name": Path(module).stem if method.ref.is_local else method.ref.name,
         "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
         "source_sha256": method.ref.version if method.ref.is_local else None,
         "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
         "config": {key: value for key, value in method.config.items() if fields[key].identity and key not in idle},
+        **({"files": [[file["name"], file["sha256"]] for file in found.files]} if found.files else {}),
     }

@@ -138,6 +138,8 @@ def _lacking_lines(data: Prepared, detector: Detector) -> str | None:
 
 
 def _lacking_evidence(detector: Detector, evidence: Evidence) -> str | None:
+    if detector.tags.files:
+        return f"it needs the file {detector.tags.files[0].name}, and files of methods are not handed out yet"
     if detector.tags.incidents and not evidence.incidents:
         return "it learns from incidents, and none is known of the training period: give --incidents FILE or 35s"
     return None

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench import registry
-from bench.detector import Detector
+from bench.detector import ContractError, Detector
 from bench.errors import BenchError
 from bench.registry import CONTROL_GROUP, DETECTOR_GROUP, FieldInfo
 
@@ -338,3 +338,21 @@ def test_ctrl_c_in_an_import_is_no_error_of_the_method(tmp_path):
     path.write_text("raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         registry.describe(registry.find(f"{path}:X"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from bench.detector import Detector, TimeRange\nclass Mine(Detector):\n    pass\n",
+        "from bench.detector import Detector, DetectorTags\nclass Mine(Detector):\n"
+        "    tags = DetectorTags(supervision='normal-only')\n",
+    ],
+)
+def test_a_method_of_contract_0_1_is_told_from_its_source_and_from_its_import(tmp_path, source):
+    path = tmp_path / "old.py"
+    path.write_text(source)
+    ref = registry.find(f"{path}:Mine")
+    assert registry.summarise(ref).startswith("written for contract 0.1, and cannot run: `bench check ")
+    assert registry.describe(ref).error.startswith("written for contract 0.1: write DetectorTags(told={'source': ")
+    with pytest.raises(ContractError):
+        registry.load(ref)

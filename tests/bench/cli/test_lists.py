@@ -210,3 +210,50 @@ def test_info_draws_a_picture(call, tmp_path, monkeypatch):
     assert code == 0
     assert "hdfs-simulated.png" in out
     assert (tmp_path / "hdfs-simulated.png").read_bytes().startswith(b"\x89PNG")
+
+
+PEEKING = '''
+import os
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from bench.detector import Detector, DetectorTags
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+class Peeks(Detector):
+    """Finds the labels of what it scores on disk, by the line numbers that it is given."""
+    tags = DetectorTags(told={"source": "normals"}, uses=frozenset({"lines"}))
+    Config = Config
+    place = "SOURCE"
+    def fit(self, train, labels=None, *, evidence=None):
+        return self
+    def score(self, sequences):
+        if self.place == "cache":
+            (path,) = Path(os.environ["BENCH_CACHE"]).rglob("labels.bin")
+            labels = np.fromfile(path, np.int8)
+        else:
+            (path,) = Path(os.environ["BENCH_CACHE"]).parent.rglob("*.log")
+            labels = np.array([line.startswith("BAD") for line in path.read_text().splitlines()])
+        return np.maximum.reduceat(labels[sequences.lines], sequences.offsets[:-1]) * 1.0
+
+class PeeksIntoCaches(Peeks):
+    place = "cache"
+'''
+
+
+@pytest.mark.parametrize("name", ["Peeks", "PeeksIntoCaches"])
+def test_who_reads_labels_from_disk_is_found_when_these_are_permuted(call, tmp_path, name):
+    (tmp_path / "peeks.py").write_text(PEEKING)
+    code, out, err = call("check", f"peeks.py:{name}", "--permuted")
+    assert code == 1, err
+    assert out.startswith("failed permuted: labels permuted on disk move")
+
+
+@pytest.mark.parametrize("name", ["new-event", "pca", "random-forest"])
+def test_permuted_labels_move_no_score_of_an_honest_method(call, name):
+    code, out, err = call("check", name, "--permuted")
+    assert code == 0, err
+    assert out == "passed permuted: labels permuted on disk move 0 of 60 scores\n"

@@ -24,7 +24,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
-from bench.detector import Detector, DetectorTags
+from bench.detector import Detector, DetectorTags, ExternalFile
 
 @dataclass(frozen=True)
 class Config:
@@ -63,6 +63,9 @@ class Told(Wants):
 
 class Helped(Plain):
     tags = DetectorTags(told={"source": "normals", "auxiliary": "labels"})
+
+class Weights(Plain):
+    tags = DetectorTags(files=(ExternalFile("weights.bin", "https://example.org", "0" * 64, 7, "MIT"),))
 
 class Failures(Plain):
     tags = DetectorTags(told={"source": "unlabelled"}, incidents=True)
@@ -376,3 +379,9 @@ def test_raw_lines_are_as_written_without_their_label_for_those_who_ask(bench):
     assert len(data.with_raw.test.sequences.select(np.array([3, 1])).raw) == 2 * SIZE
     text = json.dumps(record)
     assert not any(line in text for line in bench.seen["raw"])
+
+
+def test_a_file_that_a_method_needs_is_part_of_its_identity_and_a_reason_to_skip(bench):
+    record = bench.run("Weights", scenario="sun")
+    assert record["spec"]["detector"]["files"] == [["weights.bin", "0" * 64]]
+    assert (record["status"], "weights.bin" in record["reason"]) == ("skipped", True)
