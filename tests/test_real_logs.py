@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = "tests/bench/data/test_splits.py"
+TARGET = "tests/bench/data/sequences/test_splits.py"
 NOT_RUN = "not run: 4 tests that need real logs"
 
 

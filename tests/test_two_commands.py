@@ -39,7 +39,7 @@ def test_make_demo_ends_in_a_table(clone):
 
 
 def test_make_test_runs_tests(clone):
-    done = _make(clone, "test", "TESTS=tests/bench/test_types.py tests/bench/data/test_splits.py")
+    done = _make(clone, "test", "TESTS=tests/bench/test_types.py tests/bench/data/sequences/test_splits.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert done.stdout.splitlines()[-1] == "not run: 4 tests that need real logs (set BENCH_DATA)"

@@ -18,7 +18,7 @@ from bench.data.reading.read import read
 from bench.data.sequences.loader import DataSpec, Loader
 from bench.errors import BenchError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LINES = b"- one\n- two\nBAD three\n"
 FIRST_TOKEN = {"label": "first-token"}
 # What stands in none of the sources at hand: how many lines they have, and how many are abnormal.

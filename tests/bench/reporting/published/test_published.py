@@ -12,7 +12,7 @@ from bench.reporting.published.page import render_published, scenario_name
 from bench.reporting.published.papers import load_published, published_file
 from bench.reporting.tables.table import make_tables
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 RULE = "conformal:0.01"
 
 TOY = """

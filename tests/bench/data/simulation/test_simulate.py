@@ -20,7 +20,7 @@ from bench.data.simulation.grammar import KINDS
 from bench.data.simulation.simulate import iter_chunks, simulate
 from bench.errors import BenchError
 
-DATASETS = Path(__file__).parents[3] / "datasets"
+DATASETS = Path(__file__).parents[4] / "datasets"
 HEADERS = {
     "bgl": re.compile(r"^(\S+) (\d+) \S+ \S+ \S+ \S+ (\S+) (\S+) (\S+) (.*)$"),
     "tbird": re.compile(r"^(\S+) (\d+) \S+ \S+ \S+ +\d+ \S+ \S+ (.*)$"),
