@@ -246,7 +246,7 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
     """Print calls, tokens and cost of every probe that asks a chat model; nothing is sent and no record written."""
     rows = []
     for request in requests:
-        if not {"mode", "max_calls"} <= request.cell.method.description.fields.keys():
+        if not request.cell.method.description.teacher:
             continue
         facts = probe.make(request)["monitor"]
         row = {"method": request.label, "scenario": request.cell.scenario.key}

@@ -30,12 +30,18 @@ def models_of(records: Iterable[Record]) -> list[str]:
     return sorted({name for record in records for name in (record.get("monitor") or {}).get("models", ())})
 
 
+def ledger_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the method of a run or probe asked, as the language-model service counted it; empty where it asked none."""
+    facts = record.get("monitor") or {}
+    return facts if "unparsable_share" in facts else {}
+
+
 def calls_of(row: Row) -> dict[str, float | None] | None:
     """Calls, tokens, cost and seconds per distinct sequence of one run, recorded answers at what they took then.
 
     Means over seeds; the cost is None where a run was given no price. None for a row that asked no chat model.
     """
-    facts = [record["monitor"] for record in row.finished if "unparsable_share" in (record.get("monitor") or {})]
+    facts = [ledger for record in row.finished if (ledger := ledger_of(record))]
     if not facts:
         return None
 
@@ -67,7 +73,7 @@ def call_cells(row: Row) -> list[str]:
 
 def call_notes(row: Row) -> list[str]:
     """What a reader must know of the answers: what could not be read, and a model not shown to know anything."""
-    facts = [record for record in row.finished if "unparsable_share" in (record.get("monitor") or {})]
+    facts = [record for record in row.finished if ledger_of(record)]
     notes: list[str] = []
     if any(record["monitor"]["unparsable_share"] for record in facts):
         share = sum(record["monitor"]["unparsable_share"] for record in facts) / len(facts)
@@ -122,8 +128,7 @@ def answers_of(records: Iterable[Mapping[str, Any]]) -> dict[str, Answers]:
     """By `METHOD on SCENARIO`, for every record whose method asked a chat model."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
-        facts = record.get("monitor") or {}
-        if "unparsable_share" in facts:
+        if facts := ledger_of(record):
             rows[f"{record['method']} on {record['scenario']}"].append(facts)
     return {row: _together(runs) for row, runs in rows.items()}
 
