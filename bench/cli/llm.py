@@ -119,5 +119,5 @@ def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> lis
         names = {"recorded": "replayed", "calls": "calls", "tokens in": "tokens_in", "tokens out": "tokens_out"}
         row = rows.setdefault(key, dict(zip(("method", "scenario", "split"), key, strict=True)))
         for shown, name in {**names, **({"cost": "cost"} if "cost" in facts else {})}.items():
-            row[shown] = row.get(shown, 0) + facts[name]
+            row[shown] = row.get(shown, 0) + facts.get(name, 0)
     return list(rows.values())
