@@ -66,13 +66,19 @@ def _missing_file(error):
     return text.partition("\n")[0] if not_found or f" into {DATA_AT_START}" in text else None
 
 
+def _wanted_data(report):
+    """Whether a test was left out for want of real logs, and not for another reason of its own."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple | list) else str(report.longrepr)
+    return NO_DATA in reason or "not in BENCH_DATA: " in reason
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
     """After everything else, in the last line: what did not run for want of real logs."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    n_real = sum("real" in report.keywords for report in skipped)
+    n_real = sum(_wanted_data(report) for report in skipped)
     if n_real:
         way_out = "files are missing in BENCH_DATA, they are named above" if DATA_AT_START else "set BENCH_DATA"
         reporter.write_line(f"not run: {n_real} tests that need real logs ({way_out})")
