@@ -19,9 +19,9 @@ test: $(VENV)/.installed-test
 test-all: $(VENV)/.installed-test
 	$(PYTEST) $(TESTS)
 
-# What a developer waits for: no real logs, no fuzzing, no training, no fresh clone.
+# What a developer waits for: no real logs, no fuzzing, no training, no commands, no fresh clone.
 test-fast: $(VENV)/.installed-test
-	$(PYTEST) -m "not (real or fuzz or trains or slow)" $(TESTS)
+	$(PYTEST) -m "not (real or fuzz or trains or commands or slow)" $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
