@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=NO_DATA))
         if getattr(item.obj, "is_hypothesis_test", False) or "fuzz" in item.originalname:
             item.add_marker("fuzz")
-        if item.path.parent.name == "cli":
+        if item.path.parent.name == "cli" or {"subprocess", "multiprocessing"} & vars(item.module).keys():
             item.add_marker("commands")
     items.sort(key=lambda item: item.path.name not in FRESH_CLONES)
 
