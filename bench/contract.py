@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -18,6 +20,7 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 KNOWN_SHARE: Final = 0.5
 """Of the normal training sequences of a source, the share that `first-normals` reveals, first in time."""
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 FIT: Final = "fit(self, train, labels=None, *, evidence=Evidence())"
 
 
@@ -45,6 +48,9 @@ def _tags_fault(cls: type[Detector]) -> str | None:
         return f"tags.told_with names the setting '{missing[0]}', which Config has not"
     if unknown := sorted(set(tags.uses) - set(get_args(SequencePart))):
         return f"tags.uses names unknown parts {unknown}: choose of {', '.join(get_args(SequencePart))}"
+    for file in tags.files:
+        if Path(file.name).name != file.name or not _SHA256.fullmatch(file.sha256):
+            return f"tags.files names {file.name!r} ({file.sha256!r}): give a name without folders and 64 hex digits"
     if tags.unit not in get_args(Unit):
         return f"tags.unit is {tags.unit!r}: choose one of {', '.join(get_args(Unit))}"
     return None

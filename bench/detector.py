@@ -27,7 +27,7 @@ Grade = Literal["normals", "unlabelled", "first-normals", "few", "abnormal", "la
 they are normal (of a target or auxiliary those alone, as many as `<role>_normals` says); all, and the labels of a share
 `<role>_share` of each kind, first in time; its abnormal sequences; all with labels."""
 
-SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines", "raw"]
+SequencePart = Literal["log_keys", "texts", "elapsed_s", "parameters", "lines", "raw", "words"]
 """What of `Sequences` scores can depend on."""
 
 Unit = Literal["sequence", "line"]
@@ -103,9 +103,9 @@ class Evidence:
     event_labels: NDArray[np.int8] | None = None
     """int8 (n_events,): the label of each event of `train`, for a line method that is told labels of lines."""
     files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
-    """Where the files of the tags lie, by name."""
+    """Where the files of the tags lie, by name; their SHA-256 was compared."""
     teacher: Teacher | None = None
-    """Whom to ask; None: a method with the tag `teacher` brings its own, as the chat methods do."""
+    """Whom to ask, with the tag `teacher`; None where the method brings its own, as the chat methods do."""
 
 
 NOTHING_TO_SCORE: Final = -1e300
@@ -133,9 +133,11 @@ class DetectorTags:
     uses: frozenset[SequencePart] = frozenset({"log_keys"})
     """Which parts of `Sequences` its scores depend on, under some config."""
     files: tuple[ExternalFile, ...] = ()
-    """Files that it needs besides the log."""
+    """Files that it needs besides the log; skipped where one is not in the folder `files` of the data folder."""
     teacher: bool = False
-    """It asks a language model, in `fit` or in `score`."""
+    """It asks a language model, in `fit` or in `score`. Where its Config has a field `model`, that is its teacher; then
+    it is skipped where there is neither an endpoint nor recorded answers, and further fields count that are named as
+    those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...)."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
 
@@ -168,6 +170,10 @@ class Detector(ABC):
     """Config values by profile where they differ from the defaults, which are the profile `paper`; `original` holds
     the method's own published settings."""
 
+    tolerance: ClassVar[float] = 1e-6
+    """How far numbers and scores may be off where a record is run again (`bench reproduce`), relative where they are
+    larger than 1: for a method that adds up in another order on another machine."""
+
     native_threshold_: float | None = None
     """The paper's own decision rule as a threshold on the score, where it has one; may be set in `fit`."""
 
@@ -179,8 +185,8 @@ class Detector(ABC):
     def uses(self) -> frozenset[SequencePart]:
         """Which parts of `Sequences` the scores depend on under this config, of those that the tags name.
 
-        `Sequences.parameters` is None for a detector that leaves out "parameters", and `raw` without "raw": they are
-        read only on request.
+        `Sequences.parameters`, `raw` and `words` are None for a detector that leaves out their names: they are read
+        only on request.
         """
         return self.tags.uses
 

@@ -59,6 +59,35 @@ class RawLines:
         return RawLines(self.values.gather(events))
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Message parameters as text, in CSR form: what stood behind each `<*>` of an event's text, from left to right.
+
+    As many for each event as `Parameters` has values; empty where it is not known. Each text is kept once, and its
+    number has no meaning: another part of the same log numbers the same texts otherwise.
+
+    values: polars.Series of the dtype String, (n_distinct,); a text becomes a Python string where it is asked for
+    ids: int32 (n_values,)             index into values, in the order of the message
+    offsets: int64 (n_events + 1,)     event e has the texts ids[offsets[e]:offsets[e + 1]]
+    """
+
+    values: Any
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def __getitem__(self, event: int) -> tuple[str, ...]:
+        return tuple(self.values.gather(self.ids[self.offsets[event] : self.offsets[event + 1]]).to_list())
+
+    def read_only(self) -> Words:
+        """The same, locked as `Sequences.read_only` says."""
+        return Words(self.values, _locked(self.ids), _locked(self.offsets))
+
+    def gather(self, events: NDArray[np.int64]) -> Words:
+        """The words of these events, in this order."""
+        positions, offsets = _rows(self.offsets, events)
+        return Words(self.values, self.ids[positions], offsets)
+
+
 class Unique(NamedTuple):
     """What `Sequences.unique` returns."""
 
@@ -86,6 +115,7 @@ class Sequences:
     ids: tuple[str, ...]               session id, or the number of the window's first line; () where nobody asked
     parameters: Parameters | None      numeric message parameters, for the methods that use them; else None
     raw: RawLines | None               lines as they were written, for the methods that use them; else None
+    words: Words | None                message parameters as text, for the methods that use them; else None
     """
 
     log_keys: NDArray[np.int32]
@@ -99,6 +129,7 @@ class Sequences:
     ids: tuple[str, ...] = ()
     parameters: Parameters | None = None
     raw: RawLines | None = None
+    words: Words | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -159,6 +190,7 @@ class Sequences:
             ids=tuple(self.ids[i] for i in index) if self.ids else (),
             parameters=_select_parameters(self.parameters, events),
             raw=None if self.raw is None else self.raw.gather(events),
+            words=None if self.words is None else self.words.gather(events),
         )
         return chosen.read_only() if self.is_read_only else chosen
 
@@ -180,7 +212,8 @@ class Sequences:
         """
         arrays: dict[str, Any] = {name: _locked(array) for name, array in self._arrays.items()}
         parameters = None if self.parameters is None else self.parameters.read_only()
-        return replace(self, parameters=parameters, **arrays)
+        words = None if self.words is None else self.words.read_only()
+        return replace(self, parameters=parameters, words=words, **arrays)
 
     @property
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -188,13 +221,22 @@ class Sequences:
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def without_parameters(self) -> Sequences:
-        """The same sequences without message parameters; those that differ in nothing else are then equal."""
-        return self if self.parameters is None else replace(self, parameters=None)
+        """The same sequences without message parameters, as numbers or words; what else is equal is then equal."""
+        if self.parameters is None and self.words is None:
+            return self
+        return replace(self, parameters=None, words=None)
+
+    def with_own_texts(self) -> Sequences:
+        """The same with further columns over the same texts, for polars has none that is read-only."""
+        raw = None if self.raw is None else RawLines(self.raw.values.clone())
+        words = None if self.words is None else replace(self.words, values=self.words.values.clone())
+        return replace(self, raw=raw, words=words)
 
     def unique(self) -> Unique:
-        """Distinct sequences by (system, log keys, text ids, parameters), with counts and inverse.
+        """Distinct sequences by (system, log keys, text ids, parameters, words), with counts and inverse.
 
-        Times and lines (raw ones too) are the first's; parameters count only where there are any, and NaN equals NaN.
+        Times and lines (raw ones too) are the first's; parameters and words count only where there are any, and NaN
+        equals NaN.
         Grouping is by a 64-bit hash and then verified event by event, so the result is exact.
         """
         for salt in _HASH_SALTS:
@@ -211,12 +253,17 @@ class Sequences:
         return Unique(self.select(first[order].astype(np.int64)), counts, inverse)
 
     def fingerprints(self, salt: np.uint64 = _HASH_SALTS[0]) -> NDArray[np.uint64]:
-        """uint64 (n_sequences,): a hash of what `unique` compares; equal sequences have equal ones."""
+        """uint64 (n_sequences,): a hash of what `unique` compares; equal sequences have equal ones.
+
+        Words are numbered in each object anew, so sequences that have them can be compared within one only.
+        """
         position = np.arange(self.n_events, dtype=np.int64) - np.repeat(self.offsets[:-1], self.lengths)
         words = (self.log_keys.astype(np.int64) << 32) ^ self.text_ids
         mixed = _mix(_mix(words.view(np.uint64) + salt) ^ (position.view(np.uint64) * salt))
         if self.parameters is not None:
             mixed = _mix(mixed + _hashes_of(self.parameters, salt))
+        if self.words is not None:
+            mixed = _mix(mixed + _hashes_of(_numbered(self.words), salt))
         sums = _sums(mixed, self.offsets)
         return _mix(sums + _mix(self.lengths.view(np.uint64) * salt + self.system))
 
@@ -231,6 +278,7 @@ class Sequences:
             np.array_equal(self.log_keys, self.log_keys[events])
             and np.array_equal(self.text_ids, self.text_ids[events])
             and (self.parameters is None or _equal(self.parameters, _select_parameters(self.parameters, events)))
+            and (self.words is None or _equal(_numbered(self.words), _numbered(self.words.gather(events))))
         )
 
 
@@ -274,9 +322,19 @@ def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64])
 def _select_parameters(parameters: Parameters | None, events: NDArray[np.int64]) -> Parameters | None:
     if parameters is None:
         return None
-    lengths = np.diff(parameters.offsets)[events]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Parameters(parameters.values[ranges(parameters.offsets[events], lengths)], offsets)
+    positions, offsets = _rows(parameters.offsets, events)
+    return Parameters(parameters.values[positions], offsets)
+
+
+def _numbered(words: Words) -> Parameters:
+    """The numbers of words in place of values: within one object the same number is the same text."""
+    return Parameters(words.ids.astype(np.float64), words.offsets)
+
+
+def _rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the items of these rows of a CSR array, and the offsets that they have one behind the other."""
+    lengths = np.diff(offsets)[rows]
+    return ranges(offsets[rows], lengths), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ The encoder reads the first half of a sequence, the decoder the second half with
 squared distance of the state at [SEQ] to the centre; the paper flags what is above the 90th percentile of held-out
 normals (`native_threshold_`), so about 10 % false alarms are its design.
 
-Supervision: normal-only. It reads texts, never log keys.
+Told: source normals. It reads texts, never log keys.
 
 Works badly where an anomaly hides among many usual events: [SEQ] sees one summary of them. Nothing but early stopping
 and the prediction of events keeps all states from shrinking to the centre; watch `distance` in `monitor`. In transfers

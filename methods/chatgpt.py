@@ -3,7 +3,7 @@
 The model sees the lines of one sequence and one sentence, and answers Yes (anomaly) or No. The score is log p(yes) -
 log p(no) at the answer position where the server reports probabilities, else +1 or -1; the native threshold is 0.
 
-Supervision: training-free. It reads texts; `k` normal training sequences can be shown as examples.
+Told: nothing, it asks a model; with `k` source normals, of which `k` are shown as examples. It reads texts.
 
 Works badly where the wording decides: "any anomaly?" invites Yes, and what a model finds alarming is not what the
 operators of a system labelled. The paper's F1 (HDFS .6721, BGL .6542, Thunderbird .7132 on a balanced test) is about

@@ -4,7 +4,8 @@ Two calls per sequence. The first lets the model extract the templates of the li
 its own templates and asks whether there are exceptions in templates and variables: Yes or No. The score is log p(yes) -
 log p(no) at the answer position of the second, else +1 or -1; the native threshold is 0.
 
-Supervision: training-free. It reads texts; `k` normal training sequences can be shown as examples in the second call.
+Told: nothing, it asks a model; with `k` source normals, of which `k` are shown as examples in the second call. It reads
+texts.
 
 Works badly where the first answer loses what matters: in the paper's own example the template replaces the word that
 names the failure. It costs twice the calls of `chatgpt`. The paper's F1 on a balanced test: HDFS .7369, BGL .7221,

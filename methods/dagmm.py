@@ -5,7 +5,7 @@ between vector and reconstruction they go through a small network that says to w
 they belong. The mixture follows from a batch in closed form. The score is the energy, the negative log-likelihood under
 the mixture of the whole training set. All is trained together, without pre-training and without EM.
 
-Supervision: normal-only, as in the paper's protocol. It reads texts (`inputs="counts"`: log keys).
+Told: source normals, as in the paper's protocol. It reads texts (`inputs="counts"`: log keys).
 
 Works badly where an anomaly is the order of events, or one event among many in the mean vector. An energy says how rare
 a code is among those of training, so a sequence unlike training whose code falls on a common one passes. It can be

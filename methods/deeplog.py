@@ -4,7 +4,7 @@ An LSTM predicts the next log key from the last h keys of the same sequence. The
 that one of its keys had among the predictions: 0 = most probable, n = a key that training never had. The paper flags a
 sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`).
 
-Supervision: normal-only. It reads log keys and nothing of the texts.
+Told: source normals. It reads log keys and nothing of the texts.
 
 Works badly where the log changes: each key not seen in training is a miss by construction, so after a change of system
 (a transfer) it equals "flag everything". The worst rank grows with length, so long sequences are flagged more often.

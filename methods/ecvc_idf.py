@@ -8,7 +8,7 @@ native threshold; the published one is the best of 0, .01, ..., .99 on test labe
 `thresholds="grid"` (profile `original`), and F1 that way is .965 on HDFS, .937 on BGL, .947 on Thunderbird. On Hadoop
 (.915) it only flags everything. With `weights="none"` it is `ecvc` itself, for the published form of that one.
 
-Supervision: normal-only.
+Told: source normals.
 
 Works badly where `ecvc` does: it cannot see order. An event of every training sequence weighs next to nothing, so that
 its absence, which may be the failure, is next to invisible. A weight of 1 is that of an event in a tenth of the

@@ -6,7 +6,7 @@ longer of the two lengths, so in [0, 1]. It has no native threshold; the publish
 on test labels, here the rule `oracle` with `thresholds="grid"` (profile `original`), and F1 that way is .716 on HDFS,
 .934 on BGL, .952 on Thunderbird. On Hadoop (.915) it only flags everything.
 
-Supervision: normal-only.
+Told: source normals.
 
 Works badly where concurrent events may come in any order, since a swapped block of events costs twice its length, and
 in long sequences, where one wrong event of hundreds is a distance near 0.

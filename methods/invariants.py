@@ -4,7 +4,7 @@ Programs keep linear relations between event counts ("as many closed as opened")
 X theta = 0 for at least 98 % of the training sequences; the score is the sum of |x theta| over all of them, and the
 native threshold 1e-6 flags whatever breaks one.
 
-Supervision: contaminated. It is fitted on the whole training period, abnormal sequences included, and reads no labels;
+Told: source unlabelled. It is fitted on the whole training period, abnormal sequences included, and reads no labels;
 it needs them to be few.
 
 Works badly on fixed windows, which cut programs anywhere: few relations hold, what remains are counts of rare events,

@@ -4,7 +4,7 @@ Random trees split random columns at random values; what is alone after few spli
 2^(-E[h] / c) with the mean depth h of the leaf and the mean depth c of an unsuccessful search, about 0.5 for what is
 average and near 1 for what is isolated at once. The forest is scikit-learn's; its trees are kept as arrays.
 
-Supervision: contaminated. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
+Told: source unlabelled. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
 
 Works badly, by its construction, wherever anomalies show in events that training never had: a column that is constant
 in training is never split, so the count of unseen events is invisible, and a window of nothing but new events is the

@@ -5,7 +5,7 @@ distinct training sequences. With `unit="text"` each text is compared with the d
 is that of its least familiar line. The idea is the k-NN novelty detector (Ramaswamy, Rastogi, Shim, SIGMOD 2000) on
 sentence vectors (Reimers, Gurevych, "Sentence-BERT", EMNLP 2019), the null model of every method that reads texts.
 
-Supervision: normal-only. It reads texts and no log keys, so an unseen line is never blind to it.
+Told: source normals. It reads texts and no log keys, so an unseen line is never blind to it.
 
 Works badly where one line of many is the failure (a mean hardly moves: use `unit="text"`), where order or number
 decides, and across systems: what is unlike the source is not what is abnormal. From `bgl@raw12k` to `tbird@raw29k`

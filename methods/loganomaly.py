@@ -6,7 +6,7 @@ in them; together they predict the next template. The score of a sequence is the
 top candidates, which is score > g - 1 (`native_threshold_`). A template that training never had is taken for the most
 similar one of training, if that is similar enough.
 
-Supervision: normal-only. It reads log keys, and the texts of training templates and of events unknown to training.
+Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
 Works badly where new kinds of events are normal and unlike the known ones: each is a miss by construction. The worst
 rank grows with length. Nothing ranks above a miss: where more than 1 % of the validation normals hold one,

@@ -5,7 +5,7 @@ the vector of a first token, DIST, close to the centre of normal sequences. A ma
 the top g predictions; the score of a sequence is the share of its events that are misses. The paper flags more than a
 share r, which is score > r (`native_threshold_`).
 
-Supervision: normal-only. It reads log keys and nothing of the texts.
+Told: source normals. It reads log keys and nothing of the texts.
 
 Works badly where new keys are normal: each is a miss by construction, and they are most of what it sees. A share has
 few values (21 in a window of 20), so one abnormal event among many has the score of a chance miss. After a change of

@@ -3,7 +3,7 @@
 Normal sequences, as tf-idf vectors, are clustered by complete linkage of cosine distances cut at .3; each cluster keeps
 its mean as representative. The score is the cosine distance to the nearest representative; native threshold .3.
 
-Supervision: normal-only; the knowledge base is built from sequences known to be normal.
+Told: source normals; the knowledge base is built from them.
 
 Works badly where anomalies differ by few events of many (the cosine hardly moves: recall .720 on HDFS), by the order of
 events or by their number alone: a sequence of the same events twice has the same direction. Events of every training

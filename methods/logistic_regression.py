@@ -2,9 +2,8 @@
 
 The score is the log-odds of "abnormal"; native threshold 0.
 
-Supervision: supervised. It is told the labels of all training sequences, so it never stands in one ranking with
-detectors that are not; it shows how much of the label is a weighted sum of event counts. A training part without
-abnormal sequences (the split `paper`) cannot train it.
+Told: source labels. So it never stands in one ranking with detectors that are told less; it shows how much of the label
+is a weighted sum of event counts. A training part without abnormal sequences (the split `paper`) cannot train it.
 
 Works badly on failures of a kind that training did not have: the count of unseen events (`oov`) is constant in training
 and gets the weight 0; and wherever the order of events or a relation between counts decides.

@@ -4,15 +4,15 @@ The distinct lines of a sequence are numbered and packed into prompts of at most
 number a category and, under the strategy `cot`, a reason. A sequence's score is the share of its events on lines called
 abnormal, or -1 where there is none, so that the native threshold 0 means: any abnormal line.
 
-Supervision: training-free. It reads texts. Strategies: `cot` (four rules that keep the model from alarm at odd values,
-and a reason per line), `in-context` (0 or 1 by likeness to examples: here `k` lines' worth of normal training
-sequences, since a training-free method is told no anomalies), `plain` (neither).
+Told: nothing, it asks a model; with `k` source normals. It reads texts. Strategies: `cot` (four rules that keep the
+model from alarm at odd values, and a reason per line), `in-context` (0 or 1 by likeness to examples: here `k` lines'
+worth of normal training sequences, since it is told no anomalies), `plain` (neither).
 
 Works badly where a line is abnormal by its company only: lines are judged one by one, though in the same prompt. Long
 sequences have more lines to be called abnormal.
 
-The published third strategy lets the model propose prompts and picks the best on labelled lines, which a training-free
-method does not have; `instruction` takes a prompt of one's own. Reconstructions [R]: rules and format are worded after
+The published third strategy lets the model propose prompts and picks the best on labelled lines, which it
+is not told; `instruction` takes a prompt of one's own. Reconstructions [R]: rules and format are worded after
 their description, not quoted; prompts hold lines of one sequence only (published: consecutive lines), so that a score
 does not depend on the neighbours; temperature 0 (profile `original`: 0.5); lines that got no category are asked for
 again at most `reprompts` times, each 0.4 warmer as published; then they follow the rule for unparsable answers.

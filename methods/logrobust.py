@@ -5,7 +5,7 @@ layer tells normal from abnormal. A statement that was reworded has nearly the s
 the name. The score is log p(abnormal) - log p(normal); the paper takes the more probable class (`native_threshold_`
 0).
 
-Supervision: supervised, by the labels of the training period. It reads texts, never log keys.
+Told: source labels. It reads texts, never log keys.
 
 Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none
 at all, as in the split `paper`, it cannot be trained. With the labels of few kinds it learns these by heart, so its

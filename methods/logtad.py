@@ -4,8 +4,8 @@ An LSTM maps sequences of two or more systems near one centre, while a classifie
 reversal layer makes the vectors of all systems alike. The score is the distance to the centre, divided by the radius
 of the sequence's system; the paper flags what lies outside the radius (`native_threshold_` 1).
 
-Supervision: normal-only, but of every system: in a transfer it also gets the first `target_normals` normal sequences of
-the target's training period, in a group of its own. With one system it is skipped. It reads texts, never log keys.
+Told: source normals and the first `target_normals` normals of the target's training period. With one system it is
+skipped. It reads texts, never log keys.
 
 Works badly where one centre cannot hold the normal behaviour of all systems, and on anomalies whose mean state lies
 within: the mean over time dilutes one event among many. On a chronological cut it can be below `random` (AUROC, means

@@ -4,7 +4,7 @@ Sentence vectors of the events go through a small Transformer encoder whose atte
 weak events); the mean over positions is scored by a Gaussian mixture in closed form, as in DAGMM: the energy, its
 negative log-likelihood, is a training term and the test score. One model and one bound serve several systems.
 
-Supervision: normal-only. It reads texts, never log keys, so it sees something in lines of an unknown system.
+Told: source normals. It reads texts, never log keys, so it sees something in lines of an unknown system.
 
 Works badly where an anomaly is the order or number of known events (no positions by default, and mean pooling dilutes
 one event among many) or where texts tell little. Against the controls (`bench compare mlad`, AP, 95 % intervals of the

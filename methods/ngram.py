@@ -4,7 +4,7 @@ On logs as in Landauer, Skopik, Wurzenberger, "A Critical Review of Common Log D
 Sequence-based Anomaly Detection Techniques" (FSE 2024). A border symbol stands before and behind each sequence. The
 score is the share of its n-grams that no training sequence has; native threshold 0, any unseen n-gram flags.
 
-Supervision: normal-only.
+Told: source normals.
 
 Works badly where the order of concurrent events is free, the more so the larger n is; in the end it flags everything
 (on HDFS the published 10-gram has F1 .057 = 2p / (1 + p)), and so it does after a change of system, where every key is

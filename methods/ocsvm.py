@@ -4,7 +4,7 @@ A boundary in the space of an RBF kernel that leaves a share nu of the training 
 signed distance outwards, minus the decision function; native threshold 0, up to the solver's tolerance. The solver is
 scikit-learn's (libsvm), run on distinct count vectors with their counts as weights; support vectors are kept as arrays.
 
-Supervision: normal-only.
+Told: source normals.
 
 Works badly on long and sparse counts: a key that is rare in training is many standard deviations away wherever it
 occurs, the kernel is then 0, and all such sequences share the top score, so a conformal threshold can be that score and

@@ -4,7 +4,7 @@ Event counts are weighted by tf-idf and centred; the principal components that e
 is normal, and the score is the squared prediction error, the squared distance to that subspace. The native threshold is
 the Q-statistic of Jackson and Mudholkar (1979) at alpha = 0.001.
 
-Supervision: contaminated. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
+Told: source unlabelled. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
 
 Works badly where anomalies are frequent in training, since they then are principal components themselves; where events
 depend on each other in no linear way; and in a growing log, where each new event lies outside the subspace, so it is a

@@ -5,9 +5,8 @@ with a known normal one is normal, any other and the noise is abnormal. These es
 sequence fits its cluster, train a GRU with attention. The score is its log p(abnormal) - log p(normal); the paper
 takes the more probable class (`native_threshold_` 0).
 
-Supervision: positive-unlabelled. The runner tells it the first half of each system's normals, as in the published code;
-the others are in the unlabelled pool: one that held abnormal sequences only would give the labels away. It reads texts,
-never log keys.
+Told: source first normals: of each system's normals the first half, as in the published code. The others are in the
+unlabelled pool: one that held abnormal sequences only would give the labels away. It reads texts, never log keys.
 
 Where the training part has no abnormal sequence, as in the split `paper` and in the chronological cut of `bgl@raw12k`
 and `tbird@raw29k`, the runner skips it: each estimated "abnormal" is a false one there, so the row would say which

@@ -2,9 +2,8 @@
 
 The score is the mean over 100 trees of the share of abnormal training sequences in the leaf; native threshold 0.5.
 
-Supervision: supervised. It is told the labels of all training sequences, so it never stands in one ranking with
-detectors that are not; it shows how much the event counts tell. A training part without abnormal sequences (the split
-`paper`) cannot train it.
+Told: source labels. So it never stands in one ranking with detectors that are told less; it shows how much the event
+counts tell. A training part without abnormal sequences (the split `paper`) cannot train it.
 
 Works badly on failures of a kind that training did not have: a column that is constant in training is never split, so
 unseen events (`oov`) are invisible to it, and the order of events is as well.

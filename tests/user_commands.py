@@ -84,6 +84,7 @@ TABLE = {
 FURTHER = (
     "bench run --methods chatgpt --scenario bgl --sample 500 --seeds 1 --llm replay --out replayed",
     "bench check mine.py:MyDetector",
+    "bench run --methods told.py:MyDetector --scenario bgl --auxiliary hdfs --incidents 60s --seeds 1",
     "bench score model logs/bgl/new.log --json",
     "bench score model - --explain 2",
     "bench data prepare mylogs@july --from logs/june.log --data logs",
@@ -153,6 +154,8 @@ def prepare(folder, readme):
     """What the commands need: the README's example method, a small suite, logs, and an archive to download."""
     (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "MyDetector" in block]
     (folder / "mine.py").write_text(example)
+    more = '{"source": "normals", "auxiliary": "unlabelled"}, incidents=True'
+    (folder / "told.py").write_text(example.replace('{"source": "normals"}', more))
     (folder / "small.toml").write_text(SUITE)
     logs = folder / "logs"
     logs.mkdir()

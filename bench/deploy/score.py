@@ -22,10 +22,12 @@ from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
 from bench.data.reading.raw import raw_of, read_raw
 from bench.data.reading.streams import BLOCK_BYTES, blocks, whole_lines
+from bench.data.reading.words import read_words
 from bench.data.sequences.grouping import Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import Split
 from bench.data.sequences.vocabulary import System
+from bench.data.sequences.words import WordedLog, words_of
 from bench.deploy.saved import Fitted
 from bench.detector import Detector
 from bench.errors import BenchError
@@ -196,6 +198,9 @@ def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Gro
         sequences = replace(sequences, parameters=parameters_of(sequences, {index: NumberedLog(log, numbers)}))
     if "raw" in fitted.detector.uses():
         sequences = replace(sequences, raw=raw_of(sequences, {index: read_raw(card, [_source(content)])}))
+    if "words" in fitted.detector.uses():
+        words = read_words(card, [_source(content)], log)
+        sequences = replace(sequences, words=words_of(sequences, {index: WordedLog(log, words)}))
     scores = np.asarray(fitted.detector.score(sequences), np.float64)
     if scores.shape != (len(sequences),) or not np.isfinite(scores).all():
         raise ValueError(f"no finite score for each of {len(sequences)} sequences")

@@ -22,9 +22,6 @@ from bench.experiment.scenario import Scenario
 from bench.experiment.spec import DEFAULT_PROFILE, Cell, Method
 from bench.records.store import Record, Scores, Store, jsonable
 
-DEFAULT_TOLERANCE: Final = 1e-6
-"""How far a number may be off, relative where it is larger than 1, for a method that declares no `tolerance`."""
-
 _SECTIONS: Final = ("ranking", "rules")
 
 
@@ -75,7 +72,8 @@ def reproduce(record: Record, store: Store, catalogue: Catalogue, threads: int |
         after = temporary.read_scores(again["run_id"])
     if again["status"] != "ok":
         raise BenchError(f"'{record['method']}' did not run again ({again['status']}): {again['reason']}")
-    differences, n_numbers = differing(record, again, tolerance := tolerance_of(cell))
+    tolerance = registry.load(cell.method.ref).tolerance
+    differences, n_numbers = differing(record, again, tolerance)
     return Reproduction(
         record,
         again,
@@ -113,11 +111,6 @@ def differing(before: Record, after: Record, tolerance: float) -> tuple[list[Dif
     found = [(_distance(value, new.get(name)), Difference(name, value, new.get(name))) for name, value in old.items()]
     found = [entry for entry in found if entry[0] > tolerance]
     return [difference for _, difference in sorted(found, key=lambda entry: (-entry[0], entry[1].name))], len(old)
-
-
-def tolerance_of(cell: Cell) -> float:
-    """What the method's class declares as `tolerance`, else `DEFAULT_TOLERANCE`."""
-    return float(getattr(registry.load(cell.method.ref), "tolerance", DEFAULT_TOLERANCE))
 
 
 def _method_of(record: Record, store: Store) -> Method:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from bench import registry
 from bench._memory import peak_memory_mib, reset_peak_memory
 from bench.data.sequences.loader import Prepared
-from bench.detector import Detector
+from bench.detector import Detector, Teacher
 from bench.errors import BenchError, CellTimeoutError
 from bench.evaluation.thresholds import ThresholdRule
 from bench.experiment.code import InstalledCode
@@ -28,6 +28,7 @@ from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import Handout, counts, hand_out
+from bench.llm.teacher import ChatTeacher
 from bench.records.record import SCHEMA_VERSION, Record, Scores, jsonable
 
 MAX_REASON: Final = 500
@@ -148,6 +149,7 @@ class Fitter:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._last: tuple[object, Detector, float] | None = None
+        self._teacher: Teacher | None = None
 
     def new(self, cell: Cell) -> Detector:
         """The detector of a cell, fitted already where the cell before fitted the same one on the same data."""
@@ -163,9 +165,15 @@ class Fitter:
         if self._last is None or self._last[1] is not detector:
             self._last = None
             start = time.perf_counter()
+            self._teacher = given.evidence.teacher
             detector.fit(given.train, given.labels, evidence=given.evidence)
             self._last = (cell.fit_key, detector, time.perf_counter() - start)
         return self._last[2]
+
+    def monitored(self, detector: Detector) -> dict[str, Any]:
+        """What the detector says of itself, and what the teacher that it was given was asked."""
+        asked = self._teacher.facts() if isinstance(self._teacher, ChatTeacher) else {}
+        return {**asked, **detector.monitor()}
 
     def forget(self) -> None:
         """Keep no detector: it was fitted on data that it changed."""
@@ -185,23 +193,28 @@ def fit_again(cell: Cell, prepared: Prepared, settings: Settings) -> tuple[Detec
 
     For what no record holds, such as the vectors of a figure.
     """
+    _, detector, visible = _fitted(cell, prepared, settings)
+    return detector, visible
+
+
+def _fitted(cell: Cell, prepared: Prepared, settings: Settings) -> tuple[Fitter, Detector, Prepared]:
     fitter = Fitter(settings)
     detector = fitter.new(cell)
     given = hand_out(cell, prepared, detector)
     if given.reason is not None:
         raise CannotFitError(cell.method.label, given.reason)
     fitter.fit(detector, cell, given)
-    return detector, given.data
+    return fitter, detector, given.data
 
 
 def ask_all(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any] | None:
     """What the detector of a cell says of itself after all scores of its run; None where it is skipped. No record."""
     try:
-        detector, visible = fit_again(cell, prepared, settings)
+        fitter, detector, visible = _fitted(cell, prepared, settings)
     except CannotFitError:
         return None
     score_parts(detector, visible, cell)
-    return detector.monitor()
+    return fitter.monitored(detector)
 
 
 def _runnable(cell: Cell, prepared: Prepared, fitter: Fitter, record: Record) -> tuple[Detector, Handout] | None:
@@ -224,7 +237,7 @@ def _fit_and_score(detector: Detector, given: Handout, cell: Cell, fitter: Fitte
     start = time.perf_counter()
     scores = score_parts(detector, given.data, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
-    record["monitor"] = _rounded(jsonable(detector.monitor()))
+    record["monitor"] = _rounded(jsonable(fitter.monitored(detector)))
     record |= excluded_facts(scores)
     return scores
 

@@ -49,7 +49,7 @@ ENGINE_OF_READERS: Final = frozenset(f"bench.evaluation.{name}" for name in ("me
 
 SIMULATION: Final = "bench.data.simulation"
 ON_REQUEST: Final = ("bench.data.embedding", "bench.llm")
-"""Rooms that count only where the method's own code imports them (or, for vectors, the spec names an encoder)."""
+"""Rooms that count only where the method's own code imports them (or the spec names an encoder, or it asks a model)."""
 
 _DIGITS: Final = 16
 _CACHE_VERSION: Final = 1
@@ -96,9 +96,9 @@ class InstalledCode:
         Empty where the method has no code: that is a failure of its own row.
         """
         simulated = any(card.kind == "simulated" for card in cell.scenario.cards)
-        ref = cell.method.ref
+        ref, texts, asks = cell.method.ref, cell.method.uses_texts, cell.method.description.teacher
         try:
-            return self._both(ref.target, ref.distribution, simulated=simulated, texts=cell.method.uses_texts)
+            return self._both(ref.target, ref.distribution, simulated=simulated, texts=texts, asks=asks)
         except BenchError:
             return {}
 
@@ -106,8 +106,8 @@ class InstalledCode:
         """The same of the code that would run a record's cell now; a BenchError where that is not here any more."""
         target = self.target(record)
         distribution = record["detector"].get("distribution") or ""
-        texts = "encoder" in record["spec"]
-        return self._both(target, distribution, simulated=bool(record["simulated"]), texts=texts)
+        texts, asks = "encoder" in record["spec"], record["detector"].get("teacher", False)
+        return self._both(target, distribution, simulated=bool(record["simulated"]), texts=texts, asks=asks)
 
     def standing(self, record: Record) -> Standing:
         """Whether the code that made a record is the code installed."""
@@ -126,7 +126,7 @@ class InstalledCode:
         if local and self._places is not None and not local.items() <= known.items():
             replace_text(self._places, json.dumps(known | local, indent=1, sort_keys=True))
 
-    def _both(self, target: str, distribution: str, *, simulated: bool, texts: bool) -> dict[str, str]:
+    def _both(self, target: str, distribution: str, *, simulated: bool, texts: bool, asks: bool) -> dict[str, str]:
         key = (target, distribution)
         if key not in self._methods:
             self._methods[key] = self._method(target, distribution)
@@ -134,6 +134,7 @@ class InstalledCode:
         rooms = {*ENGINE, *asked}
         rooms |= {SIMULATION} if simulated else set()
         rooms |= {ON_REQUEST[0]} if texts else set()
+        rooms |= {ON_REQUEST[1]} if asks else set()
         engine = self._engine(frozenset(rooms))
         self._sources.save()
         return {"method": digest, "engine": engine}

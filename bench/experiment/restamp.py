@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench import registry
+from bench.detector import Detector
 from bench.errors import BenchError
-from bench.experiment.again import DEFAULT_TOLERANCE, Difference, differing
+from bench.experiment.again import Difference, differing
 from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
 from bench.records.store import OLD_FOLDER, Record, Store
@@ -137,8 +138,8 @@ def _tolerance(record: Record) -> float:
     try:
         detector = registry.load(registry.find(record["spec"]["detector"]["name"]))
     except Exception:
-        return DEFAULT_TOLERANCE
-    return float(getattr(detector, "tolerance", DEFAULT_TOLERANCE))
+        return Detector.tolerance
+    return detector.tolerance
 
 
 @contextmanager

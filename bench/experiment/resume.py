@@ -21,8 +21,8 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
         return None
     if stale.get(run_id) == record["started_at"]:
         return None
-    if record["status"] == "skipped" and asks_a_model(record):
-        return None  # what it lacked is not in the data (an endpoint, a store of answers), and may be there now
+    if record["status"] == "skipped" and (asks_a_model(record) or record["spec"]["detector"].get("files")):
+        return None  # what it lacked is not in the data (an endpoint, answers, a file), and may be there now
     missing = [rule for rule in rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:
         return record

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.data.sequences.loader import Prepared
 
 _PARTS = ("train", "validation", "test", "target_validation")
+_ON_REQUEST = {"with_parameters": "parameters", "with_raw": "raw", "with_words": "words"}
 
 
 class Seal:
@@ -45,9 +46,16 @@ class Seal:
 def _arrays(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
     """All arrays that methods are given, by name, each memory once."""
     yield from _arrays_of(prepared)
-    # The cached property: asking for it here would read the numbers of a whole log for methods that use none.
-    if (numbered := vars(prepared).get("with_parameters")) is not None:
-        yield from _numbers_of(numbered)
+    yield from _on_request(prepared, "")
+
+
+def _on_request(prepared: Prepared, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What was read for some method; path: what was read before it, so that no two names are the same."""
+    for name, part in _ON_REQUEST.items():
+        # The cached property: asking for it here would read the numbers of a whole log for methods that use none.
+        if (more := vars(prepared).get(name)) is not None:
+            yield from _arrays_within(more, part, path)
+            yield from _on_request(more, f"{path}{name}.")
 
 
 def _arrays_of(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -62,12 +70,14 @@ def _arrays_of(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
                 yield f"{name}.{field.name}", value
 
 
-def _numbers_of(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays_within(prepared: Prepared, part: str, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
     for name in _PARTS:
-        part = getattr(prepared, name)
-        if part is not None and part.sequences.parameters is not None:
-            yield f"{name}.parameters.values", part.sequences.parameters.values
-            yield f"{name}.parameters.offsets", part.sequences.parameters.offsets
+        values = getattr(getattr(prepared, name), "sequences", None)
+        held = getattr(values, part, None)
+        for field in fields(held) if held is not None else ():
+            array = getattr(held, field.name)
+            if isinstance(array, np.ndarray):
+                yield f"{path}{name}.{part}.{field.name}", array
 
 
 def _hash(array: NDArray[Any]) -> bytes:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.contract import KNOWN_SHARE, needs_labels, reveal
+from bench.data.cards.catalogue import file_sha256
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part, System
-from bench.detector import Detector, Evidence, Incident, Role
+from bench.detector import Detector, Evidence, ExternalFile, Incident, Role
 from bench.experiment.grades import amount_of, grade_of
 from bench.experiment.incidents import incidents_of
 from bench.experiment.spec import Cell
+from bench.llm.config import ChatConfig
+from bench.llm.teacher import ChatTeacher
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
 _WANTS_ABNORMAL: Final = {
@@ -24,6 +29,7 @@ _WANTS_ABNORMAL: Final = {
     "abnormal": "a method that is told abnormal sequences needs abnormal training sequences",
     "first-normals": "a positive-unlabelled method needs abnormal sequences among the unlabelled of training",
 }
+_READS_LINES: Final = {"raw": "it reads raw lines", "words": "it reads the words of raw lines"}
 Index = NDArray[np.int64]
 
 
@@ -42,20 +48,25 @@ class Handout:
 
 def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     """What the method of a cell is told, or the reason why it cannot be fitted on it."""
-    data = prepared.with_parameters if "parameters" in detector.uses() else prepared
-    data = data.with_raw if "raw" in detector.uses() else data
+    data = _visible(prepared, detector)
     part = _told_part(cell.told, data)
     train, labels = _revealed(cell.told, part, data)
+    found = {file.name: _found(file, prepared.files) for file in detector.tags.files}
+    teacher = _teacher(detector)
     evidence = Evidence(
         roles=_roles(data),
         incidents=_incidents(cell, data, detector),
         event_labels=_event_labels(cell.told, train, data) if detector.tags.unit == "line" else None,
+        files=MappingProxyType({name: path for name, path in found.items() if isinstance(path, Path)}),
+        teacher=teacher,
     )
     reason = (
         prepared.skip_reason
-        or _lacking_lines(data, detector)
+        or _lacking_lines(train, data, detector)
         or _lacking(cell.told, data)
-        or _lacking_evidence(detector, evidence)
+        or next((reason for reason in found.values() if isinstance(reason, str)), None)
+        or _lacking_incidents(detector, evidence)
+        or (teacher and teacher.blocked())
     )
     return Handout(data, train, labels, evidence, reason or detector.skip(train))
 
@@ -66,6 +77,15 @@ def counts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
         return prepared.facts
     chosen = [_chosen(system, cell.told["target"]) for system in prepared.targets]
     return prepared.facts | {"n_target_normals": sum(map(len, chosen))}
+
+
+def _visible(prepared: Prepared, detector: Detector) -> Prepared:
+    """The data with the parts that the detector uses and no others."""
+    uses = detector.uses()
+    data = prepared.with_parameters if "parameters" in uses else prepared
+    data = data.with_raw if "raw" in uses else data
+    data = data.with_words if "words" in uses else data
+    return data.with_own_texts() if uses & _READS_LINES.keys() else data
 
 
 def _roles(data: Prepared) -> tuple[Role, ...]:
@@ -131,15 +151,41 @@ def _event_labels(told: Mapping[str, str], train: Sequences, data: Prepared) -> 
     return labels if (labels != UNLABELLED).any() else None
 
 
-def _lacking_lines(data: Prepared, detector: Detector) -> str | None:
-    if "raw" in detector.uses() and data.test.sequences.raw is None:
-        return "it reads raw lines, and these data are event ids"
+def _found(file: ExternalFile, folder: Path | None) -> Path | str:
+    """Where a file of a method lies, after its SHA-256 was compared; or why it cannot be given."""
+    # The reason stands in a record, so the data folder is not named by its path, which is the machine's business.
+    place = f"the folder 'files' of the data folder: get it from {file.url}"
+    if folder is None:
+        return f"it needs the file {file.name}, and there is no data folder: set BENCH_DATA, and put it into {place}"
+    path = folder / file.name
+    try:
+        stat = path.stat()
+        found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return f"it needs the file {file.name}, which is not in {place}"
+    if found != file.sha256:
+        other = f"(SHA-256 {found[:12]}..., the method says {file.sha256[:12]}...)"
+        return f"it needs the file {file.name}, and another one {other} is in {place}"
+    return path
+
+
+def _teacher(detector: Detector) -> ChatTeacher | None:
+    """Whom a method may ask; one whose config names no model, or is a `ChatConfig`, asks by itself."""
+    config = detector.config
+    if not detector.tags.teacher or isinstance(config, ChatConfig) or not hasattr(config, "model"):
+        return None
+    return ChatTeacher.of(detector.config)
+
+
+def _lacking_lines(train: Sequences, data: Prepared, detector: Detector) -> str | None:
+    parts = (train, data.validation.sequences, data.test.sequences)
+    for name, what in _READS_LINES.items():
+        if name in detector.uses() and any(getattr(part, name) is None for part in parts):
+            return f"{what}, and these data are event ids"
     return None
 
 
-def _lacking_evidence(detector: Detector, evidence: Evidence) -> str | None:
-    if detector.tags.files:
-        return f"it needs the file {detector.tags.files[0].name}, and files of methods are not handed out yet"
+def _lacking_incidents(detector: Detector, evidence: Evidence) -> str | None:
     if detector.tags.incidents and not evidence.incidents:
         return "it learns from incidents, and none is known of the training period: give --incidents FILE or 35s"
     return None

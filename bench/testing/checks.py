@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench._memory import peak_memory_mib, reset_peak_memory
+from bench.contract import ROLES
 from bench.detector import Detector, NotFittedError, largest_lines
 from bench.testing.placement import calls_during, run_on_meta
+from bench.testing.poison import poisoned_evidence, renamed, renumbered, scrubbed
 from bench.testing.trial import (
     LAST_NORMAL_KEY,
     TEMPLATES,
-    UNSEEN_TEXTS,
     SkipCheck,
     Trial,
     alike,
     copy_of,
     fingerprint,
     many_sequences,
-    poisoned_evidence,
     require,
     require_scores,
     require_unchanged,
@@ -185,15 +185,7 @@ def check_duplicates(trial: Trial) -> None:
 def check_declared_uses(trial: Trial) -> None:
     """The tags tell readers what the scores are based on: what they do not name must not matter."""
     test, uses = trial.log.test, trial.make().uses()
-    scrubbed = {
-        "log_keys": test.with_log_keys(np.full_like(test.log_keys, UNKNOWN_KEY)),
-        "texts": replace(test, texts=("",) * len(test.texts)),
-        "elapsed_s": replace(test, elapsed_s=np.full_like(test.elapsed_s, np.nan)),
-        "parameters": replace(test, parameters=None),
-        "raw": replace(test, raw=None),
-        "lines": replace(test, lines=test.lines[::-1]),
-    }
-    for part, without in scrubbed.items():
+    for part, without in scrubbed(test).items():
         if part not in uses:
             same = alike(trial.score(without), trial.score(test))
             require(same, f"the scores depend on {part}, which tags.uses or uses() does not name")
@@ -206,11 +198,9 @@ def check_unseen_events(trial: Trial) -> None:
 
 
 def check_text_numbering(trial: Trial) -> None:
-    """The numbers of texts without a key follow the order of the test log and carry no meaning."""
-    test, n = trial.log.test, len(TEMPLATES)
-    ids = np.where(test.text_ids < n, test.text_ids, 2 * n + len(UNSEEN_TEXTS) - 1 - test.text_ids)
-    renamed = replace(test, texts=TEMPLATES + UNSEEN_TEXTS[::-1], text_ids=ids.astype(np.int32))
-    require(alike(trial.score(renamed), trial.score(test)), "renumbering the unseen texts changes the scores")
+    """The numbers of texts without a key, and of words, follow the order of the test log and carry no meaning."""
+    same = alike(trial.score(renumbered(trial.log.test)), trial.score(trial.log.test))
+    require(same, "renumbering the unseen texts or the words changes the scores")
 
 
 def check_empty_sequence(trial: Trial) -> None:
@@ -250,18 +240,27 @@ def check_evidence_invisible(trial: Trial) -> None:
     require(alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test)), "evidence changes the scores")
 
 
+def check_untold_roles(trial: Trial) -> None:
+    """An edition of a role that is not told never reaches fit and changes nothing there, but can be tested."""
+    untold = [role for role in ROLES if role not in trial.told]
+    if not untold:
+        raise SkipCheck("it is told of every role")
+    trial.need_reproducible()
+    log, test = trial.log_beside_strangers, trial.log.test
+    detector = trial.fit(log.train, log.labels, evidence=log.evidence)
+    same = alike(trial.score(test, detector), trial.score(test))
+    require(same, f"editions of roles that it is not told ({', '.join(untold)}) change the scores")
+    stranger = np.full(len(test), log.evidence.roles.index(untold[0]), np.uint8)
+    require_scores(trial.score(replace(test, system=stranger), detector), len(test))
+
+
 def check_training_uses(trial: Trial) -> None:
     """What the tags do not name must not matter in training either."""
     trial.need_reproducible()
     train, uses = trial.log.train, trial.make().uses()
-    # Renamed, not erased: which sequences are equal stays as it is.
-    renamed: dict[str, dict[str, Any]] = {
-        "log_keys": {"log_keys": (len(TEMPLATES) - 1 - train.log_keys).astype(np.int32)},
-        "texts": {"texts": tuple(text[::-1] for text in train.texts)},
-        "elapsed_s": {"elapsed_s": 3 * train.elapsed_s},
-        "lines": {"lines": train.lines[::-1] + 7},
-    }
-    changes = {name: array for part, fields in renamed.items() if part not in uses for name, array in fields.items()}
+    changes: dict[str, Any] = {}
+    for part, others in renamed(train).items():
+        changes |= {} if part in uses else others
     poisoned = trial.fit(replace(train, **changes), trial.log.labels)
     same = alike(trial.score(trial.log.test, poisoned), trial.score(trial.log.test))
     require(same, f"the fit depends on one of {', '.join(changes)}, which tags.uses or uses() does not name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -16,8 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bench.contract import ROLES, amount_field, fault_of, needs_labels, reveal
-from bench.detector import Detector, Evidence, Grade, Incident, Role
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, RawLines, Sequences
+from bench.detector import Detector, Evidence, ExternalFile, Grade, Incident, Role
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, RawLines, Sequences, Words
 
 # Float32 sums depend on how sequences are batched, so scores agree to float32 precision, not to the bit.
 _ATOL: Final = 1e-6
@@ -43,6 +44,7 @@ _N_NORMAL_KEYS: Final = 12  # the last two templates occur in abnormal sequences
 LAST_NORMAL_KEY: Final = _N_NORMAL_KEYS - 1
 UNSEEN_TEXTS: Final = ("block <*> is corrupt, giving up after <*> retries", "out of memory: killed process <*>")
 _TEXTS: Final = TEMPLATES + UNSEEN_TEXTS
+_N_WORDS: Final = 40
 
 
 class SkipCheck(Exception):
@@ -65,6 +67,7 @@ def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     log = Sequences.from_lists(rows, _TEXTS)
     n_values = np.concatenate([[0], np.cumsum(log.text_ids % 3)]).astype(np.int64)
+    n_words = np.array([text.count("<*>") for text in _TEXTS])[log.text_ids]
     gaps = [np.concatenate([[0.0], rng.exponential(1.0, n)])[:n] for n in lengths]
     return replace(
         log,
@@ -74,6 +77,11 @@ def sequences_of(rows: Sequence[Sequence[int]], *, seed: int = 0) -> Sequences:
         lines=log.lines + 100_000 * seed,
         ids=tuple(f"{seed}:{i}" for i in range(len(rows))),
         parameters=Parameters(rng.normal(size=int(n_values[-1])), n_values),
+        words=Words(
+            pl.Series([f"node-{i}" for i in range(_N_WORDS)]),
+            rng.integers(0, _N_WORDS, int(n_words.sum())).astype(np.int32),
+            np.concatenate([[0], np.cumsum(n_words)]).astype(np.int64),
+        ),
         raw=RawLines(pl.Series(_TEXTS, dtype=pl.String).gather(log.text_ids)),
     )
 
@@ -100,10 +108,13 @@ def _draw(n_normal: int, n_abnormal: int, failures: Sequence[int], seed: int) ->
     return sequences_of(rows, seed=seed), truth
 
 
-def toy_log(told: Mapping[Role, Grade], *, incidents: bool = False, share: float = 0.25) -> ToyLog:
+def toy_log(
+    told: Mapping[Role, Grade], *, incidents: bool = False, share: float = 0.25, strangers: bool = False
+) -> ToyLog:
     """Return the toy log with as much in training as the harness reveals to a method that is told this.
 
     incidents: whether failures are known; share: of the labels that `few` reveals
+    strangers: there are systems of the other roles too, of which nothing is told
     """
     roles = [role for role in ROLES if role in told]
     with_labels = needs_labels(dict(told))
@@ -115,13 +126,24 @@ def toy_log(told: Mapping[Role, Grade], *, incidents: bool = False, share: float
     if "target" in roles:
         test = replace(test, system=np.full(len(test), roles.index("target"), dtype=np.uint8))
     known = tuple(Incident(float(t), float(t) + 59.0) for t in train.start_time[truth == ABNORMAL])
+    untold = [role for role in ROLES if role not in told] if strangers else []
+    for index in range(len(roles), len(roles) + len(untold)):
+        train, truth = _beside(train, truth, index)
     keep, labels = np.zeros(len(truth), bool), np.full(len(truth), UNLABELLED, np.int8)
     for index, role in enumerate(roles):
         here = train.system == index
         keep[here], labels[here] = _revealed(role, told[role], truth[here], share)
-    evidence = Evidence(roles=tuple(roles), incidents=known if incidents else ())
+    evidence = Evidence(roles=(*roles, *untold), incidents=known if incidents else ())
     train = replace(train.select(keep), texts=TEMPLATES)
     return ToyLog(train, labels[keep] if with_labels else None, evidence, test, test_labels)
+
+
+def _beside(train: Sequences, truth: NDArray[np.int8], system: int) -> tuple[Sequences, NDArray[np.int8]]:
+    """These sequences, and behind them those of the first system as another one's, the abnormal ones called normal."""
+    first = np.flatnonzero(train.system == 0)
+    both = train.select(np.concatenate([np.arange(len(train)), first[::-1]]))
+    systems = np.concatenate([train.system, np.full(len(first), system, np.uint8)])
+    return replace(both, system=systems), np.concatenate([truth, 1 - truth[first[::-1]]])
 
 
 def _revealed(
@@ -141,20 +163,26 @@ def copy_of(log: Sequences, *, writable: bool = True) -> Sequences:
         return array
 
     parameters = log.parameters and Parameters(copied(log.parameters.values), copied(log.parameters.offsets))
+    words = log.words and replace(log.words, ids=copied(log.words.ids), offsets=copied(log.words.offsets))
     arrays: dict[str, Any] = {name: copied(value) for name, value in _arrays(log).items() if "." not in name}
-    return replace(log, parameters=parameters, **arrays)
+    return replace(log, parameters=parameters, words=words, **arrays).with_own_texts()
 
 
 def _arrays(log: Sequences) -> dict[str, NDArray[Any]]:
     values = {field.name: getattr(log, field.name) for field in dataclasses.fields(log)}
     if log.parameters is not None:
         values |= {"parameters.values": log.parameters.values, "parameters.offsets": log.parameters.offsets}
+    if log.words is not None:
+        values |= {"words.ids": log.words.ids, "words.offsets": log.words.offsets}
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
 def same_arrays(one: Sequences, other: Sequences) -> bool:
-    """Whether every array of the one equals that of the other, NaN included."""
+    """Whether every array and text of the one equals that of the other, NaN included."""
     a, b = _arrays(one), _arrays(other)
+    for mine, yours in ((one.raw, other.raw), (one.words, other.words)):
+        if mine is not None and yours is not None and not mine.values.equals(yours.values):
+            return False
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=True) for k in a)
 
 
@@ -167,15 +195,31 @@ class Trial:
 
     @functools.cached_property
     def fault(self) -> str | None:
-        """Why the harness refuses the class; nothing else can be checked then."""
-        return fault_of(self.cls)
+        """Why the harness refuses the class, or a file that it needs and that is not here; nothing else is checked."""
+        if (fault := fault_of(self.cls)) is not None:
+            return fault
+        missing = [file for file in self.cls.tags.files if not _place_of(file).is_file()]
+        if not missing:
+            return None
+        return f"put the file {missing[0].name} ({missing[0].url}) into the folder 'files' of BENCH_DATA"
 
     @functools.cached_property
     def log(self) -> ToyLog:
         """The toy log as far as the detector is told of it; of two systems where it skips one system only."""
+        return self._log(strangers=False)
+
+    @functools.cached_property
+    def log_beside_strangers(self) -> ToyLog:
+        """The same where the run has editions of all roles."""
+        return self._log(strangers=True)
+
+    def _log(self, *, strangers: bool) -> ToyLog:
         tags, config = self.cls.tags, self.make().config
         shares = [getattr(config, str(amount_field(role, g))) for role, g in tags.told.items() if g == "few"]
-        log = toy_log(self.told, incidents=tags.incidents, share=max(shares, default=1.0))
+        log = toy_log(self.told, incidents=tags.incidents, share=max(shares, default=1.0), strangers=strangers)
+        files = {file.name: _place_of(file) for file in tags.files}
+        evidence = replace(log.evidence, files=files, teacher=_ToyTeacher() if tags.teacher else None)
+        log = log._replace(evidence=evidence)
         both = replace(log.train, system=(np.arange(len(log.train)) % 2).astype(np.uint8))
         if self.make().skip(copy_of(log.train)) is None or self.make().skip(copy_of(both)) is not None:
             return log
@@ -246,25 +290,15 @@ class Trial:
             raise SkipCheck("two fits of one seed differ (check_same_seed), so they cannot be compared")
 
 
-class _NobodyToAsk:
-    """A language model that must not be asked."""
+def _place_of(file: ExternalFile) -> Path:
+    return Path(os.environ.get("BENCH_DATA", "")) / "files" / file.name
+
+
+class _ToyTeacher:
+    """A language model that finds nothing abnormal."""
 
     def ask(self, prompts: Sequence[str]) -> list[str]:
-        raise AssertionError("fit asks evidence.teacher, but the tags do not say teacher=True")
-
-
-def poisoned_evidence(trial: Trial) -> Evidence:
-    """Evidence of everything that the detector's tags do not name."""
-    tags, known = trial.cls.tags, trial.log.evidence
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, trial.log.train.n_events).astype(np.int8)
-    return replace(
-        known,
-        incidents=known.incidents if tags.incidents else (Incident(0.0, 4e9),),
-        event_labels=known.event_labels if tags.unit == "line" else labels,
-        files=known.files if tags.files else {"weights": Path("no-such-file")},
-        teacher=known.teacher if tags.teacher else _NobodyToAsk(),
-    )
+        return ["No"] * len(prompts)
 
 
 def alike(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> bool:

@@ -56,7 +56,7 @@ class FittedArrays(Detector):
         *,
         evidence: Evidence = Evidence(),
     ) -> Self:
-        """Learn from the training sequences; labels are read by supervised methods only."""
+        """Learn from the training sequences; labels are read by methods that are told them."""
         if reason := self.skip(train):
             raise ValueError(f"{type(self).__name__} cannot be trained: {reason}")
         learned = self._learn(train, labels)

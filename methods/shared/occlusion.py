@@ -33,7 +33,7 @@ def occlusion(
     Distinct sequences are looked at once. A score that reads message parameters sees none.
     """
     unique, _, inverse = sequences.unique()
-    unique = replace(unique, parameters=None)
+    unique = unique.without_parameters()
     least = int(getattr(unique, equal).min(initial=0))  # UNKNOWN_KEY is below 0
 
     def without(rows: Integers, events: Integers) -> Floats:
@@ -89,4 +89,5 @@ def _keep(sequences: Sequences, kept: NDArray[np.bool_]) -> Sequences:
         elapsed_s=sequences.elapsed_s[kept],
         lines=sequences.lines[kept],
         offsets=total[sequences.offsets],
+        raw=None if sequences.raw is None else sequences.raw.gather(np.flatnonzero(kept)),
     )

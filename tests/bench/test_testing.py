@@ -9,10 +9,10 @@ import pytest
 
 from bench import registry, testing
 from bench.contract import fault_of
-from bench.detector import ContractError, Detector, DetectorTags, Grade, NotFittedError
+from bench.detector import ContractError, Detector, DetectorTags, ExternalFile, Grade, NotFittedError, Role
 from bench.errors import BenchError
 from bench.testing import CHECKS, CheckResult, check_detector, checks, conforms, parametrize_with_checks, summarise
-from bench.testing.trial import toy_log
+from bench.testing.trial import same_arrays, toy_log
 from bench.types import UNKNOWN_KEY
 
 NAMES = [check.__name__ for check in CHECKS]
@@ -55,6 +55,12 @@ class Good(Detector):
 def with_score(change):
     """A detector whose score is `change(self, sequences, good_scores)`."""
     return type(change.__name__, (Good,), {"score": lambda self, s: change(self, s, Good.score(self, s))})
+
+
+def with_uses(change, *parts):
+    """The same, where its tags name these parts too."""
+    tags = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys", *parts}))
+    return type(change.__name__, (with_score(change),), {"tags": tags})
 
 
 class StateInInit(Good):
@@ -119,6 +125,56 @@ class AsksWithoutSayingSo(Good):
     def fit(self, train, labels=None, *, evidence=None):
         if evidence.teacher is not None:
             evidence.teacher.ask(["is this normal?"])
+        return super().fit(train)
+
+
+class UsesRoles(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        super().fit(train)
+        self.surprise_ = self.surprise_ * len(evidence.roles)
+        return self
+
+
+class KnowsItsSystemsOnly(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        self.systems_ = np.bincount(train.system)
+        return super().fit(train)
+
+    def score(self, sequences):
+        return super().score(sequences) + 0.0 * self.systems_[sequences.system]
+
+    def state(self):
+        return {**super().state(), "systems": self.systems_}
+
+    def load_state(self, state):
+        self.systems_ = state["systems"]
+        return super().load_state(state)
+
+
+class FitsToWords(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        super().fit(train)
+        self.surprise_ = self.surprise_ * (1 + sum(word.startswith("node") for word in train.words[0]))
+        return self
+
+
+class FitsToNumbers(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        super().fit(train)
+        self.surprise_ = self.surprise_ * (1 + np.abs(train.parameters.values).mean())
+        return self
+
+
+class FitsToRaw(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        super().fit(train)
+        self.surprise_ = self.surprise_ * (1 + train.raw.values.str.starts_with("session").sum())
+        return self
+
+
+class FitWritesTexts(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        train.words.values[0] = "changed"
         return super().fit(train)
 
 
@@ -360,6 +416,16 @@ def reads_texts(self, s, scores):
     return scores + 0.1 * (len(s.texts[0]) > 0)
 
 
+def reads_words(self, s, scores):
+    known = 0 if s.words is None else np.bincount(s.sequence_of_event, np.diff(s.words.offsets), minlength=len(s))
+    return scores + known
+
+
+def numbers_words(self, s, scores):
+    event = np.repeat(s.sequence_of_event, np.diff(s.words.offsets))
+    return scores + np.bincount(event, s.words.ids % 7 == 3, minlength=len(s))
+
+
 def numbers_texts(self, s, scores):
     last = np.zeros(len(s))
     np.maximum.at(last, s.sequence_of_event, s.text_ids * (s.text_ids > 13))
@@ -398,7 +464,7 @@ BROKEN = {
     ScoresUnfitted: {"check_not_fitted"},
     FitReturnsNone: {"check_fit_returns_self"},
     # A NaN on ordinary sequences is seen wherever ordinary sequences must have finite scores.
-    with_score(not_a_number): {"check_scores", "check_fit_short_sequences"},
+    with_score(not_a_number): {"check_scores", "check_fit_short_sequences", "check_untold_roles"},
     with_score(inverted): {"check_direction"},
     with_score(remembers_scores): {"check_score_is_pure"},
     with_score(drifts): {"check_score_is_pure"},
@@ -422,6 +488,14 @@ BROKEN = {
     UsesEvidence: {"check_evidence_invisible"},
     AsksWithoutSayingSo: {"check_evidence_invisible"},
     FitsToTexts: {"check_training_uses"},
+    FitsToWords: {"check_training_uses"},
+    FitsToNumbers: {"check_training_uses"},
+    FitsToRaw: {"check_training_uses"},
+    FitWritesTexts: {"check_inputs_untouched"},
+    UsesRoles: {"check_untold_roles"},
+    KnowsItsSystemsOnly: {"check_untold_roles"},
+    with_score(reads_words): {"check_declared_uses"},
+    with_uses(numbers_words, "words"): {"check_text_numbering"},
     IndexesByUnknown: {"check_unknown_key"},
     MeanOfLines: {"check_lines"},
     # Whatever is fitted after the first scores differs from the first fit, so no two fits can be compared.
@@ -554,6 +628,39 @@ def test_labels_are_given_only_as_far_as_the_tags_say():
     assert set(foreign.labels[foreign.train.system == 0]) == {0, 1}
 
 
+@pytest.mark.parametrize("told", ALL_TOLD, ids=str)
+def test_editions_of_roles_that_are_not_told_stand_in_no_toy_log(told):
+    alone, beside = toy_log(told), toy_log(told, strangers=True)
+    assert same_arrays(beside.train, alone.train)
+    assert (beside.labels is None) == (alone.labels is None)
+    assert alone.labels is None or np.array_equal(alone.labels, beside.labels)
+    assert set(beside.evidence.roles) == set(get_args(Role))
+
+
+def test_a_method_without_its_file_is_told_so_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    file = ExternalFile("w.bin", "https://example.org/w.bin", "0" * 64, 3, "MIT")
+    wants = tagged({"source": "normals"}, files=(file,))
+    results = check_detector(wants)
+    assert failed(results) == {"check_contract"}
+    assert "w.bin (https://example.org/w.bin)" in results[0].detail
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "w.bin").write_bytes(b"abc")
+    assert conforms(check_detector(wants))
+
+
+def test_a_method_that_asks_is_given_somebody_to_ask():
+    class Asks(Good):
+        tags = DetectorTags(told={"source": "normals"}, teacher=True)
+
+        def fit(self, train, labels=None, *, evidence=None):
+            self.answers_ = evidence.teacher.ask(["is this normal?", "and this?"])
+            return super().fit(train)
+
+    results = check_detector(Asks)
+    assert conforms(results), summarise(results)
+
+
 def test_skipped_checks_say_why():
     no_network = {
         "check_meta_forward": "its scores call no torch module that it holds",
@@ -563,7 +670,9 @@ def test_skipped_checks_say_why():
     length = registry.load(registry.find("length"))
     assert skipped(length)["check_direction"] == "a control's job is to be trivial"
     fits_compared = {f"check_{name}" for name in ("same_seed", "refit", "labels_invisible", "test_invisible")}
-    fits_compared |= {f"check_{name}" for name in ("evidence_invisible", "training_uses", "unknown_key")}
+    fits_compared |= {
+        f"check_{name}" for name in ("evidence_invisible", "training_uses", "unknown_key", "untold_roles")
+    }
     assert skipped(tagged({"source": "normals"}, deterministic=False)).keys() == fits_compared | no_network.keys()
     assert skipped(tagged({"source": "labels"})).keys() == {"check_labels_invisible"} | no_network.keys()
     asking = skipped(tagged({}, teacher=True))
@@ -718,7 +827,7 @@ def test_fits_are_few():
             return super().fit(train)
 
     assert conforms(check_detector(Counts))
-    assert sorted(sizes) == [20, 20, 20, 20, 60, 60, 60, 60, 60, 60, 60]
+    assert sorted(sizes) == [20, 20, 20, 20, 60, 60, 60, 60, 60, 60, 60, 60]
 
 
 def test_config_reaches_the_detector():

@@ -55,6 +55,15 @@ class LineValues(NamedTuple):
     """(n_lines,) values of each line."""
 
 
+class LineWords(NamedTuple):
+    """The same as text."""
+
+    texts: pl.Series
+    """(n_values,) line by line"""
+    lengths: NDArray[np.int64]
+    """(n_lines,) texts of each line."""
+
+
 class _Piece(NamedTuple):
     """Lines of one file; without any where a file begins."""
 
@@ -84,6 +93,11 @@ def read_lines(card: Card, sources: Iterable[Source], gathering: Gathering) -> N
 def values_behind_masks(card: Card, sources: Iterable[Source]) -> Iterator[LineValues]:
     """The numbers behind the `<*>` of all lines in their order, block by block."""
     return _in_order(partial(_values_of_block, card), _pieces(sources, card))
+
+
+def words_behind_masks(card: Card, sources: Iterable[Source]) -> Iterator[LineWords]:
+    """What stands behind the `<*>` of all lines in their order, block by block."""
+    return _in_order(partial(_words_of_block, card), _pieces(sources, card))
 
 
 def lines_without_label(card: Card, sources: Iterable[Source]) -> Iterator[pl.Series]:
@@ -171,9 +185,14 @@ def _read_block(card: Card, piece: _Piece) -> Block:
 
 
 def _values_of_block(card: Card, piece: _Piece) -> LineValues:
+    texts, lengths = _words_of_block(card, piece)
+    return LineValues(numbers(texts), lengths)
+
+
+def _words_of_block(card: Card, piece: _Piece) -> LineWords:
     utf8, _ = decode(cut_long(piece.content)[0])
     if not utf8:
-        return LineValues(np.empty(0), np.empty(0, np.int64))
+        return LineWords(pl.Series(dtype=pl.String), np.empty(0, np.int64))
     # A message that holds the wildcard itself has one more place in its masked text, with no number behind it.
     pattern = "|".join([*(f"(?:{mask})" for mask in card.parser.masks), re.escape(WILDCARD)])
     with _patterns_of(card):
@@ -181,7 +200,7 @@ def _values_of_block(card: Card, piece: _Piece) -> LineValues:
             pattern
         )
     lengths = found.list.len().to_numpy().astype(np.int64)
-    return LineValues(numbers(found.filter(lengths > 0).explode()), lengths)
+    return LineWords(found.filter(lengths > 0).explode(), lengths)
 
 
 def _raw_of_block(card: Card, piece: _Piece) -> pl.Series:

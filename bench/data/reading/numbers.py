@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
@@ -29,6 +30,8 @@ _VERSION: Final = 1
 """Raise it when the same lines come to give other numbers."""
 _VALUES, _OFFSETS = f"values-{_VERSION}.bin", f"value-offsets-{_VERSION}.bin"
 _PART: Final = ".part"
+
+Integers = NDArray[np.int64]
 
 
 def open_values(card: Card, catalogue: Catalogue, log: Log) -> Parameters | None:
@@ -88,19 +91,32 @@ def _prepare(card: Card, catalogue: Catalogue, log: Log, folder: Path) -> Parame
 
 
 def _fitting(parts: Iterable[LineValues], log: Log) -> Iterable[LineValues]:
-    """As many values as the masked message of each line has wildcards; NaN for all of a line where that is not so.
-
-    A mask that cuts a wildcard which stood in the raw message itself can make such a line.
-    """
-    messages = log.messages.values if hasattr(log.messages, "values") else pl.Series(log.messages, dtype=pl.String)
-    n_wildcards = messages.str.count_matches(WILDCARD, literal=True).to_numpy().astype(np.int64)
+    """As many values as the masked message of each line has wildcards; NaN for all of a line where that is not so."""
+    expected = places_of(log)
     start = 0
     for part in parts:
-        expected = n_wildcards[log.message_ids[start : start + len(part.lengths)]]
+        wanted = expected[log.message_ids[start : start + len(part.lengths)]]
         start += len(part.lengths)
-        if len(expected) == len(part.lengths) and not np.array_equal(expected, part.lengths):
-            values = np.full(expected.sum(), np.nan)
-            fits = expected == part.lengths
-            values[np.repeat(fits, expected)] = part.values[np.repeat(fits, part.lengths)]
-            part = LineValues(values, expected)  # noqa: PLW2901
-        yield part
+        yield LineValues(*fitted(part.values, part.lengths, wanted, np.nan))
+
+
+def places_of(log: Log) -> Integers:
+    """int64 (n_messages,): how many `<*>` each masked message has."""
+    messages = log.messages.values if hasattr(log.messages, "values") else pl.Series(log.messages, dtype=pl.String)
+    return messages.str.count_matches(WILDCARD, literal=True).to_numpy().astype(np.int64)
+
+
+def fitted(
+    values: NDArray[Any], lengths: Integers, expected: Integers, missing: float
+) -> tuple[NDArray[Any], Integers]:
+    """As many values of each line as expected, and how many; `missing` for all of a line that has another number.
+
+    A mask that cuts a wildcard which stood in the raw message itself can make such a line. Of more lines than the log
+    has, nothing is changed, so that the caller finds it.
+    """
+    if len(expected) != len(lengths) or np.array_equal(expected, lengths):
+        return values, lengths
+    made = np.full(expected.sum(), missing, values.dtype)
+    fits = expected == lengths
+    made[np.repeat(fits, expected)] = values[np.repeat(fits, lengths)]
+    return made, expected

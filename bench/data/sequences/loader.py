@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from bench.data.reading.log import Log
 from bench.data.reading.numbers import open_values
 from bench.data.reading.prepared import open_prepared
 from bench.data.reading.raw import open_raw, raw_of
+from bench.data.reading.words import open_words
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
+from bench.data.sequences.words import WordedLog, words_of
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, RawLines, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, RawLines, Sequences, Words
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Prepared:
     """Reads the message parameters of sequences of these systems; nothing is read before it is called."""
     raw_of: Callable[[Sequences], RawLines | None] = field(default=lambda sequences: None, repr=False)
     """Reads their lines as they were written; as `parameters_of`."""
+    words_of: Callable[[Sequences], Words | None] = field(default=lambda sequences: None, repr=False)
+    """Reads their message parameters as text; as `parameters_of`."""
+    files: Path | None = None
+    """Folder of the files that methods need; None without a data folder."""
 
     def train_with(self, chosen: Mapping[int, NDArray[np.int64]]) -> Part:
         """The training part, behind it these sequences of the training parts of other systems.
@@ -86,38 +93,52 @@ class Prepared:
         if not others:
             return self.train
         part = self.vocabulary.assemble([*self.sources, *others], "train", fitted=True)
-        part = part if self.train.sequences.parameters is None else self._filled(part)
-        return part if self.train.sequences.raw is None else self._with_raw(part)
+        return self._like_train(part)
 
     @functools.cached_property
     def with_parameters(self) -> Prepared:
         """The same with the message parameters of all parts; they are read at the first call and kept."""
-        target = self.target_validation
-        return replace(
-            self,
-            train=self._filled(self.train),
-            validation=self._filled(self.validation),
-            test=self._filled(self.test),
-            target_validation=None if target is None else self._filled(target),
-        )
+        return self._with(self._filled)
 
     @functools.cached_property
     def with_raw(self) -> Prepared:
         """The same with the lines of all parts as they were written; they are read at the first call and kept."""
+        return self._with(self._with_raw)
+
+    @functools.cached_property
+    def with_words(self) -> Prepared:
+        """The same with the message parameters of all parts as text; they are read at the first call and kept."""
+        return self._with(self._with_words)
+
+    def with_own_texts(self) -> Prepared:
+        """The same, so that what a method does to columns of texts, which know no lock, changes nothing for others."""
+        return self._with(lambda part: replace(part, sequences=part.sequences.with_own_texts()))
+
+    def _with(self, fill: Callable[[Part], Part]) -> Prepared:
         target = self.target_validation
         return replace(
             self,
-            train=self._with_raw(self.train),
-            validation=self._with_raw(self.validation),
-            test=self._with_raw(self.test),
-            target_validation=None if target is None else self._with_raw(target),
+            train=fill(self.train),
+            validation=fill(self.validation),
+            test=fill(self.test),
+            target_validation=None if target is None else fill(target),
         )
+
+    def _like_train(self, part: Part) -> Part:
+        """A part with what the training part was given on request."""
+        train = self.train.sequences
+        part = part if train.parameters is None else self._filled(part)
+        part = part if train.raw is None else self._with_raw(part)
+        return part if train.words is None else self._with_words(part)
+
+    def _filled(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
 
     def _with_raw(self, part: Part) -> Part:
         return replace(part, sequences=replace(part.sequences, raw=self.raw_of(part.sequences)))
 
-    def _filled(self, part: Part) -> Part:
-        return replace(part, sequences=replace(part.sequences, parameters=self.parameters_of(part.sequences)))
+    def _with_words(self, part: Part) -> Part:
+        return replace(part, sequences=replace(part.sequences, words=self.words_of(part.sequences)))
 
 
 class Loader:
@@ -168,6 +189,8 @@ class Loader:
             auxiliaries=tuple(helpers),
             parameters_of=lambda sequences: parameters_of(sequences, self._numbered(systems)),
             raw_of=lambda sequences: raw_of(sequences, self._raw(systems)),
+            words_of=lambda sequences: words_of(sequences, self._worded(systems)),
+            files=self._catalogue.data_dir and self._catalogue.data_dir / "files",
         )
 
     def _numbered(self, systems: list[System]) -> dict[int, NumberedLog]:
@@ -175,6 +198,9 @@ class Loader:
 
     def _raw(self, systems: list[System]) -> dict[int, pl.Series | None]:
         return {s.index: open_raw(s.card, self._catalogue, s.log) for s in systems}
+
+    def _worded(self, systems: list[System]) -> dict[int, WordedLog]:
+        return {s.index: WordedLog(s.log, open_words(s.card, self._catalogue, s.log)) for s in systems}
 
     def _system(self, card: Card, index: int, spec: DataSpec) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)

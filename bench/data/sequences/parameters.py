@@ -64,7 +64,7 @@ def parameters_of(sequences: Sequences, systems: Mapping[int, NumberedLog]) -> P
     lengths = np.zeros(sequences.n_events, np.int64)
     for events, parameters in made:
         lengths[events] = np.diff(parameters.offsets)
-    offsets = _offsets(lengths)
+    offsets = offsets_of(lengths)
     if len(made) == 1:
         return Parameters(made[0][1].values, offsets).read_only()
     merged = np.empty(offsets[-1])
@@ -79,7 +79,7 @@ def _of_events(sequences: Sequences, events: Integers, log: Log, line_values: Pa
     pairs, pair_of = np.unique(codes, return_inverse=True)
     messages = take(log.messages, pairs // len(sequences.texts))
     columns = _columns_of(messages, [sequences.texts[i] for i in (pairs % len(sequences.texts)).tolist()])
-    offsets = _offsets(np.diff(columns.offsets)[pair_of])
+    offsets = offsets_of(np.diff(columns.offsets)[pair_of])
     values = np.empty(offsets[-1])
     for start in range(0, len(events), _CHUNK):
         chunk = slice(start, start + _CHUNK)
@@ -101,28 +101,37 @@ def _gathered(columns: _Columns, pair_of: Integers, line_values: Parameters, lin
 
 def _columns_of(messages: Iterable[str], texts: Iterable[str]) -> _Columns:
     """The columns of each pair of a masked message and the text that it has."""
-    slots = [list(_slots(message, text)) for message, text in zip(messages, texts, strict=True)]
+    slots = [list(places(message, text)) for message, text in zip(messages, texts, strict=True)]
     flat = [slot for own in slots for slot in own]
     return _Columns(
-        _offsets(np.array([len(own) for own in slots], np.int64)),
-        np.array([source for source, _ in flat], np.int64),
-        numbers(pl.Series([word for _, word in flat], dtype=pl.String)),
+        offsets_of(np.array([len(own) for own in slots], np.int64)),
+        np.array([slot.source if slot.word is None else -1 for slot in flat], np.int64),
+        numbers(pl.Series([slot.word or "" for slot in flat], dtype=pl.String)),
     )
 
 
-def _slots(message: str, text: str) -> Iterator[tuple[int, str]]:
-    """For each `<*>` of a text: which number of the line stands there, or -1 and the word that does."""
+class Place(NamedTuple):
+    """What stands behind one `<*>` of a text in a line."""
+
+    source: int
+    """Which value of the line it is, or where a word stands there, the first value within the word."""
+    word: str | None = None
+    """The word of the masked message, where the parser made it to `<*>`."""
+
+
+def places(message: str, text: str) -> Iterator[Place]:
+    """For each `<*>` of a text, what of a line with this masked message stands there."""
     if message == text:
-        yield from ((i, "") for i in range(text.count(WILDCARD)))
+        yield from (Place(i) for i in range(text.count(WILDCARD)))
         return
     passed = 0
     # Drain gives a message a template of as many words, of which each is equal or `<*>`.
     for word, pattern in zip(message.split(), text.split(), strict=True):
-        here = word.count(WILDCARD)
         for i in range(pattern.count(WILDCARD)):
-            yield (passed + i, "") if word == pattern else (-1, word)
-        passed += here
+            yield Place(passed + i) if word == pattern else Place(passed, word)
+        passed += word.count(WILDCARD)
 
 
-def _offsets(lengths: Integers) -> Integers:
+def offsets_of(lengths: Integers) -> Integers:
+    """int64 (n_rows + 1,): where the rows of a CSR array of these lengths begin, and where it ends."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

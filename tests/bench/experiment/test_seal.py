@@ -9,6 +9,7 @@ from bench.data.sequences.loader import Loader
 from bench.experiment.cell import Settings
 from bench.experiment.runner import run
 from bench.experiment.scenario import parse_scenario
+from bench.experiment.seal import Seal
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
 from bench.types import Sequences
@@ -121,12 +122,13 @@ def prepared(data, tmp_path_factory):
 
 def arrays(sequences: Sequences):
     found = [value for name in sequences.__slots__ if isinstance(value := getattr(sequences, name), np.ndarray)]
-    numbers = sequences.parameters
-    return found + ([] if numbers is None else [numbers.values, numbers.offsets])
+    numbers, words = sequences.parameters, sequences.words
+    found += [] if numbers is None else [numbers.values, numbers.offsets]
+    return found + ([] if words is None else [words.ids, words.offsets])
 
 
 def test_every_array_of_every_part_is_locked_and_cannot_be_unlocked(prepared):
-    for whole in (prepared, prepared.with_parameters):
+    for whole in (prepared, prepared.with_parameters, prepared.with_words):
         for part in (whole.train, whole.validation, whole.test):
             chosen = part.sequences.select(np.arange(3))
             keyed = part.sequences.with_log_keys(part.sequences.log_keys.copy())
@@ -136,6 +138,17 @@ def test_every_array_of_every_part_is_locked_and_cannot_be_unlocked(prepared):
             for array in [*arrays(part.sequences), part.labels]:
                 with pytest.raises(ValueError, match="WRITEABLE"):
                     array.setflags(write=True)
+
+
+def test_the_seal_finds_a_change_of_words_whatever_was_read_before_them(prepared):
+    for whole in (prepared.with_words, prepared.with_parameters.with_words):
+        seal = Seal(prepared)
+        ids = whole.train.sequences.words.ids.base
+        ids.setflags(write=True)
+        ids[0] += 1
+        found = seal.changed()
+        ids[0] -= 1
+        assert [name.endswith("train.words.ids") for name in found] == [True]
 
 
 def test_own_keys_stay_as_their_owner_has_them(prepared):

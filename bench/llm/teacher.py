@@ -1,0 +1,46 @@
+"""A chat model as the teacher of a method that learns with its help: `Evidence.teacher`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Self
+
+from bench.llm.client import Ask, Chat
+from bench.llm.config import ChatConfig
+from bench.llm.text import redact
+
+
+class ChatTeacher:
+    """Asks the model of a config by the service of the command: its answers, modes and limits."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        self._chat = Chat(config)
+
+    @classmethod
+    def of(cls, config: object) -> Self:
+        """The teacher that a method's config chooses by fields named as those of `ChatConfig` (`model` at least)."""
+        names = [field.name for field in fields(ChatConfig) if hasattr(config, field.name)]
+        return cls(ChatConfig(**{name: getattr(config, name) for name in names}))
+
+    def blocked(self) -> str | None:
+        """The reason why nobody can be asked, or None."""
+        return self._chat.blocked()
+
+    def ask(self, prompts: Sequence[str]) -> list[str]:
+        """One answer for each prompt, in their order; of equal prompts one is sent.
+
+        Prompts for an endpoint that is not on this machine are redacted as lines are. A BenchError where a call fails.
+        """
+        jobs = [functools.partial(self._answer, redact(prompt) if self._chat.redacts else prompt) for prompt in prompts]
+        self._chat.ledger.asked += len(prompts)
+        return self._chat.run(jobs)
+
+    def facts(self) -> dict[str, Any]:
+        """Calls, tokens, cost and the model's name as the server reports it, for the record."""
+        return self._chat.facts()
+
+    async def _answer(self, prompt: str, ask: Ask) -> str:
+        answer = await ask(lambda budget: [{"role": "user", "content": prompt}])
+        return answer.text
