@@ -91,7 +91,10 @@ def cell_of(record: Record, catalogue: Catalogue, store: Store) -> Cell:
     train, test = (tuple(catalogue.resolve(part["edition"]) for part in spec[role]) for role in ("train", "test"))
     grouping = Grouping(**spec["grouping"]) if "grouping" in spec else Grouping()
     method = _method_of(record, store)
-    cell = Cell(Scenario(train, test), method, spec["split"], grouping, spec["seed"], spec.get("sample", 0))
+    helpers = tuple(catalogue.resolve(part["edition"]) for part in spec.get("auxiliary", ()))
+    scenario = Scenario(train, test, helpers)
+    incidents = _incidents_of(spec)
+    cell = Cell(scenario, method, spec["split"], grouping, spec["seed"], spec.get("sample", 0), incidents)
     today = jsonable(cell.spec())
     other = sorted(name for name in spec.keys() | today.keys() if _compared(spec, name) != _compared(today, name))
     if other:
@@ -100,6 +103,11 @@ def cell_of(record: Record, catalogue: Catalogue, store: Store) -> Cell:
             "(another card, file or setting): check out the commit that the record names"
         )
     return cell
+
+
+def _incidents_of(spec: Mapping[str, Any]) -> str | tuple[tuple[float, float], ...]:
+    given = spec.get("incidents", ())
+    return given if isinstance(given, str) else tuple((float(start), float(end)) for start, end in given)
 
 
 def differing(before: Record, after: Record, tolerance: float) -> tuple[list[Difference], int]:

@@ -201,6 +201,8 @@ def typed(record: Record) -> list[str]:
         grouping = spec["grouping"]
         options += ["--window-size", str(grouping["window_size"]), "--window-step", str(grouping["window_step"])]
     options += ["--sample", str(spec["sample"])] if spec.get("sample") else []
+    options += ["--auxiliary", ",".join(part["edition"] for part in spec["auxiliary"])] if "auxiliary" in spec else []
+    options += ["--incidents", spec["incidents"]] if isinstance(spec.get("incidents"), str) else []
     for key, value in said["config"].items():
         options += ["--set", f"{said['name']}.{key}={_text(value)}"]
     return options
