@@ -60,7 +60,7 @@ TABLE = {
     "bench show RUN_ID": ["bench show {run_id}"],
     "bench results pack": [
         "bench results pack",
-        "bench results merge replayed",
+        "bench results merge elsewhere",
         "bench results prune --dry-run",
         "bench results verify",
         "bench results export flat.csv",
@@ -83,6 +83,7 @@ TABLE = {
 # What prose says: recorded answers without a server, the example class of the README.
 FURTHER = (
     "bench run --methods chatgpt --scenario bgl --sample 500 --seeds 1 --llm replay --out replayed",
+    "bench run --methods ngram --scenario bgl --seeds 1 --out elsewhere",
     "bench check mine.py:MyDetector",
     "bench run --methods told.py:MyDetector --scenario bgl --auxiliary hdfs --incidents 60s --seeds 1",
     "bench score model logs/bgl/new.log --json",
