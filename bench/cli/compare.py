@@ -75,6 +75,7 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
     ]
     if not fitting:
         raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")
+    store.require_unchanged(record for table in fitting for record in table.records)
     asked = made.comparison_requests(fitting, method, against)
     made.require_scores(asked, store)
     found = []

@@ -18,7 +18,9 @@ def pack(out: Out = RESULTS) -> None:
     from bench.records import upkeep
     from bench.records.store import Store
 
-    typer.echo(f"{upkeep.pack(Store(out))} records moved into {out / 'records'}")
+    store = Store(out)
+    store.require_results()
+    typer.echo(f"{upkeep.pack(store)} records moved into {out / 'records'}")
 
 
 @app.command()
@@ -52,7 +54,9 @@ def prune(
     from bench.records import upkeep
     from bench.records.store import Store
 
-    found = upkeep.orphans(Store(out))
+    store = Store(out)
+    store.require_results()
+    found = upkeep.orphans(store)
     for path in found:
         typer.echo(str(path))
         if not dry_run:
@@ -67,7 +71,9 @@ def verify(out: Out = RESULTS) -> None:
     from bench.records.store import Store
     from bench.records.verify import problems
 
-    wrong = list(problems(Store(out), are_scores_of))
+    store = Store(out)
+    store.require_results()
+    wrong = list(problems(store, are_scores_of))
     for sentence in wrong:
         typer.echo(sentence)
     if wrong:

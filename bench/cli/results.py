@@ -158,6 +158,7 @@ def gate(
     scenarios = _suite_scenarios(suite, data) if suite else None
     store = Store(out)
     records, code = list(store.records()), InstalledCode(store.cache)
+    store.require_unchanged(records)
     if update:
         if not accept_stale:
             require_trusted(records, code, scenarios)
@@ -218,7 +219,8 @@ def _readable(record: Record) -> list[str]:
         f"test events with a known log key: {100 * counts['known_keys_share']:.1f} %; "
         f"test sequences seen in training: {100 * counts['seen_in_training_share']:.1f} %",
         "seconds: " + ", ".join(f"{name} {value}" for name, value in record["seconds"].items()) + "; "
-        f"peak memory: {record['memory_mib']['peak_rss']} MiB; threads: {record['threads']}, {record['device']}",
+        f"peak memory: {record['memory_mib'].get('peak_rss', 'unknown')} MiB; "
+        f"threads: {record['threads']}, {record['device']}",
         f"started: {record['started_at']}",
         f"environment: {json.dumps(record['environment'])}",
     ]

@@ -17,7 +17,7 @@ from bench.records.record import Record, scores_digest
 from bench.types import ABNORMAL, NORMAL
 
 _SAME: Final = 1e-9
-"""How far a ranking metric measured again may be from the stored one."""
+"""How far a metric measured again may be from the stored one, relative to a count."""
 
 ALL: Final = "all"
 """Name of the metric block over all tested systems together."""
@@ -90,20 +90,69 @@ def _validation(scores: NDArray[np.float64], labels: NDArray[Any]) -> dict[str, 
 
 
 def are_scores_of(record: Record, scores: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether a record was made from these scores: by their digest; of an early record, by the ranking they give."""
+    """Whether a record was made from these scores: by their digest where it is known, and by what they give.
+
+    Measured again are the rankings of all blocks and the F1 of each rule at its stored threshold.
+    """
     known = record.get("scores_sha256")
-    if known is not None:
-        return scores_digest(scores) == known
-    test = _Test.of(scores)
-    measured = ranking_metrics(test.scores, test.labels, test.weights)
-    stored = record["metrics"][ALL]["ranking"]
+    if known is not None and scores_digest(scores) != known:
+        return False
+    tests = _tests(record, scores)
+    if tests.keys() != record["metrics"].keys():
+        return False
+    systems = record["systems"]
+    for name, test in tests.items():
+        block = record["metrics"][name]
+        if not _are_same(block["ranking"], ranking_metrics(test.scores, test.labels, test.weights)):
+            return False
+        for rule, values in block["rules"].items():
+            cut = _stored_cut(record["thresholds"].get(rule, {}), name, systems, scores)
+            if cut is None:
+                return False
+            measured = metrics_at(test.scores - cut[0], test.labels, cut[1], test.weights)
+            if not _are_same(values, measured):
+                return False
+    return True
+
+
+def _stored_cut(
+    threshold: Mapping[str, Any], block: str, systems: Sequence[str], scores: Mapping[str, NDArray[Any]]
+) -> tuple[Any, float] | None:
+    """What to take from the scores of a block, and the threshold then; None where the record has none for it.
+
+    Where each system has a threshold, that is taken from its scores in the block of all: see `_measure_own`.
+    """
+    own = threshold.get("systems")
+    if own is not None and block == ALL:
+        values = [own.get(system, {}).get("value") for system in systems]
+        tested = np.unique(scores["test_system"])
+        if any(values[index] is None for index in tested):
+            return None
+        offsets = np.array([0.0 if value is None else float(value) for value in values])
+        return offsets[scores["test_system"]], 0.0
+    value = threshold.get("value") if own is None else own.get(block, {}).get("value")
+    return None if value is None else (0.0, float(value))
+
+
+def _tests(record: Record, scores: Mapping[str, NDArray[Any]]) -> dict[str, _Test]:
+    """What each metric block of a record was measured on."""
+    tests = {ALL: _Test.of(scores)}
+    tested = np.unique(scores["test_system"])
+    for index in tested if len(tested) > 1 else ():
+        tests[record["systems"][index]] = _Test.of(scores, scores["test_system"] == index)
+    if "test_lines" in scores:
+        tests[LINES] = _Test(scores["test_lines"], scores["test_lines_labels"], None)
+    return tests
+
+
+def _are_same(stored: Mapping[str, Any], measured: Mapping[str, Any]) -> bool:
     return all(_is_same(value, measured.get(name)) for name, value in stored.items())
 
 
 def _is_same(value: float | None, other: float | None) -> bool:
     if value is None or other is None:
         return value is other
-    return abs(value - other) <= _SAME
+    return abs(value - other) <= _SAME * max(1.0, abs(value))
 
 
 def can_measure(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> bool:

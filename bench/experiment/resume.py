@@ -19,6 +19,7 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
         return None
+    store.require_unchanged([record])
     if stale.get(run_id) == record["started_at"]:
         return None
     if record["status"] == "skipped" and (asks_a_model(record) or record["spec"]["detector"].get("files")):

@@ -15,10 +15,30 @@ from bench.errors import BenchError
 from bench.records import facts
 from bench.records.facts import Facts
 from bench.records.lines import WAY_OUT, from_content, to_line, to_record
-from bench.records.record import Record, content_digest, parse_object, split_curves
+from bench.records.record import (
+    FINISHED,
+    Record,
+    content_digest,
+    parse_object,
+    place_fault,
+    record_digest,
+    split_curves,
+)
 
-_OF_THE_MACHINE: Final = frozenset({"started_at", "environment", "seconds", "memory_mib", "digest"})
-"""What differs when the same run is done twice."""
+_OF_THE_MACHINE: Final = frozenset(
+    {
+        "started_at",
+        "environment",
+        "seconds",
+        "memory_mib",
+        "threads",
+        "device",
+        "code",
+        "verified_with",
+        "digest",
+    }
+)
+"""What differs when the same run is done twice: when, where, by which code, and what was checked since."""
 
 SortKey = tuple[str, int, str]
 
@@ -105,7 +125,10 @@ class Archive:
         return changed
 
     def path_of(self, record: Record) -> Path:
-        """The file a record belongs in."""
+        """The file a record belongs in; a BenchError where what it says of itself is no name of one."""
+        wrong = place_fault(record)
+        if wrong:
+            raise BenchError(f"the record {record['run_id']} has no place in {self.folder}, {wrong}: delete it")
         return self.folder / f"{record['scenario']}--{record['spec']['split']}.jsonl"
 
     def _parsed(self, text: bytes, where: str) -> Record:
@@ -126,13 +149,19 @@ class Archive:
                 run_id, key = content["run_id"], sort_key(content)
             except (KeyError, TypeError):
                 raise BenchError(f"{line.where} is damaged (no record of a run): {WAY_OUT}") from None
+            if tuple(map(type, (*key, run_id))) != (str, int, str, str):
+                raise BenchError(f"{line.where} is damaged (no record of a run): {WAY_OUT}")
             text = line.text
             if run_id in found and found[run_id][1] != text:
-                known = to_record(found[run_id][1], self.facts, line.where)
-                other = to_record(text, self.facts, line.where)
-                text = found[run_id][1] if newer(known, other, line.where) is known else text
+                text = self._of_two(found[run_id][1], text, line.where)
             found[run_id] = (key, text)
         return found
+
+    def _of_two(self, known: str, other: str, where: str) -> str:
+        """The line of the newer of two of one run."""
+        records = {text: to_record(text, self.facts, where) for text in (known, other)}
+        chosen = newer(records[known], records[other], where)
+        return next((text for text, record in records.items() if record is chosen), None) or to_line(chosen, self.facts)
 
 
 def _parsed(lines: list[Line]) -> list[dict[str, Any]]:
@@ -164,20 +193,69 @@ def sort_key(record: Record) -> SortKey:
 
 
 def newer(known: Record, other: Record, where: str) -> Record:
-    """Of two records of one run the one started later; a BenchError where they say different things."""
+    """Of two records of one run the one with more; a BenchError where they say different things.
+
+    A finished run goes before a failed one, then what has more threshold rules, then what started later. What a check
+    wrote into `verified_with` is kept: their numbers are the same.
+    """
     if differs(known, other):
         raise BenchError(
             f"{where} and another record of run {known['run_id']} differ in {differs(known, other)}: "
             "delete the one that is wrong"
         )
-    return max(known, other, key=lambda record: record["started_at"])
+    chosen = max(known, other, key=_worth)
+    rest = known if chosen is other else other
+    if "verified_with" in chosen or "verified_with" not in rest or not _are_whole(known, other):
+        return chosen
+    if chosen["status"] not in FINISHED or rest["status"] not in FINISHED:
+        return chosen
+    checked: Any = chosen | {"verified_with": rest["verified_with"]}
+    checked["digest"] = record_digest(checked)
+    record: Record = checked
+    return record
+
+
+def _worth(record: Record) -> tuple[bool, int, str]:
+    return record["status"] in FINISHED, len(record.get("thresholds", ())), record["started_at"]
+
+
+def _are_whole(*records: Record) -> bool:
+    """Whether they are as they were left: what was changed by hand gets no digest that fits."""
+    return all(record_digest(record) == record["digest"] for record in records)
 
 
 def differs(one: Record, other: Record) -> str:
-    """Names of the fields in which two records of one run differ; those that tell of the machine do not count."""
-    a, b = split_curves(one)[0], split_curves(other)[0]
+    """Names of the fields in which two records of one run say different things.
+
+    What tells of the machine and the code does not count, nor a threshold rule that only one of them holds, nor what a
+    run says that failed: the other may not have.
+    """
+    if one["status"] not in FINISHED or other["status"] not in FINISHED:
+        return "" if one["spec"] == other["spec"] else "spec"
+    common = frozenset(one.get("thresholds", ())) & frozenset(other.get("thresholds", ()))
+    a, b = (_with_rules(split_curves(record)[0], common) for record in (one, other))
     names = sorted((a.keys() | b.keys()) - _OF_THE_MACHINE)
+    if "scores_sha256" not in a or "scores_sha256" not in b:  # of records before schema version 2 it is unknown
+        names = [name for name in names if name != "scores_sha256"]
     return ", ".join(name for name in names if _content(a, name) != _content(b, name))
+
+
+def _with_rules(record: dict[str, Any], rules: frozenset[str]) -> dict[str, Any]:
+    """A record with these threshold rules alone."""
+    blocks = {
+        name: block
+        | {
+            "rules": _chosen(block["rules"], rules),
+            "bootstrap": block["bootstrap"] | {"rules": _chosen(block["bootstrap"]["rules"], rules)},
+        }
+        for name, block in record.get("metrics", {}).items()
+    }
+    parts = {"thresholds": _chosen(record.get("thresholds", {}), rules), "metrics": blocks}
+    return record | {name: part for name, part in parts.items() if name in record}
+
+
+def _chosen(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _content(record: dict[str, Any], name: str) -> str | None:
@@ -186,7 +264,11 @@ def _content(record: dict[str, Any], name: str) -> str | None:
 
 def lines_of(path: Path) -> Iterator[Line]:
     """The lines of a file that are not empty."""
-    for number, text in enumerate(_decoded(path.read_bytes(), str(path)).split("\n"), 1):
+    try:
+        content = path.read_bytes()
+    except IsADirectoryError:
+        raise BenchError(f"{path} is a folder, where a file of records belongs: move it away") from None
+    for number, text in enumerate(_decoded(content, str(path)).split("\n"), 1):
         if text:
             yield Line(text, f"{path}, line {number}")
 

@@ -76,6 +76,8 @@ class Facts:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
+        except (IsADirectoryError, NotADirectoryError):
+            raise BenchError(f"{self.path} is no file in a folder: move what is in its place away") from None
         except UnicodeDecodeError as error:
             raise BenchError(f"{self.path} is damaged ({error}): {WAY_OUT}") from None
         for number, line in enumerate(text.split("\n"), 1):

@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from bench.errors import BenchError
 from bench.records.facts import Facts
-from bench.records.record import Record, parse_object, record_digest, require_version, split_curves
+from bench.records.record import (
+    Record,
+    parse_object,
+    record_digest,
+    require_shape,
+    require_version,
+    split_curves,
+)
 
 WAY_OUT: Final = "restore the file from git, or delete the line and run it again"
 ROLES: Final = ("train", "test")
@@ -49,9 +56,10 @@ def from_content(content: dict[str, Any], facts: Facts, where: str) -> Record:
     """As `to_record`, of a line that is parsed already; it becomes the record."""
     record = require_version(content, where)
     try:
-        return _unfolded(record, facts, where)
+        unfolded = _unfolded(record, facts, where)
     except (KeyError, TypeError, AttributeError):
         raise BenchError(f"{where} is damaged (no record of a run): {WAY_OUT}") from None
+    return require_shape(unfolded, where, WAY_OUT)
 
 
 def _unfolded(record: Record, facts: Facts, where: str) -> Record:

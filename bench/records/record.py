@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.records.shape import fault_of
 
 SCHEMA_VERSION: Final = 2
 FINISHED: Final = ("ok", "skipped")
@@ -126,6 +127,19 @@ def split_curves(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     return {**record, "monitor": rest}, monitor["epochs"]
 
 
+def place_fault(record: Mapping[str, Any]) -> str:
+    """Why a record has no file in an archive, as the end of a sentence: its scenario and split are to name it."""
+    spec = record["spec"]
+    train, test = ("+".join(part["edition"] for part in spec[role]) for role in ("train", "test"))
+    key = train if spec["train"] == spec["test"] else f"{train}2{test}"
+    if record["scenario"] != key:
+        return f"its scenario '{record['scenario']}' is not the '{key}' of its spec"
+    name = f"{key}--{spec['split']}"
+    if not name.isprintable() or "/" in name or "\\" in name:
+        return f"its scenario and split '{name}' are no name of a file"
+    return ""
+
+
 def content_digest(content: Any) -> str:
     """SHA-256 of plain JSON content, whatever the order of its keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -148,6 +162,14 @@ def require_version(content: dict[str, Any], where: str) -> Record:
         hint = "update bench" if newer else "use the version that wrote it, or another --out"
         raise BenchError(f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}: {hint}")
     return content  # type: ignore[return-value]  # its fields are the writer's promise
+
+
+def require_shape(record: Record, where: str, way_out: str) -> Record:
+    """The record if it holds what every record holds; else a BenchError that names the field."""
+    wrong = fault_of(record)
+    if wrong:
+        raise BenchError(f"{where} is damaged ('{wrong}' is missing or of another type): {way_out}")
+    return record
 
 
 def parse_object(text: str, where: str, way_out: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import json
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from bench._files import remove_leftovers, replace_file, replace_text
 from bench.errors import BenchError
 from bench.records.archive import Archive, without_collection
 from bench.records.index import IN_SEVERAL_LINES, Index
+from bench.records.lines import WAY_OUT
 from bench.records.record import (
     FINISHED,
     SCHEMA_VERSION,
@@ -33,6 +34,7 @@ from bench.records.record import (
     parse_record,
     record_digest,
     record_text,
+    require_shape,
     scores_digest,
 )
 
@@ -141,6 +143,10 @@ class Store:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BenchError(
+                f"the record {path} cannot be read ({error.strerror or error}): move what is in its place away"
+            ) from None
         return parse_inbox(content, path)
 
     def write(self, record: Record, scores: Scores | None = None) -> Record:
@@ -174,12 +180,38 @@ class Store:
             raise BenchError(f"the scores {path} are damaged ({error}): delete the file and run again") from None
 
     def require_current(self) -> None:
-        """Raise BenchError where records of an older schema lie: they are migrated first, never half read."""
+        """Raise BenchError where records of an older schema lie: they are migrated first, never half read.
+
+        Also where a file stands in the place of a folder: nothing there would read as no records.
+        """
+        for folder in (self.root, self.inbox, self.archive.folder):
+            if folder.exists() and not folder.is_dir():
+                raise BenchError(
+                    f"records cannot be read and cannot be written: {folder} is no folder; "
+                    "move it away, or give another --out"
+                )
         if any((self.root / OLD_FOLDER).glob("*.json")):
             raise BenchError(
                 f"{self.root} holds records of schema version 1 (its folder '{OLD_FOLDER}'): "
                 f"run `bench results migrate --out {self.root}` once"
             )
+
+    def require_results(self) -> None:
+        """Raise BenchError where there is no results folder: nothing wrong with nothing is no answer."""
+        self.require_current()
+        if not any(folder.is_dir() for folder in (self.inbox, self.archive.folder, self.scores, self.curves)):
+            raise BenchError(
+                f"{self.root} is no results folder (it holds neither 'inbox' nor 'records'): give that of your runs"
+            )
+
+    def require_unchanged(self, records: Iterable[Record]) -> None:
+        """Raise BenchError where a record is not what its run left: asked for where something is concluded from it."""
+        for record in records:
+            if record_digest(record) != record["digest"]:
+                raise BenchError(
+                    f"the record {record['run_id']} in {self.archive.path_of(record)} was changed after its run "
+                    f"(its digest is not that of its content): {WAY_OUT}"
+                )
 
     def require_writable(self) -> None:
         """Raise BenchError where records cannot be kept: before hours of work, not after them."""
@@ -216,15 +248,12 @@ class Store:
         path = self.curves / f"{record['run_id']}.json"
         with contextlib.suppress(OSError, ValueError, RecursionError):
             epochs = json.loads(path.read_text(encoding="utf-8"))
-            record["monitor"] = {**record.get("monitor", {}), "epochs": epochs}
+            if isinstance(record.get("monitor"), dict) and epochs is not None:
+                record["monitor"] = {**record["monitor"], "epochs": epochs}
         return record
 
     def _path_of(self, record: Record) -> Path:
-        try:
-            return self.archive.path_of(record)
-        except (KeyError, TypeError):
-            path = self.inbox / f"{record['run_id']}.json"
-            raise BenchError(f"the record {path} is damaged (no record of a run): delete it and run again") from None
+        return self.archive.path_of(record)
 
 
 def parse_inbox(content: bytes, path: Path) -> Record:
@@ -236,6 +265,9 @@ def parse_inbox(content: bytes, path: Path) -> Record:
         raise BenchError(f"{where} is damaged ({error}): {way_out}") from None
     if record.get("run_id") != path.stem:
         raise BenchError(f"{where} is that of run {record.get('run_id')}: give it its name back, or delete it")
+    require_shape(record, where, way_out)
+    if record_digest(record) != record["digest"]:
+        raise BenchError(f"{where} was changed after its run (its digest is not that of its content): {way_out}")
     return record
 
 

@@ -14,12 +14,13 @@ import filelock
 
 from bench._files import replace_file, replace_text
 from bench.errors import BenchError
-from bench.records.archive import differs
+from bench.records.archive import differs, newer
 from bench.records.record import (
     SCHEMA_VERSION,
     Record,
     parse_object,
     record_digest,
+    require_shape,
     split_curves,
 )
 from bench.records.store import OLD_FOLDER, Store, parse_inbox
@@ -64,23 +65,27 @@ def merge(store: Store, other: Store) -> Merged:
 
     Two different records of one run are a BenchError, and nothing changes.
     """
-    other.require_current()
     if not other.root.is_dir():
         raise BenchError(f"there is no folder {other.root} to merge: give the results folder of another machine")
+    other.require_results()
+    theirs = list(other.records())
+    for record in theirs:
+        _require_sound(record, f"the record {record['run_id']} of {other.root}")
     pack(store)
     with _alone(store):
         known = {record["run_id"]: record for record in store.records()}
-        theirs = list(other.records())
         new = [record for record in theirs if record["run_id"] not in known]
-        newer = [record for record in theirs if _is_newer(record, known.get(record["run_id"]), store, other)]
-        taken = [other.read(record["run_id"]) or record for record in (*new, *newer)]
-        for record in taken:
-            _require_sound(record, f"the record {record['run_id']} of {other.root}")
-        for record in taken:
-            _copy(other.scores / f"{record['run_id']}.npz", store.scores)
-        if taken:
-            _archive(store, taken)
-    return Merged(len(new), len(newer), len(theirs) - len(taken))
+        better = [
+            chosen
+            for record in theirs
+            if (chosen := _better(known.get(record["run_id"]), record, store, other)) is not None
+        ]
+        for record in (*new, *better):
+            if _is_of(record, other):
+                _copy(other.scores / f"{record['run_id']}.npz", store.scores)
+        if new or better:
+            _archive(store, [_with_curves(record, other) for record in (*new, *better)])
+    return Merged(len(new), len(better), len(theirs) - len(new) - len(better))
 
 
 def orphans(store: Store) -> list[Path]:
@@ -100,7 +105,8 @@ def migrate(store: Store) -> int:
     if not paths:
         raise BenchError(f"there is no record of schema version 1 in {store.root}: nothing to migrate")
     with _alone(store):
-        records = [_raised(path) for path in paths]
+        archived = {record["run_id"]: record for path in store.archive.files() for record in store.archive.read(path)}
+        records = [_unless_known(_raised(path), archived, path) for path in paths]
         _archive(store, records)
         moved = Store(store.root)
         back = {record["run_id"]: record for path in moved.archive.files() for record in moved.archive.read(path)}
@@ -112,6 +118,12 @@ def migrate(store: Store) -> int:
         with contextlib.suppress(OSError):
             folder.rmdir()
     return len(records)
+
+
+def _unless_known(raised: Record, archived: dict[str, Record], path: Path) -> Record:
+    """The old record, or what the archive holds of its run where that is newer."""
+    known = archived.get(raised["run_id"])
+    return raised if known is None else newer(known, raised, f"the record {path}")
 
 
 def _raised(path: Path) -> Record:
@@ -126,6 +138,7 @@ def _raised(path: Path) -> Record:
     raised: Any = content | {"schema_version": SCHEMA_VERSION}
     raised["digest"] = record_digest(raised)
     record: Record = raised
+    require_shape(record, where, way_out)
     _require_sound(record, where)
     return record
 
@@ -141,16 +154,34 @@ def _archive(store: Store, records: Iterable[Record]) -> None:
     store.archive.add(records)
 
 
-def _is_newer(theirs: Record, ours: Record | None, store: Store, other: Store) -> bool:
+def _better(ours: Record | None, theirs: Record, store: Store, other: Store) -> Record | None:
+    """What is to stand in the place of our record of a run; None where that stays, or we have none."""
     if ours is None:
-        return False
+        return None
     fields = differs(ours, theirs)
     if fields:
         raise BenchError(
             f"run {ours['run_id']} differs between {store.root} and {other.root} in {fields}: "
             "delete the line of the one that is wrong, then merge again"
         )
-    return theirs["started_at"] > ours["started_at"]
+    chosen = newer(ours, theirs, f"the record in {other.root}")
+    return None if chosen is ours else chosen
+
+
+def _is_of(record: Record, other: Store) -> bool:
+    """Whether a record is the run that another folder holds, and not ours with what was checked there."""
+    found = other.read(record["run_id"])
+    return found is not None and found["started_at"] == record["started_at"]
+
+
+def _with_curves(record: Record, other: Store) -> Record:
+    found = other.read(record["run_id"]) if _is_of(record, other) else None
+    curves = None if found is None else split_curves(found)[1]
+    if curves is None:
+        return record
+    whole: Any = record | {"monitor": {**record["monitor"], "epochs": curves}}
+    with_curves: Record = whole
+    return with_curves
 
 
 def _require_sound(record: Record, where: str) -> None:

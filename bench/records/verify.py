@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.records.archive import Archive, lines_of, sort_key
 from bench.records.lines import to_record
-from bench.records.record import Record, Scores, record_digest, run_id_of
+from bench.records.record import Record, Scores, place_fault, record_digest, run_id_of
 from bench.records.store import Store
 
 AreScoresOf = Callable[[Record, Scores], bool]
@@ -40,6 +40,9 @@ def record_problems(record: Record) -> Iterator[str]:
             yield "its run_id is not that of its spec"
         if record["digest"] != record_digest(record):
             yield "its digest is not that of its content: it was changed after its run"
+        wrong = place_fault(record)
+        if wrong:
+            yield wrong
     except (KeyError, TypeError, AttributeError):
         yield "it is no record of a run"
 
@@ -90,10 +93,10 @@ def _score_problems(store: Store, path: Path, are_scores_of: AreScoresOf) -> Ite
         return  # named already
     try:
         scores = store.read_scores(path.stem)
-        if record is None or scores is None or record["status"] != "ok":
+        if record is None or scores is None or record["status"] != "ok" or any(record_problems(record)):
             return
         if not are_scores_of(record, scores):
-            yield f"the scores {path} are not those of their record: delete the file and run again"
+            yield f"the scores {path} are not those of their record: delete both and run again"
     except BenchError as error:
         yield str(error)
     except (KeyError, TypeError, ValueError, AttributeError):

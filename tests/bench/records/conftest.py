@@ -34,7 +34,17 @@ def made(method="toy", seed=0, *, scenario="bgl@raw12k", split="chronological", 
         "status": "ok",
         "reason": None,
         "detector": {"supervision": "normal-only", "is_control": False, "config": {}},
-        "counts": {"n_train": 10, "n_test": 4, "n_test_abnormal": 2, "known_keys_share": 0.5},
+        "counts": {
+            "n_train": 10,
+            "n_train_abnormal": 0,
+            "n_validation": 0,
+            "n_validation_abnormal": 0,
+            "n_test": 4,
+            "n_test_abnormal": 2,
+            "n_log_keys": 3,
+            "known_keys_share": 0.5,
+            "seen_in_training_share": 0.25,
+        },
         "seconds": {"prepare": 0.1, "fit": 0.2, "score": 0.3},
         "memory_mib": {"peak_rss": 100.0, "added": 1.0},
         "threads": 1,
@@ -42,13 +52,13 @@ def made(method="toy", seed=0, *, scenario="bgl@raw12k", split="chronological", 
         "environment": {"python": "3.11.7", "packages": {"numpy": "2.4.6"}},
         "started_at": "2026-11-22T01:46:42+00:00",
         "monitor": {"best_epoch": 2, "epochs": [{"loss": 1.5}, {"loss": 0.5}]},
-        "thresholds": {"oracle": {"value": "-inf", "fitted_on": "test labels", "n": 4, "reason": None}},
+        "thresholds": {"oracle": {"value": 0.5, "fitted_on": "test labels", "n": 4, "reason": None}},
         "metrics": {
             "all": {
                 "n": 4,
                 "n_abnormal": 2,
-                "ranking": {"ap": ap, "auroc": 0.5},
-                "rules": {"oracle": {"f1": 0.5, "fp": 1}},
+                "ranking": {"ap": ap, "auroc": 0.5, "prevalence": 0.5, "all_positive_f1": 2 / 3},
+                "rules": {"oracle": {"f1": 0.5, "precision": 0.5, "recall": 0.5, "fpr": 0.5, "fp": 1}},
                 "bootstrap": spread | {"rules": rules},
             }
         },
@@ -57,8 +67,13 @@ def made(method="toy", seed=0, *, scenario="bgl@raw12k", split="chronological", 
     }
 
 
-def scores_of(ap=0.75):
-    return {"test": np.array([0.1, ap]), "test_labels": np.array([0, 1], np.int8)}
+def scores_of(shift=0.75):
+    """Of four test sequences, by which the metrics of `made` come out; each shift gives others."""
+    return {
+        "test": np.array([0.9, 0.8, 0.3, 0.2]) + shift / 100,
+        "test_labels": np.array([1, 0, 0, 1], np.int8),
+        "test_system": np.zeros(4, np.int64),
+    }
 
 
 @pytest.fixture

@@ -6,11 +6,15 @@ import subprocess
 
 import pytest
 
+from bench.cli import main
 from bench.errors import BenchError
+from bench.experiment.measure import are_scores_of
+from bench.experiment.resume import resumable
 from bench.records.archive import Archive
 from bench.records.record import record_digest, standing, standings
 from bench.records.store import Store
 from bench.records.upkeep import merge, migrate, orphans, pack
+from bench.records.verify import problems
 
 DEEP = '{"schema_version": ' + "[" * 100_000
 
@@ -212,7 +216,10 @@ def test_a_record_that_was_changed_is_not_archived(store, make):
     (kept,) = written(store, make())
     path = store.inbox / f"{kept['run_id']}.json"
     path.write_text(path.read_text().replace('"ap": 0.75', '"ap": 0.95'))
-    with pytest.raises(BenchError, match="cannot be archived, its digest is not that of its content"):
+    with pytest.raises(
+        BenchError,
+        match=r"was changed after its run \(its digest is not that of its content\): delete it and run again",
+    ):
         pack(store)
     assert path.is_file()
 
@@ -413,3 +420,224 @@ def test_the_standing_of_a_record_is_its_weakest_edition():
     assert standing(record) == "simulated"
     assert standing(record | {"simulated": []}) == "smoke"
     assert standing({"simulated": [], "tiers": {"a@x": "evaluation"}}) == "evaluation"
+
+
+# Records that were edited, or come from elsewhere
+
+
+def edited_line(store, change):
+    """Change the only line of an archive, its digest left as it was."""
+    path = only_file(store)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+BROKEN = {
+    "metrics": lambda r: r.update(metrics=[]),
+    "metrics gone": lambda r: r.pop("metrics"),
+    "block": lambda r: r["metrics"].update(all=None),
+    "ranking": lambda r: r["metrics"]["all"].update(ranking={"ap": "high"}),
+    "rules": lambda r: r["metrics"]["all"]["rules"].update(oracle={"f1": 0.5}),
+    "bootstrap": lambda r: r["metrics"]["all"].update(bootstrap={}),
+    "counts": lambda r: r.update(counts={"n_train": 1}),
+    "detector": lambda r: r.update(detector="toy"),
+    "told": lambda r: r.update(detector={"is_control": False, "config": {}}),
+    "status": lambda r: r.pop("status"),
+    "thresholds": lambda r: r.update(thresholds={"oracle": 0.5}),
+    "threshold": lambda r: r["thresholds"]["oracle"].update(value="much"),
+    "started_at": lambda r: r.update(started_at=3),
+    "code": lambda r: r.update(code={"method": "x"}),
+    "environment": lambda r: r.pop("environment"),
+    "verified_with": lambda r: r.update(verified_with={"date": "2026-12-01", "code": {}}),
+    "monitor": lambda r: r.update(monitor=[1]),
+    "method": lambda r: r.update(method=None),
+    "tiers": lambda r: r.pop("tiers"),
+    "spec": lambda r: r.update(spec=None),
+    "seed": lambda r: r["spec"].update(seed="0"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_record_of_another_shape_is_one_sentence_wherever_it_lies(store, make, what):
+    (kept,) = written(store, make())
+    inbox = store.inbox / f"{kept['run_id']}.json"
+    content = json.loads(inbox.read_text())
+    BROKEN[what](content)
+    content["digest"] = record_digest(content)
+    original = inbox.read_text()
+    inbox.write_text(json.dumps(content))
+    with pytest.raises(BenchError, match=r"is damaged \(.*delete it and run again"):
+        list(store.records())
+    inbox.write_text(original)
+    pack(store)
+    edited_line(store, BROKEN[what])
+    for read in (lambda: list(Store(store.root).records()), lambda: Store(store.root).read(kept["run_id"])):
+        with pytest.raises(BenchError, match=r"line 1 is damaged \(.*restore the file from git"):
+            read()
+
+
+def test_an_edited_record_is_not_read_from_the_inbox_and_nothing_is_concluded_from_its_line(store, make):
+    (kept,) = written(store, make())
+    path = store.inbox / f"{kept['run_id']}.json"
+    original = path.read_text()
+    path.write_text(original.replace('"f1": 0.5', '"f1": 0.95'))
+    with pytest.raises(BenchError, match=rf"{path.name} was changed after its run .*delete it and run again"):
+        list(store.records())
+    path.write_text(original)
+    pack(store)
+    store.require_unchanged(store.records())
+    edited_line(store, lambda r: r["metrics"]["all"]["rules"]["oracle"].update(f1=0.95))
+    store = Store(store.root)
+    with pytest.raises(BenchError, match=rf"{kept['run_id']} in .*\.jsonl was changed after its run .*restore"):
+        store.require_unchanged(store.records())
+    with pytest.raises(BenchError, match="was changed after its run"):
+        resumable(kept["run_id"], store, [], {})
+
+
+@pytest.mark.parametrize("name", ["../../outside", "tbird@raw29k", "/tmp/outside"])
+def test_a_record_whose_scenario_is_not_that_of_its_spec_has_no_place(store, make, tmp_path, name):
+    other = Store(tmp_path / "other")
+    written(store, make(seed=1))
+    written(other, make(seed=2), make() | {"scenario": name})
+    before = sorted(path for path in tmp_path.rglob("*") if path.suffix == ".jsonl")
+    with pytest.raises(BenchError, match=f"its scenario '{name}' is not the 'bgl@raw12k' of its spec"):
+        merge(store, other)
+    assert sorted(path for path in tmp_path.rglob("*") if path.suffix == ".jsonl") == before
+
+
+@pytest.mark.parametrize("split", ["../../outside", "a\\b", "a\nb"])
+def test_a_split_that_is_no_name_of_a_file_has_no_place(store, make, tmp_path, split):
+    other = Store(tmp_path / "other")
+    written(other, make(split=split))
+    with pytest.raises(BenchError, match="are no name of a file"):
+        merge(store, other)
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def with_rule(record, rule="native"):
+    """The record with one threshold rule more."""
+    record["thresholds"][rule] = {"value": 0.5, "fitted_on": "itself", "n": 4, "reason": None}
+    block = record["metrics"]["all"]
+    block["rules"][rule] = block["rules"]["oracle"]
+    block["bootstrap"]["rules"][rule] = block["bootstrap"]["rules"]["oracle"]
+    return record
+
+
+LATER = {"started_at": "2026-12-01T00:00:00+00:00"}
+CHECKED = {"date": "2026-12-02", "code": {"method": "m2", "engine": "e2"}}
+
+
+def test_merge_keeps_of_two_equal_runs_the_one_with_more(store, make, tmp_path):
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    written(here, with_rule(make()), make(seed=1, code={"method": "m", "engine": "e"}), make(seed=2))
+    written(
+        there,
+        make(**LATER, threads=4),
+        make(seed=1, code={"method": "n", "engine": "e"}, **LATER),
+        make(seed=2, verified_with=CHECKED),
+    )
+    pack(there)
+    assert merge(here, there) == (0, 2, 1)
+    first, second, third = (Store(here.root).read(make(seed=seed)["run_id"]) for seed in range(3))
+    assert set(first["thresholds"]) == {"oracle", "native"}
+    assert second["code"]["method"] == "n"
+    assert third["verified_with"] == CHECKED
+    here.require_unchanged([first, second, third])
+    assert merge(here, there) == (0, 0, 3)
+    # The other way round what is there gets the rule, and keeps what it has.
+    assert merge(there, Store(here.root)) == (0, 1, 2)
+    assert set(there.read(first["run_id"])["thresholds"]) == {"oracle", "native"}
+
+
+def test_merge_keeps_what_was_checked_when_the_newer_run_does_not_say_so(store, make, tmp_path):
+    other = Store(tmp_path / "other")
+    written(store, make(verified_with=CHECKED))
+    (new,) = written(other, make(**LATER))
+    assert merge(store, other) == (0, 1, 0)
+    found = store.read(new["run_id"])
+    assert found["verified_with"] == CHECKED
+    assert found["started_at"] == new["started_at"]
+    assert found["monitor"] == new["monitor"]
+    assert found["digest"] == record_digest(found)
+
+
+def test_a_failed_run_gives_way_to_a_finished_one(store, make, tmp_path):
+    other = Store(tmp_path / "other")
+    written(store, make())
+    written(other, make(status="timeout", reason="took longer than 1 s", **LATER))
+    assert merge(store, other) == (0, 0, 1)
+    assert merge(other, store) == (0, 1, 0)
+    assert other.read(make()["run_id"])["status"] == "ok"
+
+
+def test_lines_that_git_joined_and_of_which_neither_is_wrong_become_one(store, make):
+    written(store, make("m"))
+    pack(store)
+    branched(store, [make("z", verified_with=CHECKED)], [make("z", **LATER, code={"method": "m", "engine": "e"})])
+    store = Store(store.root)
+    pack(store)
+    assert len(lines(only_file(store))) == 2
+    found = Store(store.root).read(make("z")["run_id"])
+    assert (found["verified_with"], found["code"]["engine"]) == (CHECKED, "e")
+
+
+def test_a_rule_whose_numbers_differ_is_refused_still(store, make, tmp_path):
+    other = Store(tmp_path / "other")
+    written(store, with_rule(make()))
+    changed = with_rule(make())
+    changed["thresholds"]["native"]["value"] = 0.6
+    written(other, with_rule(changed, "conformal:0.01"))
+    with pytest.raises(BenchError, match="in thresholds: delete"):
+        merge(store, other)
+
+
+def test_migration_does_not_replace_a_newer_record(store, make):
+    (new,) = written(store, make(**LATER, code={"method": "m", "engine": "e"}))
+    pack(store)
+    old_store(store, make)
+    assert migrate(store) == 3
+    assert Store(store.root).read(new["run_id"]) == new
+
+
+def test_migration_refuses_an_old_record_that_says_something_else(store, make):
+    written(store, make(ap=0.9, **LATER))
+    pack(store)
+    old_store(store, make)
+    before = only_file(store).read_bytes()
+    with pytest.raises(BenchError, match="differ in metrics: delete the one that is wrong"):
+        migrate(store)
+    assert only_file(store).read_bytes() == before
+    assert len(list((store.root / "runs").iterdir())) == 3
+
+
+@pytest.mark.parametrize("place", ["", "inbox", "records"])
+def test_a_file_where_a_folder_belongs_is_one_sentence(store, place):
+    path = store.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    for use in (
+        lambda: store.find("0"),
+        lambda: list(store.records()),
+        lambda: list(problems(store, are_scores_of)),
+        store.require_results,
+    ):
+        with pytest.raises(BenchError, match=rf"{path} is no folder"):
+            use()
+
+
+def test_a_merge_with_a_folder_that_holds_no_results_is_refused(store, tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BenchError, match="is no results folder"):
+        merge(store, Store(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("command", [["verify"], ["pack"], ["prune"], ["prune", "--dry-run"]])
+def test_a_command_on_no_results_folder_ends_with_2(tmp_path, command, monkeypatch, capsys):
+    folder = tmp_path / "nowhere"
+    monkeypatch.setattr("sys.argv", ["bench", "results", *command, "--out", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"{folder} is no results folder" in " ".join(capsys.readouterr().err.split())
+    assert not folder.exists()

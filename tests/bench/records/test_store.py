@@ -14,22 +14,53 @@ from bench.errors import BenchError
 from bench.records.store import SCHEMA_VERSION, Store, jsonable, record_text, replace_file
 
 WRITE_FOREVER = """
+import json
 import sys
 from pathlib import Path
 import numpy as np
-from bench.records.store import SCHEMA_VERSION, Store
+from bench.records.store import Store
+plain = json.loads(sys.argv[2])
 store = Store(Path(sys.argv[1]))
 number = 0
 while True:
-    record = {"schema_version": SCHEMA_VERSION, "run_id": f"{number % 7:016x}", "number": number}
-    record |= {"scenario": "bgl", "spec": {"split": "paper"}}
+    record = plain | {"run_id": f"{number % 7:016x}", "number": number}
     store.write(record | {"content": ["x" * 1000] * 300}, {"test": np.full(20000, number, np.float64)})
     number += 1
 """
 
 
 def record(run_id="00ff", **values):
-    return {"schema_version": SCHEMA_VERSION, "run_id": run_id, "scenario": "bgl", "spec": {"split": "paper"}} | values
+    """The least that is a record: of a skipped run."""
+    edition = {"edition": "bgl@raw12k", "sha256": {}}
+    names = ("train", "train_abnormal", "validation", "validation_abnormal", "test", "test_abnormal", "log_keys")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "spec": {
+            "protocol_version": 1,
+            "train": [edition],
+            "test": [edition],
+            "split": "paper",
+            "seed": 0,
+            "detector": {"name": "toy", "config": {}},
+        },
+        "scenario": "bgl@raw12k",
+        "simulated": [],
+        "tiers": {},
+        "method": "toy",
+        "systems": ["bgl@raw12k"],
+        "status": "skipped",
+        "reason": None,
+        "detector": {"supervision": "normal-only", "is_control": False, "config": {}},
+        "counts": {f"n_{name}": 1 for name in names} | {"known_keys_share": 0.5, "seen_in_training_share": 0.5},
+        "seconds": {},
+        "memory_mib": {},
+        "threads": 1,
+        "device": "cpu",
+        "environment": {},
+        "started_at": "2026-11-22T01:46:42+00:00",
+        **values,
+    }
 
 
 @pytest.fixture
@@ -178,7 +209,7 @@ def test_leftovers_of_the_dead_go_and_of_the_living_stay(store):
 def test_sigkill_in_the_middle_of_a_write_leaves_no_half_record(store):
     """The writer does nothing but write, so it is killed while writing; several times, at several moments."""
     for round_ in range(4):
-        with subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(store.root)]) as writer:
+        with subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(store.root), json.dumps(record())]) as writer:
             deadline = time.monotonic() + 30
             while len(list((store.root / "inbox").glob("*.json"))) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -206,14 +237,7 @@ def test_a_list_of_numbers_stands_on_one_line_and_nothing_else_changes():
 
 
 def test_what_utf8_cannot_hold_is_escaped_and_nothing_else_is(store):
-    written = store.write(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "run_id": "ab",
-            "reason": "no \udcff.log: \u00fc",
-            "monitor": {"\ud800": ["\udc00"]},
-        }
-    )
+    written = store.write(record("ab", reason="no \udcff.log: \u00fc", monitor={"\ud800": ["\udc00"]}))
     assert written["reason"] == "no \\udcff.log: \u00fc"
     assert written["monitor"] == {"\\ud800": ["\\udc00"]}
     assert store.read("ab") == written

@@ -117,6 +117,23 @@ def test_swapped_and_cut_score_files_are_named(full, make):
         assert ("are damaged" if path == three else "are not those of their record") in text
 
 
+@pytest.mark.parametrize(("part", "name"), [("rules", "f1"), ("ranking", "ap"), ("threshold", "value")])
+def test_an_edited_metric_with_a_fitting_digest_is_found_where_the_scores_are(full, make, part, name):
+    path = full.inbox / f"{make(seed=3)['run_id']}.json"
+    record = json.loads(path.read_text())
+    block = record["metrics"]["all"]
+    edited_part = {
+        "rules": block["rules"]["oracle"],
+        "ranking": block["ranking"],
+        "threshold": record["thresholds"]["oracle"],
+    }[part]
+    edited_part[name] = 0.95
+    record["digest"] = record_digest(record)
+    path.write_text(json.dumps(record))
+    (wrong,) = found(full)
+    assert f"{path.stem}.npz are not those of their record" in wrong
+
+
 def test_scores_without_a_record_are_no_problem(full, make_scores):
     (full.scores / "00ff.npz").write_bytes(next(full.scores.iterdir()).read_bytes())
     assert found(full) == []

@@ -128,7 +128,7 @@ def combined(make_record, method, shared, own, single, **options):
     both = make_record(method, f1=shared, edition="bgl@a+tbird@b", systems=("bgl@a", "tbird@b"), **options)
     both["thresholds"][OWN] = {"value": None, "reason": None, "n": 9, "fitted_on": "x"}
     for block in both["metrics"].values():
-        block["rules"][OWN] = {"f1": own, "fpr": own / 10}
+        block["rules"][OWN] = {"f1": own, "precision": own, "recall": own, "fpr": own / 10}
         block["bootstrap"]["rules"][OWN] = {"f1": [own] * 15, "fpr": [own / 10] * 15}
     alone = [make_record(method, f1=single, edition=edition, **options) for edition in ("bgl@a", "tbird@b")]
     return [(record, {}) for record in (both, *alone)]

@@ -81,7 +81,11 @@ def record(
         "method": method,
         "status": "ok",
         "reason": None,
-        "detector": {"supervision": supervision},
+        "systems": list(systems) or [edition],
+        "detector": {"supervision": supervision, "is_control": supervision == "control", "config": config or {}},
+        "threads": 1,
+        "device": "cpu",
+        "environment": {},
         "counts": {
             "n_train": 100,
             "n_train_abnormal": 9,
