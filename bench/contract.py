@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,6 +112,48 @@ def _accepts(function: Callable[..., Any], *calls: tuple[str, ...], evidence: bo
     except TypeError:
         return False
     return True
+
+
+def require_monitor(answer: object) -> dict[str, Any]:
+    """What `monitor()` returned, where it is as the contract says; else a TypeError."""
+    if not isinstance(answer, Mapping):
+        raise TypeError(f"monitor() returned {type(answer).__name__}, the contract says a mapping")
+    if other := [key for key in answer if not isinstance(key, str)]:
+        raise TypeError(f"monitor() returned the key {other[0]!r}, the contract says that keys are texts")
+    return dict(answer)
+
+
+def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
+    """What `abstained()` returned of n sequences, where it is as the contract says; else a TypeError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"abstained() returned {type(answer).__name__}, the contract says bool ({n},) or None")
+    if answer.shape != (n,) or answer.dtype != np.bool_:
+        raise TypeError(f"abstained() returned {answer.dtype} {answer.shape}, the contract says bool ({n},) or None")
+    return answer
+
+
+def require_native(value: object) -> float | None:
+    """`native_threshold_`, where it is as the contract says; else a TypeError."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or math.isnan(value):
+        shown = "NaN" if isinstance(value, float) else type(value).__name__
+        raise TypeError(f"native_threshold_ is {shown}, the contract says a number or None")
+    return float(value)
+
+
+def require_vectors(answer: object, n: int) -> NDArray[np.float32] | None:
+    """What `represent()` returned of n sequences, where it is as the contract says; else a TypeError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"represent() returned {type(answer).__name__}, the contract says float32 ({n}, d) or None")
+    if answer.ndim != 2 or len(answer) != n or answer.dtype != np.float32:
+        shown = f"{answer.dtype} {answer.shape}"
+        raise TypeError(f"represent() returned {shown}, the contract says float32 ({n}, d) or None")
+    return answer
 
 
 def needs_labels(told: Mapping[Any, str]) -> bool:

@@ -268,9 +268,10 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
 def _show(record: ProbeRecord) -> None:
     found, population = record["results"], record["population"]
     from bench.records.record import standings
+    from bench.reporting.tables.answers import models_of
 
     tiers = ", ".join(sorted(set(standings(record).values())))
-    value, models = record["threshold"]["value"], ", ".join(record["monitor"].get("models", {}))
+    value, models = record["threshold"]["value"], ", ".join(models_of([record]))
     typer.echo(
         f"{record['probe']} of {record['method']}{f' (answered by {models})' if models else ''} on "
         f"{record['scenario']} ({tiers}), {record['split']}, seed {record['seed']}: {found['n_abnormal']} abnormal and "
