@@ -32,8 +32,9 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
         if part is not None:
             values, excluded, _ = _score(detector, part, prepared, cell)
             scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
+    identity = _identity("test", test.sequences)  # before the method has these sequences in its hands
     values, excluded, lines = _score(detector, test, prepared, cell)
-    scores |= _named("test", values, test) | _identity("test", test.sequences)
+    scores |= _named("test", values, test) | identity
     if lines is not None:
         scores |= _of_lines(lines, test.sequences, prepared)
     if sample is not None:
