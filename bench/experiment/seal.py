@@ -20,7 +20,7 @@ _ON_REQUEST = ("with_parameters", "with_raw", "with_words")
 
 
 class Seal:
-    """All values of prepared data that methods are given, as they were when first seen: the objects, and arrays' hashes.
+    """All values of prepared data that methods are given, as they were when first seen: objects, and hashes of arrays.
 
     Texts and ids are tuples, which nobody can write into; another object in their place is a change.
     """
