@@ -7,14 +7,14 @@ import inspect
 import math
 import numbers
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detector import Detector, DetectorTags, Grade, Role, SequencePart, Unit, outdated
+from bench.detector import Detector, DetectorTags, ExternalFile, Grade, Role, SequencePart, Unit, outdated
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -41,19 +41,40 @@ def _tags_fault(cls: type[Detector]) -> str | None:
     tags = getattr(cls, "tags", None)
     if not isinstance(tags, DetectorTags):
         return 'it has no tags: write tags = DetectorTags(told={"source": "normals"})'
+    if fault := _config_fault(cls):
+        return fault
     for told in (tags.told, *tags.told_with.values()):
         if fault := _told_fault(cls, told):
             return fault
     fields = _fields(cls)
     if missing := sorted(set(tags.told_with) - set(fields)):
         return f"tags.told_with names the setting '{missing[0]}', which Config has not"
+    if isinstance(tags.uses, str) or not isinstance(tags.uses, Collection):
+        return f"tags.uses is {tags.uses!r}: write a set such as frozenset({{'log_keys'}})"
     if unknown := sorted(set(tags.uses) - set(get_args(SequencePart))):
         return f"tags.uses names unknown parts {unknown}: choose of {', '.join(get_args(SequencePart))}"
+    if not isinstance(tags.files, tuple | list) or not all(isinstance(file, ExternalFile) for file in tags.files):
+        return f"tags.files is {tags.files!r}: write a tuple of ExternalFile"
     for file in tags.files:
         if Path(file.name).name != file.name or not _SHA256.fullmatch(file.sha256):
             return f"tags.files names {file.name!r} ({file.sha256!r}): give a name without folders and 64 hex digits"
     if tags.unit not in get_args(Unit):
         return f"tags.unit is {tags.unit!r}: choose one of {', '.join(get_args(Unit))}"
+    return None
+
+
+def _config_fault(cls: type[Detector]) -> str | None:
+    config = getattr(cls, "Config", None)
+    if not isinstance(config, type) or not dataclasses.is_dataclass(config):
+        what = "no Config" if config is None else "a Config that is no dataclass"
+        return f"it has {what}: write a frozen dataclass of its settings and Config = that class"
+    bare = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if bare:
+        return f"its Config has no default for '{bare[0]}': write one, so that the method runs without settings"
     return None
 
 
