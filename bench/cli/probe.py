@@ -24,6 +24,7 @@ from bench.cli._options import (
 )
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.errors import BenchError
+from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
@@ -57,7 +58,7 @@ Scenario = Annotated[
 Sample = Annotated[
     int, typer.Option("--sample", "--limit", min=2, help="Test sequences, half of them abnormal where there are.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the detector and of the draw.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
 Split = Annotated[str, typer.Option("--split", help="chronological, paper or given")]
 Threshold = Annotated[
     str | None,
