@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import numbers
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detector import Detector, DetectorTags, Grade, Role, SequencePart, Unit, outdated
+from bench.detector import Detector, DetectorTags, ExternalFile, Grade, Role, SequencePart, Unit, outdated
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -40,19 +41,40 @@ def _tags_fault(cls: type[Detector]) -> str | None:
     tags = getattr(cls, "tags", None)
     if not isinstance(tags, DetectorTags):
         return 'it has no tags: write tags = DetectorTags(told={"source": "normals"})'
+    if fault := _config_fault(cls):
+        return fault
     for told in (tags.told, *tags.told_with.values()):
         if fault := _told_fault(cls, told):
             return fault
     fields = _fields(cls)
     if missing := sorted(set(tags.told_with) - set(fields)):
         return f"tags.told_with names the setting '{missing[0]}', which Config has not"
+    if isinstance(tags.uses, str) or not isinstance(tags.uses, Collection):
+        return f"tags.uses is {tags.uses!r}: write a set such as frozenset({{'log_keys'}})"
     if unknown := sorted(set(tags.uses) - set(get_args(SequencePart))):
         return f"tags.uses names unknown parts {unknown}: choose of {', '.join(get_args(SequencePart))}"
+    if not isinstance(tags.files, tuple | list) or not all(isinstance(file, ExternalFile) for file in tags.files):
+        return f"tags.files is {tags.files!r}: write a tuple of ExternalFile"
     for file in tags.files:
         if Path(file.name).name != file.name or not _SHA256.fullmatch(file.sha256):
             return f"tags.files names {file.name!r} ({file.sha256!r}): give a name without folders and 64 hex digits"
     if tags.unit not in get_args(Unit):
         return f"tags.unit is {tags.unit!r}: choose one of {', '.join(get_args(Unit))}"
+    return None
+
+
+def _config_fault(cls: type[Detector]) -> str | None:
+    config = getattr(cls, "Config", None)
+    if not isinstance(config, type) or not dataclasses.is_dataclass(config):
+        what = "no Config" if config is None else "a Config that is no dataclass"
+        return f"it has {what}: write a frozen dataclass of its settings and Config = that class"
+    bare = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if bare:
+        return f"its Config has no default for '{bare[0]}': write one, so that the method runs without settings"
     return None
 
 
@@ -111,6 +133,48 @@ def _accepts(function: Callable[..., Any], *calls: tuple[str, ...], evidence: bo
     except TypeError:
         return False
     return True
+
+
+def require_monitor(answer: object) -> dict[str, Any]:
+    """What `monitor()` returned, where it is as the contract says; else a TypeError."""
+    if not isinstance(answer, Mapping):
+        raise TypeError(f"monitor() returned {type(answer).__name__}, the contract says a mapping")
+    if other := [key for key in answer if not isinstance(key, str)]:
+        raise TypeError(f"monitor() returned the key {other[0]!r}, the contract says that keys are texts")
+    return dict(answer)
+
+
+def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
+    """What `abstained()` returned of n sequences, where it is as the contract says; else a TypeError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"abstained() returned {type(answer).__name__}, the contract says bool ({n},) or None")
+    if answer.shape != (n,) or answer.dtype != np.bool_:
+        raise TypeError(f"abstained() returned {answer.dtype} {answer.shape}, the contract says bool ({n},) or None")
+    return answer
+
+
+def require_native(value: object) -> float | None:
+    """`native_threshold_`, where it is as the contract says; else a TypeError."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or math.isnan(value):
+        shown = "NaN" if isinstance(value, float) else type(value).__name__
+        raise TypeError(f"native_threshold_ is {shown}, the contract says a number or None")
+    return float(value)
+
+
+def require_vectors(answer: object, n: int) -> NDArray[np.float32] | None:
+    """What `represent()` returned of n sequences, where it is as the contract says; else a TypeError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"represent() returned {type(answer).__name__}, the contract says float32 ({n}, d) or None")
+    if answer.ndim != 2 or len(answer) != n or answer.dtype != np.float32:
+        shown = f"{answer.dtype} {answer.shape}"
+        raise TypeError(f"represent() returned {shown}, the contract says float32 ({n}, d) or None")
+    return answer
 
 
 def needs_labels(told: Mapping[Any, str]) -> bool:

@@ -148,9 +148,18 @@ class DetectorTags:
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        """Nobody changes afterwards what a method is told."""
+        """Nobody changes afterwards what a method is told; what is no mapping is refused by a sentence."""
+        _require_mapping("told", self.told, '{"source": "normals"}')
+        _require_mapping("told_with", self.told_with, '{"k": {"source": "normals"}}')
+        for setting, told in self.told_with.items():
+            _require_mapping(f"told_with[{setting!r}]", told, '{"source": "normals"}')
         object.__setattr__(self, "told", MappingProxyType(dict(self.told)))
         object.__setattr__(self, "told_with", MappingProxyType({k: dict(v) for k, v in self.told_with.items()}))
+
+
+def _require_mapping(name: str, value: object, example: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ContractError(f"tags.{name} is {value!r}, and no mapping: write {name}={example}")
 
 
 class Detector(ABC):

@@ -15,7 +15,8 @@ import importlib.util
 import json
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 DETECTOR_GROUP: Final = "bench.detectors"
 CONTROL_GROUP: Final = "bench.controls"
+_LOCAL: Final = "bench_local_"
+"""What the module of a local file is called begins so."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def load(ref: DetectorRef) -> type[Detector]:
 
     module_name, _, attribute = ref.target.partition(":")
     try:
-        module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
+        with _beside(ref):
+            module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
     except (Exception, KeyboardInterrupt, CellTimeoutError):
         raise
     except BaseException as error:  # one plugin does not end the program, nor choose its exit code
@@ -156,7 +160,8 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
         file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
         if file is not None and file.is_file():
             return _description_from_json(json.loads(file.read_text(encoding="utf-8")))
-        description = _describe_class(load(ref))
+        with _beside(ref):
+            description = _describe_class(load(ref))
     except BenchError:
         raise
     except Exception as error:
@@ -212,7 +217,7 @@ def _from_file(name: str) -> DetectorRef:
 
 
 def _load_file(path: Path) -> ModuleType:
-    name = f"bench_local_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"{_LOCAL}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -222,13 +227,42 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+@contextmanager
+def _beside(ref: DetectorRef) -> Iterator[None]:
+    """Let a local file import the files beside it, which are forgotten afterwards: another folder may have such too.
+
+    The folder stands last, so that it hides nothing that is installed.
+    """
+    folder = str(Path(ref.target.partition(":")[0]).resolve().parent)
+    if not ref.is_local or folder in sys.path:
+        yield
+        return
+    known = set(sys.modules)
+    sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - known:
+            top = name.partition(".")[0]
+            if top not in known and _stands_in(folder, top, sys.modules[name]):
+                del sys.modules[name]
+
+
+def _stands_in(folder: str, top: str, module: ModuleType) -> bool:
+    """Whether a module comes from `top.py` or `top/` of a folder, and not from an environment that lies in it."""
+    path = Path(getattr(module, "__file__", None) or "").resolve()
+    return path.is_relative_to(folder) and path.relative_to(folder).parts[:1] in ((top,), (f"{top}.py",))
+
+
 def _source_digest(ref: DetectorRef) -> str:
     """Hash of the detector's target, of all Python files beside and below its module, and of the contract."""
     digest = hashlib.sha256(ref.target.encode())
     module_name = ref.target.partition(":")[0]
     files = [Path(__file__), Path(__file__).with_name("detector.py")]
     if ref.is_local:
-        files.append(Path(module_name))
+        files += [Path(module_name), *sorted(Path(module_name).resolve().parent.glob("*.py"))]
     else:
         spec = importlib.util.find_spec(module_name)
         if spec is not None and spec.origin is not None:

@@ -82,7 +82,8 @@ TABLE = {
 }
 # What prose says: recorded answers without a server, the example class of the README.
 FURTHER = (
-    "bench run --methods chatgpt --scenario bgl --sample 500 --seeds 1 --llm replay --out replayed",
+    "bench run --methods chatgpt --scenario bgl --sample 500 --seeds 1 --llm replay --out replayed "
+    "--set chatgpt.store=results/llm",
     "bench run --methods ngram --scenario bgl --seeds 1 --out elsewhere",
     "bench check mine.py:MyDetector",
     "bench run --methods told.py:MyDetector --scenario bgl --auxiliary hdfs --incidents 60s --seeds 1",

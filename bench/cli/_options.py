@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench.errors import BenchError
 
 
 def complete_methods(incomplete: str) -> list[str]:
@@ -30,6 +34,25 @@ def complete_suites(incomplete: str) -> list[str]:
     from bench.experiment.suites import suite_names
 
     return [name for name in suite_names() if name.startswith(incomplete)]
+
+
+@contextlib.contextmanager
+def new_folder(data: Path | None) -> Iterator[None]:
+    """Make the folder of --data for a command that writes into it; away again where the command is refused."""
+    if data is None or data.exists():
+        yield
+        return
+    try:
+        data.mkdir()
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchError(f"the data folder '{data}' cannot be made ({reason}): choose another --data") from None
+    try:
+        yield
+    except BenchError:
+        with contextlib.suppress(OSError):  # not empty: what was kept says why
+            data.rmdir()
+        raise
 
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of records, scores and tables.")]

@@ -12,6 +12,7 @@ import typer
 
 from bench.cli._options import AsJson, Data, Set, complete_methods, complete_scenarios
 from bench.errors import BenchError
+from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ def fit(
     ],
     save: Annotated[Path, typer.Option("--save", help="Folder of the saved detector.")],
     settings: Set = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED)] = 0,
     split: Annotated[str, typer.Option("--split", help="chronological or paper")] = "chronological",
     threshold: Annotated[str, typer.Option("--threshold", help="Rule of the threshold.")] = "conformal:0.01",
     window_size: Annotated[int, typer.Option("--window-size", help="Lines per window, without sessions.")] = 20,

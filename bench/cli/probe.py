@@ -24,6 +24,7 @@ from bench.cli._options import (
 )
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.errors import BenchError
+from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
@@ -57,7 +58,7 @@ Scenario = Annotated[
 Sample = Annotated[
     int, typer.Option("--sample", "--limit", min=2, help="Test sequences, half of them abnormal where there are.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the detector and of the draw.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
 Split = Annotated[str, typer.Option("--split", help="chronological, paper or given")]
 Threshold = Annotated[
     str | None,
@@ -268,9 +269,10 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
 def _show(record: ProbeRecord) -> None:
     found, population = record["results"], record["population"]
     from bench.records.record import standings
+    from bench.reporting.tables.answers import models_of
 
     tiers = ", ".join(sorted(set(standings(record).values())))
-    value, models = record["threshold"]["value"], ", ".join(record["monitor"].get("models", {}))
+    value, models = record["threshold"]["value"], ", ".join(models_of([record]))
     typer.echo(
         f"{record['probe']} of {record['method']}{f' (answered by {models})' if models else ''} on "
         f"{record['scenario']} ({tiers}), {record['split']}, seed {record['seed']}: {found['n_abnormal']} abnormal and "

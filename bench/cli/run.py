@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bench.experiment.runner import Outcome
     from bench.experiment.spec import Cell
     from bench.experiment.suites import Suite as LoadedSuite
+    from bench.records.record import Record
     from bench.records.store import Store
 
 Methods = Annotated[
@@ -304,8 +305,24 @@ def _execute(
         from bench.reporting.figures.figure import FigureRequest
 
         make_figures(FigureRequest(suite, plan, store, catalogue, rule, settings), as_json=as_json)
-    if outcome.n_failed:
+    idle = _skipped_everywhere(plan.cells, outcome.records, suite)
+    for name, reason in idle.items():
+        typer.echo(f"{name} was skipped everywhere: {reason}", err=True)
+    if outcome.n_failed or idle:
         raise typer.Exit(EXIT_FAILED_CELL)
+
+
+def _skipped_everywhere(cells: Sequence[Cell], records: Sequence[Record], suite: LoadedSuite) -> dict[str, str]:
+    """The methods that were asked for and have no run at all, with the reason of the last; controls were not."""
+    asked = {name for part in suite.parts for name in part.methods}
+    found = {record["run_id"]: record for record in records}
+    reasons: dict[str, list[str | None]] = {}
+    for cell in cells:
+        name = "+".join(filter(None, [cell.method.ref.name, cell.method.variant]))
+        if name in asked and not cell.method.ref.is_control:
+            record = found[cell.run_id]
+            reasons.setdefault(name, []).append(record["reason"] if record["status"] == "skipped" else None)
+    return {name: str(told[-1]) for name, told in reasons.items() if None not in told}
 
 
 def _device(name: str) -> str:

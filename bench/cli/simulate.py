@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from bench.cli._options import AsJson, Data
+from bench.cli._options import AsJson, Data, new_folder
 from bench.errors import BenchError
+from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
     from bench.data.cards.card import Card
@@ -25,7 +26,7 @@ def simulate(
     lines: Annotated[
         int | None, typer.Option("--lines", min=1, help="How many; the card's number if not given.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another log.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Another seed, another log.")] = 0,
     kinds: Annotated[
         str | None, typer.Option("--kinds", help="Only these kinds of anomaly, by comma; none: ''.")
     ] = None,
@@ -41,10 +42,10 @@ def simulate(
     from bench.data.cards.catalogue import catalogue
     from bench.data.simulation.edition import simulated_card, write_edition
 
-    known = catalogue(data)
-    card = simulated_card(known, name)
-    chosen = _chosen(card, kinds, without)
-    with _Bar() as bar:
+    with new_folder(data), _Bar() as bar:
+        known = catalogue(data)
+        card = simulated_card(known, name)
+        chosen = _chosen(card, kinds, without)
         made = write_edition(
             card, known, seed=seed, n_lines=lines, kinds=chosen, edition=edition, force=force, report=bar.report
         )

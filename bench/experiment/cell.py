@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bench import registry
 from bench._memory import peak_memory_mib, reset_peak_memory
+from bench.contract import require_monitor
 from bench.data.sequences.loader import Prepared
 from bench.detector import Detector, Teacher
 from bench.errors import BenchError, CellTimeoutError
@@ -173,7 +174,7 @@ class Fitter:
     def monitored(self, detector: Detector) -> dict[str, Any]:
         """What the detector says of itself, and what the teacher that it was given was asked."""
         asked = self._teacher.facts() if isinstance(self._teacher, ChatTeacher) else {}
-        return {**asked, **detector.monitor()}
+        return {**asked, **require_monitor(detector.monitor())}
 
     def forget(self) -> None:
         """Keep no detector: it was fitted on data that it changed."""

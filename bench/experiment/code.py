@@ -213,24 +213,32 @@ def outdated(cells: Iterable[Cell], store: Store, code: InstalledCode) -> dict[s
     if local:
         newest = _newest(store.records())
         for run_id, record in local.items():
-            if newest[without_version(record)] > record["started_at"]:
+            keys = [without_version(record["spec"], with_config=given) for given in (True, False)]
+            if max(newest.get(key, "") for key in keys) > record["started_at"]:
                 why = "another version of the file ran later"
                 found[run_id] = Outdated(record["method"], why, record["started_at"])
     return found
 
 
-def without_version(record: Record) -> str:
-    """What the records of all versions of a local file share on the same data, split, seed and config."""
-    spec = record["spec"]
-    detector = {key: value for key, value in spec["detector"].items() if key != "source_sha256"}
-    return json.dumps(spec | {"detector": detector}, sort_keys=True)
+def is_described(record: Record) -> bool:
+    """Whether its version of the method could be imported; if not, its config is empty, whatever was asked for."""
+    return record["detector"].get("told", "") is not None
+
+
+def without_version(spec: Mapping[str, Any], *, with_config: bool) -> str:
+    """What the records of all versions of a local file share, of the config only where both versions were described."""
+    of_version, of_config = {"source_sha256", "files", "encoder"}, {"config", "auxiliary", "incidents"}
+    left_out = of_version if with_config else of_version | of_config
+    detector = {key: value for key, value in spec["detector"].items() if key not in left_out}
+    rest = {key: value for key, value in spec.items() if key not in left_out}
+    return json.dumps(rest | {"detector": detector}, sort_keys=True)
 
 
 def _newest(records: Iterable[Record]) -> dict[str, str]:
     newest: dict[str, str] = {}
     for record in records:
         if record["spec"]["detector"].get("source_sha256"):
-            key = without_version(record)
+            key = without_version(record["spec"], with_config=is_described(record))
             newest[key] = max(newest.get(key, ""), record["started_at"])
     return newest
 

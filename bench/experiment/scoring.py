@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.contract import require_abstained, require_native
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
@@ -20,7 +21,7 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
 
     prepared: the data as the detector may see them, from `told.hand_out`
     """
-    native = detector.native_threshold_
+    native = require_native(detector.native_threshold_)
     sample = sample_of(cell, prepared)
     test = prepared.test if sample is None else _selected(prepared.test, sample.index)
     validation, target = prepared.validation, prepared.target_validation
@@ -31,8 +32,9 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
         if part is not None:
             values, excluded, _ = _score(detector, part, prepared, cell)
             scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
+    identity = _identity("test", test.sequences)  # before the method has these sequences in its hands
     values, excluded, lines = _score(detector, test, prepared, cell)
-    scores |= _named("test", values, test) | _identity("test", test.sequences)
+    scores |= _named("test", values, test) | identity
     if lines is not None:
         scores |= _of_lines(lines, test.sequences, prepared)
     if sample is not None:
@@ -51,11 +53,13 @@ def _score(
         return np.empty(0), None, None
     if cell.method.variant == NEAREST:
         sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
+    lines: NDArray[np.float64] | None = None
     if detector.tags.unit == "line":
         lines = _checked(detector.score_lines(sequences), sequences.n_events, "score_lines")
-        return largest_lines(lines, sequences), detector.abstained(sequences), lines
-    scores = _checked(detector.score(sequences), len(sequences), "score")
-    return scores, detector.abstained(sequences), None
+        scores = largest_lines(lines, sequences)
+    else:
+        scores = _checked(detector.score(sequences), len(sequences), "score")
+    return scores, require_abstained(detector.abstained(sequences), len(sequences)), lines
 
 
 def _of_lines(scores: NDArray[np.float64], sequences: Sequences, prepared: Prepared) -> Scores:

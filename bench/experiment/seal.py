@@ -9,77 +9,85 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.data.sequences.loader import Prepared
+from bench.types import Parameters, RawLines, Words
 
 _PARTS = ("train", "validation", "test", "target_validation")
-_ON_REQUEST = {"with_parameters": "parameters", "with_raw": "raw", "with_words": "words"}
+_ON_REQUEST = ("with_parameters", "with_raw", "with_words")
 
 
 class Seal:
-    """Hashes of all arrays of prepared data, as they were when first seen."""
+    """All values of prepared data that methods are given, as they were when first seen: objects, and hashes of arrays.
+
+    Texts and ids are tuples, which nobody can write into; another object in their place is a change.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._known: dict[str, bytes] = {}
+        self._known: dict[str, tuple[object, bytes]] = {}
         self.is_broken = False
         self.extend()
 
     def extend(self) -> None:
         """Take up what has come since, such as message parameters, which are read for the first that uses them."""
-        for name, array in _arrays(self._prepared):
+        hashes = {id(value): digest for value, digest in self._known.values()}
+        for name, value in _values(self._prepared):
             if name not in self._known:
-                self._known[name] = _hash(array)
+                self._known[name] = (value, _hash(value, hashes))
 
     def changed(self) -> list[str]:
-        """Names of the arrays that are not as they were; from then on the seal is broken."""
-        found = dict(_arrays(self._prepared))
-        names = [name for name, known in self._known.items() if _hash(found[name]) != known]
+        """Names of the values that are not as they were, or not there any more; then the seal is broken for good."""
+        found = dict(_values(self._prepared))
+        hashes: dict[int, bytes] = {}
+        names = [
+            name.removeprefix(_path(name))
+            for name, (value, digest) in self._known.items()
+            if found.get(name) is not value or _hash(value, hashes) != digest
+        ]
         self.is_broken = self.is_broken or bool(names)
-        return names
+        return list(dict.fromkeys(names))
 
 
-def _arrays(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
-    """All arrays that methods are given, by name, each memory once."""
-    yield from _arrays_of(prepared)
+def _path(name: str) -> str:
+    """What was read before a value, as in `with_raw.with_words.test.ids`."""
+    return "".join(f"{word}." for word in name.split(".") if word in _ON_REQUEST)
+
+
+def _values(prepared: Prepared) -> Iterator[tuple[str, object]]:
+    """All that methods are given, by name."""
+    yield from _values_of(prepared, "")
     yield from _on_request(prepared, "")
 
 
-def _on_request(prepared: Prepared, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
+def _on_request(prepared: Prepared, path: str) -> Iterator[tuple[str, object]]:
     """What was read for some method; path: what was read before it, so that no two names are the same."""
-    for name, part in _ON_REQUEST.items():
+    for name in _ON_REQUEST:
         # The cached property: asking for it here would read the numbers of a whole log for methods that use none.
         if (more := vars(prepared).get(name)) is not None:
-            yield from _arrays_within(more, part, path)
+            yield from _values_of(more, f"{path}{name}.")
             yield from _on_request(more, f"{path}{name}.")
 
 
-def _arrays_of(prepared: Prepared) -> Iterator[tuple[str, NDArray[Any]]]:
+def _values_of(prepared: Prepared, path: str) -> Iterator[tuple[str, object]]:
     for name in _PARTS:
         part = getattr(prepared, name)
         if part is None:
             continue
-        yield f"{name}.labels", part.labels
+        yield f"{path}{name}.labels", part.labels
         for field in fields(part.sequences):
-            value = getattr(part.sequences, field.name)
-            if isinstance(value, np.ndarray):
-                yield f"{name}.{field.name}", value
+            value = getattr(part.sequences, field.name, None)
+            yield f"{path}{name}.{field.name}", value
+            for inner in fields(value) if isinstance(value, Parameters | RawLines | Words) else ():
+                yield f"{path}{name}.{field.name}.{inner.name}", getattr(value, inner.name, None)
 
 
-def _arrays_within(prepared: Prepared, part: str, path: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    for name in _PARTS:
-        values = getattr(getattr(prepared, name), "sequences", None)
-        held = getattr(values, part, None)
-        for field in fields(held) if held is not None else ():
-            array = getattr(held, field.name)
-            if isinstance(array, np.ndarray):
-                yield f"{path}{name}.{part}.{field.name}", array
-
-
-def _hash(array: NDArray[Any]) -> bytes:
-    """SHA-256, in hardware nearly everywhere: half the time of BLAKE2 there."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).digest()
+def _hash(value: object, known: dict[int, bytes]) -> bytes:
+    """SHA-256 of an array, each memory once; in hardware nearly everywhere, so half the time of BLAKE2 there."""
+    if not isinstance(value, np.ndarray):
+        return b""
+    if id(value) not in known:
+        known[id(value)] = hashlib.sha256(np.ascontiguousarray(value).data).digest()
+    return known[id(value)]

@@ -12,7 +12,9 @@ from bench.errors import BenchError
 from bench.registry import Description, DetectorRef, FieldInfo
 
 MAX_RANGE: Final = 1000
-"""Values of one swept setting at most: more is a slip of the pen."""
+"""Values of one swept setting, or seeds, at most: more is a slip of the pen."""
+MAX_SEED: Final = 2**32 - 1
+"""The largest that numpy and torch both take."""
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -33,11 +35,19 @@ def parse_seeds(text: str) -> list[int]:
         seeds = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         seeds = []
+    if "," not in text and seeds and seeds[0] > MAX_RANGE:
+        raise BenchError(f"--seeds {_short(text)} are more than {MAX_RANGE} runs of each method: give fewer")
+    if seeds and max(seeds) > MAX_SEED:
+        raise BenchError(f"--seeds {_short(text)}: a seed is a number from 0 to {MAX_SEED}")
     if "," not in text and seeds and seeds[0] > 0:
         return list(range(seeds[0]))
     if "," not in text or not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise BenchError(f"--seeds {text} cannot be read: write 5 for seeds 0 to 4, or 3,7 for those two")
     return seeds
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _values(text: str, setting: str) -> list[str]:

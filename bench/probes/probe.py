@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench._files import replace_text
+from bench.contract import require_monitor
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
@@ -225,7 +226,7 @@ def make_record(
         },
         "population": {"n": len(fitted.labels), "n_abnormal": int(fitted.labels.sum())},
         "results": results,
-        "monitor": jsonable(fitted.detector.monitor()),
+        "monitor": jsonable(require_monitor(fitted.detector.monitor())),
         "seconds": round(seconds, 3),
         "environment": describe_environment(),
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -86,14 +86,16 @@ def compare_with_baseline(
 
 
 def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[str]:
-    """Names of the rows that the baseline lacks, so that nothing holds them; what was skipped has nothing to hold."""
-    return sorted(
-        name
-        for name, row in rows_by_name(records).items()
-        if name not in baseline["rows"]
-        and _is_chosen(name, scenarios)
-        and any(record["status"] != "skipped" for record in row.records)
-    )
+    """Rows that the baseline lacks, and `row: metric` of what its own rows lack, so that nothing holds them.
+
+    What was skipped has nothing to hold.
+    """
+    rows = {name: row for name, row in rows_by_name(records).items() if _is_chosen(name, scenarios)}
+    held = baseline["rows"]
+    ran = [name for name, row in rows.items() if any(record["status"] != "skipped" for record in row.records)]
+    values = {name: _values(row, held[name]["seeds"]) for name, row in rows.items() if name in held}
+    lacking = [f"{name}: {key}" for name, found in values.items() for key in found if key not in held[name]]
+    return sorted([*(name for name in ran if name not in held), *lacking])
 
 
 def require_trusted(records: Iterable[Record], code: InstalledCode, scenarios: set[str] | None = None) -> None:
@@ -121,6 +123,8 @@ def load_baseline(path: Path) -> dict[str, Any]:
         baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BenchError(f"the baseline '{path}' does not exist: write it with `bench gate --update`") from None
+    except OSError as error:
+        raise BenchError(f"the baseline '{path}' cannot be read ({error.strerror}): give a file") from None
     except (ValueError, RecursionError) as error:
         raise BenchError(f"the baseline '{path}' is damaged ({error}): delete it and write it with --update") from None
     rows = baseline.get("rows") if isinstance(baseline, dict) else None

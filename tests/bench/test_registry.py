@@ -307,6 +307,60 @@ def test_a_detector_without_tags_is_described_as_such(tmp_path):
     assert "it has no tags: write tags = DetectorTags(told=" in registry.describe(registry.find(f"{path}:Mine")).error
 
 
+HELPED = """
+from bench.detector import Detector, DetectorTags
+from helper import K, Config
+from tools.more import M
+class Mine(Detector):
+    tags = DetectorTags()
+    Config = Config
+    found = (K, M)
+    def fit(self, train, labels=None, *, evidence=None):
+        return self
+    def score(self, sequences):
+        return None
+"""
+HELPER = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import Literal
+import json
+K = {value}
+@dataclass(frozen=True)
+class Config:
+    mode: Literal["a", "b"] = "a"
+"""
+
+
+def test_a_local_file_imports_the_files_beside_it_and_no_others(tmp_path):
+    paths, cache = list(sys.path), tmp_path / "cache"
+    for value in (1, 2):
+        folder = tmp_path / str(value)
+        (folder / "tools").mkdir(parents=True)
+        (folder / "tools" / "__init__.py").touch()
+        (folder / "tools" / "more.py").write_text(f"M = {value}\n")
+        (folder / "json.py").write_text("raise RuntimeError('hides what is installed')\n")
+        (folder / "helper.py").write_text(HELPER.format(value=value))
+        (folder / "mine.py").write_text(HELPED)
+    refs = [registry.find(f"{tmp_path / str(value)}/mine.py:Mine") for value in (1, 2, 1)]
+    assert [registry.load(ref).found for ref in refs] == [(1, 1), (2, 2), (1, 1)]
+    found = registry.describe(refs[0], cache)
+    assert (found.error, found.fields["mode"].choices) == ("", ("a", "b"))
+    assert sys.path == paths
+    assert not {"helper", "tools", "tools.more"} & sys.modules.keys()
+    site = tmp_path / "1" / "site"
+    site.mkdir()
+    (site / "installed_there.py").touch()
+    (tmp_path / "1" / "lazy.py").write_text("import installed_there\n" + HELPED)
+    sys.path.append(str(site))
+    registry.load(registry.find(f"{tmp_path / '1'}/lazy.py:Mine"))
+    sys.path.remove(str(site))
+    assert sys.modules.pop("installed_there")
+    helper = tmp_path / "1" / "helper.py"
+    helper.write_text(helper.read_text().replace('"a", "b"', '"a", "b", "c"'))
+    assert registry.describe(refs[0], cache).fields["mode"].choices == ("a", "b", "c")
+
+
 def test_summary_without_import(local, tmp_path):
     assert registry.summarise(registry.find(f"{local}:Mine")) == "Flags the rare."
     assert registry.summarise(registry.find(f"{local}:NoDetector")) == "A file of detectors."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.contract import require_vectors
 from bench.data.sequences.loader import Loader, Prepared
 from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector
@@ -70,7 +71,7 @@ def _map(
 ) -> dict[str, Any] | None:
     detector, prepared = fit_again(cell, prepared, request.settings)
     chosen = balanced_sample(prepared.test.labels, n, seed)
-    vectors = detector.represent(prepared.test.sequences.select(chosen))
+    vectors = require_vectors(detector.represent(prepared.test.sequences.select(chosen)), len(chosen))
     if vectors is None:
         return None
     flagged, note = _flagged(detector, prepared.test, record, request.rule)

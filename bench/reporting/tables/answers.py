@@ -14,6 +14,9 @@ from bench.reporting.tables.rows import Row, aggregate
 
 CALL_HEADERS: Final = ("calls", "tokens", "cost", "s/seq")
 CHANCE: Final = 0.5
+_COUNTED: Final = ("calls", "tokens_in", "tokens_out", "latency_s", "cost")
+_REPLAYED: Final = ("replayed", *(f"replayed_{name}" for name in _COUNTED[1:]))
+_NUMBERS: Final = ("unparsable_share", "asked", *_COUNTED, *_REPLAYED)
 _MODEL_SETTING: Final = re.compile(r"(?<=[\[,])model=[^,\]]*(?:,|(?=\]))")
 
 
@@ -25,15 +28,27 @@ def answered_by(label: str, records: Iterable[Record]) -> str:
     return f"{_MODEL_SETTING.sub('', label).replace(',]', ']').removesuffix('[]')} ({' and '.join(models)})"
 
 
-def models_of(records: Iterable[Record]) -> list[str]:
+def models_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """The models that answered, as the servers reported them."""
-    return sorted({name for record in records for name in (record.get("monitor") or {}).get("models", ())})
+    found: set[str] = set()
+    for record in records:
+        names = _monitored(record).get("models", ())
+        found |= {name for name in names if isinstance(name, str)} if isinstance(names, list | dict) else set()
+    return sorted(found)
 
 
 def ledger_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the method of a run or probe asked, as the language-model service counted it; empty where it asked none."""
-    facts = record.get("monitor") or {}
-    return facts if "unparsable_share" in facts else {}
+    facts = _monitored(record)
+    there = {"unparsable_share", "asked", "models"} <= facts.keys()
+    are_numbers = all(isinstance(facts.get(name, 0), int | float) for name in _NUMBERS)
+    return facts if there and are_numbers and isinstance(facts["models"], list | dict) else {}
+
+
+def _monitored(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method said of itself; empty where an older record keeps something else than a mapping."""
+    facts = record.get("monitor")
+    return facts if isinstance(facts, dict) else {}
 
 
 def calls_of(row: Row) -> dict[str, float | None] | None:
@@ -139,7 +154,7 @@ def _together(runs: Sequence[dict[str, Any]]) -> Answers:
 
     unparsable = sum(facts["unparsable_share"] * facts["asked"] for facts in runs)
     return Answers(
-        models=tuple(sorted({name for facts in runs for name in facts["models"]})),
+        models=tuple(sorted({name for facts in runs for name in map(str, facts["models"])})),
         calls=total("calls"),
         tokens_in=total("tokens_in"),
         tokens_out=total("tokens_out"),
@@ -151,7 +166,7 @@ def _together(runs: Sequence[dict[str, Any]]) -> Answers:
         recorded_seconds=total("replayed_latency_s"),
         recorded_cost=total("replayed_cost"),
         unparsable_share=unparsable / max(1, total("asked")),
-        redacted=any(facts["redacted"] for facts in runs),
+        redacted=any(facts.get("redacted") for facts in runs),
     )
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from bench.experiment.code import InstalledCode, Standing
+from bench.experiment.code import InstalledCode, Standing, is_described, without_version
 from bench.records.store import Record
 from bench.reporting.tables.rows import Row, Table
 
@@ -29,16 +29,30 @@ def newest_versions(groups: Mapping[str, list[Record]]) -> tuple[dict[str, list[
 
     groups: records by the JSON of what they share, which holds the file's digest
     """
-    versions: dict[str, list[str]] = defaultdict(list)
-    for key, records in groups.items():
-        if records[0]["spec"]["detector"].get("source_sha256"):
-            versions[_of_any_version(key)].append(key)
-    dropped, n_older = set(), {}
-    for keys in versions.values():
-        *older, newest = sorted(keys, key=lambda key: (max(r["started_at"] for r in groups[key]), key))
-        dropped |= set(older)
-        n_older[newest] = sum(len(groups[key]) for key in older)
-    return {key: records for key, records in groups.items() if key not in dropped}, n_older
+    local = {key: found for key, found in groups.items() if found[0]["spec"]["detector"].get("source_sha256")}
+    described = [key for key, found in local.items() if is_described(found[0])]
+    last = {key: (max(record["started_at"] for record in found), key) for key, found in local.items()}
+    newer: dict[str, str] = {}
+    for of_config in _alike(described, with_config=True):
+        newer |= dict.fromkeys(of_config, max(of_config, key=last.__getitem__))
+    # A version that could not be imported stands for every config, and any later one stands for it.
+    for of_file in _alike(local, with_config=False):
+        newest = max(of_file, key=last.__getitem__)
+        replaced = [key for key in of_file if newest not in described or key not in described]
+        newer |= dict.fromkeys(replaced, newest)
+    n_older: dict[str, int] = defaultdict(int)
+    for key, newest in newer.items():
+        n_older[newest] += len(groups[key]) if key != newest else 0
+    kept = {key: records for key, records in groups.items() if newer.get(key, key) == key}
+    return kept, dict(n_older)
+
+
+def _alike(keys: Iterable[str], *, with_config: bool) -> list[list[str]]:
+    """Keys that differ in the version of their file alone, beside each other."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        found[without_version(json.loads(key), with_config=with_config)].append(key)
+    return list(found.values())
 
 
 def older_records(row: Row) -> str:
@@ -57,9 +71,3 @@ def stale_rows(tables: Iterable[Table], code: InstalledCode) -> list[StaleRow]:
     """All rows that the installed code did not make, or whose code is not installed."""
     rows = [(table.key, row.method, standing(row, code)) for table in tables for row in table.rows]
     return [StaleRow(key.scenario, key.split, method, of.why) for key, method, of in rows if not of.holds]
-
-
-def _of_any_version(key: str) -> str:
-    shared = json.loads(key)
-    shared["detector"].pop("source_sha256")
-    return json.dumps(shared, sort_keys=True)

@@ -83,6 +83,9 @@ def changed(**options):
     [
         (changed(seeds="x"), "--seeds x cannot be read"),
         (changed(seeds="0"), "--seeds 0 cannot be read"),
+        (changed(seeds="9" * 20), "are more than 1000 runs of each method: give fewer"),
+        (changed(seeds="9" * 20 + ","), "a seed is a number from 0 to 4294967295"),
+        (["fit", "pca", "--scenario", "bgl", "--save", "x", "--seed", "9" * 20], "--seed"),
         (changed(methods="nope"), "unknown method 'nope': choose one of"),
         (changed(methods=","), "--methods is empty"),
         (changed(methods=None), "--methods is empty"),
@@ -139,6 +142,7 @@ def changed(**options):
         (["table"], "no record in results fits"),
         (["table", "--check"], "no record in results"),
         (["table", "--threshold", "foo"], "threshold rule 'foo'"),
+        (["gate", "--baseline", "."], "the baseline '.' cannot be read (Is a directory): give a file"),
         (["gate"], "'results/baseline.json' does not exist"),
         (["gate", "--update"], "no finished record"),
         (["gate", "--suite", "nope"], "unknown suite"),

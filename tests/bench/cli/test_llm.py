@@ -26,7 +26,9 @@ def chat_records(folder, out="results", method="chatgpt"):
 
 def test_a_row_skipped_for_want_of_an_endpoint_runs_once_there_is_one(bench, stub, monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_LLM_STORE")
-    assert bench(*RUN)[0] == 0
+    code, _, err = bench(*RUN)
+    assert code == 3
+    assert "chatgpt was skipped everywhere: no endpoint for the chat model" in err
     assert {record["status"] for record in chat_records(tmp_path)} == {"skipped"}
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
     code, _, err = bench(*RUN, "--price", "1,1")

@@ -30,6 +30,14 @@ class Toy(Detector):
         np.add.at(scores, sequences.sequence_of_event, sequences.log_keys < 0)
         return scores * self.config.alpha
 
+class Idle(Toy):
+    def skip(self, train):
+        return "it has no taste for these"
+
+class NotWithSeed0(Toy):
+    def skip(self, train):
+        return "seed 0 is not for it" if self.seed == 0 else None
+
 class Broken(Toy):
     def fit(self, train, labels=None, *, evidence=None):
         raise ValueError("[alpha=1] is | no markup")
@@ -104,6 +112,34 @@ def test_a_failed_cell_is_a_row_and_exit_code_3(shell):
     code, _, err = shell(*RUN, "toy.py:Broken,toy.py:Toy")
     assert code == 3
     assert "resumed 14 of 16 runs" in err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_method_that_is_skipped_everywhere_is_exit_code_3(shell, more):
+    code, out, err = shell(*RUN, "toy.py:Idle,toy.py:Toy", *more)
+    assert code == 3
+    assert "toy.py:Idle was skipped everywhere: it has no taste for these" in err.splitlines()
+    assert "toy.py:Toy was" not in err
+    assert "it has no taste for these" in out
+    assert shell(*RUN, "toy.py:Idle,toy.py:Toy", *more)[0] == 3
+
+
+def test_a_method_that_ran_somewhere_and_a_control_that_did_not_are_exit_code_0(shell):
+    code, _, err = shell(*RUN, "toy.py:NotWithSeed0")
+    assert code == 0
+    assert "skipped everywhere" not in err
+
+
+def test_what_a_suite_names_as_optional_may_be_skipped(shell):
+    suite = (
+        '[[run]]\nscenarios = ["bgl@simulated"]\nmethods = ["toy.py:Toy"]\noptional_methods = ["chatgpt"]\nseeds = "1"'
+    )
+    (shell.folder / "small.toml").write_text(suite)
+    assert shell("run", "--suite", "small.toml", "--llm", "replay")[0] == 0
+    (shell.folder / "small.toml").write_text(suite.replace("optional_methods", "# ").replace('Toy"', 'Toy", "chatgpt"'))
+    code, _, err = shell("run", "--suite", "small.toml", "--llm", "replay")
+    assert code == 3
+    assert "chatgpt was skipped everywhere: " in err
 
 
 def test_json_is_json_alone(shell):

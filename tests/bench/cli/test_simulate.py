@@ -120,3 +120,12 @@ def test_bad_input_has_one_sentence(complaint, data):
     assert "exclude each other" in complaint("bgl", "--kinds", "slow", "--without", "slow", *with_data)
     assert "'My log' is no name of an edition" in complaint("bgl", "--edition", "My log", *with_data)
     assert "'bgl@full' is a shipped edition" in complaint("bgl", "--edition", "full", *with_data)
+
+
+def test_the_data_folder_is_made_and_a_refused_command_leaves_none(call, complaint, tmp_path):
+    fresh = tmp_path / "fresh"
+    assert "unknown data set 'bgi'" in complaint("bgi", "--data", fresh)
+    assert not fresh.exists()
+    made(call, "bgl", "--lines", 100, "--data", fresh)
+    assert (fresh / "bgl").is_dir()
+    assert "cannot be made" in complaint("bgl", "--data", tmp_path / "no" / "such")

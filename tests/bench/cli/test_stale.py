@@ -95,6 +95,30 @@ def test_a_file_that_is_changed_back_is_its_row_again(local):
     assert row["run_ids"] == [first["run_id"]]
 
 
+def test_a_version_that_cannot_be_imported_is_a_row_until_a_later_one_ran(local):
+    good = local.file.read_text().replace('"""Nothing to choose."""', "alpha: float = 1.0")
+    local.file.write_text("import no_such_module\n")
+    assert local.bench("run", "-m", local.method, "-s", "bgl@simulated", "--seeds", "1", "--no-pack").returncode == 3
+    assert row_of(local)["failure"].startswith("error, ModuleNotFoundError")
+    local.file.write_text(good)
+    local.run()
+    assert row_of(local)["failure"] is None
+    assert "the version that ran last; 1 record of earlier ones left out" in local.bench("table").stdout
+    assert local.gate("--update").returncode == 0
+    local.file.write_text("import another_module\n")
+    assert local.bench("run", "-m", local.method, "-s", "bgl@simulated", "--seeds", "1", "--no-pack").returncode == 3
+    assert row_of(local)["failure"].startswith("error, ModuleNotFoundError")
+    local.file.write_text(good)
+    assert "another version of the file ran later" in local.run()
+    assert row_of(local)["failure"] is None
+
+
+def row_of(place):
+    """The one row of a place's method."""
+    (row,) = [row for row in json.loads(place.bench("table", "--json").stdout) if place.method in row["method"]]
+    return row
+
+
 def test_a_module_beside_a_local_file_belongs_to_its_code(local):
     helper = local.folder / "helper.py"
     helper.write_text('"""Help."""\nFACTOR = 1.0\n')

@@ -151,6 +151,25 @@ class Monitored(Probe):
 class BadMonitor(Probe):
     def monitor(self):
         return {"what": object()}
+class ListMonitor(Probe):
+    def monitor(self):
+        return [1.0]
+class TextMonitor(Probe):
+    def monitor(self):
+        return "fine"
+class NumberedMonitor(Probe):
+    def monitor(self):
+        return {1: "loss"}
+class ListAbstains(Probe):
+    def abstained(self, sequences):
+        return [False] * len(sequences)
+class NumberAbstains(Probe):
+    def abstained(self, sequences):
+        return np.zeros(len(sequences))
+class NanNative(Probe):
+    native_threshold_ = float("nan")
+class TextNative(Probe):
+    native_threshold_ = "high"
 class Picky(Probe):
     @dataclass(frozen=True)
     class Config(Config):
@@ -339,6 +358,24 @@ def test_each_way_to_fail_has_its_status_and_reason(bench, name, status, reason)
     record = bench.one(name)
     assert record["status"] == status
     assert re.search(reason, record["reason"])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ListMonitor", "monitor() returned list, the contract says a mapping"),
+        ("TextMonitor", "monitor() returned str, the contract says a mapping"),
+        ("NumberedMonitor", "monitor() returned the key 1, the contract says that keys are texts"),
+        ("ListAbstains", "abstained() returned list, the contract says bool (n,) or None"),
+        ("NumberAbstains", "abstained() returned float64 (n,), the contract says bool (n,) or None"),
+        ("NanNative", "native_threshold_ is NaN, the contract says a number or None"),
+        ("TextNative", "native_threshold_ is str, the contract says a number or None"),
+    ],
+)
+def test_what_a_method_says_of_itself_is_as_the_contract_says_or_its_own_error(bench, name, reason):
+    record = bench.one(name)
+    assert record["status"] == "error"
+    assert re.sub(r"\(\d+,\)", "(n,)", record["reason"]) == f"TypeError: {reason}"
 
 
 def test_a_timeout_ends_the_cell_even_where_the_detector_catches_everything(bench):

@@ -219,7 +219,12 @@ def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "", ",", "1.5", "3,3", "3,-1", "3,x"])
+BEYOND = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "x", "", ",", "1.5", "3,3", "3,-1", "3,x", BEYOND, f"{BEYOND},", "5000000000", "0,4294967296"]
+)
 def test_seeds_that_are_none(text):
     with pytest.raises(BenchError, match="--seeds"):
         parse_seeds(text)

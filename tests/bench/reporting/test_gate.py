@@ -269,3 +269,18 @@ def test_rows_that_the_baseline_lacks_are_named(baseline):
     new = NAME.replace("toy", "new")
     assert unlisted(records, load_baseline(baseline), {"bgl@a"}) == [new]
     assert len(unlisted(records, load_baseline(baseline))) == 2
+
+
+def test_a_metric_that_a_row_of_the_baseline_lacks_is_named(baseline):
+    content = json.loads(baseline.read_text())
+    del content["rows"][NAME]["ap"]
+    baseline.write_text(json.dumps(content))
+    records = [record(seed=0), record(seed=1)]
+    assert unlisted(records, load_baseline(baseline)) == [f"{NAME}: ap"]
+
+
+def test_a_folder_is_no_baseline(tmp_path):
+    with pytest.raises(BenchError, match=r"cannot be read .*: give a file"):
+        load_baseline(tmp_path)
+    with pytest.raises(BenchError, match="cannot be written"):
+        write_baseline(tmp_path, [record()])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.reporting.tables.answers import answer_lines, answers_of
+from bench.reporting.tables.answers import answer_lines, answers_of, ledger_of, models_of
 
 FACTS = {
     "unparsable_share": 0.1,
@@ -47,3 +47,15 @@ def test_there_is_no_cost_where_a_run_had_no_price(costs):
 def test_without_any_answer_nothing_is_divided_by_zero():
     (line,) = answer_lines([record(asked=0, calls=0, models={})])
     assert "answered by no model: 0 calls" in line
+
+
+@pytest.mark.parametrize(
+    "monitor",
+    [[1.0], "models", 3, {"unparsable_share": "none"}, FACTS | {"models": 3}, FACTS | {"calls": [1]}],
+    ids=repr,
+)
+def test_what_another_method_says_of_itself_is_no_ledger(monitor):
+    other = {**record("other"), "monitor": monitor}
+    assert ledger_of(other) == {}
+    assert models_of([other]) == (["stub-1"] if isinstance(monitor, dict) and monitor.get("calls") == [1] else [])
+    assert answer_lines([other]) == []
