@@ -184,6 +184,10 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():
+                # What was read counts as old from here on: else all of it is looked through at once.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -40,7 +40,8 @@ class _Table:
 
 _NUMBER: Final = (int, float)
 _PLAIN: Final = frozenset({int, float, NoneType})
-_ABSENT: Final = object()
+_TEXTS: Final = frozenset({str})
+_MAPPINGS: Final = frozenset({dict})
 
 _RECORD: Final = _Table(
     run_id=str,
@@ -135,16 +136,18 @@ def fault_of(record: Any) -> str:
 
 def _spec_fault(record: Mapping[str, Any]) -> str:
     spec = record["spec"]
-    for role in ("train", "test", "auxiliary"):
-        parts = spec.get(role, ())
-        if not isinstance(parts, list | tuple) or any(_row_fault(part, _EDITION) for part in parts):
-            return f"spec.{role}"
+    helpers = spec.get("auxiliary", [])
+    if type(helpers) is not list:
+        return "spec.auxiliary"
+    for part in (*spec["train"], *spec["test"], *helpers):
+        if type(part) is not dict or _EDITION.fault(part):
+            return "spec.train, test or auxiliary"
     wrong = _NAMED.fault(spec["detector"])
     return f"spec.detector.{wrong}" if wrong else ""
 
 
 def _row_fault(content: Any, table: _Table) -> str:
-    return table.fault(content) if isinstance(content, dict) else "it"
+    return table.fault(content) if type(content) is dict else "it"
 
 
 def _detector_fault(record: Mapping[str, Any]) -> str:
@@ -152,7 +155,7 @@ def _detector_fault(record: Mapping[str, Any]) -> str:
     has_grade = isinstance(detector.get("supervision"), str)
     if not has_grade and not isinstance(detector.get("told", 0), dict | None):
         return "detector.told"
-    if not all(isinstance(tier, str) for tier in record["tiers"].values()):
+    if not _TEXTS.issuperset(map(type, record["tiers"].values())):
         return "tiers"
     if not _are_plain(record["seconds"].values()):
         return "seconds"
@@ -165,7 +168,7 @@ def _detector_fault(record: Mapping[str, Any]) -> str:
 def _numbers_fault(record: Mapping[str, Any]) -> str:
     for rule, threshold in record.get("thresholds", {}).items():
         wrong = _row_fault(threshold, _THRESHOLD)
-        if not wrong and isinstance(threshold["value"], str) and threshold["value"] not in _INFINITE:
+        if not wrong and type(threshold["value"]) is str and threshold["value"] not in _INFINITE:
             wrong = "value"
         if wrong:
             return f"thresholds.{rule}.{wrong}"
@@ -187,12 +190,12 @@ def _block_fault(block: Any) -> str:
     if not ranking.keys() >= _RANKING or not _are_plain(ranking.values()):
         return "ranking"
     for rule, values in block["rules"].items():
-        if not isinstance(values, dict) or not values.keys() >= _RULE or not _are_plain(values.values()):
+        if type(values) is not dict or not values.keys() >= _RULE or not _are_plain(values.values()):
             return f"rules.{rule}"
     wrong = _SPREAD.fault(spread)
     if wrong:
         return f"bootstrap.{wrong}"
-    if not all(isinstance(values, dict) for values in spread["rules"].values()):
+    if not _MAPPINGS.issuperset(map(type, spread["rules"].values())):
         return "bootstrap.rules"
     return ""
 

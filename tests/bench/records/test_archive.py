@@ -641,3 +641,17 @@ def test_a_command_on_no_results_folder_ends_with_2(tmp_path, command, monkeypat
     assert ended.value.code == 2
     assert f"{folder} is no results folder" in " ".join(capsys.readouterr().err.split())
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--update"], ["--accept-stale"], ["--update", "--accept-stale"]])
+def test_the_gate_believes_no_edited_line(store, make, options, monkeypatch, capsys):
+    written(store, make())
+    pack(store)
+    edited_line(store, lambda r: r["metrics"]["all"]["ranking"].update(ap=0.99))
+    baseline = store.root / "baseline.json"
+    monkeypatch.setattr("sys.argv", ["bench", "gate", "--out", str(store.root), "--baseline", str(baseline), *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "was changed after its run" in " ".join(capsys.readouterr().err.split())
+    assert not baseline.exists()
