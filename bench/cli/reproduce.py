@@ -77,7 +77,8 @@ def restamp(
 
     store = Store(out)
     store.require_writable()
-    chosen = (record for record in store.records() if scenario is None or scenario in record["scenario"])
+    chosen = [record for record in store.records() if scenario is None or scenario in record["scenario"]]
+    store.require_unchanged(chosen)
     groups = groups_of(chosen, InstalledCode(store.cache), old)
     groups = {group: records for group, records in groups.items() if method in (None, group.method)}
     if not groups:
