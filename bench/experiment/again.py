@@ -219,4 +219,5 @@ def _environment(record: Record) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
+    # None of a package means that one of the two records does not name it, not that it was not installed.
+    return "not named" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
