@@ -144,6 +144,17 @@ def require_monitor(answer: object) -> dict[str, Any]:
     return dict(answer)
 
 
+def require_scores(answer: object, n: int, name: str = "score") -> NDArray[np.float64]:
+    """What `score()` or `score_lines()` returned of n items, where it is as the contract says; else an error."""
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"{name}() returned {type(answer).__name__}, the contract says float64 ({n},)")
+    if answer.shape != (n,) or answer.dtype != np.float64:
+        raise ValueError(f"{name}() returned {answer.dtype} {answer.shape}, the contract says float64 ({n},)")
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{name}() returned {int((~np.isfinite(answer)).sum())} scores that are not finite")
+    return answer
+
+
 def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
     """What `abstained()` returned of n sequences, where it is as the contract says; else a TypeError."""
     if answer is None:

@@ -15,7 +15,7 @@ import importlib.util
 import json
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -87,6 +87,10 @@ class Description:
     """Why it could not be imported, if so."""
 
 
+Describer = Callable[[DetectorRef], Description]
+"""Finds out tags and config fields of a detector."""
+
+
 def available() -> dict[str, DetectorRef]:
     """All installed detectors and controls by name; two different targets for one name are a BenchError.
 
@@ -154,24 +158,41 @@ def load(ref: DetectorRef) -> type[Detector]:
     return found
 
 
-def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
-    """Tags and config fields; imports the detector only when its source changed since the last time."""
+def describe(ref: DetectorRef, cache: Path | None = None, by: Describer | None = None) -> Description:
+    """Tags and config fields; asks `by` only when the detector's source changed since the last time.
+
+    by: imports the detector, in this process if nothing else is said
+    """
     try:
         file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
         if file is not None and file.is_file():
-            return _description_from_json(json.loads(file.read_text(encoding="utf-8")))
+            return description_from_json(json.loads(file.read_text(encoding="utf-8")))
+    except BenchError:
+        raise
+    except Exception as error:
+        return undescribed(f"{type(error).__name__}: {error}")
+    description = (by or describe_now)(ref)
+    if file is not None and not description.error:
+        replace_text(file, json.dumps(dataclasses.asdict(description)))
+    return description
+
+
+def describe_now(ref: DetectorRef) -> Description:
+    """Import the detector and read its tags and config fields; one that cannot be imported has an error for them."""
+    try:
         with _beside(ref):
-            description = _describe_class(load(ref))
+            return _describe_class(load(ref))
     except BenchError:
         raise
     except Exception as error:
         from bench.detector import ContractError
 
-        reason = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
-        return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
-    if file is not None:
-        replace_text(file, json.dumps(dataclasses.asdict(description)))
-    return description
+        return undescribed(str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}")
+
+
+def undescribed(reason: str) -> Description:
+    """What is known of a detector that cannot be imported."""
+    return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def summarise(ref: DetectorRef) -> str:
@@ -313,7 +334,8 @@ def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:
     return names.get(hint, "json")
 
 
-def _description_from_json(values: dict[str, Any]) -> Description:
+def description_from_json(values: dict[str, Any]) -> Description:
+    """The description whose fields came back from JSON."""
     fields = {
         name: FieldInfo(**{**info, "choices": tuple(info["choices"])}) for name, info in values.pop("fields").items()
     }

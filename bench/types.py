@@ -99,7 +99,7 @@ class Unique(NamedTuple):
     """(n_sequences,) so that sequence i equals unique sequence inverse[i]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Sequences:
     """Sessions or windows of one split part, in CSR form: no Python object per event.
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: one bar over the runs, one line for what the current one does; quiet when not a terminal."""
+"""Progress on stderr: on a terminal bars for what runs, elsewhere one plain line per finished run."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.detector import listen_to_progress
 
 if TYPE_CHECKING:
+    from bench.experiment.executors import Said, Step
     from bench.experiment.spec import Cell
     from bench.records.store import Record
 
 _REFRESH_S = 0.1
+_QUIET_S = 2.0
+"""Runs that are over sooner need no line each."""
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),  # mlad[alpha=1.3] is no markup
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 class Steps:
     """Draws what a long step reports of itself, for commands that run nothing else."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = _bars(Console(stderr=True))
         self._step = self._progress.add_task("", total=None, visible=False)
         self._last = ("", 0.0)
 
@@ -52,28 +58,19 @@ class Steps:
 
 
 class Watcher:
-    """Draws a run's progress; called by the runner before and after each cell."""
+    """Shows how a run goes: which cells run and how far they are, which failed, and the time that is left."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),  # mlad[alpha=1.3] is no markup
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._console = Console(stderr=True)
+        self._progress = _bars(self._console)
         self._runs = self._progress.add_task("runs", total=None)
-        self._step = self._progress.add_task("", total=None, visible=False)
-        self._last_draw = 0.0
+        self._running: dict[str, TaskID] = {}
+        self._start = time.monotonic()
         self.done = 0
         self.total = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
-        listen_to_progress(self._on_step)
         return self
 
     def __exit__(
@@ -82,21 +79,44 @@ class Watcher:
         self.stop()
 
     def __call__(self, done: int, total: int, cell: Cell, record: Record | None) -> None:
+        """A cell begins, or is finished with this record."""
         self.done, self.total = done, total
-        self._progress.update(self._runs, completed=done, total=total)
-        self._progress.update(self._runs, description=f"{cell.scenario.key} {cell.method.label} seed {cell.seed}")
-        self._progress.update(self._step, visible=False)
-        if record is not None and record["status"] not in ("ok", "skipped"):
-            line = f"{record['method']} seed {cell.seed}: {record['status']}: {record['reason']}"
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if record is None:
+            name = f"  {cell.scenario.key} {cell.method.label} seed {cell.seed}"
+            self._running[cell.run_id] = self._progress.add_task(name, total=None)
+        elif (task := self._running.pop(cell.run_id, None)) is not None:
+            self._progress.remove_task(task)
+        self._progress.update(self._runs, completed=done, total=total, description=self._summary())
+        if record is not None:
+            self._tell_finished(cell, record)
+
+    def on_step(self, step: Step) -> None:
+        """How far a cell is."""
+        task = self._running.get(step.cell.run_id)
+        if task is not None:
+            name = f"  {step.cell.method.label} seed {step.cell.seed}: {step.what}"
+            self._progress.update(task, description=name, completed=step.done, total=step.total or None)
+
+    def on_print(self, said: Said) -> None:
+        """What a method printed."""
+        self.say(f"{said.cell.method.label}: {said.line}")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take the bars away."""
-        listen_to_progress(None)
         self._progress.stop()
 
-    def _on_step(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last_draw >= _REFRESH_S or done == total:
-            self._last_draw = now
-            self._progress.update(self._step, description=f"  {what}", completed=done, total=total, visible=True)
+    def _summary(self) -> str:
+        return "runs"
+
+    def _tell_finished(self, cell: Cell, record: Record) -> None:
+        status = record["status"]
+        if status not in ("ok", "skipped"):
+            self.say(f"{record['method']} seed {cell.seed}: {status}: {record['reason']}")
+        elif not self._console.is_terminal and time.monotonic() - self._start > _QUIET_S:
+            seconds = sum(record["seconds"].values())
+            self.say(f"{self.done} of {self.total}: {cell.scenario.key} {record['method']} seed {cell.seed}: "
+                     f"{status}, {seconds:.1f} s")  # fmt: skip

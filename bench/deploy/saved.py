@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench._files import cache_dir
+from bench._plain import jsonable
 from bench.data.cards.card import Card, Format, ParserSettings
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
@@ -34,7 +35,6 @@ from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import Cell, resolve_one
-from bench.records.store import jsonable
 from bench.registry import DetectorRef
 from bench.types import NORMAL
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from bench import registry
+from bench._plain import jsonable
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
@@ -20,7 +21,8 @@ from bench.experiment.code import InstalledCode, difference
 from bench.experiment.runner import run
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import DEFAULT_PROFILE, Cell, Method
-from bench.records.store import Record, Scores, Store, jsonable
+from bench.isolation.lodging import describe
+from bench.records.store import Record, Scores, Store
 
 _SECTIONS: Final = ("ranking", "rules")
 
@@ -127,7 +129,7 @@ def _method_of(record: Record, store: Store) -> Method:
         ref = registry.find(said["name"])
     else:
         ref = registry.find(InstalledCode(store.cache).target(record))
-    description = registry.describe(ref, store.cache)
+    description = describe(ref, store.cache)
     if description.error:
         raise BenchError(f"'{record['method']}' cannot be run again: {description.error}")
     config = {**facts["config"], **said["config"]}

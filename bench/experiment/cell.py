@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import datetime
 import re
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from bench import registry
-from bench._memory import peak_memory_mib, reset_peak_memory
+from bench._plain import jsonable
 from bench.contract import require_monitor
 from bench.data.sequences.loader import Prepared
 from bench.detector import Detector, Teacher
@@ -26,11 +22,13 @@ from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
 from bench.experiment.measure import default_rules, measure
 from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
-from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import Handout, counts, hand_out
+from bench.isolation.lodging import Lodging
+from bench.isolation.remote import MethodError, ProcessEndedError, RemoteDetector
+from bench.llm.config import Service
 from bench.llm.teacher import ChatTeacher
-from bench.records.record import SCHEMA_VERSION, Record, Scores, jsonable
+from bench.records.record import SCHEMA_VERSION, Record, Scores
 
 MAX_REASON: Final = 500
 """Characters of a failure's reason that a record keeps."""
@@ -59,42 +57,62 @@ class Data:
 
     prepared: Prepared
     seconds: float
-    seal: Seal
+    cpu_seconds: float = 0.0
 
 
 def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Record, Scores | None]:
     """Fit, score and measure; returns the record that `new_record` began, and the scores of one that is ok."""
     prepared, settings = data.prepared, fitter.settings
     scores: Scores | None = None
-    before = reset_peak_memory()
     try:
-        with _time_limit(settings.timeout_s):
-            runnable = _runnable(cell, prepared, fitter, record)
-            if runnable is not None:
-                before = reset_peak_memory()
-                data.seal.extend()
-                scores = _fit_and_score(*runnable, cell, fitter, record)
-        if scores is not None:
+        fitter.begin()
+        runnable = _runnable(cell, prepared, fitter, record)
+        if runnable is not None:
+            scores = _fit_and_score(*runnable, cell, fitter, record)
             rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
             record |= measure(scores, prepared.systems, rules, split=cell.split)
-    except CellTimeoutError:
-        record |= {"status": "timeout", "reason": f"took longer than {settings.timeout_s:g} s"}
-    except MemoryError:
-        record |= {"status": "out_of_memory", "reason": "the machine's memory did not suffice"}
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # an exit or a panic of one method is no end of the run
-        out_of_memory = type(error).__name__ == "OutOfMemoryError"
-        record |= {"status": "out_of_memory" if out_of_memory else "error", **_failure(error)}
-    if changed := data.seal.changed():
-        fitter.forget()
-        record.pop("thresholds", None)
-        record.pop("metrics", None)
-        record.pop("validation", None)
-        record |= {"status": "error", "reason": f"the method wrote into its inputs ({', '.join(changed)})"}
-    peak = peak_memory_mib()
-    record["memory_mib"] = {"peak_rss": peak, "added": round(peak - before, 1)}
+    except BaseException as error:  # what one method does is no end of the run
+        record |= _outcome(error, cell, settings)
+    record["memory_mib"] = fitter.memory
     return record, scores if record["status"] == "ok" else None
+
+
+def taken_over(record: Record, fitted: Record) -> Record:
+    """The record that `new_record` began, with all that another seed of a method without chance has found."""
+    plain: dict[str, Any] = dict(fitted)
+    found = ("status", "reason", "monitor", "metrics", "thresholds", "validation", "excluded", "memory_mib")
+    nothing = {"fit": 0.0, "score": 0.0}
+    record["seconds"] |= nothing
+    record["cpu_seconds"] |= nothing
+    taken: Any = {name: plain[name] for name in found if name in plain}
+    record |= taken
+    record["fitted_as"] = fitted["run_id"]
+    return record
+
+
+def _outcome(error: BaseException, cell: Cell, settings: Settings) -> Record:
+    """Status and reason of a cell that failed."""
+    if isinstance(error, CellTimeoutError):
+        return {"status": "timeout", "reason": f"took longer than {settings.timeout_s:g} s"}
+    if isinstance(error, MethodError) and error.on_device:
+        return {"status": "out_of_memory", **_failure(error), "reason": _smaller_batch(error, cell)}
+    if isinstance(error, MemoryError) or (isinstance(error, MethodError) and error.out_of_memory):
+        return {"status": "out_of_memory", "reason": "the machine's memory did not suffice"}
+    if isinstance(error, ProcessEndedError):
+        return {"status": "out_of_memory" if error.out_of_memory else "error", "reason": str(error)}
+    return {"status": "error", **_failure(error)}
+
+
+def _smaller_batch(error: MethodError, cell: Cell) -> str:
+    """What to do where a device is too small to train on; another batch is another run."""
+    found = next((name for name in cell.method.config if name.startswith("batch")), None)
+    if found is None:
+        return f"{error.kind}: {one_line(error)}"
+    name, value = cell.method.ref.name, cell.method.config[found]
+    way_out = f"choose less than {value} by --set {name}.{found}=... (another batch is another run)"
+    return f"the device's memory did not suffice: {way_out}: {one_line(error)}"
 
 
 def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) -> Record:
@@ -126,6 +144,7 @@ def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) 
         "counts": counts(cell, prepared),
         **sample_facts(cell, prepared),
         "seconds": {"prepare": round(data.seconds, 3)},
+        "cpu_seconds": {"prepare": round(data.cpu_seconds, 3)},
         "threads": settings.threads,
         "device": settings.device,
         "environment": describe_environment(),
@@ -144,22 +163,72 @@ def _options(method: Method, settings: Settings) -> dict[str, Any]:
     }
 
 
+class Maker(Protocol):
+    """Makes the detectors of a fitter, in whatever process."""
+
+    def make(self, cell: Cell, config: dict[str, Any], settings: Settings) -> Detector:
+        """A detector that is not fitted."""
+
+
+class InThisProcess:
+    """For what needs the detector itself, such as its vectors: nothing keeps it from what this process holds."""
+
+    def make(self, cell: Cell, config: dict[str, Any], settings: Settings) -> Detector:
+        """As `Maker.make`."""
+        detector_class = registry.load(cell.method.ref)
+        _limit_torch(settings.threads)
+        return detector_class(detector_class.Config(**config), seed=cell.seed, device=settings.device)
+
+
+class Elsewhere:
+    """In a process that holds nothing but what the method is told and asked."""
+
+    def __init__(self, lodging: Lodging, service: Service) -> None:
+        self._lodging = lodging
+        self._service = service
+        self.deadline: float | None = None
+
+    def make(self, cell: Cell, config: dict[str, Any], settings: Settings) -> Detector:
+        """As `Maker.make`."""
+        return self._lodging.detector(
+            cell.method.ref,
+            config,
+            deadline=self.deadline,
+            seed=cell.seed,
+            device=settings.device,
+            threads=settings.threads,
+            service=self._service,
+        )
+
+
 class Fitter:
     """Fits detectors and keeps the last one, since a variant such as `deeplog+nearest` only scores other sequences."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, maker: Maker | None = None) -> None:
         self.settings = settings
+        self._maker = maker or InThisProcess()
         self._last: tuple[object, Detector, float] | None = None
         self._teacher: Teacher | None = None
+        self.memory: dict[str, float] = {}
+        """Of the method's process in this cell, MiB: its peak, and how much that is above what it held before."""
+
+    def begin(self) -> None:
+        """A new cell: its time runs from now."""
+        self.memory = {}
+        limit = self.settings.timeout_s
+        deadline = None if limit is None else time.monotonic() + limit
+        if isinstance(self._maker, Elsewhere):
+            self._maker.deadline = deadline
+            if self._last is not None and isinstance(self._last[1], RemoteDetector):
+                self._last[1].begin(deadline)
 
     def new(self, cell: Cell) -> Detector:
         """The detector of a cell, fitted already where the cell before fitted the same one on the same data."""
-        if self._last is not None and self._last[0] == cell.fit_key:
+        if self._last is not None and self._last[0] == cell.fit_key and _is_there(self._last[1]):
             return self._last[1]
-        detector_class = registry.load(cell.method.ref)
-        _limit_torch(self.settings.threads)
-        config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
-        return detector_class(config, seed=cell.seed, device=self.settings.device)
+        self._last = None
+        config = {**cell.method.config, **_options(cell.method, self.settings)}
+        return self._maker.make(cell, config, self.settings)
 
     def fit(self, detector: Detector, cell: Cell, given: Handout) -> float:
         """Fit it unless that was done; returns the seconds it took."""
@@ -176,9 +245,9 @@ class Fitter:
         asked = self._teacher.facts() if isinstance(self._teacher, ChatTeacher) else {}
         return {**asked, **require_monitor(detector.monitor())}
 
-    def forget(self) -> None:
-        """Keep no detector: it was fitted on data that it changed."""
-        self._last = None
+
+def _is_there(detector: Detector) -> bool:
+    return not isinstance(detector, RemoteDetector) or detector.process.is_open
 
 
 class CannotFitError(BenchError):
@@ -239,6 +308,9 @@ def _fit_and_score(detector: Detector, given: Handout, cell: Cell, fitter: Fitte
     scores = score_parts(detector, given.data, cell)
     record["seconds"]["score"] = round(time.perf_counter() - start, 3)
     record["monitor"] = _rounded(jsonable(fitter.monitored(detector)))
+    if isinstance(detector, RemoteDetector):
+        record["cpu_seconds"] |= {step: round(spent, 3) for step, spent in detector.cpu_seconds.items()}
+        fitter.memory = {"peak_rss": detector.peak_mib, "added": round(detector.peak_mib - detector.base_mib, 1)}
     record |= excluded_facts(scores)
     return scores
 
@@ -259,27 +331,10 @@ def _limit_torch(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise CellTimeoutError after so many seconds; without SIGALRM (Windows, other threads) there is no limit."""
-    if seconds is None or not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def expire(signum: int, frame: Any) -> None:
-        raise CellTimeoutError
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
 def _failure(error: BaseException) -> Record:
     """Reason and frames of an exception, without the machine's paths."""
+    if isinstance(error, MethodError):
+        return {"reason": f"{error.kind}: {one_line(error)}", "traceback": error.frames}
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)

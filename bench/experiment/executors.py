@@ -1,34 +1,47 @@
-"""How batches of cells are run: what a batch is, what a worker needs, and the executor that does one after the other.
+"""How groups of cells are run: what a worker needs, what it tells, and the executor of this machine.
 
-An executor hands batches to workers and passes on what they tell. A worker needs nothing of the process that planned
-the run: a batch and a workplace can be pickled, and data, detectors and records are made anew from their paths.
+An executor hands groups to workers and passes on what they tell. A worker needs nothing of the process that planned
+the run: cells and a workplace can be pickled, and data, detectors and records are made anew from their paths.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.loader import Loader
-from bench.experiment.cell import Data, Fitter, Settings, new_record, run_cell
+from bench.detector import listen_to_progress
+from bench.errors import BenchError
+from bench.experiment.cell import Data, Elsewhere, Fitter, Settings, new_record, run_cell, taken_over
 from bench.experiment.code import InstalledCode
 from bench.experiment.resume import resumable
-from bench.experiment.seal import Seal
 from bench.experiment.spec import Cell
-from bench.llm.config import Service, use_service
-from bench.records.store import Record, Store
+from bench.isolation.lodging import Lodging
+from bench.llm.config import Service
+from bench.records.claims import Claims
+from bench.records.record import FINISHED, Record, Scores
+from bench.records.store import Store
 
-Batch = tuple[Cell, ...]
-"""Cells that share their data, those beside each other that share a fitted detector."""
+Group = tuple[Cell, ...]
+"""Cells that share their data and their fitted detector: they are run one after the other by one worker."""
+
+EXECUTOR_GROUP: Final = "bench.executors"
+_LOOK_AGAIN_S: Final = 0.5
+"""How often a cell is looked at that another command runs."""
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """What all batches of a run share."""
+    """What all groups of a run share."""
 
     out: Path
     """The results folder."""
@@ -38,87 +51,316 @@ class Workplace:
     """How chat models are asked; its limits hold for all workers together."""
     stale: Mapping[str, str] = field(default_factory=dict)
     """Records of other code that are made again: when they were begun, by run_id."""
+    fail_fast: bool = False
+    """Begin no further cell when one has failed."""
 
 
 class Event(NamedTuple):
-    """What a worker tells of a cell."""
+    """A cell begins, or is finished."""
 
     cell: Cell
     record: Record
-    """The record as it begins, or as it is kept; whoever ends a worker can finish what it began: see `ended`."""
+    """The record as it begins, or as it is kept."""
     is_finished: bool
+    is_new: bool = True
+    """Whether this run made it; another command may have."""
+
+
+class Step(NamedTuple):
+    """How far a cell is."""
+
+    cell: Cell
+    what: str
+    done: int
+    total: int
+
+
+class Said(NamedTuple):
+    """A line that a method printed."""
+
+    cell: Cell
+    line: str
+
+
+Told = Event | Step | Said
 
 
 class Executor(Protocol):
-    """Runs batches, in whatever processes."""
+    """Runs groups of cells, in whatever processes."""
 
-    def run(self, batches: Sequence[Batch], place: Workplace) -> Iterator[Event]:
+    def run(self, groups: Sequence[Group], place: Workplace) -> Generator[Told]:
         """Tell of each cell that it begins, and that it is finished and its record kept; in any order."""
 
+    def stop(self) -> None:
+        """Begin no further cell; those that run are finished."""
 
-def batches(cells: Sequence[Cell]) -> list[Batch]:
+
+def groups_of(cells: Sequence[Cell]) -> list[Group]:
     """The cells by their data and, within, by the detector they fit; both in the order in which they first came."""
     by_data: dict[object, dict[object, list[Cell]]] = {}
     for cell in cells:
         by_data.setdefault(cell.data_key, {}).setdefault(cell.fit_key, []).append(cell)
-    return [tuple(cell for group in by_fit.values() for cell in group) for by_fit in by_data.values()]
+    return [tuple(group) for by_fit in by_data.values() for group in by_fit.values()]
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """What an executor is made with; each takes what it knows."""
+
+    jobs: int = 1
+    """Cells at the same time."""
+
+
+def find_executor(name: str, options: ExecutorOptions) -> Executor:
+    """The executor of that name: an entry point of `bench.executors` that makes one of the options."""
+    known = {point.name: point for point in entry_points(group=EXECUTOR_GROUP)}
+    if name not in known:
+        raise BenchError(f"unknown executor '{name}': choose one of {', '.join(sorted(known))}")
+    made: Executor = known[name].load()(options)
+    return made
+
+
+def local(options: ExecutorOptions) -> Executor:
+    """Processes on this machine."""
+    return Local(options.jobs)
+
+
+class Preparations:
+    """Data of cells: prepared once, and kept as long as a group still wants them; for several threads."""
+
+    def __init__(self, loader: Loader, groups: Sequence[Group]) -> None:
+        self._loader = loader
+        self._wanted = Counter(group[0].data_key for group in groups)
+        self._found: dict[object, Data] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def of(self, cell: Cell) -> Data:
+        """The data of a cell; a split that leaves nothing to learn from or to test is a BenchError."""
+        with self._one_at_a_time:
+            found = self._found.get(cell.data_key)
+            if found is None:
+                wall, cpu = time.perf_counter(), time.thread_time()
+                prepared = self._loader.prepare(cell.data)
+                found = Data(prepared, time.perf_counter() - wall, time.thread_time() - cpu)
+                self._found[cell.data_key] = found
+            return found
+
+    def is_done(self, group: Group) -> None:
+        """One group less wants its data."""
+        key = group[0].data_key
+        with self._one_at_a_time:
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                self._found.pop(key, None)
 
 
 class Worker:
-    """Runs batches in this process, and keeps what it read of the data."""
+    """Runs groups of cells, methods in processes of their own; for one thread.
 
-    def __init__(self, place: Workplace) -> None:
+    prepare: gives the data of a cell
+    keep: keeps a record and its scores, and returns the record as it reads back
+    """
+
+    def __init__(
+        self,
+        place: Workplace,
+        code: InstalledCode,
+        prepare: Callable[[Cell], Data],
+        keep: Callable[[Record, Scores | None], Record],
+        tell: Callable[[Told], None],
+    ) -> None:
+        self._place, self._code = place, code
+        self._prepare, self._keep, self._tell = prepare, keep, tell
+        self._cell: Cell | None = None
+        self.lodging = Lodging(self._on_print)
+        self._fitter = Fitter(place.settings, Elsewhere(self.lodging, place.service))
+        self._last: tuple[object, Record, Scores] | None = None
+
+    def run(self, cell: Cell) -> Event:
+        """Run a cell and keep its record."""
+        self._cell = cell
+        listen_to_progress(self._on_progress)
+        try:
+            data = self._prepare(cell)
+            record = new_record(cell, data, self._place.settings, self._code)
+            self._tell(Event(cell, record, is_finished=False))
+            record, scores = self._take_over(cell, record) or run_cell(cell, data, self._fitter, record)
+            event = Event(cell, self._keep(record, scores), is_finished=True)
+            self._last = None if scores is None else (cell.score_key, event.record, scores)
+            return event
+        finally:
+            listen_to_progress(None)
+            self._cell = None
+
+    def close(self) -> None:
+        """End the process of the last method."""
+        self.lodging.close()
+
+    def _take_over(self, cell: Cell, record: Record) -> tuple[Record, Scores] | None:
+        """Record and scores of the cell before, where its scores cannot be others."""
+        if self._last is None or self._last[0] != cell.score_key:
+            return None
+        return taken_over(record, self._last[1]), self._last[2]
+
+    def _on_progress(self, what: str, done: int, total: int) -> None:
+        if self._cell is not None:
+            self._tell(Step(self._cell, what, done, total))
+
+    def _on_print(self, line: str) -> None:
+        if self._cell is not None:
+            self._tell(Said(self._cell, line))
+
+
+class Local:
+    """Runs several groups at once on this machine, each in a thread that drives the process of a method."""
+
+    def __init__(self, jobs: int = 1) -> None:
+        self.jobs = jobs
+        self._crew: _Crew | None = None
+        self._is_stopping = False
+
+    def run(self, groups: Sequence[Group], place: Workplace) -> Generator[Told]:
+        """As `Executor.run`; an error that is not a method's ends the run."""
+        if not groups:
+            return
+        crew = self._crew = _Crew(groups, place, min(self.jobs, len(groups)))
+        if self._is_stopping:
+            crew.stop()
+        try:
+            yield from crew.tell_all()
+        finally:
+            crew.abort()
+            self._crew = None
+
+    def stop(self) -> None:
+        """As `Executor.stop`."""
+        self._is_stopping = True
+        if self._crew is not None:
+            self._crew.stop()
+
+
+class _Crew:
+    """The threads of a run, and what they share."""
+
+    def __init__(self, groups: Sequence[Group], place: Workplace, jobs: int) -> None:
         self._place = place
         self._store = Store(place.out)
-        self._loader = Loader(place.catalogue)
         self._code = InstalledCode(self._store.cache)
+        self._data = Preparations(Loader(place.catalogue), groups)
+        self._claims = Claims(self._store.cache)
+        self._waiting = deque(groups)
+        self._lock = threading.Lock()
+        self._beside: dict[str, int] = {}
+        """Of each cell that runs, how many ran beside it, at most."""
+        self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
+        self._stopping, self._aborted = threading.Event(), threading.Event()
+        self._workers = [Worker(place, self._code, self._data.of, self._keep, self._told.put) for _ in range(jobs)]
+        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
 
-    def run(self, batch: Batch) -> Iterator[Event]:
-        """Run the cells of a batch and keep their records."""
-        fitter, settings = Fitter(self._place.settings), self._place.settings
-        for cell, data in self._with_data(batch):
-            # Another command may have finished it meanwhile: two that share a store share the work.
-            found = resumable(cell.run_id, self._store, settings.extra_rules, self._place.stale)
+    def tell_all(self) -> Iterator[Told]:
+        """What the workers tell, until all have ended."""
+        for thread in self._threads:
+            thread.start()
+        n_left = len(self._threads)
+        while n_left:
+            told = self._told.get()
+            if told is None:
+                n_left -= 1
+            elif isinstance(told, BaseException):
+                raise told
+            else:
+                yield told
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """End what runs, and keep nothing of it."""
+        self._aborted.set()
+        self._stopping.set()
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            if thread.is_alive():
+                worker.lodging.kill()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=5)
+        self._claims.close()
+
+    def _serve(self, worker: Worker) -> None:
+        try:
+            while (group := self._next()) is not None:
+                left = self._run(group, worker)
+                if left and not self._stopping.is_set():
+                    # Another command runs these: they come last.
+                    with self._lock:
+                        self._waiting.append(left)
+                    self._stopping.wait(_LOOK_AGAIN_S if len(left) == len(group) else 0)
+                else:
+                    self._data.is_done(group)
+        except _AbortedError:
+            pass
+        except BaseException as error:
+            self._told.put(error)
+        finally:
+            with contextlib.suppress(OSError):
+                worker.close()
+            self._told.put(None)
+
+    def _next(self) -> Group | None:
+        with self._lock:
+            return self._waiting.popleft() if self._waiting and not self._stopping.is_set() else None
+
+    def _run(self, group: Group, worker: Worker) -> Group:
+        """Run the cells of a group; returns those that another command has in hand."""
+        left: list[Cell] = []
+        for cell in group:
+            if self._stopping.is_set():
+                return tuple(left)
+            found = resumable(cell.run_id, self._store, self._place.settings.extra_rules, self._place.stale)
             if found is not None:
-                yield Event(cell, found, is_finished=True)
+                self._told.put(Event(cell, found, is_finished=True, is_new=False))
                 continue
-            record = new_record(cell, data, settings, self._code)
-            yield Event(cell, record, is_finished=False)
-            with use_service(self._place.service):
-                record, scores = run_cell(cell, data, fitter, record)
-            yield Event(cell, self._store.write(record, scores), is_finished=True)
+            claim = self._claims.take(cell.run_id, what=_what(cell))
+            if claim is None:
+                left.append(cell)
+                continue
+            with contextlib.closing(claim), self._counted(cell):
+                # It may have been finished between the look and the claim.
+                found = resumable(cell.run_id, self._store, self._place.settings.extra_rules, self._place.stale)
+                if found is None:
+                    event = worker.run(cell)
+                    if self._place.fail_fast and event.record["status"] not in FINISHED:
+                        self.stop()
+                    self._told.put(event)
+                else:
+                    self._told.put(Event(cell, found, is_finished=True, is_new=False))
+        return tuple(left)
 
-    def _with_data(self, batch: Batch) -> Iterator[tuple[Cell, Data]]:
-        """Each cell with its data, which are prepared once unless a method writes to them."""
-        current: Data | None = None
-        for cell in batch:
-            if current is None or current.seal.is_broken:
-                start = time.perf_counter()
-                prepared = self._loader.prepare(cell.data)
-                current = Data(prepared, time.perf_counter() - start, Seal(prepared))
-            yield cell, current
+    @contextlib.contextmanager
+    def _counted(self, cell: Cell) -> Iterator[None]:
+        with self._lock:
+            self._beside[cell.run_id] = 0
+            others = len(self._beside) - 1
+            self._beside = {run_id: max(most, others) for run_id, most in self._beside.items()}
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._beside.pop(cell.run_id)
+
+    def _keep(self, record: Record, scores: Scores | None) -> Record:
+        if self._aborted.is_set():
+            raise _AbortedError
+        with self._lock:
+            record["beside"] = self._beside[record["run_id"]]
+        return self._store.write(record, scores)
 
 
-class Serial:
-    """One batch after the other, in this process."""
-
-    def run(self, batches: Sequence[Batch], place: Workplace) -> Iterator[Event]:
-        """As `Executor.run`, in the order given."""
-        worker = Worker(place)
-        for batch in batches:
-            yield from worker.run(batch)
+class _AbortedError(BaseException):
+    """The run was ended while a cell ran: nothing is kept of it."""
 
 
-SERIAL: Final = Serial()
-
-
-def ended(begun: Event, store: Store, status: str, reason: str) -> Event:
-    """Keep the record of a cell whose worker was ended from outside, or is gone: `timeout`, `error`, `out_of_memory`.
-
-    A record that the worker kept before it ended is not touched.
-    """
-    found = store.read(begun.record["run_id"])
-    if found is not None and found["started_at"] == begun.record["started_at"]:
-        return Event(begun.cell, found, is_finished=True)
-    record = store.write({**begun.record, "status": status, "reason": reason, "memory_mib": {}})
-    return Event(begun.cell, record, is_finished=True)
+def _what(cell: Cell) -> dict[str, object]:
+    """What a claim says of a cell, for whoever asks."""
+    return {"method": cell.method.label, "scenario": cell.scenario.key, "split": cell.split, "seed": cell.seed}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench import registry
 from bench.data.cards.catalogue import Catalogue
-from bench.errors import BenchError
-from bench.experiment.cell import Settings, one_line
+from bench.experiment.cell import Settings
 from bench.experiment.code import InstalledCode, Outdated, outdated
-from bench.experiment.executors import SERIAL, Executor, Workplace, batches
+from bench.experiment.executors import Event, Executor, Local, Said, Step, Workplace, groups_of
 from bench.experiment.resume import resumable
 from bench.experiment.spec import Cell
+from bench.isolation.lodging import require_configs
 from bench.llm.config import current_service
 from bench.records.record import FINISHED, Record
 from bench.records.store import Store
@@ -24,11 +24,31 @@ class Outcome:
 
     records: list[Record] = field(default_factory=list)
     n_resumed: int = 0
+    was_interrupted: bool = False
+    """Whether cells are left that never began, because the executor was asked to stop."""
 
     @property
     def n_failed(self) -> int:
         """Records that are neither ok nor skipped."""
         return sum(record["status"] not in FINISHED for record in self.records)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a run does about a cell that failed."""
+
+    retry: frozenset[str] = frozenset()
+    """Statuses after which a cell is tried once more, when all others are done."""
+    fail_fast: bool = False
+    """Begin no further cell."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of what happens within a cell."""
+
+    on_step: Callable[[Step], None] = lambda step: None
+    on_print: Callable[[Said], None] = lambda said: None
 
 
 Watch = Callable[[int, int, Cell, Record | None], None]
@@ -44,7 +64,9 @@ def run(
     *,
     on_resume: Callable[[int, int], None] = lambda n_resumed, total: None,
     on_stale: Callable[[Sequence[Outdated]], None] = lambda found: None,
-    executor: Executor = SERIAL,
+    listeners: Listeners = Listeners(),
+    executor: Executor | None = None,
+    policy: Policy = Policy(),
 ) -> Outcome:
     """Run what has no finished record, in order, and return the records of all cells.
 
@@ -68,30 +90,74 @@ def run(
     _verify_files(missing, catalogue)
     on_resume(len(kept), len(cells))
     on_stale(list(outdated_ones.values()))
-    done = dict(kept)
-    place = Workplace(store.root, catalogue, settings, current_service(), stale)
-    n_done = 0
-    for event in executor.run(batches(missing), place):
+    place = Workplace(store.root, catalogue, settings, current_service(), stale, policy.fail_fast)
+    made = _Run(executor or Local(), place, policy=policy, watch=watch, listeners=listeners)
+    made.go(missing)
+    made.go([cell for cell in missing if made.status_of(cell) in policy.retry])
+    done = kept | made.done
+    return Outcome(
+        [done[run_id] for run_id in ids if run_id in done],
+        n_resumed=len(kept),
+        was_interrupted=len(done) < len(ids) and not made.has_failed_fast,
+    )
+
+
+class _Run:
+    """Passes cells to an executor and gathers their records."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        place: Workplace,
+        *,
+        policy: Policy,
+        watch: Watch,
+        listeners: Listeners,
+    ) -> None:
+        self._executor, self._place, self._policy = executor, place, policy
+        self._watch, self._listeners = watch, listeners
+        self.done: dict[str, Record] = {}
+        self._n_done = self._n_all = 0
+        self.has_failed_fast = False
+
+    def go(self, cells: Sequence[Cell]) -> None:
+        """Run these cells; after a failure none, where the policy says so."""
+        if self.has_failed_fast:
+            return
+        self._n_all += len(cells)
+        with contextlib.closing(self._executor.run(groups_of(cells), self._place)) as all_told:
+            for told in all_told:
+                if isinstance(told, Event):
+                    self._take(told)
+                elif isinstance(told, Step):
+                    self._listeners.on_step(told)
+                else:
+                    self._listeners.on_print(told)
+
+    def status_of(self, cell: Cell) -> str | None:
+        """How a cell ended; None where it never began."""
+        found = self.done.get(cell.run_id)
+        return None if found is None else found["status"]
+
+    def _take(self, event: Event) -> None:
         if event.is_finished:
-            n_done += 1
-            done[event.record["run_id"]] = event.record
-        watch(n_done, len(missing), event.cell, event.record if event.is_finished else None)
-    return Outcome([done[run_id] for run_id in ids], n_resumed=len(kept))
+            self._n_done += 1
+            self.done[event.record["run_id"]] = event.record
+            if self._policy.fail_fast and event.record["status"] not in FINISHED:
+                self.has_failed_fast = True
+        self._watch(self._n_done, self._n_all, event.cell, event.record if event.is_finished else None)
 
 
 def _check_configs(cells: Sequence[Cell]) -> None:
     """Let every Config judge the values of --set before anything runs; what else is wrong fails in its own cell."""
-    for method in {cell.method.label: cell.method for cell in cells}.values():
-        if method.description.error or not method.passed:
-            continue
-        try:
-            config = registry.load(method.ref).Config
-        except Exception:
-            continue
-        try:
-            config(**method.config)
-        except Exception as error:
-            raise BenchError(f"'{method.label}' does not accept its --set: {one_line(error)}") from None
+    methods = {cell.method.label: cell.method for cell in cells}
+    require_configs(
+        {
+            label: (method.ref, method.config)
+            for label, method in methods.items()
+            if method.passed and not method.description.error
+        }
+    )
 
 
 def _verify_files(cells: Sequence[Cell], catalogue: Catalogue) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract import require_abstained, require_native
+from bench.contract import require_abstained, require_native, require_scores
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector, largest_lines
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
+from bench.isolation.remote import RemoteDetector
 from bench.records.record import Record, Scores
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
@@ -52,13 +53,15 @@ def _score(
     if not len(sequences):
         return np.empty(0), None, None
     if cell.method.variant == NEAREST:
-        sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
+        nearest = detector.nearest_keys if isinstance(detector, RemoteDetector) else nearest_keys
+        training = sequences.texts[: prepared.facts["n_log_keys"]]
+        sequences = nearest(sequences, training, NEAREST_MIN_COSINE)
     lines: NDArray[np.float64] | None = None
     if detector.tags.unit == "line":
-        lines = _checked(detector.score_lines(sequences), sequences.n_events, "score_lines")
+        lines = require_scores(detector.score_lines(sequences), sequences.n_events, "score_lines")
         scores = largest_lines(lines, sequences)
     else:
-        scores = _checked(detector.score(sequences), len(sequences), "score")
+        scores = require_scores(detector.score(sequences), len(sequences))
     return scores, require_abstained(detector.abstained(sequences), len(sequences)), lines
 
 
@@ -142,13 +145,3 @@ def excluded_facts(scores: Scores) -> Record:
 
 def _selected(part: Part, index: NDArray[np.int64]) -> Part:
     return Part(part.sequences.select(index), part.labels[index])
-
-
-def _checked(scores: NDArray[np.float64], n: int, name: str) -> NDArray[np.float64]:
-    if not isinstance(scores, np.ndarray):
-        raise TypeError(f"{name}() returned {type(scores).__name__}, the contract says float64 ({n},)")
-    if scores.shape != (n,) or scores.dtype != np.float64:
-        raise ValueError(f"{name}() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{name}() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
-    return scores

@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
 from bench.experiment.scenario import Scenario
 from bench.experiment.settings import convert, parse_settings
+from bench.isolation.lodging import describe
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
@@ -133,6 +134,11 @@ class Cell:
         return (*self.data_key, self.method.ref, json.dumps(dict(self.method.config), sort_keys=True), self.seed)
 
     @property
+    def score_key(self) -> tuple[object, ...]:
+        """Cells with equal keys have the same scores: they fit the same, and are asked about the same."""
+        return (*self.fit_key, self.method.variant, self.sample and (self.sample, self.seed))
+
+    @property
     def run_id(self) -> str:
         """First 16 hex digits of SHA-256 over the canonical JSON of `spec()`."""
         return run_id(self.spec())
@@ -183,7 +189,7 @@ def resolve_methods(
 ) -> list[Method]:
     """Methods with configs from profile and `--set`, several for a swept value, and every control behind them."""
     refs = [_variant(name) for name in dict.fromkeys(names)]
-    asked = [registry.describe(ref, cache).told for ref, _ in refs]
+    asked = [describe(ref, cache).told for ref, _ in refs]
     refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs and _may_stand_beside(ref, asked, cache)]
     grids = parse_settings(settings)
     if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
@@ -192,7 +198,7 @@ def resolve_methods(
     methods = [
         method
         for ref, variant in refs
-        for method in _configured(ref, variant, registry.describe(ref, cache), grids.get(ref.name, {}), profile)
+        for method in _configured(ref, variant, describe(ref, cache), grids.get(ref.name, {}), profile)
     ]
     if profile != DEFAULT_PROFILE and not any(method.profile == profile for method in methods):
         known = sorted({name for method in methods for name in method.description.profiles})
@@ -213,7 +219,7 @@ def resolve_one(name: str, settings: Sequence[str], cache: Path) -> Method:
 
 def _may_stand_beside(control: DetectorRef, asked: Sequence[Mapping[str, str]], cache: Path) -> bool:
     """A control is told the source's normals; one that is told more joins methods that are told as much."""
-    told = registry.describe(control, cache).told
+    told = describe(control, cache).told
     return any(covers(other, told) for other in ({"source": "normals"}, *asked))
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 _SKIPPED: Final = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields that say nothing a program could do otherwise; `ctx` follows from the place."""
+_PARSER: Final = threading.Lock()
+"""CPython's parser counts its depth for all threads together."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Source:
 def read_source(content: bytes) -> Source:
     """Digest and imports of a Python file; of what this Python cannot parse, the digest of the bytes."""
     try:
-        tree = ast.parse(content)
+        with _PARSER:
+            tree = ast.parse(content)
         said = tree_text(tree).encode()
     except (SyntaxError, ValueError, RecursionError):
         return Source(hashlib.sha256(content).hexdigest(), ())

@@ -19,8 +19,8 @@ from bench.detector import Detector, Evidence, ExternalFile, Incident, Role
 from bench.experiment.grades import amount_of, grade_of
 from bench.experiment.incidents import incidents_of
 from bench.experiment.spec import Cell
-from bench.llm.config import ChatConfig
-from bench.llm.teacher import ChatTeacher
+from bench.isolation.remote import RemoteDetector
+from bench.llm.teacher import teacher_of
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
 _WANTS_ABNORMAL: Final = {
@@ -52,7 +52,7 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     part = _told_part(cell.told, data)
     train, labels = _revealed(cell.told, part, data)
     found = {file.name: _found(file, prepared.files) for file in detector.tags.files}
-    teacher = _teacher(detector)
+    teacher = detector.teacher if isinstance(detector, RemoteDetector) else teacher_of(detector)
     evidence = Evidence(
         roles=_roles(data),
         incidents=_incidents(cell, data, detector),
@@ -167,14 +167,6 @@ def _found(file: ExternalFile, folder: Path | None) -> Path | str:
         other = f"(SHA-256 {found[:12]}..., the method says {file.sha256[:12]}...)"
         return f"it needs the file {file.name}, and another one {other} is in {place}"
     return path
-
-
-def _teacher(detector: Detector) -> ChatTeacher | None:
-    """Whom a method may ask; one whose config names no model, or is a `ChatConfig`, asks by itself."""
-    config = detector.config
-    if not detector.tags.teacher or isinstance(config, ChatConfig) or not hasattr(config, "model"):
-        return None
-    return ChatTeacher.of(detector.config)
 
 
 def _lacking_lines(train: Sequences, data: Prepared, detector: Detector) -> str | None:

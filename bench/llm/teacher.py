@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Self
 
+from bench.detector import Detector
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig
 from bench.llm.text import redact
@@ -44,3 +45,11 @@ class ChatTeacher:
     async def _answer(self, prompt: str, ask: Ask) -> str:
         answer = await ask(lambda budget: [{"role": "user", "content": prompt}])
         return answer.text
+
+
+def teacher_of(detector: Detector) -> ChatTeacher | None:
+    """Whom a method may ask; one whose config names no model, or is a `ChatConfig`, asks by itself."""
+    config = detector.config
+    if not detector.tags.teacher or isinstance(config, ChatConfig) or not hasattr(config, "model"):
+        return None
+    return ChatTeacher.of(config)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench import registry
 from bench._files import replace_text
+from bench._plain import jsonable
 from bench.contract import require_monitor
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
@@ -28,7 +29,7 @@ from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, 
 from bench.experiment.cell import CannotFitError, Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
-from bench.records.record import SCHEMA_VERSION, jsonable, record_text
+from bench.records.record import SCHEMA_VERSION, record_text
 from bench.types import ABNORMAL, NORMAL, Sequences
 
 PROBE_VERSION: Final = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NotRequired, TypedDict
@@ -12,6 +11,7 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.records.shape import fault_of
 
@@ -64,6 +64,12 @@ class Record(TypedDict, total=False):
     detector: DetectorFacts
     counts: dict[str, Any]
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    """As `seconds`, of all threads of the process that did it."""
+    beside: int
+    """How many cells of the command ran at the same time, at most."""
+    fitted_as: str
+    """The run whose scores these are, for a method that has no chance in it."""
     threads: int
     device: str
     environment: dict[str, Any]
@@ -193,25 +199,3 @@ def record_text(record: Any) -> str:
 
 def _one_line(text: str) -> str:
     return _LINE_BREAK.sub(" ", text).replace("[ ", "[").replace(" ]", "]")
-
-
-def jsonable(value: Any) -> Any:
-    """Plain JSON of a value: arrays become lists, NaN null, an infinite number its name; else a TypeError."""
-    if isinstance(value, Mapping):
-        return {_text(str(key)): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if value is not None and not isinstance(value, int | float):
-        raise TypeError(f"{type(value).__name__} cannot be kept in a record")
-    return value
-
-
-def _text(text: str) -> str:
-    """A text that UTF-8 can hold: half of a pair of surrogates, as from a file name, is written out."""
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()

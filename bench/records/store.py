@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench._files import remove_leftovers, replace_file, replace_text
+from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.records.archive import Archive, without_collection
 from bench.records.index import IN_SEVERAL_LINES, Index
@@ -30,7 +31,6 @@ from bench.records.record import (
     SCHEMA_VERSION,
     Record,
     Scores,
-    jsonable,
     parse_record,
     record_digest,
     record_text,
@@ -44,7 +44,6 @@ __all__ = [
     "Record",
     "Scores",
     "Store",
-    "jsonable",
     "record_text",
     "remove_leftovers",
     "replace_file",

@@ -12,11 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.experiment.grades import CONTROL, asks_a_model
 from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
-from bench.records.record import Record, jsonable, standings
+from bench.records.record import Record, standings
 from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published

@@ -1,102 +1,94 @@
-"""The seam for executors: batches, what travels to a worker, and workers that hang or die, in real processes."""
+"""Groups of cells, what travels to a worker, and the executor of this machine with real processes."""
 
-import multiprocessing
+import json
+import os
 import pickle
+import signal
+import threading
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import Loader
+from bench.errors import BenchError
 from bench.experiment.cell import Settings
-from bench.experiment.executors import Event, Worker, Workplace, batches, ended
-from bench.experiment.runner import run
+from bench.experiment.executors import ExecutorOptions, Local, Workplace, find_executor, groups_of
+from bench.experiment.runner import Listeners, Policy, run
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
-from bench.llm.config import Service, current_service, use_service
+from bench.llm.config import Service, use_service
 from bench.records.store import Store
 
 METHODS = """
-import os, time
-from dataclasses import dataclass
+import json, os, time
+from dataclasses import dataclass, field
+from pathlib import Path
 import numpy as np
-from bench.detector import Detector, DetectorTags
+from bench.detector import Detector, DetectorTags, report_progress
+from bench.llm.config import current_service
 
 @dataclass(frozen=True)
 class Config:
-    pass
+    log: str = field(default="", metadata={"identity": False})
 
 class Length(Detector):
     tags = DetectorTags(told={"source": "normals"})
     Config = Config
     def fit(self, train, labels=None, *, evidence=None):
+        self.write("begin")
+        self.go()
+        self.write("end")
         return self
+    def write(self, what):
+        if self.config.log:
+            with Path(self.config.log).open("a") as stream:
+                stream.write(json.dumps([type(self).__name__, self.seed, what, time.monotonic(), os.getpid()]) + "\\n")
+    def go(self):
+        pass
     def score(self, sequences):
-        return sequences.lengths.astype(np.float64)
+        return sequences.lengths.astype(np.float64) + self.seed
 
-class Hangs(Length):
-    def fit(self, train, labels=None, *, evidence=None):
-        while True:
-            try:
-                time.sleep(3600)
-            except BaseException:
-                pass
+class Slow(Length):
+    def go(self):
+        time.sleep(1.0)
 
-class Dies(Length):
-    def fit(self, train, labels=None, *, evidence=None):
-        os._exit(0)
+class Slower(Length):
+    def go(self):
+        time.sleep(3600)
+
+class Fails(Length):
+    def go(self):
+        raise RuntimeError("no")
+
+class FailsOnce(Length):
+    def go(self):
+        flag = Path(self.config.log).with_name("failed")
+        if not flag.exists():
+            flag.touch()
+            raise RuntimeError("the first time")
+
+class Progresses(Length):
+    def go(self):
+        report_progress("epoch", 3, 30)
+
+class Asks(Length):
+    def monitor(self):
+        return {"max_calls": current_service().max_calls}
 """
 
 
-def serve(place, batch, pipe):
-    for event in Worker(place).run(batch):
-        pipe.send(event)
-    pipe.close()
-
-
-class OneProcessEach:
-    """A process for each batch, ended from outside when a cell takes too long; begun anew behind it."""
-
-    def __init__(self, limit_s):
-        self.limit_s = limit_s
-
-    def run(self, batches, place):
-        for batch in batches:
-            rest = batch
-            while rest:
-                done = 0
-                for event in self.until_it_ends(rest, place):
-                    done += event.is_finished
-                    yield event
-                rest = rest[done:]
-
-    def until_it_ends(self, batch, place):
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=serve, args=(place, batch, theirs))
-        process.start()
-        theirs.close()
-        begun = None
-        try:
-            while ours.poll(self.limit_s if begun else 60):
-                event = ours.recv()
-                begun = None if event.is_finished else event
-                yield event
-            status, reason = "timeout", "ended from outside"
-        except EOFError:
-            status, reason = "error", "the worker is gone"
-        process.kill()
-        process.join()
-        if begun is not None:
-            yield ended(begun, Store(place.out), status, reason)
-
-
 @pytest.fixture
-def cells(tmp_path, monkeypatch):
-    def make(*names, scenario="hdfs@simulated", seeds=(0,)):
-        (tmp_path / "methods.py").write_text(METHODS)
-        resolved = resolve_methods([f"{tmp_path / 'methods.py'}:{name}" for name in names], [], tmp_path / "cache")
+def cells(tmp_path):
+    def make(*names, scenario="hdfs@simulated", seeds=(0,), more=()):
+        file = tmp_path / "methods.py"
+        file.write_text(METHODS)
+        paths = [f"{file}:{name}" for name in names]
+        given = [f"{path}.log={tmp_path / 'log'}" for path in paths if "+" not in path]
+        resolved = resolve_methods([*paths, *more], given, tmp_path / "cache")
         methods = [method for method in resolved if not method.ref.is_control]
         return plan(
             [parse_scenario(text, catalogue(None)) for text in scenario.split(",")],
@@ -106,72 +98,170 @@ def cells(tmp_path, monkeypatch):
     return make
 
 
-def test_a_batch_shares_data_and_stands_by_the_detector_that_is_fitted():
+@pytest.fixture
+def spans(tmp_path):
+    """When each fit began and ended, by method and seed."""
+
+    def read():
+        found = {}
+        for line in (tmp_path / "log").read_text().splitlines():
+            name, seed, what, at, pid = json.loads(line)
+            found.setdefault((name, seed), {})[what] = (at, pid)
+        return found
+
+    return read
+
+
+def go(cells, folder, watch=lambda *seen: None, settings=None, **options):
+    return run(cells, Store(folder), catalogue(None), settings or Settings(), watch, **options)
+
+
+def test_a_group_shares_data_and_the_detector_that_is_fitted():
     made = [
         SimpleNamespace(name=name, data_key=name[0], fit_key=name[:2])
         for name in ("a1x", "a2x", "b1x", "a1y", "b1y", "a2y")
     ]
-    assert [[cell.name for cell in batch] for batch in batches(made)] == [["a1x", "a1y", "a2x", "a2y"], ["b1x", "b1y"]]
-    assert batches([]) == []
+    names = [[cell.name for cell in group] for group in groups_of(made)]
+    assert names == [["a1x", "a1y"], ["a2x", "a2y"], ["b1x", "b1y"]]
+    assert groups_of([]) == []
 
 
-def test_a_batch_and_its_workplace_travel(cells, tmp_path):
+def test_a_group_and_its_workplace_travel(cells, tmp_path):
     service = Service(store=tmp_path / "llm", max_cost=2.0, price="1,1")
     place = Workplace(tmp_path / "results", catalogue(None), Settings(timeout_s=3), service)
-    batch, there = pickle.loads(pickle.dumps((batches(cells("Length"))[0], place)))
-    assert [cell.run_id for cell in batch] == [cell.run_id for cell in cells("Length")]
+    group, there = pickle.loads(pickle.dumps((groups_of(cells("Length"))[0], place)))
+    assert [cell.run_id for cell in group] == [cell.run_id for cell in cells("Length")]
     assert (there.settings, there.service, there.catalogue) == (place.settings, place.service, place.catalogue)
 
 
-def test_a_worker_asks_by_the_service_of_its_workplace(cells, tmp_path, monkeypatch):
+def test_a_method_asks_by_the_service_of_its_command(cells, tmp_path):
+    with use_service(Service(max_calls=7)):
+        (record,) = go(cells("Asks"), tmp_path / "out").records
+    assert record["monitor"] == {"max_calls": 7}
+
+
+def test_two_jobs_give_the_records_of_one(cells, tmp_path):
+    made = cells(
+        "Length", scenario="hdfs@simulated,bgl@simulated", seeds=(0, 1), more=["pca", "ngram", "ngram+nearest"]
+    )
+    one = go(made, tmp_path / "one").records
+    two = go(made, tmp_path / "two", executor=Local(2)).records
+    same = ("run_id", "status", "metrics", "thresholds", "counts", "scores_sha256", "monitor")
+    assert [[r.get(name) for name in same] for r in one] == [[r.get(name) for name in same] for r in two]
+
+
+def test_two_jobs_run_side_by_side_and_say_so(cells, spans, tmp_path):
+    records = go(cells("Slow", seeds=(0, 1, 2, 3)), tmp_path / "out", executor=Local(2)).records
+    found = spans()
+    begins = sorted(values["begin"][0] for values in found.values())
+    ends = sorted(values["end"][0] for values in found.values())
+    assert begins[1] < ends[0]
+    assert begins[3] < ends[2]
+    assert begins[2] >= ends[0]
+    assert {record["beside"] for record in records} == {1}
+    assert {r["beside"] for r in go(cells("Length"), tmp_path / "alone").records} == {0}
+
+
+def test_data_are_prepared_once_for_all_jobs(cells, tmp_path, monkeypatch):
+    asked = []
+    prepare = Loader.prepare
+
+    def counted(self, spec):
+        asked.append(spec)
+        time.sleep(0.2)
+        return prepare(self, spec)
+
+    monkeypatch.setattr(Loader, "prepare", counted)
+    go(
+        cells("Length", "Slow", scenario="hdfs@simulated,bgl@simulated", seeds=(0, 1)),
+        tmp_path / "out",
+        executor=Local(3),
+    )
+    assert len(asked) == 2
+
+
+def test_cells_of_one_file_share_a_process_and_a_fitted_detector(cells, spans, tmp_path):
+    go(cells("Length", "Length+nearest", "Progresses", seeds=(0, 1)), tmp_path / "out")
+    found = spans()
+    assert len(found) == 4  # a variant is not fitted again
+    assert len({pid for values in found.values() for _, pid in values.values()}) == 1
+    assert os.getpid() not in {pid for values in found.values() for _, pid in values.values()}
+
+
+def test_progress_of_a_method_is_told_with_its_cell(cells, tmp_path):
+    steps = []
+    go(cells("Length", "Progresses"), tmp_path / "out", listeners=Listeners(on_step=steps.append))
+    told = [(step.cell.method.ref.name.rpartition(":")[2], *step[1:]) for step in steps]
+    assert ("Progresses", "epoch", 3, 30) in told
+
+
+def test_a_failed_cell_is_tried_once_more_where_that_is_asked(cells, tmp_path):
+    retry = Policy(retry=frozenset({"error"}))
+    first = go(cells("FailsOnce"), tmp_path / "first")
+    assert [record["status"] for record in first.records] == ["error"]
+    (tmp_path / "failed").unlink()
     seen = []
-    monkeypatch.setattr(
-        "bench.experiment.executors.run_cell", lambda *given: seen.append(current_service()) or (given[3], None)
-    )
-    place = Workplace(tmp_path / "results", catalogue(None), Settings(), Service(max_calls=7))
-    with use_service(Service(max_calls=1)):
-        for _ in Worker(place).run(batches(cells("Length"))[0]):
-            assert current_service().max_calls == 1  # between two events it is the caller's again
-    assert [service.max_calls for service in seen] == [7]
+    again = go(cells("FailsOnce", "Fails", "Length"), tmp_path / "again", lambda *told: seen.append(told), policy=retry)
+    assert [record["status"] for record in again.records] == ["ok", "error", "ok"]
+    assert again.n_failed == 1
+    assert seen[-1][:2] == (5, 5)
 
 
-def test_other_processes_give_the_records_of_this_one(cells, tmp_path):
-    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    made = cells("Length", scenario="hdfs@simulated,bgl@simulated", seeds=(0, 1))
-    told = []
-    run(made, here, catalogue(None), Settings(), lambda *seen: None)
-    run(made, there, catalogue(None), Settings(), lambda *seen: told.append(seen[:2]), executor=OneProcessEach(60))
-    for cell in made:
-        one, other = here.read(cell.run_id), there.read(cell.run_id)
-        assert one["metrics"] == other["metrics"]
-        assert one["counts"] == other["counts"]
-    assert told == [(0, 4), (1, 4), (1, 4), (2, 4), (2, 4), (3, 4), (3, 4), (4, 4)]
+def test_fail_fast_begins_nothing_more(cells, tmp_path):
+    made = cells("Length", "Fails", "Slow")
+    outcome = go(made, tmp_path / "out", policy=Policy(fail_fast=True))
+    assert [record["status"] for record in outcome.records] == ["ok", "error"]
+    assert not outcome.was_interrupted
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "reason"), [("Hangs", "timeout", "ended from outside"), ("Dies", "error", "the worker is gone")]
-)
-def test_a_worker_that_hangs_or_dies_costs_its_own_row_only(cells, tmp_path, name, status, reason):
-    store = Store(tmp_path / "results")
-    start = time.monotonic()
-    outcome = run(
-        cells("Length", name), store, catalogue(None), Settings(), lambda *seen: None, executor=OneProcessEach(5)
-    )
-    assert time.monotonic() - start < 100
-    records = {record["method"].partition(":")[2]: record for record in outcome.records}
-    assert (records[name]["status"], records[name]["reason"]) == (status, reason)
-    assert records[name]["counts"]["n_test"] > 0
-    assert records["Length"]["status"] == "ok"
-    assert store.read(records[name]["run_id"])["status"] == status
-    again = run(cells("Length"), store, catalogue(None), Settings(), lambda *seen: None)
-    assert again.n_resumed == 1
+def test_stopped_the_running_cell_is_finished_and_no_other_begins(cells, tmp_path):
+    executor = Local()
+    outcome = go(
+        cells("Slow", seeds=(0, 1)), tmp_path / "out",
+        lambda done, total, cell, record: record is None and executor.stop(), executor=executor,
+    )  # fmt: skip
+    assert [(record["spec"]["seed"], record["status"]) for record in outcome.records] == [(0, "ok")]
+    assert outcome.was_interrupted
 
 
-def test_what_was_kept_before_the_worker_ended_is_not_touched(cells, tmp_path):
-    store, (cell,) = Store(tmp_path / "results"), cells("Length")
-    place = Workplace(store.root, catalogue(None), Settings(), Service())
-    begun, finished = Worker(place).run((cell,))
-    assert ended(begun, store, "error", "gone") == finished
-    assert store.read(cell.run_id)["status"] == "ok"
-    later = {**begun.record, "started_at": "2999-01-01T00:00:00+00:00"}
-    assert ended(Event(cell, later, is_finished=False), store, "error", "gone").record["status"] == "error"
+def test_a_worker_that_is_killed_costs_its_own_row(cells, spans, tmp_path):
+    def kill():
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if (tmp_path / "log").exists() and ("Slower", 0) in spans():
+                os.kill(spans()["Slower", 0]["begin"][1], signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    records = go(cells("Length", "Slower", "Progresses"), tmp_path / "out").records
+    thread.join()
+    assert [record["status"] for record in records] == ["ok", "error", "ok"]
+    assert records[1]["reason"].startswith("its process was ended by SIGKILL from outside")
+
+
+def test_a_nursery_that_is_killed_is_replaced(cells, tmp_path):
+    assert go(cells("Length"), tmp_path / "one").records[0]["status"] == "ok"
+    for child in psutil.Process().children():
+        if any("nursery" in word for word in child.cmdline()):
+            child.kill()
+            child.wait(10)
+    assert go(cells("Length"), tmp_path / "two").records[0]["status"] == "ok"
+
+
+def test_an_error_of_the_engine_ends_the_run(cells, tmp_path, monkeypatch):
+    def broken(self, spec):
+        raise BenchError("the split leaves nothing")
+
+    made = cells("Length", "Slow", seeds=(0, 1))
+    monkeypatch.setattr(Loader, "prepare", broken)
+    with pytest.raises(BenchError, match="the split leaves nothing"):
+        go(made, tmp_path / "out", executor=Local(2))
+    assert list(Store(tmp_path / "out").records()) == []
+
+
+def test_executors_are_found_by_name():
+    assert find_executor("local", ExecutorOptions(jobs=3)).jobs == 3
+    with pytest.raises(BenchError, match="unknown executor 'slurm': choose one of local"):
+        find_executor("slurm", ExecutorOptions())

@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
+from bench._plain import jsonable
 from bench.errors import BenchError
-from bench.records.store import SCHEMA_VERSION, Store, jsonable, record_text, replace_file
+from bench.records.store import SCHEMA_VERSION, Store, record_text, replace_file
 
 WRITE_FOREVER = """
 import json

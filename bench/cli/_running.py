@@ -1,0 +1,225 @@
+"""How `bench run` runs: what is said before, while and after its cells run."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED
+from bench.cli.llm import show_calls, tell_calls
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.cards.catalogue import Catalogue
+    from bench.experiment.cell import Settings
+    from bench.experiment.code import Outdated
+    from bench.experiment.executors import Executor
+    from bench.experiment.runner import Outcome, Policy
+    from bench.experiment.spec import Cell
+    from bench.experiment.suites import Suite as LoadedSuite
+    from bench.records.record import Record
+    from bench.records.store import Store
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, beside the suite."""
+
+    options: dict[str, Any]
+    """device, precision, compile and threads of `Settings`."""
+    timeout: float | None
+    rules: list[str]
+    data: Path | None
+    out: Path
+    as_json: bool
+    dry_run: bool
+    pack: bool
+    jobs: str = "1"
+    retry: str | None = None
+    fail_fast: bool = False
+    executor: str = "local"
+    executor_options: dict[str, Any] = field(default_factory=dict)
+
+
+def execute(suite: LoadedSuite, request: Request) -> None:
+    """Run what a suite names and print its tables; exits with another code than 0 where a cell failed."""
+    from bench.data.cards.catalogue import catalogue as make_catalogue
+    from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+    from bench.experiment.cell import Settings
+    from bench.experiment.executors import ExecutorOptions, find_executor
+    from bench.experiment.planning import plan_parts
+    from bench.experiment.runner import Policy
+    from bench.records.store import Store
+    from bench.records.upkeep import pack as pack_records
+
+    policy = Policy(retry=_statuses(request.retry), fail_fast=request.fail_fast)
+    threads = request.options["threads"]
+    options = ExecutorOptions(jobs=_jobs(request.jobs, threads), **request.executor_options)
+    executor = find_executor(request.executor, options)
+    catalogue, store = make_catalogue(request.data), Store(request.out)
+    if suite.figure:
+        from bench.reporting.figures.write import check
+
+        check(suite)  # before hours of work, not after them
+    extra = tuple(parse_rule(rule) for rule in request.rules)
+    added = tuple(parse_rule(rule) for rule in suite.thresholds)
+    settings = Settings(timeout_s=request.timeout, extra_rules=extra + added, **request.options)
+    plan = plan_parts(suite.parts, catalogue, store.cache)
+    _announce(list(plan.cells))
+    for note in plan.notes if suite.name else ():
+        typer.echo(note, err=True)
+    if request.dry_run:
+        show_calls(list(plan.cells), catalogue, settings, as_json=request.as_json)
+        return
+    outcome = _run_watched(list(plan.cells), store, catalogue, settings, executor, policy)
+    rule = str(extra[0]) if extra else DEFAULT_RULE
+    _report(outcome, store, rule, request.as_json)
+    tell_calls(outcome.records)
+    if request.pack:
+        pack_records(store, tidy=False)
+    if suite.figure:
+        from bench.cli.plot import make_figures
+        from bench.reporting.figures.figure import FigureRequest
+
+        make_figures(FigureRequest(suite, plan, store, catalogue, rule, settings), as_json=request.as_json)
+    idle = _skipped_everywhere(plan.cells, outcome.records, suite)
+    for name, reason in idle.items():
+        typer.echo(f"{name} was skipped everywhere: {reason}", err=True)
+    if outcome.n_failed or idle:
+        raise typer.Exit(EXIT_FAILED_CELL)
+
+
+def _jobs(text: str, threads: int) -> int:
+    """How many runs go on at the same time."""
+    import os
+
+    if text == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(cores // threads, 1)
+    if not text.isdecimal() or int(text) < 1:
+        raise BenchError(f"--jobs is '{text}': give a whole number from 1, or auto")
+    return int(text)
+
+
+def _statuses(text: str | None) -> frozenset[str]:
+    """The statuses after which a run is tried once more."""
+    known = ("error", "timeout", "out_of_memory")
+    found = [item.strip() for item in (text or "").split(",") if item.strip()]
+    for status in found:
+        if status not in known:
+            raise BenchError(f"--retry does not know '{status}': choose from {', '.join(known)}")
+    return frozenset(found)
+
+
+def _run_watched(
+    cells: list[Cell],
+    store: Store,
+    catalogue: Catalogue,
+    settings: Settings,
+    executor: Executor,
+    policy: Policy,
+) -> Outcome:
+    from bench.cli._progress import Watcher
+    from bench.experiment.runner import Listeners
+    from bench.experiment.runner import run as run_cells
+
+    with Watcher() as watcher:
+        try:
+            with _first_interrupt_stops(executor, watcher.say):
+                listeners = Listeners(watcher.on_step, watcher.on_print)
+                outcome = run_cells(
+                    cells, store, catalogue, settings, watcher, on_resume=_tell_resumed, on_stale=_tell_stale,
+                    listeners=listeners, executor=executor, policy=policy,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            outcome = None
+        if outcome is not None and not outcome.was_interrupted:
+            return outcome
+        watcher.stop()
+        typer.echo(
+            f"interrupted: {watcher.done} of {watcher.total} runs finished and were kept; "
+            "the same command goes on from there",
+            err=True,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _first_interrupt_stops(executor: Executor, say: Any) -> Iterator[None]:
+    """Ctrl-C once lets the cells that run finish, twice stops now."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    n_interrupts = 0
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal n_interrupts
+        n_interrupts += 1
+        if n_interrupts > 1:
+            raise KeyboardInterrupt
+        executor.stop()
+        say("finishing the runs that have begun; Ctrl-C again stops now")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _skipped_everywhere(cells: Sequence[Cell], records: Sequence[Record], suite: LoadedSuite) -> dict[str, str]:
+    """The methods that were asked for and have no run at all, with the reason of the last; controls were not."""
+    asked = {name for part in suite.parts for name in part.methods}
+    found = {record["run_id"]: record for record in records}
+    reasons: dict[str, list[str | None]] = {}
+    for cell in cells:
+        name = "+".join(filter(None, [cell.method.ref.name, cell.method.variant]))
+        if name in asked and not cell.method.ref.is_control:
+            record = found[cell.run_id]
+            reasons.setdefault(name, []).append(record["reason"] if record["status"] == "skipped" else None)
+    return {name: str(told[-1]) for name, told in reasons.items() if None not in told}
+
+
+def _announce(cells: list[Cell]) -> None:
+    """The first line of output: which editions are used."""
+    for key in dict.fromkeys(cell.scenario.key for cell in cells):
+        scenario = next(cell.scenario for cell in cells if cell.scenario.key == key)
+        words = [f"{card.key} ({card.standing})" for card in scenario.cards]
+        train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
+        typer.echo(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
+
+
+def _tell_resumed(n_resumed: int, total: int) -> None:
+    if n_resumed:
+        typer.echo(f"resumed {n_resumed} of {total} runs from their records", err=True)
+
+
+def _tell_stale(found: Sequence[Outdated]) -> None:
+    if found:
+        reasons = Counter(f"{record.method} ({record.why})" for record in found)
+        shown = ", ".join(reason if n == 1 else f"{n} of {reason}" for reason, n in sorted(reasons.items()))
+        typer.echo(f"doing {len(found)} runs again whose records another code made: {shown}", err=True)
+
+
+def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
+    import json
+
+    from bench.reporting.tables.files import write_tables
+    from bench.reporting.tables.table import make_tables, render, summary
+
+    tables = make_tables(outcome.records)
+    if as_json:
+        typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
+    elif tables:
+        typer.echo("\n".join(render(table, rule) for table in tables))
+    for path in write_tables(store, {table.key for table in tables}):
+        typer.echo(f"written: {path}", err=True)

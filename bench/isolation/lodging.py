@@ -1,0 +1,180 @@
+"""Which process a method gets: one of its distribution may be used again, any other method gets a fresh one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from bench import registry
+from bench.errors import BenchError, CellTimeoutError
+from bench.isolation.nursery import end_group
+from bench.isolation.remote import (
+    MethodError,
+    MethodProcess,
+    ProcessEndedError,
+    RemoteDetector,
+    description_from,
+    fault_of_config,
+)
+from bench.registry import Description, DetectorRef
+
+IMPORT_LIMIT_S: Final = 120.0
+"""How long an import may take where nothing but that is asked."""
+
+Tell = Callable[[str], None]
+"""Is given each line that a method prints."""
+
+
+class Lodging:
+    """Keeps the process of the method that was asked for last; for one thread."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._process: MethodProcess | None = None
+        self._owner: str | None = None
+
+    def detector(
+        self, ref: DetectorRef, config: Mapping[str, Any], *, deadline: float | None, **order: Any
+    ) -> RemoteDetector:
+        """A new detector; order: seed, device, threads and service.
+
+        deadline: by `time.monotonic`, for its import and all that it does then; None where it may take any time
+        """
+        process = self._process_of(ref)
+        process.prints.begin()
+        process.deadline = deadline
+        return RemoteDetector(process, ref, config, **order)
+
+    def describe(self, ref: DetectorRef) -> Description:
+        """Tags and config fields; where the import does not end, or ends the process, an error in their place."""
+        try:
+            with _Limit(self._process_of(ref)) as process:
+                return description_from(process, ref)
+        except CellTimeoutError:
+            return registry.undescribed(f"its import took longer than {IMPORT_LIMIT_S:g} s")
+        except ProcessEndedError as error:
+            return registry.undescribed(f"its import ends the program ({error})")
+        except MethodError as error:
+            return registry.undescribed(f"{error.kind}: {error}")
+
+    def fault_of_config(self, ref: DetectorRef, config: Mapping[str, Any]) -> str | None:
+        """Why its Config does not accept these values, or None; a class that cannot be loaded fails in its own cell."""
+        with suppress(CellTimeoutError, ProcessEndedError, MethodError), _Limit(self._process_of(ref)) as process:
+            return fault_of_config(process, ref, config)
+        return None
+
+    def spare(self) -> None:
+        """Let the next lodging of this program have the process, which imported something already."""
+        if self._process is not None and self._is_sound and self._owner is not None:
+            _Spare.put(self._owner, self._process)
+            self._process = None
+        self.close()
+
+    def kill(self) -> None:
+        """End the process while another thread waits for its answer."""
+        if self._process is not None and self._process.is_open:
+            end_group(self._process.pid)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    @property
+    def _is_sound(self) -> bool:
+        return self._process is not None and self._process.is_open and not self._process.has_strays
+
+    def _process_of(self, ref: DetectorRef) -> MethodProcess:
+        owner = _owner_of(ref)
+        if self._process is None or owner != self._owner or not self._is_sound:
+            self.close()
+            self._process = _Spare.take(owner) or MethodProcess()
+            self._owner = owner
+        self._process.prints.tell = self._tell
+        return self._process
+
+
+class _Limit:
+    """Imports end after a while."""
+
+    def __init__(self, process: MethodProcess) -> None:
+        self._process = process
+
+    def __enter__(self) -> MethodProcess:
+        self._process.limit(IMPORT_LIMIT_S)
+        return self._process
+
+    def __exit__(self, *ignored: object) -> None:
+        self._process.deadline = None
+
+
+class _Spare:
+    """A process that is kept for whoever comes next, in the same folder and environment."""
+
+    _lock: Final = threading.Lock()
+    _kept: tuple[object, MethodProcess] | None = None
+
+    @classmethod
+    def put(cls, owner: str, process: MethodProcess) -> None:
+        with cls._lock:
+            before, cls._kept = cls._kept, (_surroundings(owner), process)
+        if before is not None:
+            before[1].close()
+
+    @classmethod
+    def take(cls, owner: str) -> MethodProcess | None:
+        with cls._lock:
+            kept, cls._kept = cls._kept, None
+        if kept is None:
+            return None
+        if kept[0] == _surroundings(owner):
+            return kept[1]
+        kept[1].close()
+        return None
+
+
+def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
+    """As `registry.describe`; what must be imported for that is imported in a process of its own."""
+    return registry.describe(ref, cache, _describe_elsewhere)
+
+
+def _describe_elsewhere(ref: DetectorRef) -> Description:
+    lodging = Lodging(to_stderr)
+    try:
+        return lodging.describe(ref)
+    finally:
+        lodging.spare()
+
+
+def require_configs(methods: Mapping[str, tuple[DetectorRef, Mapping[str, Any]]]) -> None:
+    """Let every Config judge its values, by label; a BenchError for the first that does not accept them."""
+    lodging = Lodging(to_stderr)
+    try:
+        for label, (ref, config) in methods.items():
+            fault = lodging.fault_of_config(ref, config)
+            if fault is not None:
+                raise BenchError(f"'{label}' does not accept its --set: {fault}")
+    finally:
+        lodging.spare()
+
+
+def to_stderr(line: str) -> None:
+    """Print a line of a method where no table and no JSON is spoilt."""
+    sys.stderr.write(f"{line}\n")
+
+
+def _owner_of(ref: DetectorRef) -> str:
+    """Methods of one owner may share a process."""
+    return (
+        f"distribution {ref.distribution}" if ref.distribution and not ref.is_local else ref.target.rpartition(":")[0]
+    )
+
+
+def _surroundings(owner: str) -> object:
+    return owner, dict(os.environ), str(Path.cwd()), list(sys.path), os.getpid()

@@ -1,0 +1,51 @@
+"""What a method prints: passed on line by line, cleaned and bounded, so that it spoils no table and no terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+_PIECE: Final = 2**16
+_MAX_LINES: Final = 50
+_MAX_LINE: Final = 500
+
+
+class Prints:
+    """Reads a pipe; each line is given to `tell`."""
+
+    def __init__(self, output: int) -> None:
+        self.tell: Callable[[str], None] = lambda line: None
+        self._output = output
+        self._rest = b""
+        self._n_told = 0
+
+    def begin(self) -> None:
+        """A new cell: its lines are counted from none."""
+        self.read()
+        self._n_told = 0
+
+    def read(self) -> None:
+        """Pass on what has come; waits for nothing."""
+        while select.select([self._output], [], [], 0)[0]:
+            content = os.read(self._output, _PIECE)
+            if not content:
+                break
+            *lines, self._rest = (self._rest + content).split(b"\n")
+            self._rest = self._rest[-_PIECE:]
+            for line in lines:
+                self._pass_on(line)
+            if len(content) < _PIECE:
+                break
+
+    def _pass_on(self, line: bytes) -> None:
+        if self._n_told > _MAX_LINES:
+            return
+        self._n_told += 1
+        text = line[:_MAX_LINE].decode(errors="backslashreplace")
+        clean = "".join(sign if sign.isprintable() else " " for sign in text).rstrip()
+        if self._n_told > _MAX_LINES:
+            clean = "... what else it prints is left out"
+        if clean:
+            self.tell(clean)
