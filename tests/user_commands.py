@@ -52,6 +52,7 @@ TABLE = {
     "bench data simulate NAME --lines N": ["bench data simulate bgl --lines 1000 --edition small --data logs"],
     "bench data fetch NAME": ["bench data fetch app --data web"],
     "bench data new NAME FILE": [],
+    "bench status": ["bench status", "bench status --watch", "bench status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench compare METHOD": [],
     "bench table --published": ["bench table --published"],

@@ -21,6 +21,7 @@ from bench.cli import (
     reproduce,
     results,
     run,
+    status,
 )
 from bench.cli._options import EXIT_INTERRUPTED
 from bench.errors import BenchError
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.add_to(app)
+status.add_to(app)
 results.add_to(app)
 compare.add_to(app)
 plot.add_to(app)
