@@ -234,6 +234,16 @@ def test_the_file_is_the_same_after_a_second_update_and_holds_the_exact_scores(a
     assert np.array_equal(run.labels, LABELS)
 
 
+def test_equal_scores_leave_a_file_that_was_compressed_otherwise(add, update, path):
+    add(GOOD)
+    update()
+    file = scores_path(path)
+    np.savez(file, **dict(np.load(file)))
+    before = file.read_bytes()
+    update()
+    assert file.read_bytes() == before
+
+
 def test_a_suite_keeps_the_scores_of_the_others(add, update, found):
     add(GOOD)
     add(NOISE, "late", edition="tbird@raw29k")
