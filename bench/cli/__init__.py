@@ -12,6 +12,7 @@ from bench.cli import (
     compare,
     data,
     fit,
+    gate,
     lists,
     llmserve,
     newmethod,
@@ -39,6 +40,7 @@ app = typer.Typer(
 run.add_to(app)
 status.add_to(app)
 results.add_to(app)
+gate.add_to(app)
 compare.add_to(app)
 plot.add_to(app)
 lists.add_to(app)

@@ -1,15 +1,14 @@
-"""`bench table`, `bench show`, `bench gate`: what is read from records."""
+"""`bench table`, `bench show`: what is read from records."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out
 from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
 
@@ -17,15 +16,11 @@ if TYPE_CHECKING:
     from bench.records.record import Record
     from bench.records.store import Store
 
-MAX_UNLISTED: Final = 10
-"""Rows without a baseline that are named one by one."""
-
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
     app.command("table")(table)
     app.command("show")(show)
-    app.command("gate")(gate)
 
 
 def table(
@@ -130,79 +125,6 @@ def show(
         typer.echo(json.dumps(record, indent=1))
     else:
         typer.echo("\n".join([*_readable(record), *code_lines(record, store)]))
-
-
-def gate(
-    baseline: Annotated[Path, typer.Option("--baseline", help="File of expected values.")] = RESULTS / "baseline.json",
-    update: Annotated[bool, typer.Option("--update", help="Write the baseline from the records instead.")] = False,
-    accept_stale: Annotated[
-        bool, typer.Option("--accept-stale", help="Take records too that other code made than is installed.")
-    ] = False,
-    suite: Suite = None,
-    data: Data = None,
-    out: Out = RESULTS,
-    as_json: AsJson = False,
-) -> None:
-    """Exit 1 when a recorded F1, AUROC or AP is below the baseline by more than its tolerance, or a row is stale."""
-    from bench.experiment.code import InstalledCode
-    from bench.records.store import Store
-    from bench.reporting.gate import (
-        compare_with_baseline,
-        load_baseline,
-        require_trusted,
-        unlisted,
-        untrusted,
-        write_baseline,
-    )
-
-    scenarios = _suite_scenarios(suite, data) if suite else None
-    store = Store(out)
-    records, code = list(store.records()), InstalledCode(store.cache)
-    store.require_unchanged(records)
-    if update:
-        if not accept_stale:
-            require_trusted(records, code, scenarios)
-        typer.echo(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
-        return
-    expected = load_baseline(baseline)
-    findings = compare_with_baseline(records, expected, scenarios)
-    _name_unlisted(unlisted(records, expected, scenarios))
-    failed = [finding for finding in findings if finding.failed]
-    stale, n_unknown = untrusted(records, expected, code, scenarios)
-    if n_unknown:
-        typer.echo(f"{n_unknown} rows hold records made before they named their code", err=True)
-    if accept_stale:
-        stale = {}
-    if as_json:
-        rows = [vars(finding) | {"failed": finding.failed, "stale": stale.get(finding.row)} for finding in findings]
-        typer.echo(json.dumps(rows, indent=1))
-    else:
-        for name, why in stale.items():
-            typer.echo(f"STALE {name}: {why}")
-        for finding in failed:
-            typer.echo(f"FAILED {finding}")
-        typer.echo(f"gate: {len(findings) - len(failed)} of {len(findings)} values hold")
-        if stale:
-            typer.echo(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
-    if failed or stale:
-        raise typer.Exit(EXIT_GATE)
-
-
-def _name_unlisted(names: list[str]) -> None:
-    """Say on stderr which rows nothing holds."""
-    for name in names[:MAX_UNLISTED]:
-        typer.echo(f"not in the baseline, so nothing holds it: {name}", err=True)
-    if len(names) > MAX_UNLISTED:
-        typer.echo(f"nor are {len(names) - MAX_UNLISTED} more rows; --suite asks for those of one suite", err=True)
-
-
-def _suite_scenarios(suite: str, data: Path | None) -> set[str]:
-    from bench.data.cards.catalogue import catalogue
-    from bench.experiment.scenario import parse_scenario
-    from bench.experiment.suites import load_suite
-
-    known = catalogue(data)
-    return {parse_scenario(text, known).key for part in load_suite(suite).parts for text in part.scenarios}
 
 
 def _readable(record: Record) -> list[str]:

@@ -7,6 +7,7 @@ estimated.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -123,6 +124,14 @@ def difference(
     if p < _RESOLVED:
         p = min(_RESOLVED, _extrapolated(mean, float(centre.std(ddof=1)), seed_error, len(points)))
     return Difference(mean, min(float(low), mean), max(float(high), mean), p, len(points))
+
+
+def draw_seed(labels: NDArray[Any]) -> int:
+    """One resampling per test set, so that a difference does not depend on what else is compared.
+
+    labels: 0 normal, 1 abnormal, (n_sequences,)
+    """
+    return int.from_bytes(hashlib.sha256(labels.astype(np.int8).tobytes()).digest()[:8], "big")
 
 
 def holm(p_values: Sequence[float], *, level: float = 0.05) -> list[bool]:

@@ -1,4 +1,8 @@
-"""The regression gate: recorded F1, AUROC and AP against a baseline file."""
+"""The regression gate: recorded F1, AUROC and AP against a baseline file.
+
+A drop counts when its paired interval on the same test sequences excludes zero. Where the baseline or the results
+folder has no scores of a row, it counts when it exceeds the tolerance.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,37 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from bench._files import replace_text
+from bench._files import replace_file, sync
 from bench.errors import BenchError
 from bench.evaluation.measures import gated, measure_of
+from bench.evaluation.paired import Difference
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.code import InstalledCode
 from bench.experiment.measure import ALL
-from bench.records.store import FINISHED, Record
+from bench.records.record import scores_digest
+from bench.records.store import FINISHED, Record, Store
+from bench.reporting.gate_scores import (
+    DIGEST,
+    KeptRow,
+    KeptRows,
+    changes,
+    load_scores,
+    packed,
+    save_scores,
+    scores_of,
+    scores_path,
+)
 from bench.reporting.tables.rows import Row, TableKey, mean_of, shown_rule
 from bench.reporting.tables.table import make_tables
 from bench.reporting.tables.versions import standing
 
 DEFAULT_TOLERANCE: Final = 0.02
 """How far a metric may fall: float32 sums differ between processors, and small test sets move in steps."""
+
+OWN_TOLERANCE: Final = "it has a tolerance of its own"
+"""Why the tolerance decides where somebody set it by hand, which is the way out where numbers depend on the machine."""
 
 _ROUNDING: Final = 1e-9
 """So that a drop of just the tolerance passes: 0.9 - 0.02 is not 0.88 in binary."""
@@ -35,19 +55,48 @@ class Finding:
     expected: float
     found: float | None
     tolerance: float
+    change: Difference | None = None
+    """Found less baseline, on the same test sequences; None where the tolerance decides."""
+    why: str = ""
+    """Why nothing was found, or why the tolerance decides."""
+
+    @property
+    def fall(self) -> float:
+        """How far it got worse; NaN where nothing was found."""
+        if self.found is None:
+            return float("nan")
+        if self.change is not None:
+            return 0.0 - self.change.mean
+        higher = measure_of(self.metric).higher_is_better
+        return self.expected - self.found if higher else self.found - self.expected
 
     @property
     def failed(self) -> bool:
-        """Whether it is missing, or got worse by more than its tolerance."""
+        """Whether it is missing, or got worse: by its interval, or by more than its tolerance."""
         if self.found is None:
             return True
-        fall = self.expected - self.found if measure_of(self.metric).higher_is_better else self.found - self.expected
-        # Not `>`: that is false of NaN too, which would pass.
-        return not (fall <= self.tolerance + _ROUNDING)
+        # Not `<` and `>`: those are false of NaN too, which would pass.
+        if self.change is not None:
+            return not (self.change.high >= 0)
+        return not (self.fall <= self.tolerance + _ROUNDING)
 
     def __str__(self) -> str:
-        found = "no record" if self.found is None else f"{self.found:.4f}"
-        return f"{self.row}: {self.metric} {found}, baseline {self.expected:.4f}, tolerance {self.tolerance:g}"
+        if self.found is None:
+            return f"{self.metric} has no value, baseline {self.expected:.4f}"
+        by = f"tolerance {self.tolerance:g}"
+        if self.change is not None:
+            by = f"95 % interval {0.0 - self.change.high:.4f} to {0.0 - self.change.low:.4f}"
+        return f"{self.metric} {self.found:.4f}, baseline {self.expected:.4f}: worse by {self.fall:.4f}, {by}"
+
+
+class Written(NamedTuple):
+    """What an update of a baseline did."""
+
+    n_rows: int
+    n_scores: int
+    """Rows of the baseline whose scores it keeps now, those of other suites too."""
+    by_tolerance: dict[str, str]
+    """Rows of this update without scores, and why."""
 
 
 def rows_by_name(records: Iterable[Record]) -> dict[str, Row]:
@@ -65,24 +114,59 @@ def _place(key: TableKey) -> tuple[str, ...]:
 
 
 def compare_with_baseline(
-    records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None
+    records: Iterable[Record],
+    baseline: dict[str, Any],
+    scenarios: set[str] | None = None,
+    *,
+    kept: KeptRows | None = None,
+    store: Store | None = None,
 ) -> list[Finding]:
-    """All findings, failures included; `scenarios` restricts the baseline to these."""
+    """All findings, failures included; `scenarios` restricts the baseline to these.
+
+    kept: the scores of the baseline;  store: with those of the records; without both, the tolerance decides
+    """
     rows = rows_by_name(records)
     findings = []
     for name, entry in baseline["rows"].items():
         if not _is_chosen(name, scenarios):
             continue
         tolerance = entry.get("tolerance", baseline.get("tolerance", DEFAULT_TOLERANCE))
-        found = _values(rows[name], entry["seeds"]) if name in rows else {}
-        findings += [
-            Finding(name, measure.key, entry[measure.key], found.get(measure.key), tolerance)
-            for measure in gated()
-            if measure.key in entry
-        ]
+        row = _with_seeds(rows[name], entry["seeds"]) if name in rows else None
+        found = _values(row) if row else {}
+        moved: dict[str, Difference] | str = _absence(rows.get(name), entry["seeds"])
+        if row and found:
+            moved = _changes(row, entry, (kept or {}).get(name), store)
+        for measure in gated():
+            if measure.key in entry:
+                value, why = found.get(measure.key), moved if isinstance(moved, str) else ""
+                change = None if isinstance(moved, str) else moved.get(measure.key)
+                findings.append(Finding(name, measure.key, entry[measure.key], value, tolerance, change, why))
     if not findings:
         raise BenchError("the baseline holds no row to compare with: write one with `bench gate --update`")
     return findings
+
+
+def _changes(
+    row: Row, entry: dict[str, Any], before: KeptRow | None, store: Store | None
+) -> dict[str, Difference] | str:
+    """How the metrics of a row moved, or why the tolerance decides."""
+    if "tolerance" in entry:
+        return OWN_TOLERANCE
+    if before is None or store is None:
+        return "the baseline keeps no scores of it"
+    if before.values != _metrics_in(entry):
+        return "its values were changed since the baseline kept its scores"
+    return changes(row, before, store)
+
+
+def _absence(row: Row | None, seeds: list[int]) -> str:
+    """Why there is no value of a row of the baseline."""
+    if row is None:
+        return "no record"
+    lacking = set(seeds) - {record["spec"]["seed"] for record in row.records}
+    if lacking:
+        return f"no record of seed {', '.join(map(str, sorted(lacking)))}"
+    return row.failure or "none of its metrics is defined"
 
 
 def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[str]:
@@ -93,7 +177,8 @@ def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set
     rows = {name: row for name, row in rows_by_name(records).items() if _is_chosen(name, scenarios)}
     held = baseline["rows"]
     ran = [name for name, row in rows.items() if any(record["status"] != "skipped" for record in row.records)]
-    values = {name: _values(row, held[name]["seeds"]) for name, row in rows.items() if name in held}
+    parts = {name: _with_seeds(row, held[name]["seeds"]) for name, row in rows.items() if name in held}
+    values = {name: _values(part) for name, part in parts.items() if part}
     lacking = [f"{name}: {key}" for name, found in values.items() for key in found if key not in held[name]]
     return sorted([*(name for name in ran if name not in held), *lacking])
 
@@ -147,7 +232,7 @@ def _fault(baseline: dict[str, Any]) -> str:
             if key in row and not _is_share(row[key]):
                 return f"the {key} {row[key]!r} in its row '{name}', which is no number from 0 to 1"
         if not _is_seeds(row["seeds"]):
-            return f"the seeds {row['seeds']!r} in its row '{name}', which are no list of whole numbers"
+            return f"the seeds {row['seeds']!r} in its row '{name}', which are no list of whole numbers, each once"
     return ""
 
 
@@ -157,47 +242,111 @@ def _is_share(value: object) -> bool:
 
 
 def _is_seeds(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(seed) is int for seed in value)
+    if not isinstance(value, list) or not all(type(seed) is int for seed in value):
+        return False
+    return 0 < len(value) == len(set(value))
 
 
-def write_baseline(path: Path, records: Iterable[Record], scenarios: set[str] | None = None) -> int:
-    """Write the means of all rows as the new baseline, keeping tolerances set by hand; returns how many rows.
+def write_baseline(
+    path: Path,
+    records: Iterable[Record],
+    store: Store,
+    scenarios: set[str] | None = None,
+    *,
+    keep_values: bool = False,
+) -> Written:
+    """Write the means of all rows as the new baseline, and the scores they are of, keeping tolerances set by hand.
 
-    scenarios: only rows of these are replaced, the others are kept. A failed run is a BenchError: its row would leave
-    the baseline, and the gate would never miss it.
+    scenarios: only rows of these are replaced, the others are kept;  keep_values: rows that are there keep their
+    values too, and get scores where these still give them. A failed run is a BenchError: its row would leave the
+    baseline, and the gate would never miss it.
     """
     old = load_baseline(path) if path.is_file() else {"rows": {}}
-    kept = {name: entry for name, entry in old["rows"].items() if not _is_chosen(name, scenarios)}
-    rows: dict[str, dict[str, Any]] = {}
-    for name, row in rows_by_name(r for r in records if scenarios is None or r["scenario"] in scenarios).items():
-        if failed := [record for record in row.records if record["status"] not in FINISHED]:
-            raise BenchError(
-                f"'{name}' failed ({failed[0]['status']}: {failed[0]['reason']}): "
-                "run it again before it can be a baseline"
-            )
-        seeds = [record["spec"]["seed"] for record in row.finished]
-        if values := _values(row, seeds):
-            rows[name] = {"seeds": seeds, **{metric: round(value, 4) for metric, value in values.items()}}
-            if "tolerance" in old["rows"].get(name, {}):
-                rows[name]["tolerance"] = old["rows"][name]["tolerance"]
-    if not rows:
+    old_scores = load_scores(scores_path(path), old)
+    found = rows_by_name(r for r in records if scenarios is None or r["scenario"] in scenarios)
+    rows = {n: entry for n, entry in old["rows"].items() if keep_values or not _is_chosen(n, scenarios)}
+    made: dict[str, KeptRow | str] = {}
+    for name, row in found.items():
+        if name in rows:
+            made[name] = _added(row, rows[name], old_scores.get(name), store)
+            continue
+        _require_finished(name, row)
+        entry = _entry(row, old["rows"].get(name, {}))
+        if entry:
+            rows[name], made[name] = entry, _scores(row, entry, store)
+    if not made:
         raise BenchError("there is no finished record to make a baseline from: run something first")
-    content = {"tolerance": old.get("tolerance", DEFAULT_TOLERANCE), "rule": DEFAULT_RULE, "rows": kept | rows}
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    replace_text(path, text)
-    return len(rows)
+    kept = {n: row for n, row in old_scores.items() if n in rows and n not in made}
+    kept |= {name: row for name, row in made.items() if isinstance(row, KeptRow)}
+    arrays = packed(kept)
+    bound = {DIGEST: scores_digest(arrays)} if arrays else {}
+    content = {"tolerance": old.get("tolerance", DEFAULT_TOLERANCE), "rule": DEFAULT_RULE, "rows": rows} | bound
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        sync(temporary)
+        save_scores(scores_path(path), arrays)  # last, so that what the disk refuses leaves both as they were
+
+    replace_file(path, write)
+    return Written(len(made), len(kept), {name: why for name, why in made.items() if isinstance(why, str)})
+
+
+def _require_finished(name: str, row: Row) -> None:
+    if failed := [record for record in row.records if record["status"] not in FINISHED]:
+        raise BenchError(
+            f"'{name}' failed ({failed[0]['status']}: {failed[0]['reason']}): run it again before it can be a baseline"
+        )
+
+
+def _entry(row: Row, before: dict[str, Any]) -> dict[str, Any]:
+    """What a baseline says of a row, which keeps the tolerance that it had; nothing where it has nothing to hold."""
+    seeds = [record["spec"]["seed"] for record in row.finished]
+    part = _with_seeds(row, seeds)
+    values = _rounded(part) if part else {}
+    own = {"tolerance": before["tolerance"]} if "tolerance" in before else {}
+    return {"seeds": seeds, **values, **own} if values else {}
+
+
+def _added(row: Row, entry: dict[str, Any], before: KeptRow | None, store: Store) -> KeptRow | str:
+    """The scores of a row whose entry stays, or why there are none; those that it has stay too."""
+    if before is not None and before.values == _metrics_in(entry):
+        return before
+    return _scores(row, entry, store)
+
+
+def _scores(row: Row, entry: dict[str, Any], store: Store) -> KeptRow | str:
+    """The scores that the values of an entry are of, or why none are kept."""
+    if "tolerance" in entry:
+        return OWN_TOLERANCE
+    part = _with_seeds(row, entry["seeds"])
+    if part is None:
+        return "its seeds are not all finished"
+    values = _rounded(part)
+    if values != _metrics_in(entry):
+        return "its values differ from those of the baseline"
+    return scores_of(part, values, store)
 
 
 def _is_chosen(name: str, scenarios: set[str] | None) -> bool:
     return scenarios is None or name.partition(" | ")[0] in scenarios
 
 
-def _values(row: Row, seeds: list[int]) -> dict[str, float]:
-    """Means over exactly these seeds; empty where one of them did not finish."""
+def _with_seeds(row: Row, seeds: list[int]) -> Row | None:
+    """The row with the finished records of exactly these seeds; None where one of them did not finish."""
     chosen = tuple(record for record in row.finished if record["spec"]["seed"] in seeds)
-    if len(chosen) != len(seeds):
-        return {}
-    part = replace(row, records=chosen)
-    rule = shown_rule(part, DEFAULT_RULE)
-    means = {measure.key: mean_of(part, ALL, measure.key, rule) for measure in gated()}
+    return replace(row, records=chosen) if chosen and len(chosen) == len(seeds) else None
+
+
+def _values(row: Row) -> dict[str, float]:
+    """Means over its seeds."""
+    rule = shown_rule(row, DEFAULT_RULE)
+    means = {measure.key: mean_of(row, ALL, measure.key, rule) for measure in gated()}
     return {key: mean for key, mean in means.items() if mean is not None}
+
+
+def _rounded(row: Row) -> dict[str, float]:
+    return {metric: round(value, 4) for metric, value in _values(row).items()}
+
+
+def _metrics_in(entry: dict[str, Any]) -> dict[str, float]:
+    return {measure.key: entry[measure.key] for measure in gated() if measure.key in entry}

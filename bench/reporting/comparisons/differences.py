@@ -6,7 +6,6 @@ what their records say, so that it can be kept, printed without scores, and chec
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.evaluation.measures import compared
-from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, resample
+from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
+from bench.records.record import scores_digest
 from bench.records.store import Record, Store
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
@@ -30,14 +30,19 @@ VERSION: Final = 1
 """Of how differences are resampled and kept; one of another version is outdated."""
 CONTROLS, EVERYTHING = "controls", "all"
 
-_DRAWN_BY_SEED: Final = "paper"
-"""The split under which each seed has a test set of its own."""
 _DECIMALS: Final = 6
 _TOLERANCE: Final = 1e-6
 _COMMA_OUTSIDE: Final = re.compile(r",(?![^\[]*\])")
 _Pair = tuple[Record, Record]
 _Measured = Mapping[str, Resampled] | str
 """The metrics of a run, resampled, or why there are none."""
+
+
+class _Loaded(NamedTuple):
+    """The stored scores of a run."""
+
+    scored: Scored
+    labels: NDArray[Any]
 
 
 class ComparisonRequest(NamedTuple):
@@ -98,7 +103,7 @@ def require_scores(asked: Iterable[ComparisonRequest], store: Store) -> None:
         record["run_id"]: record
         for request in asked
         for other in request.others
-        for pair in _pairs(request.row, other, drawn=_is_drawn(request.table))
+        for pair in _pairs(request.row, other, drawn=request.table.key.is_drawn)
         for record in pair
     }
     missing = [record for run_id, record in needed.items() if not store.has_scores(run_id)]
@@ -119,7 +124,7 @@ def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
     `failure` and no metrics.
     """
     table, row = request.table, request.row
-    pairs = {other.method: _pairs(row, other, drawn=_is_drawn(table)) for other in request.others}
+    pairs = {other.method: _pairs(row, other, drawn=table.key.is_drawn) for other in request.others}
     runs = _runs(request, pairs)
     measured = _measure(request, runs, store)
     first = table.records[0]
@@ -134,7 +139,7 @@ def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
         "n_test": first["counts"]["n_test"],
         "n_test_abnormal": first["counts"]["n_test_abnormal"],
         "n_draws": N_DRAWS,
-        "rows": [_compared(row, other, pairs[other.method], measured, _is_drawn(table)) for other in request.others],
+        "rows": [_compared(row, other, pairs[other.method], measured, table.key.is_drawn) for other in request.others],
         "runs": {run_id: facts(record, rule) for run_id, (record, rule) in sorted(runs.items())},
     }
 
@@ -147,11 +152,7 @@ def facts(record: Record, rule: str) -> dict[str, Any]:
 
 def paired_run_ids(table: Table, row: Row, other: Row) -> list[list[str]]:
     """The runs whose differences a comparison of two rows takes."""
-    return [[record["run_id"] for record in pair] for pair in _pairs(row, other, drawn=_is_drawn(table))]
-
-
-def _is_drawn(table: Table) -> bool:
-    return table.key.split == _DRAWN_BY_SEED
+    return [[record["run_id"] for record in pair] for pair in _pairs(row, other, drawn=table.key.is_drawn)]
 
 
 def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
@@ -174,7 +175,7 @@ def _runs(request: ComparisonRequest, pairs: Mapping[str, Sequence[_Pair]]) -> d
 
 def _measure(request: ComparisonRequest, runs: Mapping[str, tuple[Record, str]], store: Store) -> dict[str, _Measured]:
     """Resampled metrics of all runs, those on one test set under the same resamples."""
-    drawn = _is_drawn(request.table)
+    drawn = request.table.key.is_drawn
     test_sets: dict[int | None, list[str]] = defaultdict(list)
     for run_id, (record, _) in runs.items():
         test_sets[record["spec"]["seed"] if drawn else None].append(run_id)
@@ -194,12 +195,17 @@ def _on_one_test_set(
 ) -> dict[str, _Measured]:
     """Resampled metrics of runs; those must have the test labels of the run `own`."""
     loaded = {run_id: _load(store, run_id, *run) for run_id, run in runs.items()}
-    labels = loaded[own][1]
+    measured: dict[str, _Measured] = {run_id: run for run_id, run in loaded.items() if isinstance(run, str)}
+    if own in measured:
+        return dict.fromkeys(runs, measured[own])
+    ours = {run_id: run for run_id, run in loaded.items() if not isinstance(run, str)}
+    labels = ours[own].labels
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(runs, "its test set has only one kind of sequences")
-    same = {run_id: scored for run_id, (scored, found) in loaded.items() if np.array_equal(found, labels)}
-    measured: dict[str, _Measured] = dict.fromkeys(runs, f"its test labels are not those of {method}: run both again")
-    resampled = resample(list(same.values()), labels, seed=_draw_seed(labels))
+    same = {run_id: run.scored for run_id, run in ours.items() if np.array_equal(run.labels, labels)}
+    others = ours.keys() - same.keys()
+    measured |= dict.fromkeys(others, f"its test labels are not those of {method}: run both again")
+    resampled = resample(list(same.values()), labels, seed=draw_seed(labels))
     for run_id, metrics in zip(same, resampled, strict=True):
         expected = facts(*runs[run_id])
         wrong = [name for name, found in metrics.items() if abs(found.point - expected[name]) > _TOLERANCE]
@@ -209,17 +215,16 @@ def _on_one_test_set(
     return measured
 
 
-def _load(store: Store, run_id: str, record: Record, rule: str) -> tuple[Scored, NDArray[Any]]:
+def _load(store: Store, run_id: str, record: Record, rule: str) -> _Loaded | str:
+    """The scores of a run, or that they are not its own, by the digest where the record has one."""
     scores = store.read_scores(run_id)
     if scores is None:
         raise BenchError(f"the scores of run {run_id} are not in {store.root}: run it again with another --out")
+    known = record.get("scores_sha256")
+    if known is not None and scores_digest(scores) != known:
+        return f"the stored scores of {run_id} are not those of its record: delete both and run it again"
     value = record["thresholds"].get(rule, {}).get("value")
-    return Scored(scores["test"], None if value is None else float(value)), scores["test_labels"]
-
-
-def _draw_seed(labels: NDArray[Any]) -> int:
-    """One resampling per test set, so that a difference does not depend on what else is compared."""
-    return int.from_bytes(hashlib.sha256(labels.astype(np.int8).tobytes()).digest()[:8], "big")
+    return _Loaded(Scored(scores["test"], None if value is None else float(value)), scores["test_labels"])
 
 
 def _compared(

@@ -15,6 +15,7 @@ from bench.experiment.grades import asks_a_model
 from bench.records.store import Record
 
 NATIVE: Final = "native"
+_DRAWN_BY_SEED: Final = "paper"
 _WORDS: Final = {0: "normal", 1: "abnormal"}
 
 
@@ -29,6 +30,11 @@ class TableKey(NamedTuple):
     """The edition and the digest of what it is made of, for each edition taking part."""
     sample: int = 0
     """Test sequences that were drawn at most; 0 = all are tested."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether each seed has a test set of its own."""
+        return self.split == _DRAWN_BY_SEED
 
     @property
     def file_name(self) -> str:

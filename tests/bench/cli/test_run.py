@@ -259,8 +259,8 @@ def test_the_gate_passes_fails_and_names_what_fell(shell):
     path.write_text(json.dumps(baseline))
     code, out, _ = shell("gate")
     assert code == 1
-    assert out.startswith(f"FAILED {name}: auroc ")
-    failed = [row for row in json.loads(shell("gate", "--json")[1]) if row["failed"]]
+    assert out.startswith(f"FAILED {name}\n  auroc ")
+    failed = [row for row in json.loads(shell("gate", "--json")[1])["values"] if row["failed"]]
     assert [(row["row"], row["metric"]) for row in failed] == [(name, "auroc")]
 
 

@@ -46,7 +46,9 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     fallen = place.gate()
     assert fallen.returncode == 1
     assert "STALE" not in fallen.stdout
-    assert f"FAILED bgl@simulated | chronological | 20/20 | protocol 1 | {place.method}: auroc 0.5000" in fallen.stdout
+    row, _, values = fallen.stdout.partition("\n  ")
+    assert row == f"FAILED bgl@simulated | chronological | 20/20 | protocol 1 | {place.method}"
+    assert "auroc 0.5000, baseline " in values
 
 
 def test_an_edited_engine_makes_every_row_stale(shipped):

@@ -8,8 +8,9 @@ from bench.errors import BenchError
 from bench.evaluation import measures
 from bench.evaluation.measures import Measure
 from bench.evaluation.stats import LEVELS
-from bench.records.store import SCHEMA_VERSION
-from bench.reporting.gate import Finding, compare_with_baseline, load_baseline, rows_by_name, unlisted, write_baseline
+from bench.records.store import SCHEMA_VERSION, Store
+from bench.reporting.gate import Finding, compare_with_baseline, load_baseline, rows_by_name, unlisted
+from bench.reporting.gate import write_baseline as write_with_scores
 
 RULE = "conformal:0.01"
 NAME = "bgl@a | chronological | 20/20 | protocol 1 | toy"
@@ -56,9 +57,16 @@ def baseline(tmp_path):
     return path
 
 
+def write_baseline(path, records, scenarios=None):
+    """Of records without scores: the tolerance decides."""
+    return write_with_scores(path, records, Store(path.parent / "results"), scenarios).n_rows
+
+
 def failures(path, records, scenarios=None):
     return [
-        str(finding) for finding in compare_with_baseline(records, load_baseline(path), scenarios) if finding.failed
+        f"{finding.row}: {finding}"
+        for finding in compare_with_baseline(records, load_baseline(path), scenarios)
+        if finding.failed
     ]
 
 
@@ -94,7 +102,8 @@ def test_a_metric_that_is_better_when_lower_fails_by_rising(baseline, monkeypatc
 def test_a_drop_within_the_tolerance_passes_and_beyond_it_fails(baseline, f1, n_failed):
     found = failures(baseline, [record(seed=seed, f1=f1) for seed in (0, 1)])
     assert len(found) == n_failed
-    assert all(f"{NAME}: f1 {f1:.4f}, baseline 0.9000, tolerance 0.02" in text for text in found)
+    said = f"{NAME}: f1 {f1:.4f}, baseline 0.9000: worse by {0.9 - f1:.4f}, tolerance 0.02"
+    assert all(text == said for text in found)
 
 
 def test_auroc_and_ap_are_held_too(baseline):
@@ -105,19 +114,20 @@ def test_auroc_and_ap_are_held_too(baseline):
 
 
 @pytest.mark.parametrize(
-    "records",
+    ("records", "why"),
     [
-        [],
-        [record("other", seed=seed) for seed in (0, 1)],
-        [record(seed=0)],
-        [record(seed=0), record(seed=1, status="error")],
-        [record(seed=seed, scenario="bgl@b") for seed in (0, 1)],
-        [record(seed=seed, protocol=2) for seed in (0, 1)],
+        ([], "no record"),
+        ([record("other", seed=seed) for seed in (0, 1)], "no record"),
+        ([record(seed=0)], "no record of seed 1"),
+        ([record(seed=0), record(seed=1, status="error")], "error, no (seed 1)"),
+        ([record(seed=seed, scenario="bgl@b") for seed in (0, 1)], "no record"),
+        ([record(seed=seed, protocol=2) for seed in (0, 1)], "no record"),
     ],
 )
-def test_a_row_or_a_seed_without_a_record_fails(baseline, records):
-    assert len(failures(baseline, records)) == 3
-    assert "no record" in failures(baseline, records)[0]
+def test_a_row_or_a_seed_without_a_record_fails_and_says_what_is_missing(baseline, records, why):
+    found = compare_with_baseline(records, load_baseline(baseline))
+    assert [finding.failed for finding in found] == [True, True, True]
+    assert {finding.why for finding in found} == {why}
 
 
 def test_more_seeds_and_more_methods_change_nothing(baseline):
@@ -230,6 +240,7 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"seeds": []}, r"the seeds \[\] in its row"),
         ({"seeds": [0, "1"]}, "no list of whole numbers"),
         ({"seeds": [True]}, "no list of whole numbers"),
+        ({"seeds": [0, 0]}, "no list of whole numbers, each once"),
     ],
 )
 def test_what_no_value_can_be_compared_with_is_refused(baseline, change, words):

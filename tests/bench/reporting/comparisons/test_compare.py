@@ -140,6 +140,18 @@ def test_scores_that_are_not_those_of_the_record_are_a_row_with_the_reason(store
     assert row["failure"] == f"the stored scores of {wrong['run_id']} give another ap than its record"
 
 
+@pytest.mark.parametrize("method", ["toy", "wrong"])
+def test_scores_of_another_digest_are_refused_also_where_every_metric_is_the_same(store, add, method):
+    runs = {"toy": add(), "wrong": add("wrong"), "right": add("right")}
+    run_id = runs[method]["run_id"]
+    arrays = store.read_scores(run_id)
+    with (store.scores / f"{run_id}.npz").open("wb") as stream:
+        np.savez(stream, **arrays | {"test": np.concatenate([arrays["test"][:60][::-1], arrays["test"][60:]])})
+    failures = {row["method"]: row["failure"] for row in compare_all(store)["rows"]}
+    refused = f"the stored scores of {run_id} are not those of its record: delete both and run it again"
+    assert failures == {"wrong": refused, "right": None if method == "wrong" else refused}
+
+
 def test_a_failed_row_says_why(store, add, make_record):
     add()
     store.write(make_record("broken") | {"status": "error", "reason": "ValueError: no"})
