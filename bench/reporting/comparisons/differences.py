@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.sequences.splits import DRAWN
 from bench.errors import BenchError
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, resample
@@ -30,8 +31,6 @@ VERSION: Final = 1
 """Of how differences are resampled and kept; one of another version is outdated."""
 CONTROLS, EVERYTHING = "controls", "all"
 
-_DRAWN_BY_SEED: Final = "paper"
-"""The split under which each seed has a test set of its own."""
 _DECIMALS: Final = 6
 _TOLERANCE: Final = 1e-6
 _COMMA_OUTSIDE: Final = re.compile(r",(?![^\[]*\])")
@@ -151,7 +150,7 @@ def paired_run_ids(table: Table, row: Row, other: Row) -> list[list[str]]:
 
 
 def _is_drawn(table: Table) -> bool:
-    return table.key.split == _DRAWN_BY_SEED
+    return table.key.split in DRAWN
 
 
 def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
