@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -117,6 +117,20 @@ def shown_rule(row: Row, rule: str) -> str:
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
+
+
+def times_of(record: Record) -> str:
+    """What a run took, as `seconds: fit 2.1; CPU seconds: fit 1.1; 1 run beside it`."""
+    kinds = {"seconds": record["seconds"], "CPU seconds": record.get("cpu_seconds", {})}
+    parts = [f"{kind}: {_listed(seconds)}" for kind, seconds in kinds.items() if seconds]
+    beside = record.get("beside")
+    parts += [f"{beside} {'run' if beside == 1 else 'runs'} beside it"] if beside else []
+    parts += [f"fitted as {record['fitted_as']}"] if "fitted_as" in record else []
+    return "; ".join(parts)
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def sampled(records: Sequence[Record]) -> str:
