@@ -25,6 +25,7 @@ from bench.cli._options import (
     complete_scenarios,
 )
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, show_calls, tell_calls
+from bench.cli.plan import PlanOption, show_plan
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def run(
     data: Data = None,
     out: Out = RESULTS,
     pack: Pack = True,
+    plan: PlanOption = False,
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
@@ -150,7 +152,7 @@ def run(
         typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
-        _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run, pack)
+        _execute(chosen, options, timeout, threshold or [], data, out, as_json, dry_run, pack, plan)
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,7 @@ def _execute(
     as_json: bool,
     dry_run: bool,
     pack: bool,
+    only_plan: bool,
 ) -> None:
     from bench.data.cards.catalogue import catalogue as make_catalogue
     from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
@@ -291,6 +294,9 @@ def _execute(
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
         typer.echo(note, err=True)
+    if only_plan:
+        show_plan(plan, store, catalogue, settings, as_json=as_json)
+        return
     if dry_run:
         show_calls(list(plan.cells), catalogue, settings, as_json=as_json)
         return
