@@ -122,8 +122,8 @@ class Past:
 
     def _taken(self, scenario: str, split: str) -> list[Taken]:
         if (scenario, split) not in self._known:
-            records = self._records(scenario, split)
-            self._known[scenario, split] = [_taken_by(record) for record in records if record["status"] == "ok"]
+            records = [record for record in self._records(scenario, split) if record["status"] == "ok"]
+            self._known[scenario, split] = [_taken_by(record) for record in records if own_seconds(record)]
         return self._known[scenario, split]
 
 

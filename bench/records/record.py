@@ -108,8 +108,10 @@ def standing(record: Mapping[str, Any]) -> Standing:
 def own_seconds(record: Mapping[str, Any]) -> Mapping[str, float]:
     """What a run took by itself: CPU seconds where they are known, else wall seconds.
 
-    Empty where only wall seconds are known and other runs stretched them.
+    Empty where only wall seconds are known and other runs stretched them, and where it took over the scores of another.
     """
+    if "fitted_as" in record:
+        return {}
     if "cpu_seconds" in record:
         cpu: Mapping[str, float] = record["cpu_seconds"]
         return cpu

@@ -267,7 +267,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _time_words(records: Sequence[Record]) -> str:
     """What the columns of times are, in words."""
-    finished = [record for record in records if record["status"] == "ok"]
+    finished = [record for record in records if record["status"] == "ok" and "fitted_as" not in record]
     known = ["cpu_seconds" in record for record in finished]
     words = "seconds" if not any(known) else "CPU seconds" if all(known) else "CPU seconds, of older runs wall seconds"
     is_short = any(not own_seconds(record) for record in finished)

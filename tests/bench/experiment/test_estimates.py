@@ -116,6 +116,18 @@ def test_wall_seconds_of_a_shared_machine_do_not_count(store, cell_of):
     assert Estimates(store).seconds(cell_of("deeplog")).fit == 20.0
 
 
+def test_what_took_over_the_scores_of_another_run_took_nothing_by_itself(store, cell_of):
+    keep(store, cell_of("pca", seed=1), 5.0)
+    for seed in (2, 3):
+        keep(store, cell_of("pca", seed=seed), 0.0, fitted_as=cell_of("pca", seed=1).run_id)
+    assert Estimates(store).seconds(cell_of("pca"))[::3] == (5.0, "same edition")
+
+
+def test_what_only_shared_machines_know_is_no_record(store, cell_of):
+    keep(store, cell_of("pca", seed=1), 5.0, cpu=False, beside=1)
+    assert Estimates(store).seconds(cell_of("pca")).source == "no record"
+
+
 def test_another_machine_is_scaled_by_what_ran_on_both(store, cell_of):
     keep(store, cell_of("deeplog", seed=1), 30.0, on=THERE)
     found = Estimates(store).seconds(cell_of("deeplog"))

@@ -165,6 +165,8 @@ def test_times_are_cpu_seconds_or_wall_seconds_of_runs_that_were_alone():
     assert mixed == ("1.00", "0.25", "CPU seconds, of older runs wall seconds")
     shared = record(seed=1, beside=1, seconds={"fit": 9.0, "score": 9.0})
     assert times_in(record(), shared) == ("1.50", "0.25", "seconds, without runs that shared the machine")
+    taken_over = record(seed=2, cpu_seconds={"fit": 0.0, "score": 0.0}, fitted_as="0123456789abcdef")
+    assert times_in(record(**cpu), taken_over) == ("0.50", "0.25", "CPU seconds")
     assert times_in(shared) == ("-", "-", "seconds, without runs that shared the machine")
 
 
