@@ -140,6 +140,9 @@ class DetectorTags:
     those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...)."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
+    seeded: bool = True
+    """Its fit or its scores depend on the seed, under some config. A method that draws nothing says False: where the
+    seed draws no data either, it is fitted once and recorded for every seed."""
 
     def __new__(cls, *args: object, **tags: object) -> Self:
         """Refuse the tags of contract 0.1 by a sentence that says what to write instead."""

@@ -81,6 +81,8 @@ class Description:
     incidents: bool = False
     unit: str = "sequence"
     teacher: bool = False
+    seeded: bool = True
+    """Whether its fit or its scores depend on the seed."""
     files: tuple[Mapping[str, Any], ...] = ()
     """Files that it needs besides the log, as the fields of `ExternalFile`."""
     error: str = ""
@@ -310,6 +312,7 @@ def _describe_class(detector: type[Detector]) -> Description:
         incidents=tags.incidents,
         unit=tags.unit,
         teacher=tags.teacher,
+        seeded=tags.seeded,
         files=tuple(dataclasses.asdict(file) for file in tags.files),
     )
 

@@ -66,7 +66,7 @@ class AllPositive(_Control):
     best F1 published there. Under a conformal or quantile rule it flags nothing; AUROC is 0.5.
     """
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset())
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset(), seeded=False)
     native_threshold_ = float("-inf")
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
@@ -108,7 +108,7 @@ class NewEvent(_Control):
     a key of the vocabulary which only abnormal training sequences have.
     """
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = NewEventConfig
     native_threshold_ = 0.0
 
@@ -140,7 +140,7 @@ class Length(_Control):
     Thunderbird; on fixed windows it is 0 everywhere and flags nothing.
     """
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     native_threshold_ = 0.0
 
     def skip(self, train: Sequences) -> str | None:
@@ -174,7 +174,7 @@ class ECVC(_Control):
     and are not compared. The others are compared over their own keys only, which in logs are few of all.
     """
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)
@@ -229,7 +229,7 @@ class Clock(_Control):
     failures. Data sets put together from pieces give it an F1 above 0.9.
     """
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"lines"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"lines"}), seeded=False)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         return {"n_train": np.array([len(train)], dtype=np.int64)}

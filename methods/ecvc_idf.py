@@ -68,7 +68,7 @@ class Config:
 class ECVCIdf(KeyDetector):
     """Distance of a sequence's idf-weighted event frequencies to the nearest ones of training, in [0, 1]."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
 

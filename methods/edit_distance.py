@@ -73,7 +73,7 @@ class Config:
 class EditDistance(KeyDetector):
     """Smallest edit distance of a sequence's log keys to a training sequence, relative to the longer of the two."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
 

@@ -60,7 +60,7 @@ class Config:
 class KNNEmbedding(FittedArrays):
     """Cosine distance of a sequence's sentence vectors to the nearest ones of training."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}), seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"dimension": DIMENSION}}
 

@@ -52,7 +52,7 @@ class Config(CountConfig):
 class LogCluster(CountDetector):
     """Cosine distance of a sequence's tf-idf vector to the nearest cluster of training."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False}}
 

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression as Model
 
+from bench.detector import DetectorTags
 from methods.shared.counts import CountConfig, Floats, Integers, State, SupervisedCounts, scale_of
 
 
@@ -41,6 +42,7 @@ class Config(CountConfig):
 class LogisticRegression(SupervisedCounts):
     """Log-odds of a sequence's standardised event counts."""
 
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, seeded=False)
     Config: ClassVar[type] = Config
     native_threshold_ = 0.0
 

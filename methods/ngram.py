@@ -73,7 +73,7 @@ class Config:
 class NGram(KeyDetector):
     """Share of a sequence's n-grams of log keys that training never had."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "original": {"normalise": "test-maximum", "thresholds": "grid"}

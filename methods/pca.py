@@ -53,7 +53,7 @@ class Config(CountConfig):
 class PCA(CountDetector):
     """Squared distance of a sequence's weighted event counts to the principal subspace of training."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False}}
 

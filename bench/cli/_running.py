@@ -16,6 +16,7 @@ import typer
 
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED
 from bench.cli.llm import show_calls, tell_calls
+from bench.cli.plan import show_plan
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Request:
     jobs: str = "1"
     retry: str | None = None
     fail_fast: bool = False
+    only_plan: bool = False
     executor: str = "local"
     executor_options: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +79,9 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
         typer.echo(note, err=True)
+    if request.only_plan:
+        show_plan(plan, store, catalogue, settings, jobs=options.jobs, as_json=request.as_json)
+        return
     if request.dry_run:
         show_calls(list(plan.cells), catalogue, settings, as_json=request.as_json)
         return

@@ -129,6 +129,7 @@ def show(
 
 def _readable(record: Record) -> list[str]:
     from bench.experiment.grades import group_of
+    from bench.reporting.tables.rows import times_of
 
     spec, counts = record["spec"], record["counts"]
     lines = [
@@ -140,8 +141,7 @@ def _readable(record: Record) -> list[str]:
         f"({counts['n_test_abnormal']} abnormal)",
         f"test events with a known log key: {100 * counts['known_keys_share']:.1f} %; "
         f"test sequences seen in training: {100 * counts['seen_in_training_share']:.1f} %",
-        "seconds: " + ", ".join(f"{name} {value}" for name, value in record["seconds"].items()) + "; "
-        f"peak memory: {record['memory_mib'].get('peak_rss', 'unknown')} MiB; "
+        f"{times_of(record)}; peak memory: {record['memory_mib'].get('peak_rss', 'unknown')} MiB; "
         f"threads: {record['threads']}, {record['device']}",
         f"started: {record['started_at']}",
         f"environment: {json.dumps(record['environment'])}",

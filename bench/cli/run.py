@@ -37,6 +37,7 @@ from bench.cli._run_options import (
 )
 from bench.cli._running import Request, execute
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
+from bench.cli.plan import PlanOption
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def run(
     data: Data = None,
     out: Out = RESULTS,
     pack: Pack = True,
+    plan: PlanOption = False,
     as_json: AsJson = False,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
@@ -95,7 +97,7 @@ def run(
         typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     request = Request(
-        options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast,
+        options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
     )  # fmt: skip
     with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
         execute(chosen, request)

@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
 
 def _facts(seen: Seen) -> dict[str, Any]:
-    from bench.records.record import jsonable
+    from bench._plain import jsonable
 
     found = {"cells": [cell._asdict() for cell in seen.cells], "commands": [one._asdict() for one in seen.commands]}
     return {name: jsonable(rows) for name, rows in found.items()}

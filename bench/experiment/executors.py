@@ -27,7 +27,7 @@ from bench.experiment.resume import resumable
 from bench.experiment.spec import Cell
 from bench.isolation.lodging import Lodging
 from bench.llm.config import Service
-from bench.records.claims import Claims
+from bench.records.claims import Claim, Claims
 from bench.records.record import FINISHED, Record, Scores
 from bench.records.store import Store
 
@@ -249,6 +249,7 @@ class _Crew:
         self._data = Preparations(Loader(place.catalogue), groups)
         self._claims = Claims(self._store.cache)
         self._waiting = deque(groups)
+        self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._beside: dict[str, int] = {}
         """Of each cell that runs, how many ran beside it, at most."""
@@ -325,7 +326,7 @@ class _Crew:
             if claim is None:
                 left.append(cell)
                 continue
-            with contextlib.closing(claim), self._counted(cell):
+            with claim, self._counted(cell):
                 # It may have been finished between the look and the claim.
                 found = resumable(cell.run_id, self._store, self._place.settings.extra_rules, self._place.stale)
                 if found is None:

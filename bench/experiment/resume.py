@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bench.evaluation.thresholds import ThresholdRule, parse_rule
 from bench.experiment.grades import asks_a_model
 from bench.experiment.measure import are_scores_of, can_measure, measure
-from bench.records.record import FINISHED, Record
+from bench.records.record import FINISHED, Record, Scores
 from bench.records.store import Store
 
 
@@ -16,6 +17,33 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
 
     stale: when the records that other code made were begun, by run_id; one made since is not stale
     """
+    found = _found(run_id, store, rules, stale)
+    if found is None:
+        return None
+    if not found.missing:
+        return found.record
+    all_rules = [*_rules_of(found.record), *found.missing]
+    split = found.record["spec"]["split"]
+    found.record |= measure(found.scores, found.record["systems"], all_rules, split=split)
+    return store.write(found.record)
+
+
+def is_resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: Mapping[str, str]) -> bool:
+    """Whether `resumable` would find a record; adds nothing to it."""
+    return _found(run_id, store, rules, stale) is not None
+
+
+@dataclass
+class _Found:
+    """A record that need not be made again."""
+
+    record: Record
+    missing: Sequence[ThresholdRule] = ()
+    """Rules that can be added from its scores."""
+    scores: Scores = field(default_factory=dict)
+
+
+def _found(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: Mapping[str, str]) -> _Found | None:
     record = store.read(run_id)
     if record is None or record["status"] not in FINISHED:
         return None
@@ -26,15 +54,13 @@ def resumable(run_id: str, store: Store, rules: Sequence[ThresholdRule], stale: 
         return None  # what it lacked is not in the data (an endpoint, answers, a file), and may be there now
     missing = [rule for rule in rules if _lacks(record, rule)]
     if record["status"] == "skipped" or not missing:
-        return record
+        return _Found(record)
     scores = store.read_scores(run_id)
     if scores is None or not all(can_measure(rule, scores) for rule in missing):
         return None
     if not are_scores_of(record, scores):
         return None  # metrics of another run's scores would stand under this run's name
-    all_rules = [*_rules_of(record), *missing]
-    record |= measure(scores, record["systems"], all_rules, split=record["spec"]["split"])
-    return store.write(record)
+    return _Found(record, missing, scores)
 
 
 def _lacks(record: Record, rule: ThresholdRule) -> bool:

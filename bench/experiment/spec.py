@@ -16,7 +16,7 @@ from bench.data.cards.card import Card
 from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
-from bench.data.sequences.splits import PROTOCOLS
+from bench.data.sequences.splits import DRAWN, PROTOCOLS
 from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
 from bench.experiment.scenario import Scenario
@@ -122,16 +122,31 @@ class Cell:
         return spec
 
     @property
+    def data_seed(self) -> int | None:
+        """The seed where it draws the data; None where it draws nothing, as under `chronological` and `given`."""
+        return self.seed if self.split in DRAWN else None
+
+    @property
     def data_key(self) -> tuple[object, ...]:
-        """Cells with equal keys use the same data: under `chronological` the seed draws nothing."""
-        drawn_by = self.seed if self.split == "paper" else None
+        """Cells with equal keys use the same data."""
         helpers = tuple(card.key for card in self.scenario.auxiliary)
-        return (self.scenario.key, helpers, self.split, drawn_by, self.grouping)
+        return (self.scenario.key, helpers, self.split, self.data_seed, self.grouping)
 
     @property
     def fit_key(self) -> tuple[object, ...]:
         """Cells with equal keys fit the same detector to the same data; a variant changes only what is scored."""
-        return (*self.data_key, self.method.ref, json.dumps(dict(self.method.config), sort_keys=True), self.seed)
+        config = json.dumps(dict(self.method.config), sort_keys=True)
+        seed = self.seed if self.method.description.seeded else self.data_seed
+        return (*self.data_key, self.method.ref, config, seed)
+
+    @property
+    def scores_key(self) -> tuple[object, ...]:
+        """Cells with equal keys have the same scores: the seeds of a method that draws nothing, where nothing else is.
+
+        A sample of the test sequences is drawn by the seed of its cell, whoever scores it.
+        """
+        drawn_by = self.seed if self.sample else None
+        return (*self.fit_key, self.method.variant, self.sample, drawn_by, self.incidents)
 
     @property
     def score_key(self) -> tuple[object, ...]:

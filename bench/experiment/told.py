@@ -29,6 +29,7 @@ _WANTS_ABNORMAL: Final = {
     "abnormal": "a method that is told abnormal sequences needs abnormal training sequences",
     "first-normals": "a positive-unlabelled method needs abnormal sequences among the unlabelled of training",
 }
+NO_INCIDENTS: Final = "it learns from incidents, and none is known of the training period: give --incidents FILE or 35s"
 _READS_LINES: Final = {"raw": "it reads raw lines", "words": "it reads the words of raw lines"}
 Index = NDArray[np.int64]
 
@@ -51,7 +52,7 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     data = _visible(prepared, detector)
     part = _told_part(cell.told, data)
     train, labels = _revealed(cell.told, part, data)
-    found = {file.name: _found(file, prepared.files) for file in detector.tags.files}
+    found = {file.name: find_file(file, prepared.files) for file in detector.tags.files}
     teacher = detector.teacher if isinstance(detector, RemoteDetector) else teacher_of(detector)
     evidence = Evidence(
         roles=_roles(data),
@@ -151,7 +152,7 @@ def _event_labels(told: Mapping[str, str], train: Sequences, data: Prepared) -> 
     return labels if (labels != UNLABELLED).any() else None
 
 
-def _found(file: ExternalFile, folder: Path | None) -> Path | str:
+def find_file(file: ExternalFile, folder: Path | None) -> Path | str:
     """Where a file of a method lies, after its SHA-256 was compared; or why it cannot be given."""
     # The reason stands in a record, so the data folder is not named by its path, which is the machine's business.
     place = f"the folder 'files' of the data folder: get it from {file.url}"
@@ -179,7 +180,7 @@ def _lacking_lines(train: Sequences, data: Prepared, detector: Detector) -> str 
 
 def _lacking_incidents(detector: Detector, evidence: Evidence) -> str | None:
     if detector.tags.incidents and not evidence.incidents:
-        return "it learns from incidents, and none is known of the training period: give --incidents FILE or 35s"
+        return NO_INCIDENTS
     return None
 
 

@@ -30,6 +30,9 @@ _OF_THE_MACHINE: Final = frozenset(
         "started_at",
         "environment",
         "seconds",
+        "cpu_seconds",
+        "beside",
+        "fitted_as",
         "memory_mib",
         "threads",
         "device",
@@ -38,7 +41,8 @@ _OF_THE_MACHINE: Final = frozenset(
         "digest",
     }
 )
-"""What differs when the same run is done twice: when, where, by which code, and what was checked since."""
+"""What differs when the same run is done twice: when, where, in what company, by which code, and what was checked
+since."""
 
 SortKey = tuple[str, int, str]
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from bench.records.record import jsonable
+from bench._plain import jsonable
 
 _PROC: Final = Path("/proc")
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bench.records.record import jsonable
+from bench._plain import jsonable
 
 TICK_S: Final = 1.0
 """How often what is told is written, at most."""

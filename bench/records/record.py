@@ -64,12 +64,13 @@ class Record(TypedDict, total=False):
     detector: DetectorFacts
     counts: dict[str, Any]
     seconds: dict[str, float]
+    """Of the wall clock: `prepare`, `fit`, `score`."""
     cpu_seconds: dict[str, float]
-    """As `seconds`, of all threads of the process that did it."""
+    """The same of the processor, as far as the run's own process used it."""
     beside: int
-    """How many cells of the command ran at the same time, at most."""
+    """Cells that ran on this machine at the same time; 0 alone, unknown of records without it."""
     fitted_as: str
-    """The run whose scores these are, for a method that has no chance in it."""
+    """The run whose scores were taken over: that of another seed, of a method that draws nothing."""
     threads: int
     device: str
     environment: dict[str, Any]
@@ -102,6 +103,19 @@ def standing(record: Mapping[str, Any]) -> Standing:
     """The weakest standing among the editions: what a number made from them can be called."""
     found = set(standings(record).values())
     return next((name for name in WEAKEST_FIRST if name in found), "evaluation")
+
+
+def own_seconds(record: Mapping[str, Any]) -> Mapping[str, float]:
+    """What a run took by itself: CPU seconds where they are known, else wall seconds.
+
+    Empty where only wall seconds are known and other runs stretched them, and where it took over the scores of another.
+    """
+    if "fitted_as" in record:
+        return {}
+    if "cpu_seconds" in record:
+        cpu: Mapping[str, float] = record["cpu_seconds"]
+        return cpu
+    return {} if record.get("beside") else record["seconds"]
 
 
 def run_id_of(spec: Mapping[str, Any]) -> str:

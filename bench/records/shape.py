@@ -74,6 +74,9 @@ _OPTIONAL: Final = _Table(
     code=dict,
     verified_with=dict,
     scores_sha256=str,
+    cpu_seconds=dict,
+    beside=int,
+    fitted_as=str,
 )
 _FINISHED: Final = _Table(thresholds=dict, metrics=dict)
 """What a record of status `ok` holds besides."""
@@ -157,8 +160,9 @@ def _detector_fault(record: Mapping[str, Any]) -> str:
         return "detector.told"
     if not _TEXTS.issuperset(map(type, record["tiers"].values())):
         return "tiers"
-    if not _are_plain(record["seconds"].values()):
-        return "seconds"
+    for name in ("seconds", "cpu_seconds"):
+        if not _are_plain(record.get(name, {}).values()):
+            return name
     if "verified_with" in record:
         wrong = _PARTS["code"].fault(record["verified_with"]["code"])
         return f"verified_with.code.{wrong}" if wrong else ""

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench._files import replace_file
+from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.evaluation.paired import N_DRAWS, Difference, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import are_scores_of
-from bench.records.record import Record, Scores, jsonable, scores_digest
+from bench.records.record import Record, Scores, scores_digest
 from bench.records.store import Store
 from bench.reporting.tables.rows import Row, shown_rule
 from bench.reporting.tables.table import table_key

@@ -135,6 +135,17 @@ def check_same_seed(trial: Trial) -> None:
     require(trial.reproducible, "two instances of the same seed give different scores")
 
 
+def check_seed(trial: Trial) -> None:
+    """With the tag seeded=False it is fitted once for all seeds of a run, so another seed must change nothing."""
+    if trial.cls.tags.seeded:
+        raise SkipCheck("tags.seeded says that its scores may depend on the seed")
+    trial.need_reproducible()
+    log = trial.log
+    detector = trial.fit(log.train, log.labels, into=trial.make(seed=1))
+    same = alike(trial.score(log.test, detector), trial.score(log.test))
+    require(same, "tags.seeded is False, but seed 1 gives other scores than seed 0: leave the tag out")
+
+
 def check_refit(trial: Trial) -> None:
     """A second fit forgets what was learned before, so that an instance can be used again."""
     trial.need_reproducible()

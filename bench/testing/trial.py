@@ -238,9 +238,9 @@ class Trial:
         name = f"{self.cls.__module__}:{self.cls.__qualname__}"
         return any(point.value == name for point in entry_points(group="bench.controls"))
 
-    def make(self) -> Detector:
-        """Return a new instance, not fitted; always the same seed."""
-        return self.cls(self.config, seed=0, device="cpu")
+    def make(self, seed: int = 0) -> Detector:
+        """Return a new instance, not fitted."""
+        return self.cls(self.config, seed=seed, device="cpu")
 
     def fit(
         self,

@@ -27,7 +27,7 @@ class GoodConfig:
 class Good(Detector):
     """Mean surprise of the keys. The broken detectors below differ from it in one thing each."""
 
-    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
+    tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config = GoodConfig
 
     def fit(self, train, labels=None, *, evidence=None):
@@ -229,6 +229,13 @@ class Unseeded(Good):
     def fit(self, train, labels=None, *, evidence=None):
         super().fit(train)
         self.surprise_ *= np.random.default_rng().uniform(1, 2)
+        return self
+
+
+class DrawsAndDeniesIt(Good):
+    def fit(self, train, labels=None, *, evidence=None):
+        super().fit(train)
+        self.surprise_ = self.surprise_ + np.random.default_rng(self.seed).random(len(self.surprise_))
         return self
 
 
@@ -472,6 +479,7 @@ BROKEN = {
     with_score(sorts_in_place): {"check_inputs_untouched"},
     FitWrites: {"check_inputs_untouched"},
     Unseeded: {"check_same_seed"},
+    DrawsAndDeniesIt: {"check_seed"},
     Remembers: {"check_refit", "check_test_invisible"},
     NeedsLongSequences: {"check_fit_short_sequences"},
     with_score(counts_from_the_top): {"check_permutation", "check_parts"},
@@ -661,10 +669,20 @@ def test_a_method_that_asks_is_given_somebody_to_ask():
     assert conforms(results), summarise(results)
 
 
+def test_a_method_that_draws_need_not_differ_by_the_seed():
+    class DrawsAndSaysSo(DrawsAndDeniesIt):
+        tags = DetectorTags(told={"source": "normals"})
+
+    assert conforms(check_detector(DrawsAndSaysSo))
+    (found,) = [result for result in check_detector(DrawsAndDeniesIt) if result.name == "check_seed"]
+    assert "tags.seeded is False, but seed 1 gives other scores" in found.detail
+
+
 def test_skipped_checks_say_why():
     no_network = {
         "check_meta_forward": "its scores call no torch module that it holds",
         "check_lines": "it scores sequences",
+        "check_seed": "tags.seeded says that its scores may depend on the seed",
     }
     assert skipped(tagged({"source": "normals"})) == no_network
     length = registry.load(registry.find("length"))
@@ -827,7 +845,7 @@ def test_fits_are_few():
             return super().fit(train)
 
     assert conforms(check_detector(Counts))
-    assert sorted(sizes) == [20, 20, 20, 20, 60, 60, 60, 60, 60, 60, 60, 60]
+    assert sorted(sizes) == [20, 20, 20, 20, 60, 60, 60, 60, 60, 60, 60, 60, 60]
 
 
 def test_config_reaches_the_detector():

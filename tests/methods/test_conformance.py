@@ -1,18 +1,45 @@
 """Every detector of the project passes every check of the kit."""
 
+import numpy as np
 import pytest
 
 from bench import registry
+from bench.data.cards.catalogue import catalogue
+from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.loader import Loader
+from bench.experiment.cell import Settings, fit_again
+from bench.experiment.scenario import parse_scenario
+from bench.experiment.scoring import score_parts
+from bench.experiment.spec import plan, resolve_methods
 from bench.testing import check_detector, conforms, summarise
 
 pytestmark = pytest.mark.trains
+OURS = [ref.name for ref in registry.available().values() if ref.distribution == "mlad-bench"]
+DRAW_NOTHING = [name for name in OURS if not registry.describe(registry.find(name)).seeded]
 
 
 @pytest.mark.usefixtures("chat_server")
-@pytest.mark.parametrize(
-    "name", [ref.name for ref in registry.available().values() if ref.distribution == "mlad-bench"]
-)
+@pytest.mark.parametrize("name", OURS)
 def test_conformance(name):
     found = check_detector(registry.load(registry.find(name)))
     failed = [f"{result.name}: {result.detail}" for result in found if result.status in ("failed", "xpass")]
     assert conforms(found), "\n".join([summarise(found), *failed])
+
+
+def test_two_seeds_of_a_method_that_draws_nothing_give_the_same_scores(tmp_path):
+    known = catalogue()
+    loader = Loader(known)
+    made = plan(
+        [parse_scenario("hdfs@simulated", known)], resolve_methods(DRAW_NOTHING, [], tmp_path),
+        splits=["chronological"], seeds=[0, 7], grouping=Grouping(),
+    )  # fmt: skip
+    scores = {}
+    for cell in made:
+        detector, visible = fit_again(cell, loader.prepare(cell.data), Settings())
+        scores[cell.method.label, cell.seed] = score_parts(detector, visible, cell)
+    assert {"pca", "ecvc", "logistic-regression"} <= set(DRAW_NOTHING)
+    for name in DRAW_NOTHING:
+        one, other = scores[name, 0], scores[name, 7]
+        assert one.keys() == other.keys()
+        assert all(one[part].tobytes() == other[part].tobytes() for part in one), name
+    assert not np.array_equal(scores["random", 0]["test"], scores["random", 7]["test"])

@@ -14,6 +14,8 @@ from bench.types import ABNORMAL, NORMAL
 
 Protocol = Literal["chronological", "paper", "given"]
 PROTOCOLS: Final[tuple[str, ...]] = get_args(Protocol)
+DRAWN: Final = frozenset({"paper"})
+"""Protocols under which the seed draws sequences; under the others all seeds have the same data."""
 CUTS: Final = (0.6, 0.8)
 """Training ends at 60 % of the lines, validation at 80 %."""
 VALIDATION_SHARE: Final = 0.2

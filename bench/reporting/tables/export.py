@@ -66,4 +66,6 @@ def _facts(record: Record) -> dict[str, Any]:
         "started_at": record["started_at"],
         **{name: counts.get(name) for name in _COUNTS},
         **{f"seconds_{name}": value for name, value in record["seconds"].items()},
+        **{f"cpu_seconds_{name}": value for name, value in record.get("cpu_seconds", {}).items()},
+        "beside": record.get("beside"),
     }

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from bench.data.sequences.splits import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
 from bench.records.store import Record
 
 NATIVE: Final = "native"
-_DRAWN_BY_SEED: Final = "paper"
 _WORDS: Final = {0: "normal", 1: "abnormal"}
 
 
@@ -34,7 +34,7 @@ class TableKey(NamedTuple):
     @property
     def is_drawn(self) -> bool:
         """Whether each seed has a test set of its own."""
-        return self.split == _DRAWN_BY_SEED
+        return self.split in DRAWN
 
     @property
     def file_name(self) -> str:
@@ -123,6 +123,20 @@ def shown_rule(row: Row, rule: str) -> str:
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
+
+
+def times_of(record: Record) -> str:
+    """What a run took, as `seconds: fit 2.1; CPU seconds: fit 1.1; 1 run beside it`."""
+    kinds = {"seconds": record["seconds"], "CPU seconds": record.get("cpu_seconds", {})}
+    parts = [f"{kind}: {_listed(seconds)}" for kind, seconds in kinds.items() if seconds]
+    beside = record.get("beside")
+    parts += [f"{beside} {'run' if beside == 1 else 'runs'} beside it"] if beside else []
+    parts += [f"fitted as {record['fitted_as']}"] if "fitted_as" in record else []
+    return "; ".join(parts)
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def sampled(records: Sequence[Record]) -> str:

@@ -10,14 +10,14 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures, columns
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import CONTROL, group_of, group_rank
 from bench.experiment.measure import ALL, LINES
-from bench.records.record import Record, standing, standings
+from bench.records.record import Record, own_seconds, standing, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
@@ -194,7 +194,7 @@ def _facts(table: Table, rule: str) -> list[str]:
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
     lines += legend(table.rows)
-    lines.append("- fit s, score: seconds; +MiB: memory the run added; n/e: not estimable")
+    lines.append(f"- fit s, score: {_time_words(table.records)}; +MiB: memory the run added; n/e: not estimable")
     return lines
 
 
@@ -243,25 +243,35 @@ def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     if not row.finished:
         return [row.method, *["-"] * (len(columns()) + len(CALL_HEADERS) * asks + 3), seeds]
     shown = shown_rule(row, rule)
-    costs = [
-        _mean_cost(row, "seconds", "fit"),
-        _mean_cost(row, "seconds", "score"),
-        _mean_cost(row, "memory_mib", "added"),
-    ]
     return [
         row.method,
         *(_cell(row, block, measure, shown) for measure in columns()),
         *(call_cells(row) if asks else ()),
-        f"{costs[0]:.2f}",
-        f"{costs[1]:.2f}",
-        f"{costs[2]:.0f}",
+        _mean_seconds(row, "fit"),
+        _mean_seconds(row, "score"),
+        f"{_mean([record['memory_mib']['added'] for record in row.finished]):.0f}",
         seeds,
     ]
 
 
-def _mean_cost(row: Row, section: Literal["seconds", "memory_mib"], name: str) -> float:
-    values = [record[section][name] for record in row.finished]
+def _mean_seconds(row: Row, name: str) -> str:
+    """Of the runs that say what they took by themselves; `-` where none does."""
+    taken = [own_seconds(record) for record in row.finished]
+    values = [seconds[name] for seconds in taken if name in seconds]
+    return f"{_mean(values):.2f}" if values else "-"
+
+
+def _mean(values: Sequence[float]) -> float:
     return float(sum(values) / len(values))
+
+
+def _time_words(records: Sequence[Record]) -> str:
+    """What the columns of times are, in words."""
+    finished = [record for record in records if record["status"] == "ok" and "fitted_as" not in record]
+    known = ["cpu_seconds" in record for record in finished]
+    words = "seconds" if not any(known) else "CPU seconds" if all(known) else "CPU seconds, of older runs wall seconds"
+    is_short = any(not own_seconds(record) for record in finished)
+    return f"{words}, without runs that shared the machine" if is_short else words
 
 
 def require_rule(tables: Sequence[Table], rule: str) -> None:

@@ -207,6 +207,33 @@ def test_cells_that_share_their_data_stand_together(cells):
     assert keys == sorted(keys)
 
 
+def keys_by_method(cells, key):
+    found = {}
+    for cell in cells:
+        found.setdefault(cell.method.label, set()).add(getattr(cell, key))
+    return {label: len(keys) for label, keys in found.items()}
+
+
+def test_seeds_share_the_fit_of_a_method_that_draws_nothing_where_the_data_are_the_same(cells):
+    made = cells(["pca", "isolation-forest"], splits=["chronological"], seeds=[0, 1, 2])
+    fits = keys_by_method(made, "fit_key")
+    assert (fits["pca"], fits["ecvc"], fits["isolation-forest"], fits["random"]) == (1, 1, 3, 3)
+    assert keys_by_method(made, "scores_key") == fits
+    assert len(ids(made)) == len(made)
+    assert keys_by_method(cells(["pca"], splits=["given"], seeds=[0, 1]), "fit_key")["pca"] == 1
+    drawn = cells(["pca"], splits=["paper"], seeds=[0, 1, 2])
+    assert set(keys_by_method(drawn, "fit_key").values()) == {3}
+
+
+def test_a_variant_shares_the_fit_and_a_drawn_sample_does_not_share_scores(cells):
+    plain, nearest = cells(["ecvc", "ecvc+nearest"])[:2]
+    assert plain.fit_key == nearest.fit_key
+    assert plain.scores_key != nearest.scores_key
+    sampled = [dataclasses.replace(plain, sample=10, seed=seed) for seed in (0, 1)]
+    assert sampled[0].fit_key == sampled[1].fit_key
+    assert sampled[0].scores_key != sampled[1].scores_key
+
+
 def test_an_unknown_split_lists_the_known_ones(cells):
     with pytest.raises(BenchError, match="chronological, paper"):
         cells(["random"], splits=["sideways"])

@@ -270,6 +270,19 @@ def test_merge_keeps_the_newer_of_two_that_only_tell_of_other_machines(store, ma
     assert merge(other, Store(store.root)) == (0, 0, 1)
 
 
+COMPANY = {"cpu_seconds": {"prepare": 0.1, "fit": 0.2}, "beside": 1, "fitted_as": "0123456789abcdef"}
+
+
+def test_what_a_run_took_and_its_company_are_kept_and_are_no_difference(store, make, tmp_path):
+    other = Store(tmp_path / "other")
+    written(store, make())
+    (new,) = written(other, make(**COMPANY, started_at="2026-12-01T00:00:00+00:00"))
+    pack(other)
+    assert {name: Store(other.root).read(new["run_id"])[name] for name in COMPANY} == COMPANY
+    assert merge(store, other) == (0, 1, 0)
+    assert store.read(new["run_id"]) == new
+
+
 def test_merge_refuses_two_different_records_and_changes_nothing(store, make, tmp_path):
     other = Store(tmp_path / "other")
     (kept,) = written(store, make())
@@ -451,6 +464,9 @@ BROKEN = {
     "environment": lambda r: r.pop("environment"),
     "verified_with": lambda r: r.update(verified_with={"date": "2026-12-01", "code": {}}),
     "monitor": lambda r: r.update(monitor=[1]),
+    "cpu_seconds": lambda r: r.update(cpu_seconds={"fit": "much"}),
+    "beside": lambda r: r.update(beside="two"),
+    "fitted_as": lambda r: r.update(fitted_as=0),
     "method": lambda r: r.update(method=None),
     "tiers": lambda r: r.pop("tiers"),
     "spec": lambda r: r.update(spec=None),

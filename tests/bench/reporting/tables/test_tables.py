@@ -12,6 +12,7 @@ from bench.records.store import SCHEMA_VERSION, Store
 from bench.reporting.gate import rows_by_name
 from bench.reporting.tables.answers import answered_by
 from bench.reporting.tables.files import outdated_tables, write_tables
+from bench.reporting.tables.rows import times_of
 from bench.reporting.tables.table import make_tables, render, require_rule, summary
 
 RULE = "conformal:0.01"
@@ -147,6 +148,32 @@ def test_a_row_holds_the_mean_over_seeds_and_its_interval():
         "+MiB": "12",
         "seeds": "2",
     }
+
+
+def times_in(*records):
+    text = rendered(*records)
+    row = row_of(text, "toy")
+    (legend,) = [line for line in text.splitlines() if line.startswith("- fit s")]
+    return row["fit s"], row["score"], legend.partition(": ")[2].partition(";")[0]
+
+
+def test_times_are_cpu_seconds_or_wall_seconds_of_runs_that_were_alone():
+    cpu = {"cpu_seconds": {"prepare": 0.1, "fit": 0.5, "score": 0.25}}
+    assert times_in(record(beside=0)) == ("1.50", "0.25", "seconds")
+    assert times_in(record(**cpu), record(seed=1, beside=1, **cpu)) == ("0.50", "0.25", "CPU seconds")
+    mixed = times_in(record(**cpu), record(seed=1))
+    assert mixed == ("1.00", "0.25", "CPU seconds, of older runs wall seconds")
+    shared = record(seed=1, beside=1, seconds={"fit": 9.0, "score": 9.0})
+    assert times_in(record(), shared) == ("1.50", "0.25", "seconds, without runs that shared the machine")
+    taken_over = record(seed=2, cpu_seconds={"fit": 0.0, "score": 0.0}, fitted_as="0123456789abcdef")
+    assert times_in(record(**cpu), taken_over) == ("0.50", "0.25", "CPU seconds")
+    assert times_in(shared) == ("-", "-", "seconds, without runs that shared the machine")
+
+
+def test_what_a_run_took_is_told_with_its_company():
+    assert times_of(record()) == "seconds: fit 1.5, score 0.25"
+    told = times_of(record(cpu_seconds={"fit": 0.5}, beside=1, fitted_as="0123456789abcdef"))
+    assert told == "seconds: fit 1.5, score 0.25; CPU seconds: fit 0.5; 1 run beside it; fitted as 0123456789abcdef"
 
 
 def test_every_column_shows_its_own_metric():

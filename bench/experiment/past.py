@@ -1,0 +1,165 @@
+"""What past runs took: seconds, memory and data of each record, read when they are asked for."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bench.data.cards.card import Card
+from bench.data.cards.catalogue import unit_of
+from bench.experiment.scenario import Scenario
+from bench.experiment.spec import Cell
+from bench.records.record import Record, own_seconds
+from bench.records.store import Store
+
+
+class Place(NamedTuple):
+    """The data of a run, but for its seed."""
+
+    scenario: str
+    split: str
+    grouping: str
+    sample: int
+
+
+class Setting(NamedTuple):
+    """What runs there."""
+
+    name: str
+    variant: str
+    config: str
+
+
+class Machine(NamedTuple):
+    """What a run was on, as far as records tell."""
+
+    cpu: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one finished run took."""
+
+    run_id: str
+    setting: Setting
+    place: Place
+    machine: Machine
+    seconds: Mapping[str, float]
+    """`prepare`, `fit`, `score`."""
+    is_cpu: bool
+    """CPU seconds; else of the wall clock."""
+    memory_mib: float | None
+    lines: int
+    """Of the editions that were trained on."""
+
+
+class Past:
+    """The records of stores, those of the first before those of the same run in another."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = list({store.root.resolve(): store for store in stores}.values())
+        self._read: dict[tuple[str, str], list[Record]] = {}
+        self._known: dict[tuple[str, str], list[Taken]] = {}
+
+    def at(self, place: Place) -> list[Taken]:
+        """The runs on these data, of whatever seed."""
+        return [taken for taken in self._taken(place.scenario, place.split) if taken.place == place]
+
+    def skipped(self, place: Place) -> dict[Setting, str]:
+        """Why methods were skipped on these data, where no seed of them ran."""
+        records = [
+            r for r in self._records(place.scenario, place.split) if _place_of(r["scenario"], r["spec"]) == place
+        ]
+        reasons = {setting_of(r["spec"]["detector"]): str(r["reason"]) for r in records if r["status"] == "skipped"}
+        ran = {setting_of(r["spec"]["detector"]) for r in records if r["status"] == "ok"}
+        return {setting: reason for setting, reason in reasons.items() if setting not in ran}
+
+    @functools.cached_property
+    def all(self) -> list[Taken]:
+        """All runs."""
+        return [taken for scenario, split in sorted(self._tables) for taken in self._taken(scenario, split)]
+
+    def lines_of(self, scenario: Scenario) -> int:
+        """Lines of the editions that are trained on, as records or cards say; 0 where that is unknown."""
+        found = [self._lines.get(card.key) or _declared_lines(card) for card in scenario.train]
+        return sum(found) if all(found) else 0
+
+    @functools.cached_property
+    def _lines(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for scenario, split in self._tables:
+            for record in self._records(scenario, split)[:1]:
+                found |= record["counts"].get("n_lines", {})
+        return found
+
+    @functools.cached_property
+    def _tables(self) -> set[tuple[str, str]]:
+        """Scenario and split of all records."""
+        names = {path.stem.rpartition("--") for store in self._stores for path in store.archive.files()}
+        return {(scenario, split) for scenario, _, split in names} | self._inbox.keys()
+
+    @functools.cached_property
+    def _inbox(self) -> dict[tuple[str, str], dict[str, Record]]:
+        found: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+        for store in reversed(self._stores):
+            for record in store.inbox_records():
+                found[record["scenario"], record["spec"]["split"]][record["run_id"]] = record
+        return found
+
+    def _records(self, scenario: str, split: str) -> list[Record]:
+        if (scenario, split) not in self._read:
+            found: dict[str, Record] = {}
+            for store in reversed(self._stores):
+                path = store.archive.folder / f"{scenario}--{split}.jsonl"
+                found |= {record["run_id"]: record for record in store.archive.read(path)} if path.is_file() else {}
+            self._read[scenario, split] = list((found | self._inbox.get((scenario, split), {})).values())
+        return self._read[scenario, split]
+
+    def _taken(self, scenario: str, split: str) -> list[Taken]:
+        if (scenario, split) not in self._known:
+            records = [record for record in self._records(scenario, split) if record["status"] == "ok"]
+            self._known[scenario, split] = [_taken_by(record) for record in records if own_seconds(record)]
+        return self._known[scenario, split]
+
+
+def place_of(cell: Cell) -> Place:
+    """The data of a cell."""
+    return _place_of(cell.scenario.key, cell.spec())
+
+
+def setting_of(detector: Mapping[str, Any]) -> Setting:
+    """What runs, by the detector of a spec; every version of a local file is the same."""
+    variant = json.dumps(detector.get("variant"), sort_keys=True)
+    # A local file is called by its stem, whichever of its classes is meant.
+    name = detector["class"] if detector.get("source_sha256") else detector["name"]
+    return Setting(name, variant, json.dumps(detector["config"], sort_keys=True))
+
+
+def _place_of(scenario: str, spec: Mapping[str, Any]) -> Place:
+    grouping = json.dumps(spec.get("grouping"), sort_keys=True)
+    return Place(scenario, spec["split"], grouping, spec.get("sample", 0))
+
+
+def _taken_by(record: Record) -> Taken:
+    spec, lines = record["spec"], record["counts"].get("n_lines", {})
+    return Taken(
+        record["run_id"],
+        setting_of(spec["detector"]),
+        _place_of(record["scenario"], spec),
+        Machine(str(record["environment"].get("cpu", "")), record["device"]),
+        own_seconds(record),
+        "cpu_seconds" in record,
+        record["memory_mib"].get("peak_rss"),
+        sum(lines.get(part["edition"], 0) for part in spec["train"]),
+    )
+
+
+def _declared_lines(card: Card) -> int:
+    if card.lines is not None and unit_of(card) == "lines":
+        return card.lines[1] - card.lines[0]
+    return card.counts.get("lines", 0)
