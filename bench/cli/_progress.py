@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.detector import listen_to_progress
 
 if TYPE_CHECKING:
-    from bench.experiment.executors import Said, Step
+    from bench.experiment.estimates import Estimates
     from bench.experiment.spec import Cell
+    from bench.experiment.workplace import Said, Step
     from bench.records.store import Record
 
 _REFRESH_S = 0.1
+_FINE = ("ok", "skipped")
 _QUIET_S = 2.0
 """Runs that are over sooner need no line each."""
 
@@ -60,12 +64,17 @@ class Steps:
 class Watcher:
     """Shows how a run goes: which cells run and how far they are, which failed, and the time that is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, estimates: Estimates, jobs: int) -> None:
         self._console = Console(stderr=True)
         self._progress = _bars(self._console)
         self._runs = self._progress.add_task("runs", total=None)
         self._running: dict[str, TaskID] = {}
         self._start = time.monotonic()
+        self._estimates, self._jobs = estimates, jobs
+        self._left: dict[str, Cell] = {}
+        self._left_s: float | None = None
+        self._n_failed = 0
+        self._last_look = self._start
         self.done = 0
         self.total = 0
 
@@ -86,9 +95,25 @@ class Watcher:
             self._running[cell.run_id] = self._progress.add_task(name, total=None)
         elif (task := self._running.pop(cell.run_id, None)) is not None:
             self._progress.remove_task(task)
+        if record is not None:
+            self._left.pop(cell.run_id, None)
+            self._n_failed += record["status"] not in _FINE
+            self._observe(cell, record)
         self._progress.update(self._runs, completed=done, total=total, description=self._summary())
         if record is not None:
             self._tell_finished(cell, record)
+
+    def on_begin(self, cells: Sequence[Cell]) -> None:
+        """These cells will run."""
+        self._left = {cell.run_id: cell for cell in cells}
+
+    def left_s(self) -> float | None:
+        """Seconds to the end, where past records or the cells that are done tell; looked up anew every second."""
+        now = time.monotonic()
+        if now - self._start > _QUIET_S and now - self._last_look > 1:
+            self._last_look = now
+            self._left_s = self._estimates.left(list(self._left.values()), self._jobs)
+        return self._left_s
 
     def on_step(self, step: Step) -> None:
         """How far a cell is."""
@@ -109,14 +134,34 @@ class Watcher:
         """Take the bars away."""
         self._progress.stop()
 
+    def _observe(self, cell: Cell, record: Record) -> None:
+        """What a cell took corrects what the others are thought to take."""
+        took = record.get("cpu_seconds", {})
+        if record["status"] == "ok" and "fit" in took:
+            self._estimates.observe(cell, took["fit"] + took.get("score", 0.0))
+
     def _summary(self) -> str:
-        return "runs"
+        parts = ["runs"]
+        if self._n_failed:
+            parts.append(f"{self._n_failed} failed")
+        if self._left_s is not None:
+            parts.append(f"about {duration(self._left_s)} left")
+        return ", ".join(parts)
 
     def _tell_finished(self, cell: Cell, record: Record) -> None:
         status = record["status"]
-        if status not in ("ok", "skipped"):
+        if status not in _FINE:
             self.say(f"{record['method']} seed {cell.seed}: {status}: {record['reason']}")
         elif not self._console.is_terminal and time.monotonic() - self._start > _QUIET_S:
             seconds = sum(record["seconds"].values())
-            self.say(f"{self.done} of {self.total}: {cell.scenario.key} {record['method']} seed {cell.seed}: "
-                     f"{status}, {seconds:.1f} s")  # fmt: skip
+            left = "" if self._left_s is None else f"; about {duration(self._left_s)} left"
+            name = f"{cell.scenario.key} {record['method']} seed {cell.seed}"
+            self.say(f"{self.done} of {self.total}: {name}: {status}, {seconds:.1f} s{left}")
+
+
+def duration(seconds: float) -> str:
+    """A time that people read at a glance: 40 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -16,7 +16,7 @@ import typer
 
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED
 from bench.cli.llm import show_calls, tell_calls
-from bench.cli.plan import show_plan
+from bench.cli.plan import shipped, show_plan
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -134,16 +134,18 @@ def _run_watched(
     policy: Policy,
 ) -> Outcome:
     from bench.cli._progress import Watcher
+    from bench.experiment.estimates import Estimates
     from bench.experiment.runner import Listeners
     from bench.experiment.runner import run as run_cells
 
-    with Watcher() as watcher:
+    estimates = Estimates(store, *shipped(), device=settings.device)
+    with Watcher(estimates, executor.jobs) as watcher:
         try:
             with _first_interrupt_stops(executor, watcher.say):
-                listeners = Listeners(watcher.on_step, watcher.on_print)
+                listeners = Listeners(watcher.on_step, watcher.on_print, watcher.on_begin, watcher.left_s)
                 outcome = run_cells(
                     cells, store, catalogue, settings, watcher, on_resume=_tell_resumed, on_stale=_tell_stale,
-                    listeners=listeners, executor=executor, policy=policy,
+                    listeners=listeners, executor=executor, policy=policy, estimates=estimates,
                 )  # fmt: skip
         except KeyboardInterrupt:
             outcome = None

@@ -31,14 +31,14 @@ def show_plan(
 
     from bench.experiment.preview import preview
 
-    found = preview(plan.cells, store, catalogue, settings, jobs=jobs, others=_shipped())
+    found = preview(plan.cells, store, catalogue, settings, jobs=jobs, others=shipped())
     if as_json:
         typer.echo(json.dumps(_plain(found), indent=1))
     else:
         typer.echo("\n".join(_lines(found)))
 
 
-def _shipped() -> list[Store]:
+def shipped() -> list[Store]:
     """The store of the checkout, whose records tell of methods that another folder does not know."""
     from bench.records.store import Store
     from bench.reporting.published.papers import published_file

@@ -1,7 +1,7 @@
-"""How groups of cells are run: what a worker needs, what it tells, and the executor of this machine.
+"""How groups of cells are run: by workers, which an executor has in whatever threads, processes or machines.
 
 An executor hands groups to workers and passes on what they tell. A worker needs nothing of the process that planned
-the run: cells and a workplace can be pickled, and data, detectors and records are made anew from their paths.
+the run: cells and a workplace can be pickled, and data and detectors are made anew from their paths.
 """
 
 from __future__ import annotations
@@ -11,84 +11,34 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.loader import Loader
 from bench.detector import listen_to_progress
 from bench.errors import BenchError
-from bench.experiment.cell import Data, Elsewhere, Fitter, Settings, new_record, run_cell, taken_over
+from bench.experiment.cell import Data, Elsewhere, Fitter, new_record, run_cell, taken_over
 from bench.experiment.code import InstalledCode
-from bench.experiment.resume import resumable
+from bench.experiment.desk import AbortedError, Desk
 from bench.experiment.spec import Cell
+from bench.experiment.workplace import Event, Group, Said, Step, Told, Workplace
 from bench.isolation.lodging import Lodging
-from bench.llm.config import Service
-from bench.records.claims import Claim, Claims
 from bench.records.record import FINISHED, Record, Scores
-from bench.records.store import Store
-
-Group = tuple[Cell, ...]
-"""Cells that share their data and their fitted detector: they are run one after the other by one worker."""
 
 EXECUTOR_GROUP: Final = "bench.executors"
 _LOOK_AGAIN_S: Final = 0.5
 """How often a cell is looked at that another command runs."""
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """What all groups of a run share."""
-
-    out: Path
-    """The results folder."""
-    catalogue: Catalogue
-    settings: Settings
-    service: Service
-    """How chat models are asked; its limits hold for all workers together."""
-    stale: Mapping[str, str] = field(default_factory=dict)
-    """Records of other code that are made again: when they were begun, by run_id."""
-    fail_fast: bool = False
-    """Begin no further cell when one has failed."""
-
-
-class Event(NamedTuple):
-    """A cell begins, or is finished."""
-
-    cell: Cell
-    record: Record
-    """The record as it begins, or as it is kept."""
-    is_finished: bool
-    is_new: bool = True
-    """Whether this run made it; another command may have."""
-
-
-class Step(NamedTuple):
-    """How far a cell is."""
-
-    cell: Cell
-    what: str
-    done: int
-    total: int
-
-
-class Said(NamedTuple):
-    """A line that a method printed."""
-
-    cell: Cell
-    line: str
-
-
-Told = Event | Step | Said
-
-
 class Executor(Protocol):
     """Runs groups of cells, in whatever processes."""
 
-    def run(self, groups: Sequence[Group], place: Workplace) -> Generator[Told]:
+    jobs: int
+    """How many at a time."""
+
+    def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
         """Tell of each cell that it begins, and that it is finished and its record kept; in any order."""
 
     def stop(self) -> None:
@@ -186,7 +136,7 @@ class Worker:
             self._tell(Event(cell, record, is_finished=False))
             record, scores = self._take_over(cell, record) or run_cell(cell, data, self._fitter, record)
             event = Event(cell, self._keep(record, scores), is_finished=True)
-            self._last = None if scores is None else (cell.score_key, event.record, scores)
+            self._last = None if scores is None else (cell.scores_key, event.record, scores)
             return event
         finally:
             listen_to_progress(None)
@@ -198,7 +148,7 @@ class Worker:
 
     def _take_over(self, cell: Cell, record: Record) -> tuple[Record, Scores] | None:
         """Record and scores of the cell before, where its scores cannot be others."""
-        if self._last is None or self._last[0] != cell.score_key:
+        if self._last is None or self._last[0] != cell.scores_key:
             return None
         return taken_over(record, self._last[1]), self._last[2]
 
@@ -219,11 +169,11 @@ class Local:
         self._crew: _Crew | None = None
         self._is_stopping = False
 
-    def run(self, groups: Sequence[Group], place: Workplace) -> Generator[Told]:
+    def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
         """As `Executor.run`; an error that is not a method's ends the run."""
         if not groups:
             return
-        crew = self._crew = _Crew(groups, place, min(self.jobs, len(groups)))
+        crew = self._crew = _Crew(groups, desk, min(self.jobs, len(groups)))
         if self._is_stopping:
             crew.stop()
         try:
@@ -242,20 +192,14 @@ class Local:
 class _Crew:
     """The threads of a run, and what they share."""
 
-    def __init__(self, groups: Sequence[Group], place: Workplace, jobs: int) -> None:
-        self._place = place
-        self._store = Store(place.out)
-        self._code = InstalledCode(self._store.cache)
-        self._data = Preparations(Loader(place.catalogue), groups)
-        self._claims = Claims(self._store.cache)
+    def __init__(self, groups: Sequence[Group], desk: Desk, jobs: int) -> None:
+        self._desk = desk
+        self._data = Preparations(Loader(desk.place.catalogue), groups)
         self._waiting = deque(groups)
-        self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
-        self._beside: dict[str, int] = {}
-        """Of each cell that runs, how many ran beside it, at most."""
         self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
-        self._stopping, self._aborted = threading.Event(), threading.Event()
-        self._workers = [Worker(place, self._code, self._data.of, self._keep, self._told.put) for _ in range(jobs)]
+        self._stopping = threading.Event()
+        self._workers = [Worker(desk.place, desk.code, self._data.of, desk.keep, self._tell) for _ in range(jobs)]
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
 
     def tell_all(self) -> Iterator[Told]:
@@ -277,29 +221,31 @@ class _Crew:
         self._stopping.set()
 
     def abort(self) -> None:
-        """End what runs, and keep nothing of it."""
-        self._aborted.set()
+        """End what still runs, and keep nothing of it."""
         self._stopping.set()
-        for worker, thread in zip(self._workers, self._threads, strict=True):
-            if thread.is_alive():
-                worker.lodging.kill()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(timeout=5)
-        self._claims.close()
+        alive = [
+            (worker, thread) for worker, thread in zip(self._workers, self._threads, strict=True) if thread.is_alive()
+        ]
+        if alive:
+            self._desk.abort()
+        for worker, thread in alive:
+            worker.lodging.kill()
+            thread.join(timeout=5)
+
+    def _tell(self, told: Told) -> None:
+        if isinstance(told, Step):
+            self._desk.progress(*told)
+        self._told.put(told)
 
     def _serve(self, worker: Worker) -> None:
         try:
             while (group := self._next()) is not None:
                 left = self._run(group, worker)
                 if left and not self._stopping.is_set():
-                    # Another command runs these: they come last.
-                    with self._lock:
-                        self._waiting.append(left)
-                    self._stopping.wait(_LOOK_AGAIN_S if len(left) == len(group) else 0)
+                    self._put_off(left, was_any=len(left) < len(group))
                 else:
                     self._data.is_done(group)
-        except _AbortedError:
+        except AbortedError:
             pass
         except BaseException as error:
             self._told.put(error)
@@ -312,56 +258,29 @@ class _Crew:
         with self._lock:
             return self._waiting.popleft() if self._waiting and not self._stopping.is_set() else None
 
+    def _put_off(self, left: Group, *, was_any: bool) -> None:
+        """What another command runs is looked at again when all else has begun."""
+        with self._lock:
+            is_last = not self._waiting
+            self._waiting.append(left)
+        if is_last and not was_any:
+            self._stopping.wait(_LOOK_AGAIN_S)
+
     def _run(self, group: Group, worker: Worker) -> Group:
         """Run the cells of a group; returns those that another command has in hand."""
         left: list[Cell] = []
         for cell in group:
             if self._stopping.is_set():
-                return tuple(left)
-            found = resumable(cell.run_id, self._store, self._place.settings.extra_rules, self._place.stale)
-            if found is not None:
-                self._told.put(Event(cell, found, is_finished=True, is_new=False))
-                continue
-            claim = self._claims.take(cell.run_id, what=_what(cell))
-            if claim is None:
-                left.append(cell)
-                continue
-            with claim, self._counted(cell):
-                # It may have been finished between the look and the claim.
-                found = resumable(cell.run_id, self._store, self._place.settings.extra_rules, self._place.stale)
-                if found is None:
+                break
+            with self._desk.claimed(cell) as is_mine:
+                found = self._desk.found(cell)
+                if found is not None:
+                    self._told.put(Event(cell, found, is_finished=True, is_new=False))
+                elif is_mine:
                     event = worker.run(cell)
-                    if self._place.fail_fast and event.record["status"] not in FINISHED:
+                    if self._desk.place.fail_fast and event.record["status"] not in FINISHED:
                         self.stop()
                     self._told.put(event)
                 else:
-                    self._told.put(Event(cell, found, is_finished=True, is_new=False))
+                    left.append(cell)
         return tuple(left)
-
-    @contextlib.contextmanager
-    def _counted(self, cell: Cell) -> Iterator[None]:
-        with self._lock:
-            self._beside[cell.run_id] = 0
-            others = len(self._beside) - 1
-            self._beside = {run_id: max(most, others) for run_id, most in self._beside.items()}
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._beside.pop(cell.run_id)
-
-    def _keep(self, record: Record, scores: Scores | None) -> Record:
-        if self._aborted.is_set():
-            raise _AbortedError
-        with self._lock:
-            record["beside"] = self._beside[record["run_id"]]
-        return self._store.write(record, scores)
-
-
-class _AbortedError(BaseException):
-    """The run was ended while a cell ran: nothing is kept of it."""
-
-
-def _what(cell: Cell) -> dict[str, object]:
-    """What a claim says of a cell, for whoever asks."""
-    return {"method": cell.method.label, "scenario": cell.scenario.key, "split": cell.split, "seed": cell.seed}

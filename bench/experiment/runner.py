@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from bench.data.cards.catalogue import Catalogue
 from bench.experiment.cell import Settings
 from bench.experiment.code import InstalledCode, Outdated, outdated
-from bench.experiment.executors import Event, Executor, Local, Said, Step, Workplace, groups_of
+from bench.experiment.desk import Desk
+from bench.experiment.estimates import Estimates
+from bench.experiment.executors import Executor, Local, groups_of
 from bench.experiment.resume import resumable
 from bench.experiment.spec import Cell
+from bench.experiment.workplace import Event, Group, Said, Step, Workplace
 from bench.isolation.lodging import require_configs
 from bench.llm.config import current_service
+from bench.records.claims import Claims
 from bench.records.record import FINISHED, Record
 from bench.records.store import Store
 
@@ -49,6 +53,10 @@ class Listeners:
 
     on_step: Callable[[Step], None] = lambda step: None
     on_print: Callable[[Said], None] = lambda said: None
+    on_begin: Callable[[Sequence[Cell]], None] = lambda cells: None
+    """The cells that will run, before the first of them does."""
+    left_s: Callable[[], float | None] = lambda: None
+    """Asked for the seconds to the end, where somebody knows them."""
 
 
 Watch = Callable[[int, int, Cell, Record | None], None]
@@ -67,6 +75,7 @@ def run(
     listeners: Listeners = Listeners(),
     executor: Executor | None = None,
     policy: Policy = Policy(),
+    estimates: Estimates | None = None,
 ) -> Outcome:
     """Run what has no finished record, in order, and return the records of all cells.
 
@@ -91,9 +100,13 @@ def run(
     on_resume(len(kept), len(cells))
     on_stale(list(outdated_ones.values()))
     place = Workplace(store.root, catalogue, settings, current_service(), stale, policy.fail_fast)
-    made = _Run(executor or Local(), place, policy=policy, watch=watch, listeners=listeners)
-    made.go(missing)
-    made.go([cell for cell in missing if made.status_of(cell) in policy.retry])
+    listeners.on_begin(missing)
+    with Claims(store.cache) as claims:
+        claims.remove_leftovers()
+        made = _Run(executor or Local(), Desk(place, claims), policy=policy, watch=watch, listeners=listeners)
+        made.estimates = estimates or Estimates(store)
+        made.go(missing)
+        made.go([cell for cell in missing if made.status_of(cell) in policy.retry])
     done = kept | made.done
     return Outcome(
         [done[run_id] for run_id in ids if run_id in done],
@@ -108,24 +121,25 @@ class _Run:
     def __init__(
         self,
         executor: Executor,
-        place: Workplace,
+        desk: Desk,
         *,
         policy: Policy,
         watch: Watch,
         listeners: Listeners,
     ) -> None:
-        self._executor, self._place, self._policy = executor, place, policy
+        self._executor, self._desk, self._policy = executor, desk, policy
         self._watch, self._listeners = watch, listeners
         self.done: dict[str, Record] = {}
         self._n_done = self._n_all = 0
         self.has_failed_fast = False
+        self.estimates = Estimates()
 
     def go(self, cells: Sequence[Cell]) -> None:
         """Run these cells; after a failure none, where the policy says so."""
         if self.has_failed_fast:
             return
         self._n_all += len(cells)
-        with contextlib.closing(self._executor.run(groups_of(cells), self._place)) as all_told:
+        with contextlib.closing(self._executor.run(self._ordered(cells), self._desk)) as all_told:
             for told in all_told:
                 if isinstance(told, Event):
                     self._take(told)
@@ -133,6 +147,18 @@ class _Run:
                     self._listeners.on_step(told)
                 else:
                     self._listeners.on_print(told)
+
+    def _ordered(self, cells: Sequence[Cell]) -> list[Group]:
+        """The groups; where several run at a time the longest of each data first, so that they end together."""
+        groups = groups_of(cells)
+        if self._executor.jobs == 1:
+            return groups
+        order = {key: position for position, key in enumerate(dict.fromkeys(group[0].data_key for group in groups))}
+
+        def rank(group: Group) -> tuple[int, float]:
+            return order[group[0].data_key], -sum(self.estimates.seconds(cell).seconds for cell in group)
+
+        return sorted(groups, key=rank)
 
     def status_of(self, cell: Cell) -> str | None:
         """How a cell ended; None where it never began."""
@@ -145,6 +171,9 @@ class _Run:
             self.done[event.record["run_id"]] = event.record
             if self._policy.fail_fast and event.record["status"] not in FINISHED:
                 self.has_failed_fast = True
+        failed = sum(record["status"] not in FINISHED for record in self.done.values())
+        left_s = self._listeners.left_s()
+        self._desk.report(total=self._n_all, done=self._n_done, failed=failed, left_s=left_s)
         self._watch(self._n_done, self._n_all, event.cell, event.record if event.is_finished else None)
 
 

@@ -149,11 +149,6 @@ class Cell:
         return (*self.fit_key, self.method.variant, self.sample, drawn_by, self.incidents)
 
     @property
-    def score_key(self) -> tuple[object, ...]:
-        """Cells with equal keys have the same scores: they fit the same, and are asked about the same."""
-        return (*self.fit_key, self.method.variant, self.sample and (self.sample, self.seed))
-
-    @property
     def run_id(self) -> str:
         """First 16 hex digits of SHA-256 over the canonical JSON of `spec()`."""
         return run_id(self.spec())
