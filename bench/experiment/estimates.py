@@ -68,10 +68,11 @@ class Estimates:
         self._here = Machine(describe_environment()["cpu"], device)
         self._found: dict[str, Estimate] = {}
         self._seen = _Seen()
+        self._run_ids: dict[int, tuple[Cell, str]] = {}
 
     def seconds(self, cell: Cell) -> Estimate:
         """What the fit and the scores of a cell will take, by past records alone."""
-        run_id = cell.run_id
+        run_id = self._run_id(cell)
         if run_id not in self._found:
             self._found[run_id] = self._estimate(cell, run_id)
         return self._found[run_id]
@@ -95,12 +96,18 @@ class Estimates:
 
         A cell without any record takes what its method took in this run, else the mean of the others.
         """
-        found = {cell.run_id: self._corrected(cell) for cell in cells}
+        found = {self._run_id(cell): self._corrected(cell) for cell in cells}
         known = {run_id: estimate for run_id, estimate in found.items() if estimate is not None}
         if not known:
             return None
         mean = NOTHING._replace(fit=statistics.fmean(estimate.seconds for estimate in known.values()))
-        return makespan(shared_seconds(cells, lambda cell: known.get(cell.run_id, mean)), jobs)
+        return makespan(shared_seconds(cells, lambda cell: known.get(self._run_id(cell), mean)), jobs)
+
+    def _run_id(self, cell: Cell) -> str:
+        """Its run_id, hashed once for each object: a live view asks for thousands again and again."""
+        if id(cell) not in self._run_ids:
+            self._run_ids[id(cell)] = (cell, cell.run_id)  # kept alive, or its id could be given to another
+        return self._run_ids[id(cell)][1]
 
     def _corrected(self, cell: Cell) -> Estimate | None:
         found, name = self.seconds(cell), cell.method.ref.name
