@@ -137,7 +137,7 @@ class Watcher:
     def _observe(self, cell: Cell, record: Record) -> None:
         """What a cell took corrects what the others are thought to take."""
         took = record.get("cpu_seconds", {})
-        if record["status"] == "ok" and "fit" in took:
+        if record["status"] == "ok" and "fit" in took and "fitted_as" not in record:
             self._estimates.observe(cell, took["fit"] + took.get("score", 0.0))
 
     def _summary(self) -> str:

@@ -66,6 +66,9 @@ def interrupted(request, tmp_path_factory):
     # The next cell begins right after the last of these records; give it time to fall asleep.
     time.sleep(0.3)
     os.kill(process.pid, request.param)
+    if request.param == signal.SIGINT:
+        time.sleep(0.5)  # once lets the eighth finish, twice stops now
+        os.kill(process.pid, request.param)
     out, err = process.communicate(timeout=30)
     left = records(folder)
     again = start(folder, 0)
@@ -88,7 +91,8 @@ def test_it_was_stopped_in_the_middle(interrupted):
         assert code == 130
         lines = err.splitlines()
         assert lines[0] == "using bgl@simulated (simulated)"
-        assert lines[1:] == ["interrupted: 12 of 14 runs finished and were kept; the same command goes on from there"]
+        assert lines[1] == "finishing the runs that have begun; Ctrl-C again stops now"
+        assert lines[2:] == ["interrupted: 12 of 14 runs finished and were kept; the same command goes on from there"]
 
 
 def test_what_was_finished_is_kept_and_nothing_else(interrupted):
