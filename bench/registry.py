@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bench._files import replace_text
+from bench._files import unwritable
+from bench._sealed import recall, seal
 from bench.errors import BenchError, CellTimeoutError
 
 if TYPE_CHECKING:
@@ -131,8 +132,11 @@ def find(name: str) -> DetectorRef:
     return known[name]
 
 
-def load(ref: DetectorRef) -> type[Detector]:
-    """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError."""
+def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
+    """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError.
+
+    known: what the row says of it; a class that says otherwise is a BenchError
+    """
     from bench.contract import fault_of
     from bench.detector import ContractError, Detector
 
@@ -151,6 +155,11 @@ def load(ref: DetectorRef) -> type[Detector]:
         raise BenchError(f"'{ref.target}' is not a subclass of bench.detector.Detector: derive it from that class")
     if fault := fault_of(found):
         raise ContractError(f"'{ref.target}' cannot be used: {fault}")
+    if known is not None and not known.error and _as_kept(_describe_class(found)) != _as_kept(known):
+        raise BenchError(
+            f"the facts that are kept of '{ref.name}' are not those of its class: delete the folder "
+            "'detectors' of the cache (`OUT/cache`, of `bench fit` BENCH_CACHE) and run it again"
+        )
     return found
 
 
@@ -158,8 +167,9 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
     """Tags and config fields; imports the detector only when its source changed since the last time."""
     try:
         file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
-        if file is not None and file.is_file():
-            return _description_from_json(json.loads(file.read_text(encoding="utf-8")))
+        kept = recall(file, f"what is known of '{ref.name}'") if file is not None else None
+        if kept is not None:
+            return _description_from_json(kept["description"])
         with _beside(ref):
             description = _describe_class(load(ref))
     except BenchError:
@@ -170,7 +180,10 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
         reason = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
         return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
     if file is not None:
-        replace_text(file, json.dumps(dataclasses.asdict(description)))
+        try:
+            seal(file, {"description": dataclasses.asdict(description)})
+        except OSError as error:
+            raise unwritable(file, error) from None
     return description
 
 
@@ -311,6 +324,10 @@ def _field_info(field: dataclasses.Field[Any], hint: Any) -> FieldInfo:
 def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:
     names: dict[Any, Literal["int", "float", "bool", "str"]] = {int: "int", float: "float", bool: "bool", str: "str"}
     return names.get(hint, "json")
+
+
+def _as_kept(description: Description) -> str:
+    return json.dumps(dataclasses.asdict(description), sort_keys=True)
 
 
 def _description_from_json(values: dict[str, Any]) -> Description:

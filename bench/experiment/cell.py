@@ -156,7 +156,7 @@ class Fitter:
         """The detector of a cell, fitted already where the cell before fitted the same one on the same data."""
         if self._last is not None and self._last[0] == cell.fit_key:
             return self._last[1]
-        detector_class = registry.load(cell.method.ref)
+        detector_class = registry.load(cell.method.ref, cell.method.description)
         _limit_torch(self.settings.threads)
         config = detector_class.Config(**{**cell.method.config, **_options(cell.method, self.settings)})
         return detector_class(config, seed=cell.seed, device=self.settings.device)
