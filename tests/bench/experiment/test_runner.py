@@ -398,10 +398,10 @@ def test_a_class_that_cannot_be_imported_fails_in_its_own_row(bench, monkeypatch
     cells = bench.cells("Broken", "Probe")
     load = registry.load
 
-    def broken(ref):
+    def broken(ref, known=None):
         if ref.name.endswith(":Broken"):
             raise ImportError("no module named 'x'")
-        return load(ref)
+        return load(ref, known)
 
     monkeypatch.setattr(registry, "load", broken)
     records = bench.run(cells).records
