@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +18,27 @@ WAY_OUT: Final = "choose another folder or make room"
 def cache_dir() -> Path:
     """Return `BENCH_CACHE`, else the user's cache folder; it may be deleted at any time.
 
-    An empty XDG_CACHE_HOME counts as not set, as its specification says.
+    An empty XDG_CACHE_HOME or HOME counts as not set, as the specification of the first says.
     """
     if given := os.environ.get("BENCH_CACHE"):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlad-bench"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "mlad-bench"
+
+
+def _home() -> Path:
+    """The user's folder; with an empty HOME, `Path.home` is the root."""
+    if os.environ.get("HOME") == "":
+        with contextlib.suppress(ImportError, KeyError):  # no such thing on Windows; no entry for this user
+            import pwd
+
+            return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return Path.home()
+
+
+def tell(line: str) -> None:
+    """Say one line on stderr: what a user should know that is no error; libraries print nothing else."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def put(path: Path, write: Callable[[Path], object]) -> None:

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bench._files import replace_text
+from bench._files import unwritable
+from bench._sealed import recall, seal
 from bench.errors import BenchError, CellTimeoutError
 
 if TYPE_CHECKING:
@@ -137,8 +138,11 @@ def find(name: str) -> DetectorRef:
     return known[name]
 
 
-def load(ref: DetectorRef) -> type[Detector]:
-    """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError."""
+def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
+    """Import the detector's class; what its import raises passes through, but an exit becomes an ImportError.
+
+    known: what the row says of it; a class that says otherwise is a BenchError
+    """
     from bench.contract import fault_of
     from bench.detector import ContractError, Detector
 
@@ -157,6 +161,11 @@ def load(ref: DetectorRef) -> type[Detector]:
         raise BenchError(f"'{ref.target}' is not a subclass of bench.detector.Detector: derive it from that class")
     if fault := fault_of(found):
         raise ContractError(f"'{ref.target}' cannot be used: {fault}")
+    if known is not None and not known.error and _as_kept(_describe_class(found)) != _as_kept(known):
+        raise BenchError(
+            f"the facts that are kept of '{ref.name}' are not those of its class: delete the folder "
+            "'detectors' of the cache (`OUT/cache`, of `bench fit` BENCH_CACHE) and run it again"
+        )
     return found
 
 
@@ -167,15 +176,19 @@ def describe(ref: DetectorRef, cache: Path | None = None, by: Describer | None =
     """
     try:
         file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
-        if file is not None and file.is_file():
-            return description_from_json(json.loads(file.read_text(encoding="utf-8")))
+        kept = recall(file, f"what is known of '{ref.name}'") if file is not None else None
+        if kept is not None:
+            return description_from_json(kept["description"])
     except BenchError:
         raise
     except Exception as error:
         return undescribed(f"{type(error).__name__}: {error}")
     description = (by or describe_now)(ref)
     if file is not None and not description.error:
-        replace_text(file, json.dumps(dataclasses.asdict(description)))
+        try:
+            seal(file, {"description": dataclasses.asdict(description)})
+        except OSError as error:
+            raise unwritable(file, error) from None
     return description
 
 
@@ -335,6 +348,10 @@ def _field_info(field: dataclasses.Field[Any], hint: Any) -> FieldInfo:
 def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:
     names: dict[Any, Literal["int", "float", "bool", "str"]] = {int: "int", float: "float", bool: "bool", str: "str"}
     return names.get(hint, "json")
+
+
+def _as_kept(description: Description) -> str:
+    return json.dumps(dataclasses.asdict(description), sort_keys=True)
 
 
 def description_from_json(values: dict[str, Any]) -> Description:

@@ -85,7 +85,10 @@ def verify(
     edition: Annotated[str | None, typer.Argument(help="One edition; without it all that are here.")] = None,
     data: Data = None,
 ) -> None:
-    """Read editions and compare checksums and counts with their cards; exit 1 when one differs."""
+    """Read editions, compare checksums and counts with their cards, and what is prepared with its digests.
+
+    Every file is hashed, whatever was noted of it. Exit 1 when something differs.
+    """
     from bench.data.cards.catalogue import catalogue
 
     known = catalogue(data)
@@ -113,11 +116,16 @@ def _counts(card: Card, known: Catalogue) -> dict[str, int]:
 
 
 def _differences(card: Card, known: Catalogue) -> list[str]:
+    from bench._sealed import damages
+    from bench.data.reading.prepared import prepared_folder
+
     for file in card.files:
         known.path(file, thorough=True)
     counts = _counts(card, known)
-    return [
+    wrong = [
         f"{name} {counts.get(name, 'unknown')}, the card says {value}"
         for name, value in card.counts.items()
         if counts.get(name) != value
     ]
+    prepared = damages(prepared_folder(card))
+    return wrong + [f"prepared {damage}; it is made anew when it is next used" for damage in prepared]

@@ -74,7 +74,7 @@ def reproduce(record: Record, store: Store, catalogue: Catalogue, threads: int |
         after = temporary.read_scores(again["run_id"])
     if again["status"] != "ok":
         raise BenchError(f"'{record['method']}' did not run again ({again['status']}): {again['reason']}")
-    tolerance = registry.load(cell.method.ref).tolerance
+    tolerance = registry.load(cell.method.ref, cell.method.description).tolerance
     differences, n_numbers = differing(record, again, tolerance)
     return Reproduction(
         record,

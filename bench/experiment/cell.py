@@ -175,7 +175,7 @@ class InThisProcess:
 
     def make(self, cell: Cell, config: dict[str, Any], settings: Settings) -> Detector:
         """As `Maker.make`."""
-        detector_class = registry.load(cell.method.ref)
+        detector_class = registry.load(cell.method.ref, cell.method.description)
         _limit_torch(settings.threads)
         return detector_class(detector_class.Config(**config), seed=cell.seed, device=settings.device)
 
@@ -193,6 +193,7 @@ class Elsewhere:
         return self._lodging.detector(
             cell.method.ref,
             config,
+            known=cell.method.description,
             deadline=self.deadline,
             seed=cell.seed,
             device=settings.device,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench._files import replace_text
+from bench._sealed import recall, seal
 from bench.errors import BenchError
 from bench.experiment.spec import Cell
 from bench.experiment.syntax import Import, Source, read_source
@@ -52,7 +53,7 @@ ON_REQUEST: Final = ("bench.data.embedding", "bench.llm")
 """Rooms that count only where the method's own code imports them (or the spec names an encoder, or it asks a model)."""
 
 _DIGITS: Final = 16
-_CACHE_VERSION: Final = 1
+_CACHE_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -262,8 +263,8 @@ class _Sources:
         if path.suffix != ".py":  # compiled
             return Source(hashlib.sha256(content).hexdigest(), ())
         if self._kept is None:
-            kept = _load(self._file)
-            self._kept = kept if kept.pop("version", None) == _CACHE_VERSION else {}
+            kept = recall(self._file, "the digests of code") if self._file is not None else None
+            self._kept = kept["sources"] if kept and kept["version"] == _CACHE_VERSION else {}
         key = hashlib.sha256(content).hexdigest()
         with contextlib.suppress(KeyError, TypeError, ValueError):
             digest, imports = self._kept[key]
@@ -276,8 +277,8 @@ class _Sources:
     def save(self) -> None:
         """Keep what is new; a store that cannot be written is read all the same."""
         if self._is_new and self._file is not None and self._kept is not None:
-            with contextlib.suppress(BenchError):
-                replace_text(self._file, json.dumps({"version": _CACHE_VERSION, **self._kept}))
+            with contextlib.suppress(OSError):
+                seal(self._file, {"version": _CACHE_VERSION, "sources": self._kept})
         self._is_new = False
 
 

@@ -96,7 +96,7 @@ def run(
     kept = {run_id: record for run_id, record in found.items() if record is not None}
     missing = [cell for cell, run_id in zip(cells, ids, strict=True) if run_id not in kept]
     _check_configs(missing)
-    _verify_files(missing, catalogue)
+    _verify_files(cells, catalogue)
     on_resume(len(kept), len(cells))
     on_stale(list(outdated_ones.values()))
     place = Workplace(store.root, catalogue, settings, current_service(), stale, policy.fail_fast)
@@ -190,7 +190,7 @@ def _check_configs(cells: Sequence[Cell]) -> None:
 
 
 def _verify_files(cells: Sequence[Cell], catalogue: Catalogue) -> None:
-    """Compare the checksums of all files before the first cell runs, not when the last one needs them."""
+    """Compare the checksums of all files before anything runs, also those that only stored records answer for."""
     for card in {card.key: card for cell in cells for card in cell.scenario.cards}.values():
         for file in card.files if card.kind != "simulated" else ():
             catalogue.path(file)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.contract import KNOWN_SHARE, needs_labels, reveal
-from bench.data.cards.catalogue import file_sha256
+from bench.data.cards.checksums import file_sha256
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part, System
 from bench.detector import Detector, Evidence, ExternalFile, Incident, Role
@@ -160,8 +160,7 @@ def find_file(file: ExternalFile, folder: Path | None) -> Path | str:
         return f"it needs the file {file.name}, and there is no data folder: set BENCH_DATA, and put it into {place}"
     path = folder / file.name
     try:
-        stat = path.stat()
-        found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+        found = file_sha256(path)
     except OSError:
         return f"it needs the file {file.name}, which is not in {place}"
     if found != file.sha256:

@@ -150,7 +150,8 @@ class Host:
         os.chdir(self._folder)
         self._detector, self._teacher = None, None
         self._service = service_of_words(order["service"])
-        detector_class = registry.load(_ref(order))
+        known = order["known"] and registry.description_from_json(order["known"])
+        detector_class = registry.load(_ref(order), known)
         _limit_torch(order["threads"])
         config = detector_class.Config(**order["config"])
         with use_service(self._service):

@@ -41,7 +41,7 @@ class Lodging:
     def detector(
         self, ref: DetectorRef, config: Mapping[str, Any], *, deadline: float | None, **order: Any
     ) -> RemoteDetector:
-        """A new detector; order: seed, device, threads and service.
+        """A new detector; order: seed, device, threads, service, and `known`, its description.
 
         deadline: by `time.monotonic`, for its import and all that it does then; None where it may take any time
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import select
@@ -182,11 +183,13 @@ class RemoteDetector(Detector):
     """A detector in a process of its own: to the engine it is as any other."""
 
     def __init__(self, process: MethodProcess, ref: DetectorRef, config: Mapping[str, Any], **order: Any) -> None:
-        """`order`: seed, device, threads and the `Service`."""
+        """`order`: seed, device, threads, the `Service`, and `known`, the description that its row was made of."""
         service: Service = order.pop("service")
+        known: Description | None = order.pop("known", None)
         self.process = process
         self.seed, self.device = order["seed"], order["device"]
-        words = {"ref": words_of_ref(ref), "config": dict(config), "service": words_of_service(service)}
+        words: dict[str, Any] = {"ref": words_of_ref(ref), "config": dict(config), "service": words_of_service(service)}
+        words["known"] = None if known is None else dataclasses.asdict(known)
         answer = process.ask("new", **words, **order).header
         # An instance has its own tags here, those that its class has over there.
         self.tags: DetectorTags = tags_of_words(answer["tags"])  # type: ignore[misc]

@@ -163,7 +163,7 @@ def require_texts(cell: Cell) -> None:
 def subject(request: ProbeRequest, prepared: Prepared, settings: Settings) -> Subject:
     """Fit the detector of a cell; a NotProbedError where it cannot run, such as a chat model without endpoint."""
     cell, label = request.cell, request.label
-    detector_class = registry.load(cell.method.ref)
+    detector_class = registry.load(cell.method.ref, cell.method.description)
     try:
         detector_class.Config(**cell.method.config)
     except Exception as error:

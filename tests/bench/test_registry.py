@@ -1,5 +1,7 @@
 """The registry: finding detectors without importing them, and saying clearly what is wrong with one."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import registry
+from bench import _sealed, registry
 from bench.detector import ContractError, Detector
 from bench.errors import BenchError
 from bench.registry import CONTROL_GROUP, DETECTOR_GROUP, FieldInfo
@@ -244,6 +246,74 @@ def test_a_description_is_remembered(local, tmp_path):
     assert n_imports(tmp_path) == 1
     registry.describe(ref)
     assert n_imports(tmp_path) == 2
+
+
+def kept_facts(cache):
+    (path,) = (cache / "detectors").iterdir()
+    return path
+
+
+FACT_DAMAGE = {
+    "another default": lambda text: text.replace('"default": 3', '"default": 4'),
+    "another grade": lambda text: text.replace('"normals"', '"labels"'),
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "garbage": lambda text: "\0" * len(text),
+    "a list": lambda text: "[]",
+    "deep": lambda text: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", FACT_DAMAGE.values(), ids=FACT_DAMAGE)
+def test_damaged_facts_are_made_anew(local, tmp_path, capsys, damage):
+    cache = tmp_path / "cache"
+    ref = registry.find(f"{local}:Mine")
+    first = registry.describe(ref, cache)
+    path = kept_facts(cache)
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    assert path.read_text() != whole
+    assert registry.describe(ref, cache) == first
+    assert n_imports(tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"what is known of '{local}:Mine': damaged in the cache (")
+    assert path.read_text() == whole
+    assert registry.describe(ref, cache) == first
+    assert n_imports(tmp_path) == 2
+
+
+def forge(path, old, new):
+    """Facts that someone altered, and sealed again."""
+    description = json.loads(path.read_text().replace(old, new))["description"]
+    _sealed.seal(path, {"description": description})
+
+
+def test_a_class_that_is_not_what_its_row_says_is_not_given(local, tmp_path):
+    cache = tmp_path / "cache"
+    ref = registry.find(f"{local}:Mine")
+    first = registry.describe(ref, cache)
+    assert registry.load(ref, first).__name__ == "Mine"
+    assert registry.load(ref, registry.describe(ref, cache)).__name__ == "Mine"
+    forge(kept_facts(cache), '"default": 3', '"default": 4')
+    forged = registry.describe(ref, cache)
+    assert forged.fields["size"].default == 4
+    text = complaint(registry.load, ref, forged)
+    assert "not those of its class: delete the folder 'detectors' of the cache" in text
+
+
+def test_what_a_killed_process_left_among_the_facts_is_removed(local, tmp_path):
+    folder = tmp_path / "cache" / "detectors"
+    folder.mkdir(parents=True)
+    (folder / "abc.json.999999999.tmp").write_text("{")
+    (folder / f"abc.json.{os.getpid()}.tmp").write_text("{")
+    registry.describe(registry.find(f"{local}:Mine"), tmp_path / "cache")
+    names = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
+    assert names == [f"abc.json.{os.getpid()}.tmp"], "another thread may be writing it"
+
+
+def test_facts_that_cannot_be_written_are_one_sentence(local, tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be written" in complaint(registry.describe, registry.find(f"{local}:Mine"), tmp_path / "file")
 
 
 def test_a_change_of_the_source_is_noticed(local, tmp_path):

@@ -8,25 +8,20 @@ of that system.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench._files import cache_dir, replace_text
 from bench.data.cards.card import Card, DataFile, load_folder
+from bench.data.cards.checksums import file_sha256
 from bench.data.cards.fetched import note_path, require_intact
 from bench.errors import BenchError
 
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
 _SLICE: Final = re.compile(r"(?P<edition>.+)\.(?P<unit>lines|sessions)-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
 _MAX_NAMED: Final = 5
-_LARGE_BYTES: Final = 1 << 26
-"""The checksum of a larger file is remembered across processes."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Catalogue:
     def path(self, file: DataFile, *, thorough: bool = False) -> Path:
         """Where a file is, after its checksum was verified.
 
-        A fetched file is hashed in full only when `thorough`: else its size and modification time are compared.
+        What it looks like decides whether it is hashed again; thorough: it is hashed whatever it looks like.
         """
         if self.data_dir is None:
             raise BenchError(f"'{file.name}' needs a data folder: set BENCH_DATA or give --data DIR")
@@ -88,12 +83,12 @@ class Catalogue:
         if file.archive:
             require_intact(path, file.name, file.archive, file.member, thorough=thorough)
             return path
-        stat = path.stat()
-        found = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+        found = file_sha256(path, again=thorough)
         if found != file.sha256:
             raise BenchError(
-                f"'{file.name}' has the wrong checksum (SHA-256 {found[:12]}..., the card says {file.sha256[:12]}...): "
-                "it is damaged or another version; fetch it again"
+                f"'{file.name}' has the wrong checksum (SHA-256 {found[:12]}..., the card says "
+                f"{file.sha256[:12]}...): put back the file that the card means, or, where the file is "
+                "your own and was changed on purpose, run `bench data new NAME FILE --force`"
             )
         return path
 
@@ -106,9 +101,7 @@ class Catalogue:
 
     def _found(self, file: DataFile) -> str:
         assert self.data_dir is not None
-        path = self.data_dir / file.name
-        stat = path.stat()
-        return file_sha256(path, stat.st_size, stat.st_mtime_ns)
+        return file_sha256(self.data_dir / file.name)
 
     def _best_available(self, name: str, editions: list[Card]) -> Card:
         for card in editions:
@@ -172,26 +165,6 @@ def shipped_names() -> set[str]:
     """Names and aliases of the systems whose cards come with the program; no other card may take them."""
     shipped = load_folder(_shipped_folder())
     return {card.name for card in shipped} | {alias for card in shipped for alias in card.aliases}
-
-
-@functools.lru_cache(maxsize=256)
-def file_sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file; size and modification time make the memory of it valid, for large ones also on disk."""
-    if size < _LARGE_BYTES:
-        return _hash(path)
-    name = hashlib.sha256(json.dumps([str(path.absolute()), size, mtime_ns]).encode()).hexdigest()
-    note = cache_dir() / "checksums" / name
-    try:
-        return note.read_text()
-    except OSError:
-        found = _hash(path)
-    replace_text(note, found, way_out="make room, or set BENCH_CACHE to another folder")
-    return found
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _split_key(key: str) -> tuple[str, str | None]:

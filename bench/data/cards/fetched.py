@@ -1,15 +1,13 @@
 """Files that come out of a downloaded archive: what their card declares, and the note that is kept beside each.
 
 Only the checksum of the archive is published. So `<file>.fetched.json` keeps the SHA-256 that was computed once while
-the file was unpacked from the verified archive, with its size and modification time: a 30 GB file is not hashed again
-at each run.
+the file was unpacked from the verified archive, with what it looked like then: a 30 GB file is not hashed at each run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from bench._files import put_text
+from bench._sealed import State
+from bench.data.cards.checksums import file_sha256
 from bench.errors import BenchError
 
 ARCHIVES: Final = (".zip", ".tar.gz", ".tgz")
@@ -49,14 +49,16 @@ class Download:
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a fetched file: `size` in bytes, `mtime_ns` in nanoseconds since 1970."""
+    """What is known of a fetched file."""
 
     sha256: str
     size: int
-    mtime_ns: int
+    """Bytes."""
     archive: str
     """Checksum of the archive it came from, such as `md5:...`."""
     member: str
+    state: list[int] = dataclasses.field(default_factory=list)
+    """What it looked like (`State.facts`)."""
 
 
 def note_path(path: Path) -> Path:
@@ -74,17 +76,18 @@ def read_note(path: Path) -> Note | None:
     """The note of a fetched file; None where there is none that can be read."""
     try:
         values = json.loads(note_path(path).read_text(encoding="utf-8"))
+        values.pop("mtime_ns", None)  # all that an earlier version knew of the state, which does not suffice
         note = Note(**values)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
-    is_sound = isinstance(note.size, int) and isinstance(note.mtime_ns, int) and isinstance(note.sha256, str)
+    is_sound = isinstance(note.size, int) and isinstance(note.sha256, str)
     return note if is_sound else None
 
 
 def require_intact(path: Path, name: str, archive: str, member: str, *, thorough: bool = False) -> Note:
     """The note of a file that is what was unpacked from this archive; anything else is a BenchError.
 
-    Equal size and modification time are trusted; after a copy, or when `thorough`, the file is hashed in full.
+    It is trusted while inode, size and times are those of the note; after a copy, or when `thorough`, it is hashed.
     """
     way_out = "run `bench data fetch` for it again"
     note = read_note(path)
@@ -95,20 +98,19 @@ def require_intact(path: Path, name: str, archive: str, member: str, *, thorough
             f"'{name}' was fetched as {note.member} of the archive {note.archive}, the card says {member} of "
             f"{archive}: {way_out}"
         )
-    stat = path.stat()
-    if stat.st_size != note.size:
-        raise BenchError(f"'{name}' has {stat.st_size} bytes, {note.size} were fetched: {way_out}")
-    if not thorough and stat.st_mtime_ns == note.mtime_ns:
+    state = State.of(path)
+    if state.size != note.size:
+        raise BenchError(f"'{name}' has {state.size} bytes, {note.size} were fetched: {way_out}")
+    if not thorough and state.facts == note.state:
         return note
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(path, again=thorough)
     if found != note.sha256:
         raise BenchError(
             f"'{name}' has the wrong checksum (SHA-256 {found[:12]}..., {note.sha256[:12]}... was fetched): {way_out}"
         )
-    if stat.st_mtime_ns != note.mtime_ns:
-        note = dataclasses.replace(note, mtime_ns=stat.st_mtime_ns)
-        with contextlib.suppress(OSError):  # a data folder that is read-only is hashed each time
+    if state.facts != note.state:
+        note = dataclasses.replace(note, state=state.facts)
+        with contextlib.suppress(OSError):  # of a data folder that is read-only the cache keeps a note
             write_note(path, note)
     return note
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench._sealed import State
 from bench.data.cards.card import Card, DataFile
 from bench.data.cards.catalogue import Catalogue
 from bench.data.cards.fetched import Download, Note, note_path, read_note, require_intact, write_note
@@ -126,7 +127,7 @@ def _put(made: Unpacked, path: Path, file: DataFile) -> None:
     # The old note goes first: a file is never found beside the note of another.
     note_path(path).unlink(missing_ok=True)
     made.temporary.replace(path)
-    write_note(path, Note(made.sha256, made.size, path.stat().st_mtime_ns, file.archive, file.member))
+    write_note(path, Note(made.sha256, made.size, file.archive, file.member, State.of(path).facts))
 
 
 def _describe(members: list[DataFile], folder: Path) -> tuple[dict[str, Any], ...]:

@@ -18,7 +18,8 @@ import polars as pl
 
 from bench._files import replace_text, replacing
 from bench.data.cards.card import Format, parse_card, read_toml
-from bench.data.cards.catalogue import file_sha256, shipped_names
+from bench.data.cards.catalogue import shipped_names
+from bench.data.cards.checksums import file_sha256
 from bench.data.own.format import Given, adapted, known_format
 from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
 from bench.data.own.labels import Incidents, incidents_toml
@@ -219,8 +220,7 @@ def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Pa
 def _row(path: Path, folder: Path, role: str) -> dict[str, str]:
     """A file for `[[files]]`."""
     root = folder.absolute() if path.is_relative_to(folder.absolute()) else folder.resolve()
-    stat = path.stat()
-    digest = file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    digest = file_sha256(path)
     return {"name": path.absolute().relative_to(root).as_posix(), "sha256": digest, "role": role}
 
 

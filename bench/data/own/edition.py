@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from bench._files import replace_text, replacing
-from bench.data.cards.catalogue import catalogue, file_sha256
+from bench.data.cards.catalogue import catalogue
+from bench.data.cards.checksums import file_sha256
 from bench.data.own.toml import toml_string
 from bench.errors import BenchError
 
@@ -74,8 +75,7 @@ def _placed(source: Path, folder: Path, name: str, stem: str, undo: contextlib.E
         return _copied(sys.stdin.buffer, "standard input", folder, f"{name}/{stem}.log", undo)
     root = folder.absolute()
     if source.absolute().is_relative_to(root) and ".." not in source.parts:
-        stat = source.stat()
-        found = file_sha256(source.absolute(), stat.st_size, stat.st_mtime_ns)
+        found = file_sha256(source)
         return source.absolute().relative_to(root).as_posix(), found
     with source.open("rb") as stream:
         return _copied(stream, str(source), folder, f"{name}/{stem}{''.join(source.suffixes[-2:]) or '.log'}", undo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import IO, Any, Final
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import DTypeLike, NDArray
 
+from bench._sealed import seal, unseal
 from bench.data.reading.log import Defect, Log, Texts
 
 DTYPES: Final[dict[str, DTypeLike]] = {
@@ -71,10 +71,12 @@ class FileColumns(Columns):
         self.close()
         for name, values in texts.items():
             pl.DataFrame({name: pl.Series(values, dtype=pl.String)}).write_ipc(_text_path(self._folder, name))
-        sizes = {path.name: path.stat().st_size for path in sorted(self._folder.iterdir())}
         defects = [[defect.kind, defect.count, defect.first_line] for defect in facts.pop("defects", ())]
-        (self._folder / _FACTS).write_text(json.dumps({"sizes": sizes, "defects": defects, **facts}, indent=1))
-        return open_columns(self._folder)
+        files = sorted(self._folder.iterdir())
+        seal(self._folder / _FACTS, {"defects": defects, **facts}, files)
+        log = open_columns(self._folder)
+        assert log is not None
+        return log
 
     def close(self) -> None:
         """Close the files, all of them even where one cannot be written to its end: that is an OSError."""
@@ -83,21 +85,20 @@ class FileColumns(Columns):
                 stack.callback(file.close)
 
 
-def open_columns(folder: Path) -> Log:
-    """A log that `FileColumns` wrote, memory-mapped; OSError or ValueError where the folder is not whole."""
-    facts = json.loads((folder / _FACTS).read_text())
-    sizes = facts.pop("sizes")
-    for name, size in sizes.items():
-        if (folder / name).stat().st_size != size:
-            raise ValueError(f"{name} has not the size that was written")
+def open_columns(folder: Path) -> Log | None:
+    """A log that `FileColumns` wrote, memory-mapped; None where there is none, `Damaged` where it is another."""
+    facts = unseal(folder / _FACTS)
+    if facts is None:
+        return None
+    files = facts.pop("files")
     defects = tuple(Defect(*row) for row in facts.pop("defects"))
     alerts = tuple((token, count) for token, count in facts.pop("alerts", ()))
     arrays = {
         name: map_array(_array_path(folder, name), DTYPES[name])
         for name in DTYPES
-        if _array_path(folder, name).name in sizes
+        if _array_path(folder, name).name in files
     }
-    texts = {name: _texts(folder, name) for name in TEXTS if _text_path(folder, name).name in sizes}
+    texts = {name: _texts(folder, name) for name in TEXTS if _text_path(folder, name).name in files}
     notes = tuple(facts.pop("notes", ()))
     return Log(**{**arrays, **texts, **facts, "defects": defects, "alerts": alerts, "notes": notes})
 

@@ -7,7 +7,6 @@ have none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +14,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bench._sealed import filling, unseal
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import map_array
 from bench.data.reading.lines import LineValues, Source, values_behind_masks
 from bench.data.reading.log import WILDCARD, Log
-from bench.data.reading.prepared import alone, prepared_folder, unwritable
+from bench.data.reading.prepared import kept_or_made, prepared_folder, unchanged, unwritable
 from bench.data.reading.read import line_sources
 from bench.detector import report_progress
 from bench.errors import BenchError
@@ -29,7 +29,7 @@ from bench.types import Parameters
 _VERSION: Final = 1
 """Raise it when the same lines come to give other numbers."""
 _VALUES, _OFFSETS = f"values-{_VERSION}.bin", f"value-offsets-{_VERSION}.bin"
-_PART: Final = ".part"
+_SEAL: Final = f"values-{_VERSION}.json"
 
 Integers = NDArray[np.int64]
 
@@ -41,13 +41,12 @@ def open_values(card: Card, catalogue: Catalogue, log: Log) -> Parameters | None
     """
     if log.is_parsed:
         return None
-    folder = prepared_folder(card)
-    found = _open(folder, len(log))
-    if found is None:
-        with alone(folder, card):
-            # Another process may have read them while this one waited.
-            found = _open(folder, len(log)) or _prepare(card, catalogue, log, folder)
-    return found
+    return kept_or_made(
+        card,
+        f"the numbers of {card.key}",
+        lambda: _open(prepared_folder(card), len(log)),
+        lambda: _prepare(card, catalogue, log),
+    )
 
 
 def read_values(card: Card, sources: Iterable[Source], log: Log) -> Parameters:
@@ -58,36 +57,36 @@ def read_values(card: Card, sources: Iterable[Source], log: Log) -> Parameters:
 
 
 def _open(folder: Path, n_lines: int) -> Parameters | None:
-    try:
-        offsets = map_array(folder / _OFFSETS, np.int64)
-        values = map_array(folder / _VALUES, np.float64)
-    except (OSError, ValueError):
+    if unseal(folder / _SEAL) is None:
         return None
+    offsets = map_array(folder / _OFFSETS, np.int64)
+    values = map_array(folder / _VALUES, np.float64)
     whole = len(offsets) == n_lines + 1 and offsets[-1] == len(values)
     return Parameters(values, offsets) if whole else None
 
 
-def _prepare(card: Card, catalogue: Catalogue, log: Log, folder: Path) -> Parameters:
-    """Write both files under temporary names and rename them."""
-    names = (_VALUES, _OFFSETS)
+def _prepare(card: Card, catalogue: Catalogue, log: Log) -> Parameters:
+    folder = prepared_folder(card)
     try:
-        with ExitStack() as stack:
-            files = [stack.enter_context((folder / f"{name}{_PART}").open("wb")) for name in names]
-            n_lines = n_values = 0
-            files[1].write(np.zeros(1, np.int64).data)
-            for part in _fitting(values_behind_masks(card, line_sources(card, catalogue)), log):
-                files[0].write(part.values.data)
-                files[1].write((n_values + np.cumsum(part.lengths)).data)
-                n_lines, n_values = n_lines + len(part.lengths), n_values + len(part.values)
-                report_progress(f"reading numbers of {card.key}", n_lines, len(log))
-        for name in names:
-            (folder / f"{name}{_PART}").replace(folder / name)
+        with filling(folder / _SEAL) as new, unchanged(card, catalogue):
+            _write(new, card, catalogue, log)
     except OSError as error:
         raise unwritable(folder, error) from None
     made = _open(folder, len(log))
     if made is None:
         raise BenchError(f"the lines of '{card.key}' changed while they were read: run the command again")
     return made
+
+
+def _write(folder: Path, card: Card, catalogue: Catalogue, log: Log) -> None:
+    with (folder / _VALUES).open("wb") as values, (folder / _OFFSETS).open("wb") as offsets:
+        n_lines = n_values = 0
+        offsets.write(np.zeros(1, np.int64).data)
+        for part in _fitting(values_behind_masks(card, line_sources(card, catalogue)), log):
+            values.write(part.values.data)
+            offsets.write((n_values + np.cumsum(part.lengths)).data)
+            n_lines, n_values = n_lines + len(part.lengths), n_values + len(part.values)
+            report_progress(f"reading numbers of {card.key}", n_lines, len(log))
 
 
 def _fitting(parts: Iterable[LineValues], log: Log) -> Iterable[LineValues]:

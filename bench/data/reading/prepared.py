@@ -2,7 +2,8 @@
 
 A prepared edition is a folder below the cache whose name is the hash of everything that decided its content. It is
 written under a temporary name and renamed when it is whole, so that no half of one is ever used; one process prepares
-while others that want the same edition wait. The folder may be deleted at any time.
+while others that want the same edition wait. Its files are sealed by digests: what was damaged is made anew. The folder
+may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import filelock
 import polars as pl
 
 from bench._files import cache_dir
+from bench._sealed import Damaged, NotSealed, State, say_anew
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import FileColumns, open_columns
@@ -34,23 +36,61 @@ READER_VERSION: Final = 2
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
 
+T = TypeVar("T")
+
 
 def open_prepared(card: Card, catalogue: Catalogue) -> Log:
-    """The edition's log, memory-mapped; it is prepared first where that was not done yet."""
+    """The edition's log, memory-mapped; it is prepared first where that was not done yet.
+
+    A BenchError where a file of the edition is not the one that its card means, prepared or not.
+    """
+    _require_own_files(card, catalogue)
     folder = prepared_folder(card)
-    log = _open(folder)
-    if log is None:
-        with alone(folder, card):
-            # Another process may have prepared it while this one waited.
-            log = _open(folder)
-            if log is None:
-                log = _prepare(card, catalogue, folder)
-    return log
+    return kept_or_made(
+        card,
+        f"the prepared edition {card.key}",
+        lambda: open_columns(folder),
+        lambda: _prepare(card, catalogue, folder),
+    )
 
 
 def is_prepared(card: Card) -> bool:
     """Whether a whole prepared edition is in the cache."""
-    return _open(prepared_folder(card)) is not None
+    try:
+        return open_columns(prepared_folder(card)) is not None
+    except (Damaged, NotSealed, OSError):
+        return False
+
+
+def kept_or_made(card: Card, what: str, kept: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """What `kept` opens, else what `make` makes under the edition's lock.
+
+    What is `Damaged` is said in one line; what an earlier version made is made anew without a word.
+    """
+    # Also what another process replaces at this moment; under the lock nobody does.
+    with contextlib.suppress(ValueError, OSError, pl.exceptions.PolarsError):
+        found = kept()
+        if found is not None:
+            return found
+    with alone(prepared_folder(card), card):
+        # Another process may have made it while this one waited.
+        try:
+            found = kept()
+        except NotSealed:
+            found = None
+        except Damaged as damage:
+            say_anew(what, damage)
+            found = None
+        return make() if found is None else found
+
+
+@contextlib.contextmanager
+def unchanged(card: Card, catalogue: Catalogue) -> Iterator[None]:
+    """Keep nothing that was read from files which changed meanwhile: that is a BenchError at the end."""
+    before = [state.facts for state in _states(card, catalogue)]
+    yield
+    if [state.facts for state in _states(card, catalogue)] != before:
+        raise BenchError(f"a file of '{card.key}' changed while it was read: run the command again")
 
 
 def forget(card: Card) -> None:
@@ -77,11 +117,20 @@ def prepared_folder(card: Card) -> Path:
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
 
 
-def _open(folder: Path) -> Log | None:
-    try:
-        return open_columns(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
-        return None
+def _require_own_files(card: Card, catalogue: Catalogue) -> None:
+    """What was prepared long ago must not answer for files that are others now; files that are away say nothing."""
+    folder = catalogue.data_dir
+    for file in card.files if card.kind != "simulated" else ():
+        if folder is not None and (folder / file.name).is_file():
+            catalogue.path(file)
+
+
+def _states(card: Card, catalogue: Catalogue) -> list[State]:
+    """How the files of an edition look now, those that are here."""
+    if catalogue.data_dir is None or card.kind == "simulated":
+        return []
+    paths = [catalogue.data_dir / file.name for file in card.files]
+    return [State.of(path) for path in paths if path.is_file()]
 
 
 def _prepare(card: Card, catalogue: Catalogue, folder: Path) -> Log:
@@ -90,11 +139,13 @@ def _prepare(card: Card, catalogue: Catalogue, folder: Path) -> Log:
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}{_TEMPORARY}", dir=folder.parent))
-        with contextlib.closing(FileColumns(temporary)) as columns:
+        with contextlib.closing(FileColumns(temporary)) as columns, unchanged(card, catalogue):
             read(card, catalogue, columns)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-        return open_columns(folder)
+        log = open_columns(folder)
+        assert log is not None
+        return log
     except OSError as error:
         raise unwritable(folder.parent, error) from None
     finally:

@@ -9,17 +9,19 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from bench._sealed import filling, unseal
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.lines import Source, lines_without_label
 from bench.data.reading.log import Log
-from bench.data.reading.prepared import alone, prepared_folder, unwritable
+from bench.data.reading.prepared import kept_or_made, prepared_folder, unchanged, unwritable
 from bench.data.reading.read import line_sources
 from bench.errors import BenchError
 from bench.types import RawLines, Sequences
 
 _NAME: Final = "raw-1.arrow"
 """Another number when the same files come to give other lines."""
+_SEAL: Final = "raw-1.json"
 _COLUMN: Final = "raw"
 
 
@@ -30,14 +32,12 @@ def open_raw(card: Card, catalogue: Catalogue, log: Log) -> pl.Series | None:
     """
     if log.is_parsed:
         return None
-    folder = prepared_folder(card)
-    found = _open(folder, len(log))
-    if found is None:
-        with alone(folder, card):
-            found = _open(folder, len(log))
-            if found is None:
-                found = _prepare(card, line_sources(card, catalogue), log, folder)
-    return found
+    return kept_or_made(
+        card,
+        f"the lines of {card.key}",
+        lambda: _open(prepared_folder(card), len(log)),
+        lambda: _prepare(card, catalogue, log),
+    )
 
 
 def read_raw(card: Card, sources: Iterable[Source]) -> pl.Series:
@@ -64,22 +64,21 @@ def raw_of(sequences: Sequences, systems: Mapping[int, pl.Series | None]) -> Raw
 
 
 def _open(folder: Path, n_lines: int) -> pl.Series | None:
-    try:
-        column = pl.read_ipc(folder / _NAME)[_COLUMN]
-    except (OSError, pl.exceptions.PolarsError):
+    if unseal(folder / _SEAL) is None:
         return None
+    column = pl.read_ipc(folder / _NAME)[_COLUMN]
     return column if len(column) == n_lines else None
 
 
-def _prepare(card: Card, sources: Iterable[Source], log: Log, folder: Path) -> pl.Series:
-    """Write the column under a temporary name and rename it."""
-    column = read_raw(card, sources)
+def _prepare(card: Card, catalogue: Catalogue, log: Log) -> pl.Series:
+    folder = prepared_folder(card)
+    with unchanged(card, catalogue):
+        column = read_raw(card, line_sources(card, catalogue))
     if len(column) != len(log):
         raise BenchError(f"the lines of '{card.key}' changed while they were read: run the command again")
     try:
-        temporary = folder / f"{_NAME}.part"
-        column.to_frame(_COLUMN).write_ipc(temporary)
-        temporary.replace(folder / _NAME)
+        with filling(folder / _SEAL) as new:
+            column.to_frame(_COLUMN).write_ipc(new / _NAME)
     except OSError as error:
         raise unwritable(folder, error) from None
     found = _open(folder, len(log))

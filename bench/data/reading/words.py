@@ -14,13 +14,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bench._sealed import filling, unseal
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import map_array
 from bench.data.reading.lines import Source, words_behind_masks
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import fitted, places_of
-from bench.data.reading.prepared import alone, prepared_folder, unwritable
+from bench.data.reading.prepared import kept_or_made, prepared_folder, unchanged, unwritable
 from bench.data.reading.read import line_sources
 from bench.detector import report_progress
 from bench.errors import BenchError
@@ -30,6 +31,7 @@ _VERSION: Final = 1
 """Raise it when the same lines come to give other words."""
 _TEXTS: Final = f"words-{_VERSION}.arrow"
 _IDS, _OFFSETS = f"word-ids-{_VERSION}.bin", f"word-offsets-{_VERSION}.bin"
+_SEAL: Final = f"words-{_VERSION}.json"
 _COLUMN: Final = "words"
 _NOT_KNOWN: Final = 0
 """Number of the empty text, which stands first."""
@@ -42,13 +44,12 @@ def open_words(card: Card, catalogue: Catalogue, log: Log) -> Words | None:
     """
     if log.is_parsed:
         return None
-    folder = prepared_folder(card)
-    found = _open(folder, len(log))
-    if found is None:
-        with alone(folder, card):
-            # Another process may have read them while this one waited.
-            found = _open(folder, len(log)) or _prepare(card, catalogue, log, folder)
-    return found
+    return kept_or_made(
+        card,
+        f"the words of {card.key}",
+        lambda: _open(prepared_folder(card), len(log)),
+        lambda: _prepare(card, catalogue, log),
+    )
 
 
 def read_words(card: Card, sources: Iterable[Source], log: Log) -> Words:
@@ -77,26 +78,26 @@ def distinct_texts(texts: pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:
 
 
 def _open(folder: Path, n_lines: int) -> Words | None:
-    try:
-        texts = pl.read_ipc(folder / _TEXTS)[_COLUMN]
-        ids, offsets = map_array(folder / _IDS, np.int32), map_array(folder / _OFFSETS, np.int64)
-    except (OSError, ValueError, pl.exceptions.PolarsError):
+    if unseal(folder / _SEAL) is None:
         return None
-    whole = len(offsets) == n_lines + 1 and offsets[-1] == len(ids) and (not len(ids) or ids.max() < len(texts))
+    texts = pl.read_ipc(folder / _TEXTS)[_COLUMN]
+    ids, offsets = map_array(folder / _IDS, np.int32), map_array(folder / _OFFSETS, np.int64)
+    whole = len(offsets) == n_lines + 1 and offsets[-1] == len(ids)
     return Words(texts, ids, offsets) if whole else None
 
 
-def _prepare(card: Card, catalogue: Catalogue, log: Log, folder: Path) -> Words:
-    """Write the files under temporary names and rename them."""
-    made = read_words(card, line_sources(card, catalogue), log)
+def _prepare(card: Card, catalogue: Catalogue, log: Log) -> Words:
+    folder = prepared_folder(card)
+    with unchanged(card, catalogue):
+        made = read_words(card, line_sources(card, catalogue), log)
     if len(made.offsets) != len(log) + 1:
         raise BenchError(f"the lines of '{card.key}' changed while they were read: run the command again")
     try:
-        made.values.to_frame(_COLUMN).write_ipc(folder / f"{_TEXTS}.part")
-        (folder / f"{_IDS}.part").write_bytes(made.ids.data)
-        (folder / f"{_OFFSETS}.part").write_bytes(made.offsets.data)
-        for name in (_TEXTS, _IDS, _OFFSETS):
-            (folder / f"{name}.part").replace(folder / name)
+        with filling(folder / _SEAL) as new:
+            made.values.to_frame(_COLUMN).write_ipc(new / _TEXTS)
+            (new / _IDS).write_bytes(made.ids.data)
+            (new / _OFFSETS).write_bytes(made.offsets.data)
     except OSError as error:
         raise unwritable(folder, error) from None
-    return _open(folder, len(log)) or made
+    found = _open(folder, len(log))
+    return made if found is None else found

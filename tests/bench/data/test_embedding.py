@@ -2,9 +2,12 @@
 
 import dataclasses
 import hashlib
+import os
+import pwd
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from bench.data import embedding
 from bench.data.embedding import FALLBACK_ENCODER, SENTENCE_ENCODER, embed, nearest_keys, project
 from bench.detector import listen_to_progress
+from bench.errors import BenchError
 from bench.types import Sequences
 
 TEXTS = ["disk <*> is full", "link down", "disk <*> is full", "", "Überhitzung \u2028 <*>", "link down now"]
@@ -158,12 +162,13 @@ def test_what_is_returned_may_be_changed(cache, counted):
 def test_a_vector_that_a_parallel_run_stored_first_is_used(cache, monkeypatch):
     def encode(texts, name):
         with embedding._store(name) as other:
-            other.put(texts, np.full((len(texts), 384), 2, np.float32))
-        return np.ones((len(texts), 384), np.float32)
+            other.put(texts, axes[:1].repeat(len(texts), axis=0))
+        return axes[1:2].repeat(len(texts), axis=0)
 
+    axes = np.eye(384, dtype=np.float32)
     monkeypatch.setattr(embedding, "_encode", encode)
-    assert (embed(["a"]) == 2).all()
-    assert (embed(["a"]) == 2).all()
+    for _ in range(2):
+        np.testing.assert_array_equal(embed(["a"]), axes[:1])
 
 
 @pytest.mark.parametrize("damage", ["not a database", "overwritten", "cut"])
@@ -184,6 +189,150 @@ def test_a_damaged_cache_is_made_again(cache, counted, damage):
     assert len(counted) > 300
 
 
+def rows_of(cache):
+    (path,) = cache.glob("*.sqlite")
+    with sqlite3.connect(path) as connection:
+        return dict(connection.execute("SELECT text_sha, vector FROM sealed"))
+
+
+def flip(blob, at=700):
+    return blob[:at] + bytes([blob[at] ^ 1]) + blob[at + 1 :]
+
+
+ROW_DAMAGE = {
+    "a flipped bit": flip,
+    "a flipped digest": lambda blob: flip(blob, len(blob) - 1),
+    "too short": lambda blob: blob[:800],
+    "empty": lambda blob: b"",
+    "no numbers": lambda blob: np.full(384, np.nan, np.float32).tobytes() + blob[-8:],
+    "another norm": lambda blob: np.ones(384, np.float32).tobytes() + blob[-8:],
+    "zeros": lambda blob: bytes(len(blob)),
+    "text": lambda blob: "text",
+}
+
+
+@pytest.mark.parametrize("damage", ROW_DAMAGE.values(), ids=ROW_DAMAGE)
+def test_a_damaged_vector_is_made_again(cache, counted, capsys, damage):
+    texts = ["a", "b", "c"]
+    before = embed(texts)
+    (path,) = cache.glob("*.sqlite")
+    key = hashlib.sha256(b"b").digest()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE sealed SET vector = ? WHERE text_sha = ?", (damage(rows_of(cache)[key]), key))
+    capsys.readouterr()
+    np.testing.assert_array_equal(embed(texts), before)
+    assert counted == ["a", "b", "c", "b"]
+    said = "the vectors of all-MiniLM-L6-v2: damaged in the cache (1 are not what was written), so it is made anew"
+    assert capsys.readouterr().err.splitlines() == [said]
+    np.testing.assert_array_equal(embed(texts), before)
+    assert len(counted) == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_vectors_that_changed_places_are_made_again(cache, counted, capsys):
+    before = embed(["a", "b"])
+    (path,) = cache.glob("*.sqlite")
+    (one, first), (other, second) = rows_of(cache).items()
+    with sqlite3.connect(path) as connection:
+        connection.executemany("UPDATE sealed SET vector = ? WHERE text_sha = ?", [(first, other), (second, one)])
+    np.testing.assert_array_equal(embed(["a", "b"]), before)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bit_that_flips_on_the_disk(cache, counted, capsys):
+    texts = [f"text {i}" for i in range(40)]
+    before = embed(texts)
+    (path,) = cache.glob("*.sqlite")
+    at = path.read_bytes().index(before[7].tobytes()[:64]) + 20
+    path.write_bytes(flip(path.read_bytes(), at))
+    np.testing.assert_array_equal(embed(texts), before)
+    assert counted[40:] == ["text 7"]
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["sealed (a INTEGER)", "sealed (text_sha BLOB PRIMARY KEY, vector BLOB, more BLOB)"])
+def test_a_table_of_another_form_is_made_again(cache, counted, capsys, form):
+    cache.mkdir()
+    with sqlite3.connect(cache / "vectors-all-MiniLM-L6-v2.sqlite") as connection:
+        connection.execute(f"CREATE TABLE {form}")
+    before = embed(["a"])
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    np.testing.assert_array_equal(embed(["a"]), before)
+    assert counted[-1:] == ["a"]
+    assert capsys.readouterr().err == ""
+
+
+def test_vectors_of_an_earlier_version_are_taken_over(cache, counted, capsys):
+    cache.mkdir()
+    path = cache / "vectors-all-MiniLM-L6-v2.sqlite"
+    vectors = {"a": np.eye(384, dtype=np.float32)[3], "b": np.zeros(384, np.float32), "c": np.ones(384, np.float32)}
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE vectors (text_sha BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        rows = [(hashlib.sha256(text.encode()).digest(), vector.tobytes()) for text, vector in vectors.items()]
+        connection.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
+    np.testing.assert_array_equal(embed(["a", "b"]), [vectors["a"], vectors["b"]])
+    assert counted == []
+    check_unit(embed(["c"]), ["c"])
+    assert counted == ["c"]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("sealed",)]
+    assert capsys.readouterr().err == ""
+
+
+WRITER = """
+import resource, sys
+import numpy as np
+from bench.data import embedding
+from bench.errors import BenchError
+
+embed = embedding.embed
+few, many = ([f"text {i} of {n}" for i in range(n)] for n in (100, 4000))
+before = embed(few, encoder=embedding.FALLBACK_ENCODER)
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+if sys.argv[1] == "closed":
+    import subprocess
+    subprocess.run(["mount", "-o", "remount,ro", sys.argv[2]], check=True)
+try:
+    embed(many, encoder=embedding.FALLBACK_ENCODER)
+except BenchError as error:
+    print(error)
+embedding._encode = None
+assert np.array_equal(embed(few, encoder=embedding.FALLBACK_ENCODER), before)
+print("kept")
+"""
+
+
+def check_refused(run, folder, reason):
+    assert run.stderr == ""
+    sentence, kept = run.stdout.splitlines()
+    path = folder / "vectors-hashed-ngrams-384.sqlite"
+    assert sentence.startswith(f"the vectors in {path} cannot be read or written ({reason}): make room, or set ")
+    assert kept == "kept"
+
+
+def test_a_store_that_may_not_grow_is_one_sentence_and_keeps_what_it_has(cache):
+    command = [sys.executable, "-c", WRITER, "limited"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    check_refused(run, cache, "database or disk is full" if "full" in run.stdout else "disk I/O error")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("full", "database or disk is full"), ("closed", "attempt to write a readonly database")]
+)
+def test_a_full_or_closed_disk_is_one_sentence_and_the_store_keeps_what_it_has(tmp_path, monkeypatch, how, reason):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setenv("BENCH_CACHE", str(disk / "cache"))
+    script = f'mount -t tmpfs -o size=1m tmpfs "{disk}" && exec "$@"'
+    mounted = ["unshare", "-rm", "sh", "-c", script, "-"]
+    if subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets no user mount a small disk; the test of RLIMIT_FSIZE stands for it")
+    command = [*mounted, sys.executable, "-c", WRITER, how, str(disk)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    check_refused(run, disk / "cache", reason)
+
+
 def test_a_cache_that_cannot_be_written_is_not_deleted(cache, counted, monkeypatch):
     embed(["a"])
     (path,) = cache.glob("*.sqlite")
@@ -192,7 +341,7 @@ def test_a_cache_that_cannot_be_written_is_not_deleted(cache, counted, monkeypat
         raise sqlite3.OperationalError("database is locked")
 
     monkeypatch.setattr(embedding._VectorStore, "put", locked)
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
+    with pytest.raises(BenchError, match=r"database is locked.*BENCH_CACHE"):
         embed(["b"])
     assert path.is_file()
 
@@ -206,6 +355,11 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert embedding.cache_dir() == tmp_path / ".cache" / "mlad-bench"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert embedding.cache_dir() == tmp_path / ".cache" / "mlad-bench"
+    monkeypatch.setenv("BENCH_CACHE", "")
+    monkeypatch.setenv("HOME", "")
+    assert embedding.cache_dir() == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "mlad-bench"
 
 
 def test_the_projection_is_orthonormal_and_always_the_same():

@@ -1,5 +1,6 @@
 """What belongs to the code of a method and of the engine, read from sources that are never imported."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -155,6 +156,11 @@ def test_a_local_file_is_found_where_it_was_last_run(tmp_path, monkeypatch):
     assert InstalledCode().of_record(record) == found
 
 
+def flipped(text):
+    """Every digest of a source is another."""
+    return re.sub(r'(\[\s+")([0-9a-f]{16,})', lambda found: found[1] + found[2][::-1], text)
+
+
 def test_digests_are_kept_by_content(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import os\n")
@@ -163,9 +169,12 @@ def test_digests_are_kept_by_content(tmp_path):
     assert InstalledCode(tmp_path / "cache").of_record(record) == cold
     file.write_text("import sys\n")
     assert InstalledCode(tmp_path / "cache").of_record(record)["method"] != cold["method"]
-    (tmp_path / "cache" / "code.json").write_text("[1, 2")
+    kept = tmp_path / "cache" / "code.json"
+    digest = cold["method"]
     file.write_text("import os\n")
-    assert InstalledCode(tmp_path / "cache").of_record(record) == cold
+    for text in ("[1, 2", "", "{}", kept.read_text().replace("import", "export"), flipped(kept.read_text())):
+        kept.write_text(text)
+        assert InstalledCode(tmp_path / "cache").of_record(record)["method"] == digest
 
 
 def test_kept_digests_cost_little(tmp_path):

@@ -3,16 +3,20 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import time
 import tomllib
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from bench import _sealed
 from bench.data.cards import catalogue as catalogue_module
 from bench.data.cards.card import Card, DataFile, Format, LabelPlace, ParserSettings
-from bench.data.cards.catalogue import Catalogue, catalogue, file_sha256
+from bench.data.cards.catalogue import Catalogue, catalogue
+from bench.data.cards.checksums import file_sha256
 from bench.data.cards.fetched import Download
 from bench.data.reading.read import read
 from bench.data.sequences.loader import DataSpec, Loader
@@ -257,12 +261,113 @@ def test_wrong_checksum(own_system, tmp_path):
     assert card.files[0].sha256[:12] in text
 
 
-def test_a_checksum_is_computed_once(own_system, monkeypatch):
+@pytest.fixture
+def hashed(monkeypatch):
+    """Names of the files that are hashed from here on."""
+    names, digest = [], hashlib.file_digest
+
+    def count(stream, kind):
+        names.append(Path(stream.name).name)
+        return digest(stream, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", count)
+    return names
+
+
+def settle():
+    """Let so much time go by that a file may be known by its times."""
+    time.sleep(0.15)
+
+
+def test_a_checksum_is_computed_once(own_system, hashed):
     found = own_system({"a.log": LINES}, format=FIRST_TOKEN)
-    before = file_sha256.cache_info().misses
+    settle()
     for _ in range(3):
         found.path(found.resolve("app").files[0])
-    assert file_sha256.cache_info().misses == before + 1
+    assert hashed == ["a.log"]
+    found.path(found.resolve("app").files[0], thorough=True)
+    assert hashed == ["a.log"] * 2
+
+
+LARGE = LINES * 100_000
+"""Above the size from which a checksum is noted on disk."""
+
+
+@pytest.fixture
+def noted(own_system, hashed, tmp_path, monkeypatch):
+    """A large file whose checksum was noted, and that; no other memory of it is left."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    found = own_system({"a.log": LARGE}, format=FIRST_TOKEN)
+    settle()
+    path = found.path(found.resolve("app").files[0])
+    (note,) = (tmp_path / "cache" / "checksums").iterdir()
+    assert hashed == ["a.log"]
+    hashed.clear()
+    _sealed._checked.clear()
+    assert file_sha256(path) == hashlib.sha256(LARGE).hexdigest()
+    assert hashed == []
+    return path, note
+
+
+@pytest.mark.parametrize("text", [b"", b"\0" * 64, b"a" * 64, b"{", b"[]", b"\xff", None])
+def test_a_damaged_note_is_not_taken_for_a_checksum(noted, hashed, capsys, text):
+    path, note = noted
+    content = note.read_bytes()
+    digit = content.index(b'"sha256": "') + 11
+    flipped = content[:digit] + bytes([content[digit] ^ 1]) + content[digit + 1 :]
+    note.write_bytes(flipped if text is None else text)
+    assert file_sha256(path) == hashlib.sha256(LARGE).hexdigest()
+    assert hashed == ["a.log"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("the checksum of a.log: damaged in the cache (")
+    _sealed._checked.clear()
+    assert file_sha256(path) == hashlib.sha256(LARGE).hexdigest()
+    assert hashed == ["a.log"]
+    assert note.read_bytes() == content
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["in place", "another file"])
+def test_a_file_of_the_same_size_and_time_is_another(noted, hashed, replaced):
+    path, _ = noted
+    times = path.stat()
+    other = LARGE.replace(b"- one", b"BAD 1", 1)
+    if replaced:
+        path.with_name("new").write_bytes(other)
+        path.with_name("new").replace(path)
+    else:
+        with path.open("r+b") as stream:
+            stream.write(other)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    assert file_sha256(path) == hashlib.sha256(other).hexdigest()
+    assert hashed == ["a.log"]
+
+
+def test_a_file_that_changes_while_it_is_hashed_has_no_checksum(own_system, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    found = own_system({"a.log": LARGE}, format=FIRST_TOKEN)
+    path, digest = tmp_path / "data/app/a.log", hashlib.file_digest
+    settle()
+
+    def change(stream, kind):
+        made = digest(stream, kind)
+        with path.open("ab") as other:
+            other.write(b"- more\n")
+        return made
+
+    monkeypatch.setattr(hashlib, "file_digest", change)
+    assert "changed while it was read" in complaint(found.path, found.resolve("app").files[0])
+    monkeypatch.undo()
+    assert not list((tmp_path / "cache").rglob("*.json"))
+    assert file_sha256(path) == hashlib.sha256(LARGE + b"- more\n").hexdigest()
+
+
+def test_a_note_that_cannot_be_written_is_done_without(own_system, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    found = own_system({"a.log": LARGE}, format=FIRST_TOKEN)
+    settle()
+    assert found.path(found.resolve("app").files[0]).read_bytes() == LARGE
 
 
 def test_own_card_with_the_key_of_a_shipped_one(own_system):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.cards.catalogue import catalogue, file_sha256
+from bench.data.cards.catalogue import catalogue
 from bench.data.cards.fetched import note_path, read_note
 from bench.data.fetching.fetch import downloadable, fetch, is_intact
 from bench.data.fetching.http import Patience
@@ -88,7 +88,7 @@ def test_the_note_says_where_a_file_came_from(web, offered):
     assert note == {
         "sha256": hashlib.sha256((data / "app/app.log").read_bytes()).hexdigest(),
         "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
+        "state": [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns],
         "archive": f"md5:{hashlib.md5(web.files['/app.zip']).hexdigest()}",
         "member": "app.log",
     }
@@ -543,7 +543,6 @@ def test_a_fetched_file_is_hashed_only_after_a_copy_or_when_asked(offered, monke
     file = known.resolve("app").files[0]
     digest = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *given: calls.append(1) or digest(*given))
-    before = file_sha256.cache_info().misses
     assert known.path(file) == data / "app/app.log"
     assert calls == []
     known.path(file, thorough=True)
@@ -552,8 +551,30 @@ def test_a_fetched_file_is_hashed_only_after_a_copy_or_when_asked(offered, monke
     known.path(file)
     known.path(file)
     assert len(calls) == 2, "the note takes on the new time"
-    assert read_note(data / "app/app.log").mtime_ns == 1
-    assert file_sha256.cache_info().misses == before
+    assert read_note(data / "app/app.log").state[2] == 1
+
+
+def test_a_fetched_file_that_was_edited_in_place_is_found(offered):
+    data = offered()
+    load(data)
+    path = data / "app/app.log"
+    times = path.stat()
+    with path.open("r+b") as stream:
+        stream.write(b"?")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    known = catalogue(data)
+    assert "wrong checksum" in complaint(known.path, known.resolve("app").files[0])
+
+
+def test_a_note_of_an_earlier_version_is_taken_and_completed(offered):
+    data = offered()
+    load(data)
+    path, known = data / "app/app.log", catalogue(data)
+    note = json.loads(note_path(path).read_text())
+    old = {key: value for key, value in note.items() if key != "state"} | {"mtime_ns": path.stat().st_mtime_ns}
+    note_path(path).write_text(json.dumps(old))
+    assert known.path(known.resolve("app").files[0]) == path
+    assert json.loads(note_path(path).read_text()) == note
 
 
 def spoil_size(path):

@@ -186,7 +186,7 @@ def test_nothing_is_read_unless_asked_for_and_then_once(system, monkeypatch):
     first = data.with_words
     assert data.with_words is first
     assert data.train.sequences.words is None
-    assert len(list(folder.glob("word*"))) == 3
+    assert len(list(folder.glob("word*"))) == 4
     monkeypatch.setattr(words, "words_behind_masks", lambda *_: pytest.fail("the lines are read again"))
     assert by_event(prepare(found, card).with_words.test.sequences) == by_event(first.test.sequences)
     monkeypatch.undo()

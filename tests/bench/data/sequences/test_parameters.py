@@ -221,7 +221,7 @@ def test_nothing_is_read_unless_asked_for_and_then_once(system, monkeypatch):
     assert data.with_parameters is first
     assert data.train.sequences.parameters is None
     assert first.facts == data.facts
-    assert len(list(folder.glob("value*"))) == 2
+    assert len(list(folder.glob("value*"))) == 3
     monkeypatch.setattr(values, "values_behind_masks", lambda *_: pytest.fail("the lines are read again"))
     again = prepare(found, card).with_parameters
     assert np.array_equal(
