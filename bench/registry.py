@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -213,16 +214,41 @@ def undescribed(reason: str) -> Description:
 def summarise(ref: DetectorRef) -> str:
     """First line of the class's docstring, else of its module's, read from the source without importing it."""
     module_name, _, attribute = ref.target.partition(":")
-    spec = None if ref.is_local else importlib.util.find_spec(module_name)
-    path = module_name if ref.is_local else (spec.origin if spec else None)
+    path = Path(module_name) if ref.is_local else module_file(module_name)
     if path is None:
         raise ModuleNotFoundError(f"no module {module_name}")
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     if _is_outdated(tree):
         return f"written for contract 0.1, and cannot run: `bench check {ref.name}` says what to write instead"
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = (ast.get_docstring(classes[0]) if classes else None) or ast.get_docstring(tree) or ""
     return text.partition("\n")[0]
+
+
+def module_file(module: str) -> Path | None:
+    """The file of an installed module, or None where it is none (a class of it, or a namespace); imports nothing."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return None
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    if not rest or not places:
+        origin = Path(spec.origin) if spec.origin else None
+        return origin if not rest and origin is not None and origin.is_file() else None
+    return next((path for place in places if (path := file_below(place, tuple(rest)))), None)
+
+
+def file_below(place: Path, parts: tuple[str, ...]) -> Path | None:
+    """The file of the module with these names below a folder, or None."""
+    path = place.joinpath(*parts)
+    for found in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+        if found.is_file():
+            return found
+    compiled = [path.with_name(f"{path.name}{ending}") for ending in EXTENSION_SUFFIXES]
+    return next((found for found in compiled if found.is_file()), None)
 
 
 def _is_outdated(tree: ast.AST) -> bool:
@@ -300,9 +326,9 @@ def _source_digest(ref: DetectorRef) -> str:
     if ref.is_local:
         files += [Path(module_name), *sorted(Path(module_name).resolve().parent.glob("*.py"))]
     else:
-        spec = importlib.util.find_spec(module_name)
-        if spec is not None and spec.origin is not None:
-            files += sorted(Path(spec.origin).parent.rglob("*.py"))
+        origin = module_file(module_name)
+        if origin is not None:
+            files += sorted(origin.parent.rglob("*.py"))
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:32]

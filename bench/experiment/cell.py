@@ -110,9 +110,9 @@ def _smaller_batch(error: MethodError, cell: Cell) -> str:
     found = next((name for name in cell.method.config if name.startswith("batch")), None)
     if found is None:
         return f"{error.kind}: {one_line(error)}"
-    name, value = cell.method.ref.name, cell.method.config[found]
-    way_out = f"choose less than {value} by --set {name}.{found}=... (another batch is another run)"
-    return f"the device's memory did not suffice: {way_out}: {one_line(error)}"
+    setting, value = f"{cell.method.ref.name}.{found}", cell.method.config[found]
+    way_out = f"choose less than {value} by --set {setting}=... (another batch is another run)"
+    return one_line(f"the device's memory did not suffice: {way_out}: {error}")
 
 
 def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) -> Record:
@@ -343,7 +343,7 @@ def _failure(error: BaseException) -> Record:
     return {"reason": f"{type(error).__name__}: {one_line(error)}", "traceback": frames[-12:]}
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """The message in one line, of each absolute path only the last part: folders are the machine's business."""
     text = _FOLDERS.sub("", " ".join(str(error).split()))
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."

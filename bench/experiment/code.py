@@ -12,12 +12,10 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,7 +25,7 @@ from bench.errors import BenchError
 from bench.experiment.spec import Cell
 from bench.experiment.syntax import Import, Source, read_source
 from bench.records.store import Record, Store
-from bench.registry import DetectorRef
+from bench.registry import DetectorRef, file_below, module_file
 
 ENGINE: Final = (
     "bench.types",
@@ -303,31 +301,12 @@ class _Finder:
         """The file of a module, or None where it is none (a class of it, or a namespace)."""
         top, *rest = module.split(".")
         if self.folder is not None and _beside(self.folder, top):
-            return _below(self.folder, (top, *rest))
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None:
-            return None
-        places = [Path(place) for place in spec.submodule_search_locations or ()]
-        if not rest or not places:
-            origin = Path(spec.origin) if spec.origin else None
-            return origin if not rest and origin is not None and origin.is_file() else None
-        return next((path for place in places if (path := _below(place, tuple(rest)))), None)
+            return file_below(self.folder, (top, *rest))
+        return module_file(module)
 
 
 def _beside(folder: Path, name: str) -> bool:
     return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-
-
-def _below(place: Path, parts: tuple[str, ...]) -> Path | None:
-    path = place.joinpath(*parts)
-    for found in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-        if found.is_file():
-            return found
-    compiled = [path.with_name(f"{path.name}{ending}") for ending in EXTENSION_SUFFIXES]
-    return next((found for found in compiled if found.is_file()), None)
 
 
 @functools.cache

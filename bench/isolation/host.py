@@ -64,6 +64,8 @@ class Host:
         self._detector: Detector | None = None
         self._teacher: ChatTeacher | None = None
         self._service = Service()
+        self._n_parts = 1
+        """In how many parts the detector had to score, for want of device memory."""
         self._last_progress = 0.0
         self._orders: dict[str, Callable[[Any], Answer]] = {
             "describe": self._describe,
@@ -148,7 +150,7 @@ class Host:
 
     def _new(self, order: Mapping[str, Any]) -> Answer:
         os.chdir(self._folder)
-        self._detector, self._teacher = None, None
+        self._detector, self._teacher, self._n_parts = None, None, 1
         self._service = service_of_words(order["service"])
         known = order["known"] and registry.description_from_json(order["known"])
         detector_class = registry.load(_ref(order), known)
@@ -189,15 +191,39 @@ class Host:
     def _score(self, order: Mapping[str, Any]) -> Answer:
         sequences = self._sequences_of(order["sequences"])
         with _measured() as spent:
-            if order["lines"]:
-                found = self._fitted.score_lines(sequences)
-                scores = require_scores(found, sequences.n_events, "score_lines")
-            else:
-                scores = require_scores(self._fitted.score(sequences), len(sequences))
-            abstained = require_abstained(self._fitted.abstained(sequences), len(sequences))
+            scores, abstained = self._scores_in_parts(sequences, lines=order["lines"])
         blob = np.ascontiguousarray(scores).tobytes()
         blob += b"" if abstained is None else np.ascontiguousarray(abstained).tobytes()
         return {"n": len(scores), "abstained": abstained is not None, **spent}, blob
+
+    def _scores_in_parts(
+        self, sequences: Sequences, *, lines: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+        """Scores and abstentions; in halves where the memory of the device does not suffice for all at once."""
+        try:
+            return self._scores(sequences, lines=lines)
+        except Exception as error:
+            if not _is_device_memory(error) or len(sequences) < 2:
+                raise
+        half = len(sequences) // 2
+        self._n_parts += 1
+        sys.stderr.write(f"the device's memory did not suffice: scoring {len(sequences)} sequences in halves\n")
+        _free_device_memory()
+        parts = [
+            self._scores_in_parts(sequences.select(np.arange(start, stop)), lines=lines)
+            for start, stop in ((0, half), (half, len(sequences)))
+        ]
+        abstained = [part if part is not None else np.zeros(len(scores), bool) for scores, part in parts]
+        has_abstained = any(part is not None for _, part in parts)
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate(abstained) if has_abstained else None
+
+    def _scores(self, sequences: Sequences, *, lines: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+        if lines:
+            found = self._fitted.score_lines(sequences)
+            scores = require_scores(found, sequences.n_events, "score_lines")
+        else:
+            scores = require_scores(self._fitted.score(sequences), len(sequences))
+        return scores, require_abstained(self._fitted.abstained(sequences), len(sequences))
 
     def _nearest(self, order: Mapping[str, Any]) -> Answer:
         sequences = self._sequences_of(order["sequences"])
@@ -208,7 +234,8 @@ class Host:
     def _monitor(self, order: Mapping[str, Any]) -> Answer:
         asked = {} if self._teacher is None else self._teacher.facts()
         watched = require_monitor(self._fitted.monitor())
-        return {"monitor": jsonable({**asked, **watched})}, b""
+        parts = {"scored_in_parts": self._n_parts} if self._n_parts > 1 else {}
+        return {"monitor": jsonable({**asked, **watched, **parts})}, b""
 
 
 def _fresh(sequences: Sequences) -> Sequences:
@@ -242,15 +269,25 @@ def _failure(error: BaseException) -> dict[str, Any]:
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    kind = type(error).__name__
     return {
-        "type": kind,
+        "type": type(error).__name__,
         "message": _text_of(error),
         "frames": frames_of[-_N_FRAMES:],
-        "out_of_memory": isinstance(error, MemoryError) or kind == "OutOfMemoryError",
-        "on_device": kind == "OutOfMemoryError",
+        "out_of_memory": isinstance(error, MemoryError) or _is_device_memory(error),
+        "on_device": _is_device_memory(error),
         "is_bench_error": isinstance(error, BenchError),
     }
+
+
+def _is_device_memory(error: BaseException) -> bool:
+    """Whether it is torch's error of a full device; torch itself need not be here."""
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _free_device_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _text_of(error: BaseException) -> str:

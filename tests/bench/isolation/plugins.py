@@ -122,6 +122,22 @@ class ReplacesTexts(Length):
         object.__setattr__(sequences, "texts", ())
         object.__setattr__(sequences, "offsets", sequences.offsets[:2])
         return super().score(sequences)
+class OutOfMemoryError(RuntimeError):
+    pass
+class SmallDevice(Length):
+    def score(self, sequences):
+        if len(sequences) > 60:
+            raise OutOfMemoryError("CUDA out of memory")
+        return super().score(sequences)
+    def abstained(self, sequences):
+        return sequences.lengths > 20 if sequences.lines[0] % 2 else None
+@dataclass(frozen=True)
+class Batched:
+    batch_size: int = 512
+class TooSmallToTrain(Length):
+    Config = Batched
+    def go(self, train):
+        raise OutOfMemoryError("CUDA out of memory")
 class LooksForLabels(Length):
     def score(self, sequences):
         frame, found = sys._getframe(), []

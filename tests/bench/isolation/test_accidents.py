@@ -36,7 +36,6 @@ ROWS = {
     "SortsInputs": ("error", "ValueError: "),
     "Unlocks": ("error", "ValueError: "),
     "WritesByAddress": ("error", f"{ENDED} SIGSEGV"),
-    "WritesByTorch": ("error", f"{ENDED} SIGSEGV"),
     "Forks": ("ok", None),
     "ForksAndDies": ("error", "its process ended itself (exit code 3)"),
     "PatchesMetrics": ("ok", None),
@@ -46,6 +45,10 @@ ROWS = {
     "Prints": ("ok", None),
     "ReplacesTexts": ("error", "ValueError: score() returned float64 (1,)"),
     "LooksForLabels": ("ok", None),
+    "TooSmallToTrain": (
+        "out_of_memory",
+        "the device's memory did not suffice: choose less than 512 by --set ",
+    ),
     "Length": ("ok", None),
 }
 
@@ -122,6 +125,24 @@ def test_nothing_is_left_running(beside):
             break
         time.sleep(0.1)
     assert len(left) <= 2, [child.cmdline() for child in left]
+
+
+def test_a_write_by_torch_is_an_error(tmp_path):
+    (tmp_path / "accidents.py").write_text(ACCIDENTS)
+    records, _ = records_of([f"{tmp_path / 'accidents.py'}:WritesByTorch"], tmp_path)
+    assert records["WritesByTorch"]["reason"].startswith(f"{ENDED} SIGSEGV")
+
+
+def test_a_device_that_is_too_small_scores_in_parts_and_says_so(tmp_path):
+    (tmp_path / "accidents.py").write_text(ACCIDENTS)
+    names = [f"{tmp_path / 'accidents.py'}:{name}" for name in ("SmallDevice", "Length")]
+    records, said = records_of(names, tmp_path)
+    small, whole = records["SmallDevice"], records["Length"]
+    assert small["monitor"]["scored_in_parts"] > 2
+    assert any("the device's memory did not suffice: scoring 223 sequences in halves" in line for line in said)
+    assert small["excluded"]["n"] > 0
+    scores = [Store(tmp_path / "out").read_scores(record["run_id"])["test"] for record in (small, whole)]
+    assert scores[0].tolist() == scores[1].tolist()
 
 
 @pytest.mark.parametrize("name", IMPORTS)
