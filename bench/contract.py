@@ -155,6 +155,28 @@ def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
     return answer
 
 
+def require_scores(answer: object, n: int, name: str) -> NDArray[np.float64]:
+    """What `score()` or `score_lines()` returned of n sequences or events; else a TypeError or a ValueError."""
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"{name}() returned {type(answer).__name__}, the contract says float64 ({n},)")
+    if answer.shape != (n,) or answer.dtype != np.float64:
+        raise ValueError(f"{name}() returned {answer.dtype} {answer.shape}, the contract says float64 ({n},)")
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{name}() returned {int((~np.isfinite(answer)).sum())} scores that are not finite")
+    return answer
+
+
+def require_weights(answer: object, n: int, name: str) -> NDArray[np.float32]:
+    """What `explain()` or `attention()` returned of n events; else a TypeError or a ValueError."""
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"{name}() returned {type(answer).__name__}, the contract says float32 ({n},)")
+    if answer.shape != (n,) or answer.dtype != np.float32:
+        raise ValueError(f"{name}() returned {answer.dtype} {answer.shape}, the contract says float32 ({n},)")
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{name}() returned {int((~np.isfinite(answer)).sum())} weights that are not finite")
+    return answer
+
+
 def require_native(value: object) -> float | None:
     """`native_threshold_`, where it is as the contract says; else a TypeError."""
     if value is None:

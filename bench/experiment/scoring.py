@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract import require_abstained, require_native
+from bench.contract import require_abstained, require_native, require_scores
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
@@ -53,13 +53,16 @@ def _score(
         return np.empty(0), None, None
     if cell.method.variant == NEAREST:
         sequences = nearest_keys(sequences, sequences.texts[: prepared.facts["n_log_keys"]], NEAREST_MIN_COSINE)
-    lines: NDArray[np.float64] | None = None
-    if detector.tags.unit == "line":
-        lines = _checked(detector.score_lines(sequences), sequences.n_events, "score_lines")
-        scores = largest_lines(lines, sequences)
-    else:
-        scores = _checked(detector.score(sequences), len(sequences), "score")
+    scores, lines = scores_of(detector, sequences)
     return scores, require_abstained(detector.abstained(sequences), len(sequences)), lines
+
+
+def scores_of(detector: Detector, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Scores of sequences, and of their lines where the method scores lines; what is not as the contract says fails."""
+    if detector.tags.unit == "line":
+        lines = require_scores(detector.score_lines(sequences), sequences.n_events, "score_lines")
+        return largest_lines(lines, sequences), lines
+    return require_scores(detector.score(sequences), len(sequences), "score"), None
 
 
 def _of_lines(scores: NDArray[np.float64], sequences: Sequences, prepared: Prepared) -> Scores:
@@ -142,13 +145,3 @@ def excluded_facts(scores: Scores) -> Record:
 
 def _selected(part: Part, index: NDArray[np.int64]) -> Part:
     return Part(part.sequences.select(index), part.labels[index])
-
-
-def _checked(scores: NDArray[np.float64], n: int, name: str) -> NDArray[np.float64]:
-    if not isinstance(scores, np.ndarray):
-        raise TypeError(f"{name}() returned {type(scores).__name__}, the contract says float64 ({n},)")
-    if scores.shape != (n,) or scores.dtype != np.float64:
-        raise ValueError(f"{name}() returned {scores.dtype} {scores.shape}, the contract says float64 ({n},)")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{name}() returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
-    return scores
