@@ -16,7 +16,7 @@ import json
 import sys
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import replace_text
-from bench.errors import BenchError, CellTimeoutError
+from bench.errors import BenchError, CellTimeoutError, harmless
 
 if TYPE_CHECKING:
     from bench.detector import Detector
@@ -138,7 +138,7 @@ def load(ref: DetectorRef) -> type[Detector]:
 
     module_name, _, attribute = ref.target.partition(":")
     try:
-        with _beside(ref):
+        with chdir("."), _beside(ref):  # back here, wherever its import goes
             module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
     except (Exception, KeyboardInterrupt, CellTimeoutError):
         raise
@@ -168,7 +168,8 @@ def describe(ref: DetectorRef, cache: Path | None = None) -> Description:
         from bench.detector import ContractError
 
         reason = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
-        return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
+        text = harmless(" ".join(reason.encode("utf-8", "backslashreplace").decode("utf-8").split()))
+        return Description({}, (), True, {}, error=text)
     if file is not None:
         replace_text(file, json.dumps(dataclasses.asdict(description)))
     return description

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.detector import listen_to_progress
+from bench.errors import harmless
 
 if TYPE_CHECKING:
     from bench.experiment.spec import Cell
@@ -88,7 +89,7 @@ class Watcher:
         self._progress.update(self._step, visible=False)
         if record is not None and record["status"] not in ("ok", "skipped"):
             line = f"{record['method']} seed {cell.seed}: {record['status']}: {record['reason']}"
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(harmless(line), markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take the bars away."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite, say
 from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
 
@@ -66,12 +66,12 @@ def table(
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
     tell_stale(tables, store)
     if validation:
-        typer.echo("\n".join(render_choices(found) for found in tables))
+        say("\n".join(render_choices(found) for found in tables))
         return
     require_rule(tables, threshold)
     if write:
         for path in write_tables(store, {found.key for found in tables}):
-            typer.echo(f"written: {path}", err=True)
+            say(f"written: {path}", err=True)
     if published:
         from bench.reporting.published.page import render_published
 
@@ -79,11 +79,11 @@ def table(
             raise BenchError(
                 "--published is a page for readers: leave --json out, or use `bench audit published --json`"
             )
-        typer.echo(render_published(tables, threshold, store.cache))
+        say(render_published(tables, threshold, store.cache))
     elif as_json:
-        typer.echo(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
+        say(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
-        typer.echo("\n".join(render(found, threshold) for found in tables))
+        say("\n".join(render(found, threshold) for found in tables))
 
 
 def _check(store: Store) -> None:
@@ -100,10 +100,10 @@ def _check(store: Store) -> None:
         outdated = outdated_tables(store) | outdated_comparisons(store)
         wrong = [f"{path} {what}" for path, what in outdated.items()]
     for sentence in wrong:
-        typer.echo(sentence)
+        say(sentence)
     if wrong:
         raise typer.Exit(EXIT_GATE)
-    typer.echo("all records are as their runs left them, all tables and comparisons equal their records")
+    say("all records are as their runs left them, all tables and comparisons equal their records")
 
 
 def show(
@@ -120,16 +120,16 @@ def show(
 
     if stdin:
         for line in filter(None, sys.stdin.read().split("\n")):
-            typer.echo(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
+            say(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
         return
     if run_id is None:
         raise BenchError("say which record to show: give the first digits of its run_id, as in `bench show 5d62`")
     store = Store(out)
     record = store.find(run_id)
     if as_json:
-        typer.echo(json.dumps(record, indent=1))
+        say(json.dumps(record, indent=1))
     else:
-        typer.echo("\n".join([*_readable(record), *code_lines(record, store)]))
+        say("\n".join([*_readable(record), *code_lines(record, store)]))
 
 
 def gate(
@@ -162,7 +162,7 @@ def gate(
     if update:
         if not accept_stale:
             require_trusted(records, code, scenarios)
-        typer.echo(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
+        say(f"{baseline}: {write_baseline(baseline, records, scenarios)} rows written")
         return
     expected = load_baseline(baseline)
     findings = compare_with_baseline(records, expected, scenarios)
@@ -170,20 +170,20 @@ def gate(
     failed = [finding for finding in findings if finding.failed]
     stale, n_unknown = untrusted(records, expected, code, scenarios)
     if n_unknown:
-        typer.echo(f"{n_unknown} rows hold records made before they named their code", err=True)
+        say(f"{n_unknown} rows hold records made before they named their code", err=True)
     if accept_stale:
         stale = {}
     if as_json:
         rows = [vars(finding) | {"failed": finding.failed, "stale": stale.get(finding.row)} for finding in findings]
-        typer.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
     else:
         for name, why in stale.items():
-            typer.echo(f"STALE {name}: {why}")
+            say(f"STALE {name}: {why}")
         for finding in failed:
-            typer.echo(f"FAILED {finding}")
-        typer.echo(f"gate: {len(findings) - len(failed)} of {len(findings)} values hold")
+            say(f"FAILED {finding}")
+        say(f"gate: {len(findings) - len(failed)} of {len(findings)} values hold")
         if stale:
-            typer.echo(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
+            say(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
     if failed or stale:
         raise typer.Exit(EXIT_GATE)
 
@@ -191,9 +191,9 @@ def gate(
 def _name_unlisted(names: list[str]) -> None:
     """Say on stderr which rows nothing holds."""
     for name in names[:MAX_UNLISTED]:
-        typer.echo(f"not in the baseline, so nothing holds it: {name}", err=True)
+        say(f"not in the baseline, so nothing holds it: {name}", err=True)
     if len(names) > MAX_UNLISTED:
-        typer.echo(f"nor are {len(names) - MAX_UNLISTED} more rows; --suite asks for those of one suite", err=True)
+        say(f"nor are {len(names) - MAX_UNLISTED} more rows; --suite asks for those of one suite", err=True)
 
 
 def _suite_scenarios(suite: str, data: Path | None) -> set[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from bench._files import as_typed
 from bench.cli._options import (
     EXIT_FAILED_CELL,
     EXIT_INTERRUPTED,
@@ -290,7 +291,7 @@ def _execute(
     plan = plan_parts(suite.parts, catalogue, store.cache)
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
-        typer.echo(note, err=True)
+        typer.echo(as_typed(note), err=True)
     if dry_run:
         show_calls(list(plan.cells), catalogue, settings, as_json=as_json)
         return
@@ -390,4 +391,4 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     elif tables:
         typer.echo("\n".join(render(table, rule) for table in tables))
     for path in write_tables(store, {table.key for table in tables}):
-        typer.echo(f"written: {path}", err=True)
+        typer.echo(as_typed(f"written: {path}"), err=True)

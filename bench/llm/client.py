@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from bench._files import anchored
 from bench.detector import report_progress
 from bench.errors import BenchError
 from bench.llm import wire
@@ -63,7 +64,7 @@ class Chat:
         self.config = config
         self.base_url = endpoint(config)
         service = current_service()
-        folder = Path(config.store) if config.store else service.store
+        folder = anchored(Path(config.store)) if config.store else service.store
         self.store = CallStore(folder, config.model, shipped=service.shipped)
         self.mode = self._mode(service)
         self.price = read_price(config.price or service.price)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from bench._files import anchored
 from bench.errors import BenchError
 
 Message = dict[str, str]
@@ -214,7 +215,7 @@ class Service:
             raise BenchError(f"BENCH_LLM={mode} is unknown: choose one of {', '.join(MODES)}")
         return cls(
             mode=mode,
-            store=Path(os.environ.get("BENCH_LLM_STORE") or store),
+            store=anchored(Path(os.environ.get("BENCH_LLM_STORE") or store)),
             price=os.environ.get("BENCH_LLM_PRICE", ""),
             max_calls=int(_number_from("BENCH_LLM_MAX_CALLS")),
             max_cost=_number_from("BENCH_LLM_MAX_COST"),

@@ -94,7 +94,7 @@ class Spending:
         try:
             calls, cost = json.loads(path.read_text(encoding="utf-8"))
             self._calls, self._cost = int(calls), float(cost)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             # Not "nothing was spent": a limit of money that starts anew is none.
             raise BenchError(f"what was spent cannot be read from '{path}' ({error}): delete it, run again") from None
 

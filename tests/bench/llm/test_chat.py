@@ -506,6 +506,14 @@ def test_a_damaged_line_is_named(stub, chat_environment):
         chat_at(stub).run(asking("a"))
 
 
+def test_deep_json_in_a_store_is_named(stub, chat_environment):
+    chat_at(stub).run(asking("a"))
+    (path,) = chat_environment.glob("*.jsonl")
+    path.write_bytes(path.read_bytes() + b"[" * 100_000 + b"\n")
+    with pytest.raises(BenchError, match="line 2"):
+        chat_at(stub).run(asking("b"))
+
+
 def test_models_whose_names_look_alike_have_stores_of_their_own(tmp_path):
     names = ["org/model", "org_model", "org:model", "../../model"]
     paths = {CallStore(tmp_path, name).path for name in names}
