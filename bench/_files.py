@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +22,10 @@ def cache_dir() -> Path:
     An empty XDG_CACHE_HOME or HOME counts as not set, as the specification of the first says.
     """
     if given := os.environ.get("BENCH_CACHE"):
-        return Path(given)
+        found = anchored(Path(given))
+        # For whatever asks later, also another process: a plugin may change the folder of this one.
+        os.environ["BENCH_CACHE"] = str(found)
+        return found
     return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "mlad-bench"
 
 
@@ -39,6 +43,28 @@ def tell(line: str) -> None:
     """Say one line on stderr: what a user should know that is no error; libraries print nothing else."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+_typed: dict[str, str] = {}
+
+
+def anchored(path: Path) -> Path:
+    """The absolute path, so that it stays where it is when a plugin changes the folder of this process.
+
+    Messages show it as it was typed, by `as_typed`.
+    """
+    found = path.absolute()
+    if found != path:
+        _typed[str(found)] = str(path)
+    return found
+
+
+def as_typed(text: str) -> str:
+    """A text in which anchored paths stand as whoever gave them wrote them."""
+    for found, given in sorted(_typed.items(), key=lambda pair: -len(pair[0])):
+        pattern = rf"(?<![\w/]){re.escape(found)}(?![\w.-])"
+        text = re.sub(pattern, given.replace("\\", "\\\\"), text)
+    return text
 
 
 def put(path: Path, write: Callable[[Path], object]) -> None:

@@ -144,8 +144,19 @@ def require_monitor(answer: object) -> dict[str, Any]:
     return dict(answer)
 
 
-def require_scores(answer: object, n: int, name: str = "score") -> NDArray[np.float64]:
-    """What `score()` or `score_lines()` returned of n items, where it is as the contract says; else an error."""
+def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
+    """What `abstained()` returned of n sequences, where it is as the contract says; else a TypeError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, np.ndarray):
+        raise TypeError(f"abstained() returned {type(answer).__name__}, the contract says bool ({n},) or None")
+    if answer.shape != (n,) or answer.dtype != np.bool_:
+        raise TypeError(f"abstained() returned {answer.dtype} {answer.shape}, the contract says bool ({n},) or None")
+    return answer
+
+
+def require_scores(answer: object, n: int, name: str) -> NDArray[np.float64]:
+    """What `score()` or `score_lines()` returned of n sequences or events; else a TypeError or a ValueError."""
     if not isinstance(answer, np.ndarray):
         raise TypeError(f"{name}() returned {type(answer).__name__}, the contract says float64 ({n},)")
     if answer.shape != (n,) or answer.dtype != np.float64:
@@ -155,14 +166,14 @@ def require_scores(answer: object, n: int, name: str = "score") -> NDArray[np.fl
     return answer
 
 
-def require_abstained(answer: object, n: int) -> NDArray[np.bool_] | None:
-    """What `abstained()` returned of n sequences, where it is as the contract says; else a TypeError."""
-    if answer is None:
-        return None
+def require_weights(answer: object, n: int, name: str) -> NDArray[np.float32]:
+    """What `explain()` or `attention()` returned of n events; else a TypeError or a ValueError."""
     if not isinstance(answer, np.ndarray):
-        raise TypeError(f"abstained() returned {type(answer).__name__}, the contract says bool ({n},) or None")
-    if answer.shape != (n,) or answer.dtype != np.bool_:
-        raise TypeError(f"abstained() returned {answer.dtype} {answer.shape}, the contract says bool ({n},) or None")
+        raise TypeError(f"{name}() returned {type(answer).__name__}, the contract says float32 ({n},)")
+    if answer.shape != (n,) or answer.dtype != np.float32:
+        raise ValueError(f"{name}() returned {answer.dtype} {answer.shape}, the contract says float32 ({n},)")
+    if not np.isfinite(answer).all():
+        raise ValueError(f"{name}() returned {int((~np.isfinite(answer)).sum())} weights that are not finite")
     return answer
 
 

@@ -16,7 +16,7 @@ import json
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import EntryPoint, entry_points
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import unwritable
 from bench._sealed import recall, seal
-from bench.errors import BenchError, CellTimeoutError
+from bench.errors import BenchError, CellTimeoutError, harmless
 
 if TYPE_CHECKING:
     from bench.detector import Detector
@@ -149,7 +149,7 @@ def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
 
     module_name, _, attribute = ref.target.partition(":")
     try:
-        with _beside(ref):
+        with chdir("."), _beside(ref):  # back here, wherever its import goes
             module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
     except (Exception, KeyboardInterrupt, CellTimeoutError):
         raise
@@ -208,7 +208,8 @@ def describe_now(ref: DetectorRef) -> Description:
 
 def undescribed(reason: str) -> Description:
     """What is known of a detector that cannot be imported."""
-    return Description({}, (), True, {}, error=reason.encode("utf-8", "backslashreplace").decode("utf-8"))
+    text = harmless(" ".join(reason.encode("utf-8", "backslashreplace").decode("utf-8").split()))
+    return Description({}, (), True, {}, error=text)
 
 
 def summarise(ref: DetectorRef) -> str:

@@ -1,5 +1,6 @@
 """A chat server on loopback that behaves as told."""
 
+import contextlib
 import json
 import threading
 import time
@@ -44,11 +45,15 @@ def sensible(prompt, nth=0):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Who asked may have gone."""
+
     request_queue_size = 128  # with the usual 5, of 16 that connect at once some wait a second for their next attempt
 
 
 class Stub:
-    """`behave(prompt, nth)` says what to do: a text to answer, (status, body, headers), "STALL" or "CUT"."""
+    """`behave(prompt, nth)` says what to do: a text to answer, (status, body, headers), "STALL", "CUT" or "ENDLESS"."""
 
     def __init__(self):
         self.prompts, self.bodies, self.headers, self.answered = [], [], [], []
@@ -56,10 +61,12 @@ class Stub:
         self.latency = 0.0
         self.released = threading.Event()
         self.lock = threading.Lock()
-        self.flying = self.most_flying = 0
+        self.flying = self.most_flying = self.sent = 0
         self.server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    completion = staticmethod(completion)
 
     def close(self):
         self.released.set()
@@ -92,10 +99,22 @@ class Stub:
                     with stub.lock:
                         stub.flying -= 1
 
+            def pour(self):
+                """Send spaces until nobody takes them any more."""
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.flush()
+                with contextlib.suppress(OSError):
+                    while not stub.released.is_set():
+                        stub.sent += self.connection.send(b" " * 65536)
+
             def reply(self, prompt, what, body, due):
                 if what == "STALL":
                     stub.released.wait(20)
-                if what in ("STALL", "CUT"):
+                if what == "ENDLESS":
+                    self.pour()
+                if what in ("STALL", "CUT", "ENDLESS"):
                     self.close_connection = True
                     self.connection.close()
                     return

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import multiprocessing
+import os
 import sys
-from typing import Any, Final, NoReturn
+import threading
+from typing import Any, Final, TextIO
 
 import typer
 
+from bench._files import as_typed
 from bench.cli import (
     audit,
     compare,
@@ -24,8 +30,8 @@ from bench.cli import (
     run,
     status,
 )
-from bench.cli._options import EXIT_INTERRUPTED
-from bench.errors import BenchError
+from bench.cli._options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from bench.errors import BenchError, harmless
 
 _UsageError: Final[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for an unknown option or a value it cannot convert; it exports only this subclass of it."""
@@ -55,20 +61,68 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(llmserve.app, name="llm")
 
 
+_NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What writing to stdout fails with; an error of a file names it, and is one sentence already."""
+
+
 def main() -> None:
-    """Console script: bad input is one sentence on stderr and exit code 2."""
+    """Console script: bad input is one sentence on stderr and exit code 2.
+
+    Threads and processes that a plugin left running are not waited for: what was written is whole by then.
+    """
+    code = _flushed(_outcome())
+    if _is_left_running():
+        os._exit(code)
+    sys.exit(code)
+
+
+def _outcome() -> int:
+    """Run the command; returns the exit code."""
     try:
-        sys.exit(app(prog_name="bench", standalone_mode=False))
+        return app(prog_name="bench", standalone_mode=False) or 0
     except BenchError as error:
-        _stop(str(error))
+        return _complain(str(error))
     except _UsageError as error:
         # Without arguments the help was printed instead, and there is no message.
-        _stop(error.format_message())
+        return _complain(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+            return _complain(f"what there is to say cannot be written ({error.strerror}): make room, or pipe elsewhere")
+        if not _is_left_running():
+            raise
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
 
 
-def _stop(message: str) -> NoReturn:
+def _flushed(code: int) -> int:
+    """The exit code, after all was handed over; what cannot be is dropped, or Python would fail once more."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _can_be_written(stream):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or EXIT_BAD_INPUT
+    return code
+
+
+def _can_be_written(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    except ValueError:  # closed by a plugin: nothing waits in it
+        return True
+    return True
+
+
+def _is_left_running() -> bool:
+    here = (threading.main_thread(), threading.current_thread())
+    threads = any(thread not in here and not thread.daemon for thread in threading.enumerate())
+    return threads or any(not process.daemon for process in multiprocessing.active_children())
+
+
+def _complain(message: str) -> int:
     if message:
-        typer.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(2)
+        with contextlib.suppress(OSError):
+            typer.echo(f"error: {harmless(as_typed(' '.join(message.split())))}", err=True)
+    return EXIT_BAD_INPUT

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from bench._files import as_typed
 from bench.errors import BenchError
 
 
@@ -55,6 +57,14 @@ def new_folder(data: Path | None) -> Iterator[None]:
         raise
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, in which paths stand as they were typed, without what a terminal would obey."""
+    typer.echo(_CONTROL.sub("\ufffd", as_typed(text)), err=err, nl=nl)
+
+
 Out = Annotated[Path, typer.Option("--out", help="Folder of records, scores and tables.")]
 Data = Annotated[
     Path | None,
@@ -74,4 +84,4 @@ AllowEndpoint = Annotated[
     typer.Option("--allow-endpoint", help="Let a suite file say where log lines, a key and answers go."),
 ]
 RESULTS = Path("results")
-EXIT_GATE, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_GATE, EXIT_BAD_INPUT, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 2, 3, 130

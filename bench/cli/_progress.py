@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.detector import listen_to_progress
+from bench.errors import harmless
 
 if TYPE_CHECKING:
     from bench.experiment.estimates import Estimates
@@ -128,7 +129,7 @@ class Watcher:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(harmless(line), markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Take the bars away."""

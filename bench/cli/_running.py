@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED
+from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED, say
 from bench.cli.llm import show_calls, tell_calls
 from bench.cli.plan import shipped, show_plan
 from bench.errors import BenchError
@@ -78,7 +78,7 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     plan = plan_parts(suite.parts, catalogue, store.cache)
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
-        typer.echo(note, err=True)
+        say(note, err=True)
     if request.only_plan:
         show_plan(plan, store, catalogue, settings, jobs=options.jobs, as_json=request.as_json)
         return
@@ -98,7 +98,7 @@ def execute(suite: LoadedSuite, request: Request) -> None:
         make_figures(FigureRequest(suite, plan, store, catalogue, rule, settings), as_json=request.as_json)
     idle = _skipped_everywhere(plan.cells, outcome.records, suite)
     for name, reason in idle.items():
-        typer.echo(f"{name} was skipped everywhere: {reason}", err=True)
+        say(f"{name} was skipped everywhere: {reason}", err=True)
     if outcome.n_failed or idle:
         raise typer.Exit(EXIT_FAILED_CELL)
 
@@ -152,7 +152,7 @@ def _run_watched(
         if outcome is not None and not outcome.was_interrupted:
             return outcome
         watcher.stop()
-        typer.echo(
+        say(
             f"interrupted: {watcher.done} of {watcher.total} runs finished and were kept; "
             "the same command goes on from there",
             err=True,
@@ -202,19 +202,19 @@ def _announce(cells: list[Cell]) -> None:
         scenario = next(cell.scenario for cell in cells if cell.scenario.key == key)
         words = [f"{card.key} ({card.standing})" for card in scenario.cards]
         train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
-        typer.echo(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
+        say(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
 
 
 def _tell_resumed(n_resumed: int, total: int) -> None:
     if n_resumed:
-        typer.echo(f"resumed {n_resumed} of {total} runs from their records", err=True)
+        say(f"resumed {n_resumed} of {total} runs from their records", err=True)
 
 
 def _tell_stale(found: Sequence[Outdated]) -> None:
     if found:
         reasons = Counter(f"{record.method} ({record.why})" for record in found)
         shown = ", ".join(reason if n == 1 else f"{n} of {reason}" for reason, n in sorted(reasons.items()))
-        typer.echo(f"doing {len(found)} runs again whose records another code made: {shown}", err=True)
+        say(f"doing {len(found)} runs again whose records another code made: {shown}", err=True)
 
 
 def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
@@ -225,8 +225,8 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
 
     tables = make_tables(outcome.records)
     if as_json:
-        typer.echo(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
+        say(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
     elif tables:
-        typer.echo("\n".join(render(table, rule) for table in tables))
+        say("\n".join(render(table, rule) for table in tables))
     for path in write_tables(store, {table.key for table in tables}):
-        typer.echo(f"written: {path}", err=True)
+        say(f"written: {path}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli._options import RESULTS, AsJson, Out, complete_methods
+from bench.cli._options import RESULTS, AsJson, Out, complete_methods, say
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def compare(
     shown = kept.chosen(found, against, metrics)
     _tell_stale(shown, store)
     if as_json:
-        typer.echo(json.dumps({"comparisons": shown, "totals": kept.totals(shown)}, indent=1))
+        say(json.dumps({"comparisons": shown, "totals": kept.totals(shown)}, indent=1))
         return
     for comparison in shown:
         _print(comparison)
-    typer.echo(kept.footer(shown))
+    say(kept.footer(shown))
 
 
 def _make(method: str, against: str, scenario: str | None, split: str | None, store: Store) -> list[Comparison]:
@@ -84,7 +84,7 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
             report_progress(f"comparing on {request.table.key.scenario}", done, len(asked))
             found.append(made.compare_rows(request, store))
     for comparison in found:
-        typer.echo(f"written: {keep(comparison, store, tables)}", err=True)
+        say(f"written: {keep(comparison, store, tables)}", err=True)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import EXIT_GATE, AsJson, Data
+from bench.cli._options import EXIT_GATE, AsJson, Data, say
 from bench.cli.fetch import fetch
 from bench.cli.new import new
 from bench.cli.prepare import prepare
@@ -55,11 +55,11 @@ def info(
     if plot:
         facts["picture"] = str(_plot(card, known))
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        say(json.dumps(facts, indent=1))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name.ljust(width)}  {_shown(value)}")
+        say(f"{name.ljust(width)}  {_shown(value)}")
 
 
 def _shown(value: Any) -> str:
@@ -100,7 +100,7 @@ def verify(
         except BenchError as error:
             wrong = [str(error)]
         failed += bool(wrong)
-        typer.echo(f"{card.key}: {'; '.join(wrong) or 'ok'}")
+        say(f"{card.key}: {'; '.join(wrong) or 'ok'}")
     if failed:
         raise typer.Exit(EXIT_GATE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import AsJson, Data
+from bench.cli._options import AsJson, Data, say
 
 if TYPE_CHECKING:
     from bench.data.cards.card import Card
@@ -31,15 +31,15 @@ def fetch(
     card = downloadable(known, edition)
     if known.data_dir is not None and not is_intact(card, known):
         # On stderr with --json, so that standard output is JSON alone.
-        typer.echo(_terms(card), err=as_json)
+        say(_terms(card), err=as_json)
     with _Bar() as bar:
         fetched = fetch_edition(card, known, report=bar.report)
     if as_json:
-        typer.echo(json.dumps(_as_json(fetched), indent=1))
+        say(json.dumps(_as_json(fetched), indent=1))
         return
-    typer.echo(f"{card.key} is {'already there and intact' if fetched.was_there else 'fetched'} in {known.data_dir}")
+    say(f"{card.key} is {'already there and intact' if fetched.was_there else 'fetched'} in {known.data_dir}")
     for file in fetched.files:
-        typer.echo(f"  {file['name']}  {file['bytes']:,} bytes  SHA-256 {file['sha256']}")
+        say(f"  {file['name']}  {file['bytes']:,} bytes  SHA-256 {file['sha256']}")
 
 
 def _terms(card: Card) -> str:

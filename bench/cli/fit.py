@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli._options import AsJson, Data, Set, complete_methods, complete_scenarios
-from bench.errors import BenchError
+from bench.errors import BenchError, harmless
 from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fit(
     data: Data = None,
 ) -> None:
     """Fit one method on a data set's training part and save it, to score new lines with `bench score`."""
-    from bench._files import cache_dir
+    from bench._files import anchored, cache_dir
     from bench.cli._progress import Steps
     from bench.data.cards.catalogue import catalogue
     from bench.data.sequences.grouping import Grouping
@@ -57,7 +57,7 @@ def fit(
     from bench.experiment.scenario import parse_scenario
     from bench.experiment.spec import plan, resolve_one
 
-    known = catalogue(data)
+    folder, known = anchored(save), catalogue(data)
     parsed = parse_scenario(scenario, known)
     if parsed.is_transfer:
         raise BenchError(f"'{scenario}' is a transfer: name what to fit on, such as {scenario.partition('2')[0]}")
@@ -66,7 +66,7 @@ def fit(
     (cell,) = plan([parsed], [resolved], splits=[split], seeds=[seed], grouping=grouping)
     with Steps():
         fitted = artifact.fit(cell, known, Settings(device=device, threads=threads), parse_rule(threshold))
-        artifact.save(fitted, save)
+        artifact.save(fitted, folder)
     typer.echo(f"{cell.method.label} fitted on {parsed.key} ({split}, seed {seed}): saved in {save}")
     typer.echo(f"  {fitted.rule} from {fitted.threshold.n} {fitted.threshold.fitted_on}: {fitted.threshold.value:.6g}")
 
@@ -89,11 +89,13 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score the lines of a log with a saved detector: one row for each session or window."""
+    from bench._files import anchored
     from bench.deploy.saved import load
     from bench.deploy.score import Explained
 
     if str(log) != "-" and not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give a log file, or - for standard input")
+    log = log if str(log) == "-" else anchored(log)
     fitted = load(model, device=device, method=method, settings=settings or ())
     n_rows = n_flagged = 0
     for row in _rows(fitted, log, system, Explained(explain, flagged)):
@@ -118,16 +120,11 @@ def _print(row: ScoredSequence, *, as_json: bool) -> None:
         typer.echo(json.dumps(values))
     else:
         mark = "flagged" if row.flagged else "-"
-        typer.echo(f"{row.first_line}-{row.last_line}\t{_harmless(row.id)}\t{row.score:.6g}\t{mark}")
+        typer.echo(f"{row.first_line}-{row.last_line}\t{harmless(row.id)}\t{row.score:.6g}\t{mark}")
         for event in row.events:
-            typer.echo(f"    line {event.line}\t{_weight(event)}\t{_harmless(event.text[:_SHOWN_TEXT])}")
+            typer.echo(f"    line {event.line}\t{_weight(event)}\t{harmless(event.text[:_SHOWN_TEXT])}")
     # A reader of a pipe sees a window as soon as it is scored.
     sys.stdout.flush()
-
-
-def _harmless(text: str) -> str:
-    """Text of a log for a terminal, which would obey its control characters."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _weight(event: StrongEvent) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite, say
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -75,18 +75,18 @@ def gate(
     scores = scores_path(baseline)
     kept = load_scores(scores, expected)
     if DIGEST in expected and not scores.is_file():
-        typer.echo(f"the scores '{scores}' of the baseline are not there", err=True)
+        say(f"the scores '{scores}' of the baseline are not there", err=True)
     findings = compare_with_baseline(records, expected, scenarios, kept=kept, store=store)
     new = unlisted(records, expected, scenarios)
     stale, n_unknown = untrusted(records, expected, code, scenarios)
     if n_unknown:
-        typer.echo(f"{n_unknown} rows hold records made before they named their code", err=True)
+        say(f"{n_unknown} rows hold records made before they named their code", err=True)
     _name("not in the baseline, so nothing holds it", new)
     _tell_tolerances({finding.row: finding.why for finding in findings if finding.found is not None})
     if accept_stale:
         stale = {}
     if as_json:
-        typer.echo(json.dumps(_for_programs(findings, new, stale), indent=1))
+        say(json.dumps(_for_programs(findings, new, stale), indent=1))
     else:
         _print(findings, stale)
     if stale or any(finding.failed for finding in findings):
@@ -94,11 +94,11 @@ def gate(
 
 
 def _update(baseline: Path, written: Written) -> None:
-    typer.echo(f"{baseline}: {written.n_rows} rows written")
+    say(f"{baseline}: {written.n_rows} rows written")
     scores = baseline.with_suffix(".npz")
     if written.n_scores:
         kib = scores.stat().st_size / 1024
-        typer.echo(f"{scores}: scores of {written.n_scores} rows kept ({kib:.0f} KiB)", err=True)
+        say(f"{scores}: scores of {written.n_scores} rows kept ({kib:.0f} KiB)", err=True)
     _tell_tolerances(written.by_tolerance)
 
 
@@ -115,11 +115,11 @@ def _tell_tolerances(reasons: Mapping[str, str]) -> None:
 def _name(what: str, rows: Sequence[str]) -> None:
     """Name rows on stderr, so many that they can be read."""
     if rows:
-        typer.echo(f"{what}:", err=True)
+        say(f"{what}:", err=True)
     for name in rows[:MAX_NAMED]:
-        typer.echo(_wrapped(f"  {name}"), err=True)
+        say(_wrapped(f"  {name}"), err=True)
     if len(rows) > MAX_NAMED:
-        typer.echo(f"  and {len(rows) - MAX_NAMED} more (--json names all)", err=True)
+        say(f"  and {len(rows) - MAX_NAMED} more (--json names all)", err=True)
 
 
 def _print(findings: Sequence[Finding], stale: Mapping[str, str]) -> None:
@@ -129,18 +129,18 @@ def _print(findings: Sequence[Finding], stale: Mapping[str, str]) -> None:
         if finding.failed:
             wrong[finding.row].append(finding)
     for name, why in stale.items():
-        typer.echo(f"STALE {name}: {why}")
+        say(f"STALE {name}: {why}")
     for name, failed in wrong.items():
         if all(finding.found is None for finding in failed):
-            typer.echo(_wrapped(f"MISSING {name}: {failed[0].why}"))
+            say(_wrapped(f"MISSING {name}: {failed[0].why}"))
             continue
-        typer.echo(_wrapped(f"FAILED {name}"))
+        say(_wrapped(f"FAILED {name}"))
         for finding in failed:
-            typer.echo(_wrapped(f"  {finding}"))
+            say(_wrapped(f"  {finding}"))
     n_failed = sum(map(len, wrong.values()))
-    typer.echo(f"gate: {len(findings) - n_failed} of {len(findings)} values hold")
+    say(f"gate: {len(findings) - n_failed} of {len(findings)} values hold")
     if stale:
-        typer.echo(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
+        say(f"{len(stale)} rows are stale: run them again, or give --accept-stale")
 
 
 def _wrapped(line: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.cli._options import AsJson, Data
+from bench.cli._options import AsJson, Data, say
 
 if TYPE_CHECKING:
     from bench.data.own.card import NewCard, ShownLine
@@ -62,17 +62,17 @@ def new(
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
     ways = ways_to_label(made)
     if as_json:
-        typer.echo(json.dumps(_facts(made, ways), indent=1))
+        say(json.dumps(_facts(made, ways), indent=1))
         return
     _print_guess(made)
     _print_lines(made.shown)
-    typer.echo("\nHow labels can be given:")
+    say("\nHow labels can be given:")
     for way, lines in ways.items():
-        typer.echo(f"\n* {way}\n" + "\n".join(f"    {line}" for line in lines.splitlines()))
+        say(f"\n* {way}\n" + "\n".join(f"    {line}" for line in lines.splitlines()))
     is_best = len(made.written) > 1
-    typer.echo(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
+    say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
-        typer.echo(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+        say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
 
 
 def _print_guess(made: NewCard) -> None:
@@ -89,9 +89,9 @@ def _print_guess(made: NewCard) -> None:
         "cards": ", ".join(map(str, made.written)),
     }
     for fact, value in facts.items():
-        typer.echo(f"{fact.ljust(10)}  {value}")
+        say(f"{fact.ljust(10)}  {value}")
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_lines(lines: tuple[ShownLine, ...]) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli._options import say
+
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.experiment.cell import Settings
@@ -33,9 +35,9 @@ def show_plan(
 
     found = preview(plan.cells, store, catalogue, settings, jobs=jobs, others=shipped())
     if as_json:
-        typer.echo(json.dumps(_plain(found), indent=1))
+        say(json.dumps(_plain(found), indent=1))
     else:
-        typer.echo("\n".join(_lines(found)))
+        say("\n".join(_lines(found)))
 
 
 def shipped() -> list[Store]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli._options import RESULTS, AllowEndpoint, Data, Out, complete_suites
+from bench.cli._options import RESULTS, AllowEndpoint, Data, Out, complete_suites, say
 
 if TYPE_CHECKING:
     from bench.reporting.figures.figure import FigureRequest
@@ -49,8 +49,8 @@ def make_figures(request: FigureRequest, *, as_json: bool = False) -> None:
 
     for figure in gather(request):
         for note in figure.notes:
-            typer.echo(note, err=True)
+            say(note, err=True)
         if figure.page and not as_json:
-            typer.echo(figure.page)
+            say(figure.page)
         for path in write(figure, request):
-            typer.echo(f"written: {path}", err=True)
+            say(f"written: {path}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import EXIT_GATE, AsJson, Data
+from bench.cli._options import EXIT_GATE, AsJson, Data, say
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def prepare(
     allowed = card.tolerance if tolerance is None else tolerance
     facts = _facts(card, log, seconds, was_there=was_there)
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        say(json.dumps(facts, indent=1))
     else:
         _print(facts)
     if log.defective_share > allowed:
-        typer.echo(
+        say(
             f"error: {log.defective_share:.2%} of the lines of '{card.key}' are defective, {allowed:.2%} are allowed: "
             "correct the card, or give --tolerance",
             err=True,
@@ -114,12 +114,12 @@ def _print(facts: dict[str, Any]) -> None:
     from bench.data.reading.log import Defect
 
     rate = f", {facts['lines'] / facts['seconds']:,.0f} lines a second" if facts["status"] == "prepared" else ""
-    typer.echo(
+    say(
         f"{facts['edition']} is {facts['status']}: {facts['lines']:,} lines, {facts['distinct masked messages']:,} "
         f"distinct masked messages" + (f", {facts['sessions']:,} sessions" if facts["sessions"] else "")
     )
-    typer.echo(f"  {facts['seconds']:.2f} s{rate}, {facts['bytes'] / 2**20:,.1f} MiB on disk")
+    say(f"  {facts['seconds']:.2f} s{rate}, {facts['bytes'] / 2**20:,.1f} MiB on disk")
     for row in facts["defects"]:
-        typer.echo(f"  {Defect(row['kind'], row['count'], row['first_line'])}")
+        say(f"  {Defect(row['kind'], row['count'], row['first_line'])}")
     for note in facts["notes"]:
-        typer.echo(f"  {note}")
+        say(f"  {note}")

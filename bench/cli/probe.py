@@ -21,6 +21,7 @@ from bench.cli._options import (
     Set,
     complete_methods,
     complete_scenarios,
+    say,
 )
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.errors import BenchError
@@ -169,7 +170,7 @@ def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
             return
         records = [record for request in requests if (record := probe.record(request)) is not None]
     if as_json:
-        typer.echo(json.dumps(records, indent=1))
+        say(json.dumps(records, indent=1))
     else:
         for record in records:
             _show(record)
@@ -228,7 +229,7 @@ class _Prober:
 
         kept = None if self.calls.mode == "live" else read_probe(self.out, request.probe_id)
         if kept is not None:
-            typer.echo(f"taken from {self.out / 'probes' / request.probe_id}.json", err=True)
+            say(f"taken from {self.out / 'probes' / request.probe_id}.json", err=True)
             return kept
         try:
             record = self.make(request)
@@ -236,10 +237,10 @@ class _Prober:
             raise
         except Exception as error:  # of a method or an endpoint, which must not end the other probes
             kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
-            typer.echo(f"{request.label} on {request.cell.scenario.key} failed: {kind}{error}", err=True)
+            say(f"{request.label} on {request.cell.scenario.key} failed: {kind}{error}", err=True)
             return None
         path, stored = write_probe(self.out, record)
-        typer.echo(f"written: {path}", err=True)
+        say(f"written: {path}", err=True)
         return stored
 
 
@@ -254,13 +255,13 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
         row |= {shown: facts[name] for shown, name in {**_CALLS, "cost": "cost"}.items() if name in facts}
         rows.append(row)
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
         return
     if not rows:
-        typer.echo("no method of this probe asks a chat model")
+        say("no method of this probe asks a chat model")
         return
     _print_table(list(rows[0]), [[_plain(value) for value in row.values()] for row in rows])
-    typer.echo(
+    say(
         "nothing was sent (tokens in are estimated without the model's own tokeniser; answers are counted at their "
         "greatest length)"
     )
@@ -273,7 +274,7 @@ def _show(record: ProbeRecord) -> None:
 
     tiers = ", ".join(sorted(set(standings(record).values())))
     value, models = record["threshold"]["value"], ", ".join(models_of([record]))
-    typer.echo(
+    say(
         f"{record['probe']} of {record['method']}{f' (answered by {models})' if models else ''} on "
         f"{record['scenario']} ({tiers}), {record['split']}, seed {record['seed']}: {found['n_abnormal']} abnormal and "
         f"{found['n'] - found['n_abnormal']} normal test sequences, drawn from {population['n_abnormal']:,} and "
@@ -287,7 +288,7 @@ def _show_injection(found: dict[str, Any]) -> None:
         rows = [row for row in found["rows"] if row["direction"] == direction]
         if not rows:
             continue
-        typer.echo(f"\n{title}: {rows[0]['metric']} {rows[0]['before']:.3f} as they are")
+        say(f"\n{title}: {rows[0]['metric']} {rows[0]['before']:.3f} as they are")
         header = ["planted line", "place", rows[0]["metric"], "change", "95 %", "lost", "gained", "score"]
         _print_table(
             header,
@@ -305,7 +306,7 @@ def _show_injection(found: dict[str, Any]) -> None:
                 for row in rows
             ],
         )
-    typer.echo(
+    say(
         "\nlost and gained: sequences that are no longer, or newly, flagged; score: mean change. `harmless` asks for "
         "nothing: what it changes, any further line does. The intervals hold for one row, not for the worst of all"
     )
@@ -313,7 +314,7 @@ def _show_injection(found: dict[str, Any]) -> None:
 
 def _show_memory(found: dict[str, Any]) -> None:
     altered, moved = found["altered"], found["score_change"]
-    typer.echo(
+    say(
         f"altered: {altered['texts_share']:.1%} of {altered['n_texts']:,} distinct texts, "
         f"{altered['events_share']:.1%} of events, {altered['sequences_share']:.1%} of sequences (by "
         + ", ".join(f"{name} {n}" for name, n in altered["texts_altered_by"].items())
@@ -324,8 +325,8 @@ def _show_memory(found: dict[str, Any]) -> None:
     rows = [[name, *(_interval(values[key]) for key in columns)] for name, values in reversed(found["metrics"].items())]
     _print_table(["", "original", "twin", "original - twin"], rows)
     if any(values[key]["low"] == values[key]["high"] for values in found["metrics"].values() for key in columns[:2]):
-        typer.echo("an interval without width: every resample ranks or flags alike; take more with --sample")
-    typer.echo(
+        say("an interval without width: every resample ranks or flags alike; take more with --sample")
+    say(
         f"mean change of the score: {_interval(moved['absolute'])} without sign, {_interval(moved['signed'])} with it. "
         "A positive difference fits memory of the public wording, and proves none; weights restore the share of "
         "abnormal sequences"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, Out
+from bench.cli._options import EXIT_GATE, RESULTS, Out, say
 
 app = typer.Typer(no_args_is_help=True, help="Archive, merge, check and export records.")
 
@@ -20,7 +20,7 @@ def pack(out: Out = RESULTS) -> None:
 
     store = Store(out)
     store.require_results()
-    typer.echo(f"{upkeep.pack(store)} records moved into {out / 'records'}")
+    say(f"{upkeep.pack(store)} records moved into {out / 'records'}")
 
 
 @app.command()
@@ -29,7 +29,7 @@ def migrate(out: Out = RESULTS) -> None:
     from bench.records import upkeep
     from bench.records.store import Store
 
-    typer.echo(f"{upkeep.migrate(Store(out))} records moved into {out / 'records'}")
+    say(f"{upkeep.migrate(Store(out))} records moved into {out / 'records'}")
 
 
 @app.command()
@@ -42,7 +42,7 @@ def merge(
     from bench.records.store import Store
 
     done = upkeep.merge(Store(out), Store(folder))
-    typer.echo(f"{done.new} new records, {done.newer} newer ones, {done.kept} were here already")
+    say(f"{done.new} new records, {done.newer} newer ones, {done.kept} were here already")
 
 
 @app.command()
@@ -58,10 +58,10 @@ def prune(
     store.require_results()
     found = upkeep.orphans(store)
     for path in found:
-        typer.echo(str(path))
+        say(str(path))
         if not dry_run:
             path.unlink(missing_ok=True)
-    typer.echo(f"{len(found)} files {'would be ' if dry_run else ''}deleted", err=True)
+    say(f"{len(found)} files {'would be ' if dry_run else ''}deleted", err=True)
 
 
 @app.command()
@@ -75,10 +75,10 @@ def verify(out: Out = RESULTS) -> None:
     store.require_results()
     wrong = list(problems(store, are_scores_of))
     for sentence in wrong:
-        typer.echo(sentence)
+        say(sentence)
     if wrong:
         raise typer.Exit(EXIT_GATE)
-    typer.echo("all records are as their runs left them")
+    say("all records are as their runs left them")
 
 
 @app.command()
@@ -90,4 +90,4 @@ def export(
     from bench.records.store import Store
     from bench.reporting.tables.export import export as export_records
 
-    typer.echo(f"{export_records(Store(out).records(), file)} rows written to {file}")
+    say(f"{export_records(Store(out).records(), file)} rows written to {file}")

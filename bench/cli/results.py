@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out, say
 from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
 
@@ -61,12 +61,12 @@ def table(
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
     tell_stale(tables, store)
     if validation:
-        typer.echo("\n".join(render_choices(found) for found in tables))
+        say("\n".join(render_choices(found) for found in tables))
         return
     require_rule(tables, threshold)
     if write:
         for path in write_tables(store, {found.key for found in tables}):
-            typer.echo(f"written: {path}", err=True)
+            say(f"written: {path}", err=True)
     if published:
         from bench.reporting.published.page import render_published
 
@@ -74,11 +74,11 @@ def table(
             raise BenchError(
                 "--published is a page for readers: leave --json out, or use `bench audit published --json`"
             )
-        typer.echo(render_published(tables, threshold, store.cache))
+        say(render_published(tables, threshold, store.cache))
     elif as_json:
-        typer.echo(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
+        say(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
-        typer.echo("\n".join(render(found, threshold) for found in tables))
+        say("\n".join(render(found, threshold) for found in tables))
 
 
 def _check(store: Store) -> None:
@@ -95,10 +95,10 @@ def _check(store: Store) -> None:
         outdated = outdated_tables(store) | outdated_comparisons(store)
         wrong = [f"{path} {what}" for path, what in outdated.items()]
     for sentence in wrong:
-        typer.echo(sentence)
+        say(sentence)
     if wrong:
         raise typer.Exit(EXIT_GATE)
-    typer.echo("all records are as their runs left them, all tables and comparisons equal their records")
+    say("all records are as their runs left them, all tables and comparisons equal their records")
 
 
 def show(
@@ -115,16 +115,16 @@ def show(
 
     if stdin:
         for line in filter(None, sys.stdin.read().split("\n")):
-            typer.echo(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
+            say(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
         return
     if run_id is None:
         raise BenchError("say which record to show: give the first digits of its run_id, as in `bench show 5d62`")
     store = Store(out)
     record = store.find(run_id)
     if as_json:
-        typer.echo(json.dumps(record, indent=1))
+        say(json.dumps(record, indent=1))
     else:
-        typer.echo("\n".join([*_readable(record), *code_lines(record, store)]))
+        say("\n".join([*_readable(record), *code_lines(record, store)]))
 
 
 def _readable(record: Record) -> list[str]:

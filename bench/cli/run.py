@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bench.cli._options import RESULTS, AllowEndpoint, AsJson, Data, Out, Set, Suite
+from bench.cli._options import RESULTS, AllowEndpoint, AsJson, Data, Out, Set, Suite, say
 from bench.cli._run_options import (
     PRECISIONS,
     Auxiliary,
@@ -94,7 +94,7 @@ def run(
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
     if compile_:
-        typer.echo("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
     options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
     request = Request(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,

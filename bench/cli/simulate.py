@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from bench.cli._options import AsJson, Data, new_folder
+from bench.cli._options import AsJson, Data, new_folder, say
 from bench.errors import BenchError
 from bench.experiment.settings import MAX_SEED
 
@@ -50,7 +50,7 @@ def simulate(
             card, known, seed=seed, n_lines=lines, kinds=chosen, edition=edition, force=force, report=bar.report
         )
     if as_json:
-        typer.echo(json.dumps(_facts(made), indent=1))
+        say(json.dumps(_facts(made), indent=1))
         return
     _print(made)
 
@@ -70,18 +70,18 @@ def _chosen(card: Card, kinds: str | None, without: str | None) -> Collection[st
 
 
 def _print(made: Made) -> None:
-    typer.echo(f"{made.key} is in {made.data_dir}")
-    typer.echo(f"  {made.n_lines:,} lines in {made.seconds:.1f} s, {made.n_lines / made.seconds:,.0f} a second")
+    say(f"{made.key} is in {made.data_dir}")
+    say(f"  {made.n_lines:,} lines in {made.seconds:.1f} s, {made.n_lines / made.seconds:,.0f} a second")
     if made.session_kinds is not None:
-        typer.echo(f"  {made.n_sessions:,} sessions, {sum(made.session_kinds.values()):,} abnormal")
+        say(f"  {made.n_sessions:,} sessions, {sum(made.session_kinds.values()):,} abnormal")
     width = max((len(kind) for kind in made.kinds), default=0)
     for kind, count in made.kinds.items():
         sessions = f", {made.session_kinds[kind]:,} sessions" if made.session_kinds is not None else ""
-        typer.echo(f"  {kind.ljust(width)}  {count:,} lines{sessions}")
+        say(f"  {kind.ljust(width)}  {count:,} lines{sessions}")
     for file in made.files:
-        typer.echo(f"  {file['name']}  {file['bytes']:,} bytes  SHA-256 {file['sha256']}")
-    typer.echo(f"  {made.truth}  kind and {'session' if made.session_kinds is not None else 'episode'} of each line")
-    typer.echo(f"  {made.card}")
+        say(f"  {file['name']}  {file['bytes']:,} bytes  SHA-256 {file['sha256']}")
+    say(f"  {made.truth}  kind and {'session' if made.session_kinds is not None else 'episode'} of each line")
+    say(f"  {made.card}")
 
 
 def _facts(made: Made) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from bench.cli._options import RESULTS, AsJson, Out
+from bench.cli._options import RESULTS, AsJson, Out, say
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def status(
     board = Board(store.cache)
     seen = Seen(board.cells(), board.commands())
     if as_json:
-        typer.echo(json.dumps(_facts(seen), indent=1))
+        say(json.dumps(_facts(seen), indent=1))
         return
     if watch:
         seen = _watch(board, seen)
     if seen.cells or seen.commands:
         _console().print(_picture(seen))
     else:
-        typer.echo(f"nothing runs in {out}" if out.is_dir() else f"nothing runs in {out}, which does not exist")
+        say(f"nothing runs in {out}" if out.is_dir() else f"nothing runs in {out}, which does not exist")
 
 
 class Seen(NamedTuple):

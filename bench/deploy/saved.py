@@ -1,4 +1,4 @@
-"""Saved detectors: a folder with `detector.json` and `detector.safetensors`, nothing in it is ever run.
+"""Saved detectors: a folder with `detector.json` and the arrays that it names, nothing in it is ever run.
 
 The JSON names an installed method, so it can choose which of them is made, but no code. A method of a local file is
 named by whoever loads it, and must have the SHA-256 it was fitted with. Settings that are not part of a run's identity
@@ -7,12 +7,13 @@ named by whoever loads it, and must have the SHA-256 it was fitted with. Setting
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
 import math
-import tempfile
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,24 +23,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
-from bench._files import cache_dir
+from bench._files import cache_dir, put, put_text, remove_leftovers
 from bench._plain import jsonable
+from bench.contract import require_native
 from bench.data.cards.card import Card, Format, ParserSettings
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader, Prepared
 from bench.data.sequences.vocabulary import Vocabulary
 from bench.detector import Detector
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
+from bench.experiment.scoring import scores_of
 from bench.experiment.spec import Cell, resolve_one
+from bench.records.record import content_digest
 from bench.registry import DetectorRef
 from bench.types import NORMAL
 
-VERSION: Final = 2
-_FACTS, _ARRAYS = "detector.json", "detector.safetensors"
+VERSION: Final = 3
+_FACTS, _OLD_ARRAYS = "detector.json", "detector.safetensors"
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _LARGEST: Final = 10**8
 """What a whole number of a config may be at most, unless the arrays are as large: more would fill the memory."""
 
@@ -91,7 +96,11 @@ def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRul
 
 
 def save(fitted: Fitted, folder: Path) -> None:
-    """Write the folder; a detector that defines no `state` is a BenchError. What was there stays if that fails."""
+    """Write the folder; a detector that defines no `state` is a BenchError.
+
+    Whatever ends it, the folder holds the detector that was there or this one: the arrays get a name of their own, and
+    the file that names them takes the place of the old one at once.
+    """
     from safetensors.numpy import save as as_bytes
 
     try:
@@ -101,15 +110,46 @@ def save(fitted: Fitted, folder: Path) -> None:
         raise BenchError(f"{error}: choose a method that can be saved") from None
     content = as_bytes(arrays)
     facts = {**_as_json(fitted), "arrays_sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps({**facts, "digest": content_digest(facts)}, indent=1) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
-            (Path(temporary) / _ARRAYS).write_bytes(content)
-            (Path(temporary) / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-            for name in (_ARRAYS, _FACTS):
-                (Path(temporary) / name).replace(folder / name)
+        _put_both(folder, _arrays_of(folder, facts), content, text)
     except OSError as error:
         raise BenchError(f"the detector cannot be saved in '{folder}' ({error.strerror}): use another folder") from None
+
+
+def _put_both(folder: Path, arrays: Path, content: bytes, text: str) -> None:
+    was_there, before = folder.exists(), _named_before(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    try:
+        put(arrays, lambda temporary: temporary.write_bytes(content))
+        put_text(folder / _FACTS, text)
+    except BaseException:
+        if arrays != before:
+            arrays.unlink(missing_ok=True)
+        if not was_there:
+            with contextlib.suppress(OSError):  # another command has saved there meanwhile
+                folder.rmdir()
+        raise
+    if before is not None and before != arrays:
+        before.unlink(missing_ok=True)
+
+
+def _named_before(folder: Path) -> Path | None:
+    """The arrays of the detector that is there; None where there is none that can be read."""
+    try:
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        return _arrays_of(folder, facts) if facts["version"] == VERSION else folder / _OLD_ARRAYS
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _arrays_of(folder: Path, facts: Mapping[str, Any]) -> Path:
+    """The file of the arrays, which its content names."""
+    digest = facts["arrays_sha256"]
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise ValueError(f"{shown(digest)} is no SHA-256")
+    return folder / f"detector-{digest[:16]}.safetensors"
 
 
 def load(folder: Path, *, device: str = "cpu", method: str | None = None, settings: Sequence[str] = ()) -> Fitted:
@@ -128,7 +168,7 @@ def load(folder: Path, *, device: str = "cpu", method: str | None = None, settin
         cards = tuple(_card(values) for values in facts["systems"])
         return Fitted(
             detector.load_state(arrays),
-            Vocabulary.from_state(facts["vocabulary"], cards[0].parser),
+            _vocabulary(facts["vocabulary"], cards[0]),
             cards,
             Grouping(**{name: _whole(value, 1) for name, value in facts["grouping"].items()}),
             str(facts["threshold"]["rule"]),
@@ -142,25 +182,45 @@ def load(folder: Path, *, device: str = "cpu", method: str | None = None, settin
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The two files, of the present format and belonging together."""
+    """The two files, of the present format, unchanged and belonging together."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     try:
-        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        content = (folder / _ARRAYS).read_bytes()
-        if not isinstance(facts, dict):
-            raise ValueError(f"{_FACTS} holds no object")
-        if facts.get("version") != VERSION:
-            shown = _shown(facts.get("version"))
-            raise BenchError(f"the detector in '{folder}' has the format {shown}, not {VERSION}: fit it again")
-        if facts.get("arrays_sha256") != hashlib.sha256(content).hexdigest():
-            raise ValueError(f"{_ARRAYS} is not the file that {_FACTS} was saved with")
+        facts, content = _files(folder)
+        if facts.pop("digest", None) != content_digest(facts):
+            raise ValueError(f"{_FACTS} was changed after it was saved")
+        if facts["arrays_sha256"] != hashlib.sha256(content).hexdigest():
+            raise ValueError(f"its arrays are not those that {_FACTS} was saved with")
         return facts, from_bytes(content)
     except OSError as error:
         raise BenchError(f"'{folder}' holds no saved detector ({error.strerror}): make one with `bench fit`") from None
-    except (ValueError, RecursionError, SafetensorError) as error:
+    except (ValueError, KeyError, RecursionError, SafetensorError) as error:
         raise _damaged(folder, error) from None
+
+
+def _files(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """What stands in both files; once more where another command has just replaced them."""
+    text = (folder / _FACTS).read_text(encoding="utf-8")
+    facts = _parsed(folder, text)
+    try:
+        return facts, _arrays_of(folder, facts).read_bytes()
+    except FileNotFoundError:
+        if (folder / _FACTS).read_text(encoding="utf-8") == text:
+            raise ValueError(f"the arrays that {_FACTS} names are gone") from None
+        return _files(folder)
+
+
+def _parsed(folder: Path, text: str) -> dict[str, Any]:
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{_FACTS} holds no object")
+    version = facts.get("version")
+    if version != VERSION:
+        is_newer = isinstance(version, int) and version > VERSION
+        way_out = "update bench" if is_newer else "fit it again"
+        raise BenchError(f"the detector in '{folder}' has the format {shown(version)}, not {VERSION}: {way_out}")
+    return facts
 
 
 def _ref(folder: Path, facts: Mapping[str, Any], method: str | None) -> DetectorRef:
@@ -171,9 +231,9 @@ def _ref(folder: Path, facts: Mapping[str, Any], method: str | None) -> Detector
             raise BenchError(f"the detector in '{folder}' is '{name}', not '{method}': leave out --method")
         return known[name]
     if ".py:" not in name:
-        raise BenchError(f"the detector in '{folder}' needs the method '{_shown(name)}': install what provides it")
+        raise BenchError(f"the detector in '{folder}' needs the method '{shown(name)}': install what provides it")
     if method is None:
-        file = _shown(name.replace("\\", "/").rpartition("/")[2])
+        file = shown(name.replace("\\", "/").rpartition("/")[2])
         raise BenchError(
             f"the detector in '{folder}' was fitted with the local file {file}: name that file with --method "
             "path.py:Class, its code is run"
@@ -217,8 +277,14 @@ def _identity(
     largest = max(_LARGEST, *(values.size for values in arrays.values())) if arrays else _LARGEST
     for name, value in kept.items():
         if isinstance(value, int) and abs(value) > largest and not name.endswith("seed"):
-            raise ValueError(f"{_shown(name)} is {value}")
+            raise ValueError(f"{shown(name)} is {value}")
     return kept
+
+
+def _vocabulary(state: dict[str, Any], card: Card) -> Vocabulary:
+    if not all(isinstance(text, str) for text in state["texts"]):
+        raise ValueError("its vocabulary holds what is no text")
+    return Vocabulary.from_state(state, card.parser)
 
 
 def _stored_threshold(values: Mapping[str, Any]) -> Threshold:
@@ -230,24 +296,23 @@ def _stored_threshold(values: Mapping[str, Any]) -> Threshold:
 
 def _whole(value: Any, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{_shown(value)} is no whole number from {least}")
+        raise ValueError(f"{shown(value)} is no whole number from {least}")
     return value
 
 
 def _damaged(folder: Path, error: Exception) -> BenchError:
     reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return BenchError(f"the detector in '{folder}' is damaged ({_shown(reason)}): fit it again")
-
-
-def _shown(value: Any) -> str:
-    """A value of the file for a message: short, one line, nothing that a terminal would obey."""
-    text = " ".join(str(value).split())
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)[:200]
+    return BenchError(f"the detector in '{folder}' is damaged ({shown(reason)}): fit it again")
 
 
 def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> Threshold:
     normals = prepared.validation.sequences.select(prepared.validation.labels == NORMAL)
-    found = estimate(rule, validation_normals=detector.score(normals), native=detector.native_threshold_)
+    try:
+        scores, _ = scores_of(detector, normals)
+        native = require_native(detector.native_threshold_)
+    except (TypeError, ValueError) as error:
+        raise BenchError(f"what was fitted cannot score ({shown(error)}): correct the method") from None
+    found = estimate(rule, validation_normals=scores, native=native)
     if found.value is None or not math.isfinite(found.value):
         reason = found.reason or f"it is {found.value}"
         raise BenchError(f"the threshold {rule} cannot be estimated ({reason}): choose another with --threshold")

@@ -14,6 +14,7 @@ from typing import IO, Any, Final, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.contract import require_weights
 from bench.data.cards.card import Card
 from bench.data.reading.builder import Gathering
 from bench.data.reading.columns import Columns
@@ -30,8 +31,9 @@ from bench.data.sequences.vocabulary import System
 from bench.data.sequences.words import WordedLog, words_of
 from bench.deploy.saved import Fitted
 from bench.detector import Detector
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.evaluation.thresholds import flag
+from bench.experiment.scoring import scores_of
 from bench.types import Sequences
 
 _NOTHING: Final = np.empty(0, np.int64)
@@ -201,9 +203,7 @@ def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Gro
     if "words" in fitted.detector.uses():
         words = read_words(card, [_source(content)], log)
         sequences = replace(sequences, words=words_of(sequences, {index: WordedLog(log, words)}))
-    scores = np.asarray(fitted.detector.score(sequences), np.float64)
-    if scores.shape != (len(sequences),) or not np.isfinite(scores).all():
-        raise ValueError(f"no finite score for each of {len(sequences)} sequences")
+    scores, _ = scores_of(fitted.detector, sequences)
     return groups, sequences, scores
 
 
@@ -215,10 +215,9 @@ def _one_sentence(fitted: Fitted) -> Iterator[None]:
     except BenchError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise BenchError(
-            f"'{fitted.facts.get('method')}' cannot score these lines ({type(error).__name__}: {reason}): its folder "
-            "is damaged, or the method is; fit it again"
+            f"'{fitted.facts.get('method')}' cannot score these lines ({type(error).__name__}: {shown(error)}): "
+            "its folder is damaged, or the method is; fit it again"
         ) from None
 
 
@@ -226,11 +225,12 @@ def _strongest(fitted: Fitted, sequences: Sequences, n: int) -> Iterator[tuple[S
     """The strongest events of each sequence, each text once; nothing at all where none are wanted."""
     if not n or not len(sequences):
         return
-    weights, attention = fitted.detector.explain(sequences), None
-    if weights is None:
+    found, attention = fitted.detector.explain(sequences), None
+    if found is None:
         raise _unexplained(fitted)
+    weights = require_weights(found, sequences.n_events, "explain")
     if isinstance(fitted.detector, Attending):
-        attention = fitted.detector.attention(sequences)
+        attention = require_weights(fitted.detector.attention(sequences), sequences.n_events, "attention")
     for start, end in pairwise(sequences.offsets.tolist()):
         order = start + np.argsort(-weights[start:end], kind="stable")
         texts, first, counts = np.unique(sequences.text_ids[order], return_index=True, return_counts=True)

@@ -16,7 +16,7 @@ from bench._plain import jsonable
 from bench.contract import require_monitor
 from bench.data.sequences.loader import Prepared
 from bench.detector import Detector, Teacher
-from bench.errors import BenchError, CellTimeoutError
+from bench.errors import BenchError, CellTimeoutError, harmless
 from bench.evaluation.thresholds import ThresholdRule
 from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
@@ -345,5 +345,5 @@ def _failure(error: BaseException) -> Record:
 
 def one_line(error: BaseException | str) -> str:
     """The message in one line, of each absolute path only the last part: folders are the machine's business."""
-    text = _FOLDERS.sub("", " ".join(str(error).split()))
+    text = _FOLDERS.sub("", harmless(" ".join(str(error).split())))
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."

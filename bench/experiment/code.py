@@ -368,6 +368,6 @@ def _local_key(version: str, target: str) -> str:
 def _load(path: Path | None) -> dict[str, Any]:
     try:
         kept = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}

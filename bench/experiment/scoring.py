@@ -56,13 +56,16 @@ def _score(
         nearest = detector.nearest_keys if isinstance(detector, RemoteDetector) else nearest_keys
         training = sequences.texts[: prepared.facts["n_log_keys"]]
         sequences = nearest(sequences, training, NEAREST_MIN_COSINE)
-    lines: NDArray[np.float64] | None = None
+    scores, lines = scores_of(detector, sequences)
+    return scores, require_abstained(detector.abstained(sequences), len(sequences)), lines
+
+
+def scores_of(detector: Detector, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Scores of sequences, and of their lines where the method scores lines; what is not as the contract says fails."""
     if detector.tags.unit == "line":
         lines = require_scores(detector.score_lines(sequences), sequences.n_events, "score_lines")
-        scores = largest_lines(lines, sequences)
-    else:
-        scores = require_scores(detector.score(sequences), len(sequences))
-    return scores, require_abstained(detector.abstained(sequences), len(sequences)), lines
+        return largest_lines(lines, sequences), lines
+    return require_scores(detector.score(sequences), len(sequences), "score"), None
 
 
 def _of_lines(scores: NDArray[np.float64], sequences: Sequences, prepared: Prepared) -> Scores:

@@ -222,7 +222,7 @@ class Host:
             found = self._fitted.score_lines(sequences)
             scores = require_scores(found, sequences.n_events, "score_lines")
         else:
-            scores = require_scores(self._fitted.score(sequences), len(sequences))
+            scores = require_scores(self._fitted.score(sequences), len(sequences), "score")
         return scores, require_abstained(self._fitted.abstained(sequences), len(sequences))
 
     def _nearest(self, order: Mapping[str, Any]) -> Answer:

@@ -110,7 +110,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 call = json.loads(line)
                 call["hash"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise BenchError(
                     f"line {number} of the answer store '{path}' cannot be read: delete that line"
                 ) from None

@@ -12,19 +12,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import datetime
+import functools
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
+from bench._files import anchored
 from bench.detector import report_progress
 from bench.errors import BenchError
 from bench.llm import wire
 from bench.llm.answers import CallStore, request_hash
 from bench.llm.config import ChatConfig, Message, Service, current_service, endpoint, is_local, read_price
-from bench.llm.ledger import Ledger, Spending
+from bench.llm.ledger import Ledger, Limits
 from bench.llm.text import Logprobs, estimate_tokens, neutralise, redact, shown_part
 
 if TYPE_CHECKING:
@@ -60,20 +64,17 @@ class Chat:
         self.config = config
         self.base_url = endpoint(config)
         service = current_service()
-        folder = Path(config.store) if config.store else service.store
+        folder = anchored(Path(config.store)) if config.store else service.store
         self.store = CallStore(folder, config.model, shipped=service.shipped)
         self.mode = self._mode(service)
         self.price = read_price(config.price or service.price)
-        self.max_calls = config.max_calls or service.max_calls
-        self.max_cost = config.max_cost or service.max_cost
+        self.limits = Limits(config, service)
         self.redacts = self._redacts()
         self.ledger = Ledger()
         self.counted: set[str] = set()
         """Requests whose answer is in the ledger: one that several parts need is one call."""
         self.unread: set[tuple[str, ...]] = set()
         """Sequences whose answer could not be read."""
-        # The limits of a command hold for all its detectors together, those of a config for one.
-        self.spent = Spending(None if config.max_calls or config.max_cost else service.spent)
         self.plan = CallStore(service.plan, config.model) if self.mode == "dry" and service.plan else None
 
     def blocked(self) -> str | None:
@@ -83,9 +84,7 @@ class Chat:
                 "no endpoint for the chat model: set OPENAI_BASE_URL (and OPENAI_API_KEY), or give recorded answers "
                 "with BENCH_LLM_STORE"
             )
-        if self.mode == "replay" and not self.store.exists():
-            return f"no recorded answers of the model '{self.config.model}': record them first, or set BENCH_LLM_STORE"
-        if self.max_cost and self.price is None:
+        if self.limits.need_price and self.price is None:
             return "a cost limit needs the price of the model: give it as in,out per million tokens"
         return None
 
@@ -133,6 +132,8 @@ class Chat:
 
     def _mode(self, service: Service) -> Mode:
         given = self.config.mode if self.config.mode != "default" else service.mode
+        if service.mode in ("dry", "replay"):
+            given = service.mode  # nothing is sent, whatever a config, perhaps of a suite, says
         if not given:
             given = "replay" if not self.base_url and self.store.exists() else "record"
         mode: Mode = given  # type: ignore[assignment]
@@ -146,6 +147,13 @@ class Chat:
             first = self.store.first()
             return bool(first and first.get("redacted"))
         return not is_local(self.base_url)
+
+
+@functools.cache
+def _tell_unencrypted(host: str) -> None:
+    """Say once where lines and the key can be read on the way."""
+    text = f"log lines and the key go to {host} over plain http, readable on the way: use https, or a tunnel"
+    sys.stderr.write(f"{text}\n")
 
 
 class _Session:
@@ -285,15 +293,14 @@ class _Session:
 
     def _reserve(self, tokens_in: int, tokens_out: int) -> None:
         """Refuse a call before it is sent when it would exceed a limit, counting what waits as if it were spent."""
-        price = self.chat.price or (0.0, 0.0)
-        cost = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
-        self.chat.spent.reserve(cost, max_calls=self.chat.max_calls, max_cost=self.chat.max_cost)
+        self.chat.limits.reserve(tokens_in, tokens_out)
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:
-            self._client = wire.connect(
-                self.chat.base_url, self.config.timeout_s, trust_env=not is_local(self.chat.base_url)
-            )
+            is_here = is_local(self.chat.base_url)
+            if not is_here and self.chat.base_url.startswith("http://"):
+                _tell_unencrypted(str(urlsplit(self.chat.base_url).hostname))
+            self._client = wire.connect(self.chat.base_url, self.config.timeout_s, trust_env=not is_here)
         return self._client
 
     def _failure(self, errors: list[BaseException], n_jobs: int) -> BaseException:
@@ -303,8 +310,9 @@ class _Session:
             return next((error for error in strange if not isinstance(error, asyncio.CancelledError)), strange[0])
         if not others:
             return BenchError(
-                f"{self.ledger.missing} calls of {n_jobs} questions are not in '{self.chat.store.path.name}': "
-                "record them, or use the settings that it was recorded with"
+                f"{self.ledger.missing} calls of {n_jobs} questions are not in '{self.chat.store.path.name}', the "
+                f"recorded answers of '{self.config.model}': record them with --llm record and OPENAI_BASE_URL, use "
+                "the settings that they were recorded with, or name their folder with BENCH_LLM_STORE"
             )
         first = self._fatal or others[0]
         kept = " the answers that came are kept, and the same run asks only for the others" * (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from bench._files import anchored
 from bench.errors import BenchError
 
 Message = dict[str, str]
@@ -20,6 +21,11 @@ Message = dict[str, str]
 
 MODES: Final = ("replay", "record", "live", "dry")
 _KEY_LIKE: Final = re.compile(r"\b(?:sk|pk|rk)-[\w*.-]{4,}|(?<=//)[^/@\s]+@|(?i:bearer\s+)\S+")
+SECRET: Final = "<secret>"
+_KEY_PART: Final = 12
+"""Characters of the key in a row that are never kept."""
+_SHORTEST_KEY: Final = 8
+"""What is shorter is no secret but a word in its place, such as EMPTY, and answers may hold it."""
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
@@ -67,7 +73,8 @@ class ChatConfig:
     base_url: str = _outside("")
     """Endpoint; empty = OPENAI_BASE_URL, else OpenAI's own where OPENAI_API_KEY is set."""
     mode: Literal["default", "replay", "record", "live", "dry"] = _outside("default")
-    """`default`: BENCH_LLM, else record, or replay where there is a store and no endpoint."""
+    """`default`: BENCH_LLM, else record, or replay where there is a store and no endpoint. Where the command only
+    replays or counts, it does so whatever stands here."""
     store: str = _outside("")
     """Folder of recorded answers; empty = BENCH_LLM_STORE, else results/llm."""
     concurrency: int = _outside(8)
@@ -81,9 +88,9 @@ class ChatConfig:
     tokens_per_minute: int = _outside(0)
     """Estimated tokens sent per minute at most; 0 = no limit."""
     max_calls: int = _outside(0)
-    """Calls one fit and its scores may make; 0 = BENCH_LLM_MAX_CALLS, else no limit."""
+    """Calls one fit and its scores may make; 0 = no limit but that of the command."""
     max_cost: float = _outside(0.0)
-    """What they may cost by `price`; 0 = BENCH_LLM_MAX_COST, else no limit."""
+    """What they may cost by `price`; 0 = no limit but that of the command."""
     price: str = _outside("")
     """Per million tokens, `in,out`, e.g. 0.5,1.5; empty = BENCH_LLM_PRICE, else unknown."""
 
@@ -118,9 +125,35 @@ def api_key() -> str:
 
 
 def without_secrets(text: str) -> str:
-    """What a server said or a user typed, without the key: servers like to repeat it."""
+    """What a server said or a user typed, without the key and what looks like one: servers like to repeat it.
+
+    To be called before a text is cut: of a key across the cut the first half would be left.
+    """
+    return _KEY_LIKE.sub(SECRET, without_key(text))
+
+
+def without_key(text: str) -> str:
+    """A text without the key of the environment and its long parts, each replaced by one word."""
+    parts, end = [], 0
+    for start, stop in key_spans(text):
+        parts += [text[end:start], SECRET]
+        end = stop
+    return "".join([*parts, text[end:]])
+
+
+def key_spans(text: str) -> list[tuple[int, int]]:
+    """Where the key stands in a text, or 12 or more of its characters in a row; a shorter key only as a whole."""
     key = api_key()
-    return _KEY_LIKE.sub("<secret>", text.replace(key, "<secret>") if key else text)
+    size = min(_KEY_PART, len(key))
+    if size < _SHORTEST_KEY or len(text) < size:
+        return []
+    parts = {key[i : i + size] for i in range(len(key) - size + 1)}
+    spans: list[tuple[int, int]] = []
+    for start in range(len(text) - size + 1):
+        if text[start : start + size] in parts:
+            first = spans.pop()[0] if spans and start <= spans[-1][1] else start
+            spans.append((first, start + size))
+    return spans
 
 
 def endpoint(config: ChatConfig) -> str:
@@ -149,7 +182,8 @@ def read_price(text: str) -> tuple[float, float] | None:
 class Service:
     """What holds for all that ask a chat model in one command, whichever process they run in.
 
-    A config that says something else goes first. The command line makes it of its options; without one, as in a
+    A config that says something else goes first, but it cannot send where the service only replays or counts, and
+    the limits here hold beside its own. The command line makes it of its options; without one, as in a
     notebook, it is read from the environment.
     """
 
@@ -181,7 +215,7 @@ class Service:
             raise BenchError(f"BENCH_LLM={mode} is unknown: choose one of {', '.join(MODES)}")
         return cls(
             mode=mode,
-            store=Path(os.environ.get("BENCH_LLM_STORE") or store),
+            store=anchored(Path(os.environ.get("BENCH_LLM_STORE") or store)),
             price=os.environ.get("BENCH_LLM_PRICE", ""),
             max_calls=int(_number_from("BENCH_LLM_MAX_CALLS")),
             max_cost=_number_from("BENCH_LLM_MAX_COST"),

@@ -12,6 +12,7 @@ import filelock
 
 from bench._files import replace_text
 from bench.errors import BenchError
+from bench.llm.config import ChatConfig, Service, read_price
 
 
 @dataclass
@@ -93,6 +94,32 @@ class Spending:
         try:
             calls, cost = json.loads(path.read_text(encoding="utf-8"))
             self._calls, self._cost = int(calls), float(cost)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             # Not "nothing was spent": a limit of money that starts anew is none.
             raise BenchError(f"what was spent cannot be read from '{path}' ({error}): delete it, run again") from None
+
+
+class Limits:
+    """What may be asked: a command's limits hold for all its detectors together, those of a config for one of them.
+
+    Both hold, so that a config, which may come from a suite, raises no limit of the command. Nor does its price: what
+    the command's limit counts is the higher of the two.
+    """
+
+    def __init__(self, config: ChatConfig, service: Service) -> None:
+        self._config, self._service = config, service
+        prices = [price for price in map(read_price, (config.price, service.price)) if price is not None]
+        self._price = prices[0] if prices else (0.0, 0.0)
+        self._highest = max((p[0] for p in prices), default=0.0), max((p[1] for p in prices), default=0.0)
+        self._own, self._shared = Spending(), Spending(service.spent)
+
+    @property
+    def need_price(self) -> bool:
+        """Whether a cost is limited."""
+        return bool(self._config.max_cost or self._service.max_cost)
+
+    def reserve(self, tokens_in: int, tokens_out: int) -> None:
+        """Count a call before it is sent; a BenchError where it would exceed a limit."""
+        own, shared = ((tokens_in * price[0] + tokens_out * price[1]) / 1e6 for price in (self._price, self._highest))
+        self._own.reserve(own, max_calls=self._config.max_calls, max_cost=self._config.max_cost)
+        self._shared.reserve(shared, max_calls=self._service.max_calls, max_cost=self._service.max_cost)

@@ -10,14 +10,25 @@ import json
 import random
 import re
 import time
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
-from bench.llm.config import ChatConfig, Message, api_key, without_secrets
+from bench.errors import BenchError, shown
+from bench.llm.config import SECRET, ChatConfig, Message, api_key, key_spans, without_key, without_secrets
 
 if TYPE_CHECKING:
+    from httpx2 import AsyncClient, Response
     from openai import AsyncOpenAI
+
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""What a server may send for one call, packed or not."""
+MAX_NAME: Final = 200
+"""Characters of a name that a server gives: of its model, or why an answer ended."""
+_PACKED: Final = ("gzip", "x-gzip", "deflate")
+_OF_THE_BODY: Final = ("content-encoding", "content-length", "transfer-encoding")
+_CHUNK_BYTES: Final = 1 << 16
+_COUNTED: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 _LONGEST_WAIT_S: Final = 300.0
 _SCHEMA: Final = {
@@ -103,7 +114,6 @@ def body_of(
 
 def connect(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncOpenAI:
     """A client with the key of the environment; lines for this machine never pass through a proxy."""
-    import httpx2
     import openai
 
     return openai.AsyncOpenAI(
@@ -111,14 +121,56 @@ def connect(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncOpenAI:
         api_key=api_key() or "none",
         max_retries=0,  # attempts are counted and limited here
         timeout=timeout_s,
-        http_client=httpx2.AsyncClient(
-            trust_env=trust_env,
-            timeout=timeout_s,
-            limits=httpx2.Limits(),
-            # Redirects are not followed, so plain http never needs the certificates, which take long to load.
-            verify=not base_url.startswith("http://"),
-        ),
+        http_client=_limited_client(base_url, timeout_s, trust_env=trust_env),
     )
+
+
+def _limited_client(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncClient:
+    """A client that holds no more of an answer than `MAX_ANSWER_BYTES`, also of one that tells of an error."""
+    import httpx2
+
+    class Limited(httpx2.AsyncClient):
+        async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            response = await super().send(request, **{**options, "stream": True})
+            try:
+                content = await _content(response)
+            finally:
+                await response.aclose()
+            headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_BODY]
+            return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
+
+    return Limited(
+        trust_env=trust_env,
+        timeout=timeout_s,
+        limits=httpx2.Limits(),
+        headers={"Accept-Encoding": "gzip"},
+        # Redirects are not followed, so plain http never needs the certificates, which take long to load.
+        verify=not base_url.startswith("http://"),
+    )
+
+
+async def _content(response: Response) -> bytes:
+    """The body as it is read, unpacked; a body that is too large is given up before the rest of it is there."""
+    content = bytearray()
+    async for chunk in response.aiter_raw(_CHUNK_BYTES):
+        content += chunk
+        _require_small(len(content))
+    if response.headers.get("content-encoding", "").strip().lower() not in _PACKED:
+        return bytes(content)
+    try:
+        unpacked = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(bytes(content), MAX_ANSWER_BYTES + 1)
+    except zlib.error:
+        raise PassingError("the chat model's server sent a damaged answer") from None
+    _require_small(len(unpacked))
+    return unpacked
+
+
+def _require_small(size: int) -> None:
+    if size > MAX_ANSWER_BYTES:
+        raise FatalError(
+            f"the chat model's server answered with more than {MAX_ANSWER_BYTES >> 20} MB, which no answer has: "
+            "look whether the address is that of a chat model"
+        )
 
 
 async def post(client: AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -142,7 +194,7 @@ async def post(client: AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -
 
 
 def _refused(status: int, text: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    reason = without_secrets(_message(text))
+    reason = _message(text)
     if status in (400, 413, 422) and _TOO_LONG.search(text):
         return {"too_long": True, "answer": ""}
     said = f"the chat model's server answered {status} ({reason})"
@@ -164,12 +216,50 @@ def _read(text: str) -> dict[str, Any]:
         raise PassingError("the chat model's server answered without a choice") from None
     answer = message.get("content") if isinstance(message, dict) else None
     return {
-        "model": str(content.get("model") or ""),
-        "answer": answer if isinstance(answer, str) else "",
-        "finish_reason": choice.get("finish_reason"),
-        "logprobs": _logprobs(choice),
-        "usage": content.get("usage") if isinstance(content.get("usage"), dict) else {},
+        "model": _name(content.get("model")),
+        "answer": without_key(answer) if isinstance(answer, str) else "",
+        "finish_reason": _name(choice.get("finish_reason")) or None,
+        "logprobs": _without_key_in_pieces(_logprobs(choice)),
+        "usage": _usage(content.get("usage")),
     }
+
+
+def _name(given: Any) -> str:
+    """A name as it may be kept and shown."""
+    return shown(without_secrets(str(given or "")), MAX_NAME)
+
+
+def _usage(given: Any) -> dict[str, int]:
+    """The counts that a server reports, as far as they are some."""
+    counts = given.items() if isinstance(given, dict) else ()
+    return {
+        name: count
+        for name, count in counts
+        if name in _COUNTED and isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    }
+
+
+def _without_key_in_pieces(tokens: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tokens as they spell the answer without the key; alternatives to a piece of it are left out."""
+    spans = key_spans("".join(entry["token"] for entry in tokens))
+    kept, begin = [], 0
+    for entry in tokens:
+        end = begin + len(entry["token"])
+        touched = [span for span in spans if span[0] < end and begin < span[1]]
+        text, alternatives = _outside(entry["token"], begin, touched), [] if touched else entry["top_logprobs"]
+        top = [{**other, "token": without_key(other["token"])} for other in alternatives]
+        kept.append({**entry, "token": text, "top_logprobs": top})
+        begin = end
+    return kept
+
+
+def _outside(token: str, begin: int, spans: list[tuple[int, int]]) -> str:
+    """The characters of a token that lie in no span, and a word where one starts."""
+    text, position = "", begin
+    for start, stop in spans:
+        text += token[max(0, position - begin) : max(0, start - begin)] + SECRET * (start >= begin)
+        position = stop
+    return text + token[max(0, position - begin) :]
 
 
 def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -178,25 +268,34 @@ def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
     kept = []
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         for entry in (given or {}).get("content") or []:
-            top = [{"token": a["token"], "logprob": float(a["logprob"])} for a in entry.get("top_logprobs") or []]
+            top = [{"token": str(a["token"]), "logprob": float(a["logprob"])} for a in entry.get("top_logprobs") or []]
             kept.append({"token": str(entry["token"]), "logprob": float(entry["logprob"]), "top_logprobs": top})
     return kept
 
 
 def _message(text: str) -> str:
+    """What a server says of its refusal: without secrets first, and cut afterwards."""
     try:
         error = json.loads(text)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)[:200]
-    except (ValueError, KeyError, TypeError):
-        return " ".join(text.split())[:100] or "no reason"
+        said, longest = str(error["message"] if isinstance(error, dict) else error), 200
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said, longest = text, 100
+    # In one line, as it is shown: a key may be broken over two.
+    return shown(without_secrets(" ".join(said.split())), longest) or "no reason"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, given as such or as a date."""
+    """Seconds, given as such or as a date, which is counted from the server's own clock where it tells the time."""
     text = headers.get("retry-after", "")
     with contextlib.suppress(ValueError):
         return max(0.0, float(text))
     with contextlib.suppress(ValueError, TypeError):
         when = email.utils.parsedate_to_datetime(text)
-        return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
+        return max(0.0, (when - _server_time(headers)).total_seconds())
     return None
+
+
+def _server_time(headers: Mapping[str, str]) -> datetime.datetime:
+    with contextlib.suppress(ValueError, TypeError):
+        return email.utils.parsedate_to_datetime(headers.get("date", ""))
+    return datetime.datetime.now(datetime.UTC)

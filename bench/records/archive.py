@@ -22,6 +22,7 @@ from bench.records.record import (
     parse_object,
     place_fault,
     record_digest,
+    require_version,
     split_curves,
 )
 
@@ -148,7 +149,7 @@ class Archive:
         """Key and text of each line; of two lines of one run that of the newer."""
         found: dict[str, tuple[SortKey, str]] = {}
         for line in lines_of(path) if path.is_file() else ():
-            content: Any = parse_object(line.text, line.where, WAY_OUT)
+            content: Any = require_version(parse_object(line.text, line.where, WAY_OUT), line.where)
             try:
                 run_id, key = content["run_id"], sort_key(content)
             except (KeyError, TypeError):

@@ -174,12 +174,17 @@ def parse_record(text: str, where: str, way_out: str) -> Record:
     return require_version(parse_object(text, where, way_out), where)
 
 
+def is_newer(content: Mapping[str, Any]) -> bool:
+    """Whether a later program wrote it, which may keep in it what this one does not know."""
+    version = content.get("schema_version")
+    return isinstance(version, int) and version > SCHEMA_VERSION
+
+
 def require_version(content: dict[str, Any], where: str) -> Record:
     """The content of a record if this program reads its schema; else a BenchError."""
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        hint = "update bench" if newer else "use the version that wrote it, or another --out"
+        hint = "update bench" if is_newer(content) else "use the version that wrote it, or another --out"
         raise BenchError(f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}: {hint}")
     return content  # type: ignore[return-value]  # its fields are the writer's promise
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench._files import remove_leftovers, replace_file, replace_text
+from bench._files import anchored, remove_leftovers, replace_file, replace_text
 from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.records.archive import Archive, without_collection
@@ -31,10 +31,12 @@ from bench.records.record import (
     SCHEMA_VERSION,
     Record,
     Scores,
+    is_newer,
     parse_record,
     record_digest,
     record_text,
     require_shape,
+    require_version,
     scores_digest,
 )
 
@@ -65,7 +67,7 @@ class Store:
     """The results folder of one or many runs."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root = anchored(root)
         self.inbox = root / "inbox"
         self.scores = root / "scores"
         self.curves = root / "curves"
@@ -153,6 +155,7 @@ class Store:
         self.require_current()
         plain: dict[str, Any] = jsonable(record)
         run_id = plain["run_id"]
+        self._require_not_newer(run_id)
         if scores is not None:
             path = self.scores / f"{run_id}.npz"
             replace_file(path, lambda temporary: _save_arrays(temporary, scores))
@@ -162,6 +165,14 @@ class Store:
         replace_text(self.inbox / f"{run_id}.json", text)
         stored: Record = json.loads(text)
         return stored
+
+    def _require_not_newer(self, run_id: str) -> None:
+        """Raise BenchError where a newer program has kept this run meanwhile: what it knows is not written over."""
+        path = self.inbox / f"{run_id}.json"
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = json.loads(path.read_bytes())
+            if isinstance(found, dict) and is_newer(found):
+                require_version(found, f"the record {path}")
 
     def has_scores(self, run_id: str) -> bool:
         """Whether the scores of a run are here."""

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.errors import harmless
+
+
+def plain(text: str) -> str:
+    """A name from elsewhere as one piece of a row or a line: no cell, code or line ends in it, no terminal obeys it."""
+    return harmless(text).replace("|", r"\|").replace("`", r"\`")
+
 
 def table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     """A pipe table of these cells, as they are; no line break at its end."""

@@ -78,9 +78,9 @@ def main() -> None:
         lodging.close()
     for name, values in taken.items():
         wall_ms, cpu_ms = (1000 * statistics.median(column) for column in zip(*values, strict=True))
-        print(f"{name:10} {wall_ms:7.1f} ms wall {cpu_ms:7.1f} ms CPU a cell")
+        print(f"{name:10} {wall_ms:7.1f} ms wall {cpu_ms:7.1f} ms CPU a cell")  # noqa: T201
     more = [b[0] - a[0] for a, b in zip(taken["here"], taken["elsewhere"], strict=True)]
-    print(f"the border adds {1000 * statistics.median(more):.1f} ms wall (median of {len(more)} pairs)")
+    print(f"the border adds {1000 * statistics.median(more):.1f} ms wall (median of {len(more)} pairs)")  # noqa: T201
 
 
 def _cpu_seconds() -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from bench.data.cards.fetched import Download, check_download, check_member
+from bench.data.cards.fetched import Download, check_download, check_member, check_name
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
@@ -382,6 +382,7 @@ def _check_files(path: Path, card: Card) -> None:
     if not card.files:
         raise BenchError(f"the card {path} names no file: add [[files]] with name and sha256")
     for file in card.files:
+        check_name(path, file.name)
         if card.download is not None and not file.sha256 and not file.is_unpublished:
             check_member(path, file.name, file.member, file.max_bytes)
         elif file.member:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench._files import anchored
 from bench.data.cards.card import Card, DataFile, load_folder
 from bench.data.cards.checksums import file_sha256
 from bench.data.cards.fetched import note_path, require_intact
@@ -133,6 +134,7 @@ def catalogue(data_dir: Path | None = None) -> Catalogue:
     folder = data_dir or (Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None)
     if folder is not None and not folder.is_dir():
         raise BenchError(f"the data folder '{folder}' does not exist: set BENCH_DATA or --data to an existing folder")
+    folder = None if folder is None else anchored(folder)
     cards = {card.key: card for card in load_folder(_shipped_folder())}
     for card in load_folder(folder, shipped=_shipped_folder()) if folder is not None else []:
         if card.key in cards:

@@ -78,7 +78,7 @@ def read_note(path: Path) -> Note | None:
         values = json.loads(note_path(path).read_text(encoding="utf-8"))
         values.pop("mtime_ns", None)  # all that an earlier version knew of the state, which does not suffice
         note = Note(**values)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     is_sound = isinstance(note.size, int) and isinstance(note.sha256, str)
     return note if is_sound else None
@@ -134,11 +134,15 @@ def check_download(path: Path, download: Download) -> None:
         )
 
 
-def check_member(path: Path, name: str, member: str, max_bytes: int) -> None:
-    """Refuse a file of an archive that could land outside the data folder or has no limit."""
+def check_name(path: Path, name: str) -> None:
+    """Refuse a file that could lie outside the data folder; `path` is the card."""
     where = PurePosixPath(name)
     if where.is_absolute() or ".." in where.parts or "\\" in name or ":" in name or not where.name:
-        raise BenchError(f"the card {path} puts a fetched file at '{name}': write a name inside the data folder")
+        raise BenchError(f"the card {path} has a file at '{name}': write a name inside the data folder")
+
+
+def check_member(path: Path, name: str, member: str, max_bytes: int) -> None:
+    """Refuse a file of an archive that has no limit; `path` is the card."""
     if not isinstance(member, str) or not member:
         raise BenchError(f"the card {path} has no member for '{name}': write its name inside the archive")
     if not isinstance(max_bytes, int) or max_bytes <= 0:

@@ -14,10 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from bench.data.fetching.http import CHUNK_BYTES, Report, no_room
 from bench.errors import BenchError
+
+_HEADERS: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MAX_MEMBERS: Final = 1_000_000
+_MAX_HEADER_BYTES: Final = 1 << 20
+"""Of a header that holds a long name or further fields of the member behind it."""
 
 _DAMAGE: Final = (
     OSError,
@@ -81,7 +92,7 @@ def _unpack(archive: Path, wanted: Mapping[str, Wanted], report: Report, done: d
                     with opened.open(info) as stream:
                         done[name] = _write(archive, name, stream, wanted[name], report=report, total=info.file_size)
         return
-    with tarfile.open(archive, "r|gz") as stream_of_members:
+    with tarfile.open(archive, "r|gz", tarinfo=_bounded(archive)) as stream_of_members:
         for member in stream_of_members:
             name = _plain(member.name)
             if name in wanted:
@@ -92,6 +103,28 @@ def _unpack(archive: Path, wanted: Mapping[str, Wanted], report: Report, done: d
                 done[name] = _write(archive, name, content, wanted[name], report=report, total=member.size)
             if len(done) == len(wanted):
                 return
+
+
+def _bounded(archive: Path) -> type[tarfile.TarInfo]:
+    """Members whose headers are read within limits: endless names, or members, would fill the memory."""
+
+    class Bounded(tarfile.TarInfo):
+        n_members = 0
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            made = super().frombuf(buf, encoding, errors)
+            cls.n_members += 1
+            if cls.n_members > _MAX_MEMBERS:
+                raise BenchError(f"'{archive.name}' holds more than {_MAX_MEMBERS:,} members: refused")
+            if made.type in _HEADERS and made.size > _MAX_HEADER_BYTES:
+                raise BenchError(
+                    f"'{archive.name}' holds a header of {made.size:,} bytes, at most {_MAX_HEADER_BYTES:,} are read: "
+                    "refused"
+                )
+            return made
+
+    return Bounded
 
 
 def _plain(name: str) -> str:

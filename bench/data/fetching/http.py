@@ -286,7 +286,7 @@ class _Transfer:
         """The version of the part; None when it is of another address or unknown."""
         try:
             version = _Version(**json.loads(self._note.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
         return version if version.url == self._source.url else None
 

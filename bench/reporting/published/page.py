@@ -132,7 +132,7 @@ def _digits(number: Decimal | None) -> str:
 
 def _ours(row: Row, rule: str) -> list[str]:
     shown = shown_rule(row, rule)
-    cells = [row.method if row.group == CONTROL else f"{row.method} ({row.group})"]
+    cells = [row.label if row.group == CONTROL else f"{row.label} ({row.group})"]
     for metric in METRICS:
         interval = aggregate(row, ALL, metric, shown)
         if interval is None:
@@ -179,7 +179,7 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
 def _own_rules(table: Table, rule: str) -> str:
     """Which rows are not reported by the rule, though they do not flag everything."""
     rows = [row for row in table.rows if asks_a_model(row.records[0]) and shown_rule(row, rule) != rule]
-    return f"; native for {', '.join(row.method for row in rows)}" if rows else ""
+    return f"; native for {', '.join(row.label for row in rows)}" if rows else ""
 
 
 def _published(paper: Paper, table: Table) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bench.errors import harmless
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.rows import Row, aggregate
@@ -94,17 +95,17 @@ def call_notes(row: Row) -> list[str]:
         share = sum(record["monitor"]["unparsable_share"] for record in facts) / len(facts)
         rule = facts[0]["detector"]["config"].get("unparsable", "as declared")
         count = "leave their sequences out" if rule == "exclude" else f"count {rule}"
-        notes.append(f"- {row.method}: {100 * share:.1f} % of the answers could not be read and {count}")
+        notes.append(f"- {row.label}: {100 * share:.1f} % of the answers could not be read and {count}")
     for record in row.finished:
         if out := record.get("excluded"):
             notes.append(
-                f"- {row.method}: its metrics leave out {out['n']} of {out['of']} test sequences ({out['n_abnormal']} "
+                f"- {row.label}: its metrics leave out {out['n']} of {out['of']} test sequences ({out['n_abnormal']} "
                 f"abnormal, seed {record['spec']['seed']}): not to be compared with rows over all of them"
             )
     auroc = aggregate(row, ALL, "auroc", "") if facts else None
     if auroc is not None and auroc.low <= CHANCE:
         why = f"the interval of its AUROC does not lie above {CHANCE}"
-        notes.append(f"- {row.method}: not shown to be better than chance, {why}")
+        notes.append(f"- {row.label}: not shown to be better than chance, {why}")
     return notes
 
 
@@ -173,7 +174,7 @@ def _together(runs: Sequence[dict[str, Any]]) -> Answers:
 def answer_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """One line for each row that asked a chat model: which one answered, what it cost, whether lines were redacted."""
     return [
-        f"{row}, answered by {', '.join(found.models) or 'no model'}: {'; '.join(_facts(found))}"
+        harmless(f"{row}, answered by {', '.join(found.models) or 'no model'}: {'; '.join(_facts(found))}")
         for row, found in answers_of(records).items()
     ]
 

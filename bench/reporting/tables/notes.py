@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Final
 
+from bench.errors import harmless
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import ALL
 from bench.records.store import Record
@@ -21,21 +22,21 @@ _BY_PLACE: Final = "clock"
 
 def table_notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule."""
-    notes = [f"- {row.method}: {row.failure}" for row in table.rows if row.failure]
-    notes += [f"- {row.method}: the version that ran last; {older_records(row)}" for row in table.rows if row.n_older]
+    notes = [f"- {row.label}: {harmless(row.failure)}" for row in table.rows if row.failure]
+    notes += [f"- {row.label}: the version that ran last; {older_records(row)}" for row in table.rows if row.n_older]
     notes += [note for row in table.rows for note in call_notes(row)]
-    notes += [f"- {row.method}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
+    notes += [f"- {row.label}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
         if row.finished and shown_rule(row, rule) != rule:
-            notes.append(f"- {row.method}: reported by its native rule, {_why_native(row)}")
+            notes.append(f"- {row.label}: reported by its native rule, {_why_native(row)}")
             continue
         reasons = Counter(filter(None, (_why_no_threshold(record, rule) for record in row.finished)))
         for reason, times in reasons.items():
             part = (
                 "" if times == len(row.finished) else f" (left out of the mean: {times} of {len(row.finished)} seeds)"
             )
-            missing[reason].append(f"{row.method}{part}")
+            missing[reason].append(f"{row.label}{part}")
     notes += [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
     return notes + _broken_promises(table, rule)
 
@@ -59,7 +60,7 @@ def _broken_promise(row: Row, rule: str, promised: float) -> str:
     if mean is None or mean <= _FAR * promised:
         return ""
     rate = aggregate(row, ALL, "fpr", rule)
-    return f"{row.method} {mean:.3f}" if rate is not None and rate.low > promised else ""
+    return f"{row.label} {mean:.3f}" if rate is not None and rate.low > promised else ""
 
 
 def _why_native(row: Row) -> str:

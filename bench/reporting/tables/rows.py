@@ -14,6 +14,7 @@ from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
 from bench.records.store import Record
+from bench.reporting.markdown import plain
 
 NATIVE: Final = "native"
 _WORDS: Final = {0: "normal", 1: "abnormal"}
@@ -55,6 +56,11 @@ class Row:
     records: tuple[Record, ...]
     n_older: int = 0
     """Records of earlier versions of its file, which are not among these."""
+
+    @property
+    def label(self) -> str:
+        """Its name as it stands in markdown."""
+        return plain(self.method)
 
     @property
     def finished(self) -> list[Record]:

@@ -241,10 +241,10 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
 def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
     seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
     if not row.finished:
-        return [row.method, *["-"] * (len(columns()) + len(CALL_HEADERS) * asks + 3), seeds]
+        return [row.label, *["-"] * (len(columns()) + len(CALL_HEADERS) * asks + 3), seeds]
     shown = shown_rule(row, rule)
     return [
-        row.method,
+        row.label,
         *(_cell(row, block, measure, shown) for measure in columns()),
         *(call_cells(row) if asks else ()),
         _mean_seconds(row, "fit"),

@@ -13,7 +13,7 @@ def render_choices(table: Table) -> str:
     rows = [(row, _values(row, "ap"), _values(row, "auroc")) for row in table.rows]
     ranked = sorted(((row, ap, auroc) for row, ap, auroc in rows if ap), key=lambda found: -statistics.mean(found[1]))
     lines = [
-        [row.method, *(f"{value:.4f}" for value in _spread(ap)), f"{statistics.mean(auroc):.4f}", str(len(ap))]
+        [row.label, *(f"{value:.4f}" for value in _spread(ap)), f"{statistics.mean(auroc):.4f}", str(len(ap))]
         for row, ap, auroc in ranked
     ]
     headers = ["", "validation AP", "lowest", "highest", "AUROC", "seeds"]

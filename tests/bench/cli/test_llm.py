@@ -59,6 +59,49 @@ def test_a_recorded_run_is_replayed_without_server(bench, stub, monkeypatch, tmp
     assert re.search(r"\d+ calls of \d+ questions are not in", reason)
 
 
+@pytest.mark.parametrize("store", ["none", "of another model", "half of it"])
+def test_a_replay_without_a_needed_answer_is_an_error_row(bench, stub, monkeypatch, tmp_path, store):
+    """Never a row that was skipped, nor numbers from the answers that there are."""
+    folder = tmp_path / "shared"
+    monkeypatch.setenv("BENCH_LLM_STORE", str(folder))
+    if store != "none":
+        monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+        model = ("--set", "chatgpt.model=other") if store == "of another model" else ()
+        bench(*RUN, "--no-pack", "--out", "recorded", *model)
+        monkeypatch.delenv("OPENAI_BASE_URL")
+    if store == "half of it":
+        (path,) = folder.glob("*.jsonl")
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[::2]))
+    stub.close()
+    code, _, err = bench(*RUN, "--llm", "replay")
+    assert code == 3
+    records = chat_records(tmp_path)
+    assert {record["status"] for record in records} == {"error"}
+    for record in records:
+        assert "metrics" not in record
+        assert re.search(r"\d+ calls of \d+ questions are not in .*: record them with --llm record", record["reason"])
+    assert "skipped" not in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "n_sent"),
+    [
+        (["chatgpt.max_calls=1000000"], ("--max-calls", "7"), 7),
+        (["chatgpt.max_cost=1000", "chatgpt.price=0,0"], ("--max-cost", "0.0000001", "--price", "1,1"), 0),
+        (["chatgpt.mode=live"], ("--dry-run",), 0),
+        (["chatgpt.mode=live"], ("--llm", "replay"), 0),
+    ],
+)
+def test_a_suite_does_not_loosen_the_command(bench, stub, monkeypatch, tmp_path, settings, options, n_sent):
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    suite = tmp_path / "theirs.toml"
+    lists = {"scenarios": ["bgl@simulated"], "methods": ["chatgpt"], "set": settings}
+    blocks = "".join(f"{name} = {json.dumps(values)}\n" for name, values in lists.items())
+    suite.write_text(f"[[run]]\nseeds = 1\n{blocks}")
+    bench("run", "--suite", suite, *options)
+    assert len(stub.prompts) == n_sent
+
+
 def test_a_dry_run_counts_what_would_be_asked(bench, stub, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
     monkeypatch.delenv("BENCH_LLM_STORE")

@@ -135,9 +135,9 @@ def test_what_a_suite_names_as_optional_may_be_skipped(shell):
         '[[run]]\nscenarios = ["bgl@simulated"]\nmethods = ["toy.py:Toy"]\noptional_methods = ["chatgpt"]\nseeds = "1"'
     )
     (shell.folder / "small.toml").write_text(suite)
-    assert shell("run", "--suite", "small.toml", "--llm", "replay")[0] == 0
+    assert shell("run", "--suite", "small.toml")[0] == 0
     (shell.folder / "small.toml").write_text(suite.replace("optional_methods", "# ").replace('Toy"', 'Toy", "chatgpt"'))
-    code, _, err = shell("run", "--suite", "small.toml", "--llm", "replay")
+    code, _, err = shell("run", "--suite", "small.toml")
     assert code == 3
     assert "chatgpt was skipped everywhere: " in err
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from bench.records.record import content_digest
 
 KEY = "sk-canary-0123456789abcdef"
 EVIL = 'open({mark!r}, "w").close()\nfrom methods.controls import NewEvent as X\n'
@@ -37,11 +40,12 @@ def one_sentence(found):
 
 
 def rewrite(folder, change):
-    """Alter `detector.json` in place."""
+    """Alter `detector.json` in place, and give it the digest of what it then holds, as who means harm would."""
     path = folder / "detector.json"
     facts = json.loads(path.read_text())
     change(facts)
-    path.write_text(json.dumps(facts))
+    facts.pop("digest", None)
+    path.write_text(json.dumps({**facts, "digest": content_digest(facts)}))
 
 
 @pytest.fixture
@@ -217,13 +221,29 @@ DAMAGE = {
     "no provenance": lambda facts: facts.update(provenance=3),
     "old": lambda facts: facts.update(version=1),
     "no digest": lambda facts: facts.pop("arrays_sha256"),
+    "another name of the arrays": lambda facts: facts.update(arrays_sha256="../" * 20 + "abcd"),
+    "arrays that are gone": lambda facts: facts.update(arrays_sha256="0" * 64),
+    "list as digest": lambda facts: facts.update(arrays_sha256=[]),
+    "list as threshold": lambda facts: facts.update(threshold=[1]),
+    "text as threshold": lambda facts: facts["threshold"].update(value="many"),
+    "negative n": lambda facts: facts["threshold"].update(n=-1),
+    "no grouping": lambda facts: facts.pop("grouping"),
+    "another grouping": lambda facts: facts["grouping"].update(more=1),
+    "no parser": lambda facts: facts["systems"][0].pop("parser"),
+    "masks that are a number": lambda facts: facts["systems"][0]["parser"].update(masks=3),
+    "texts that are numbers": lambda facts: facts["vocabulary"].update(texts=[1, 2]),
+    "half a surrogate": lambda facts: facts["method"]["config"].update({"\ud800": 1}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_description_is_one_sentence(fitted, log, call, damage):
     folder = fitted("ngram")
-    rewrite(folder, damage)
+    if damage is DAMAGE["half a surrogate"]:
+        path = folder / "detector.json"
+        path.write_text(path.read_text().replace('"seed"', '"\\ud800": 1, "seed"'))
+    else:
+        rewrite(folder, damage)
     assert "fit it again" in one_sentence(call("score", folder, log))
 
 
@@ -244,46 +264,167 @@ def test_a_description_that_is_none_is_one_sentence(fitted, log, call, text):
 @pytest.mark.parametrize("depth", [200, 480, 3000])
 def test_a_deep_tree_is_no_traceback(fitted, log, call, depth):
     folder = fitted("ngram")
-    rewrite(folder, lambda facts: facts["vocabulary"]["drain"].update(tree="TREE"))
     path = folder / "detector.json"
     tree = '[[], {"1": ' * depth + "[[], {}]" + "}]" * depth
-    path.write_text(path.read_text().replace('"TREE"', tree))
+    try:
+        rewrite(folder, lambda facts: facts["vocabulary"]["drain"].update(tree=json.loads(tree)))
+    except RecursionError:  # too deep to be given its digest
+        rewrite(folder, lambda facts: facts["vocabulary"]["drain"].update(tree="TREE"))
+        path.write_text(path.read_text().replace('"TREE"', tree))
     code, _, err = call("score", folder, log)
     assert code == 0 or (code == 2 and err.count("\n") == 1 and "fit it again" in err)
 
 
 def test_the_two_files_belong_together(fitted, log, call, tmp_path):
     folder = fitted("ngram")
-    arrays = folder / "detector.safetensors"
+    (arrays,) = folder.glob("*.safetensors")
     whole = arrays.read_bytes()
     arrays.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert "not the file" in one_sentence(call("score", folder, log))
+    assert "not those that detector.json was saved with" in one_sentence(call("score", folder, log))
     arrays.write_bytes(whole)
     assert call("score", folder, log)[0] == 0
+    arrays.unlink()
+    assert "are gone" in one_sentence(call("score", folder, log))
 
 
-def test_scores_that_are_no_numbers_are_one_sentence(fitted, log, call, monkeypatch):
+@pytest.mark.parametrize("place", ["threshold", "seed", "provenance"])
+def test_an_edited_description_is_not_believed(fitted, log, call, place):
+    folder = fitted("ngram")
+    path = folder / "detector.json"
+    facts = json.loads(path.read_text())
+    edits = {"threshold": {"value": 1e9}, "provenance": {"run_id": "00"}}
+    facts[place] = {**facts[place], **edits[place]} if place in edits else 7
+    path.write_text(json.dumps(facts))
+    assert "was changed after it was saved" in one_sentence(call("score", folder, log))
+
+
+def test_a_detector_of_a_newer_version_says_what_to_do(fitted, log, call):
+    folder = fitted("ngram")
+    rewrite(folder, lambda facts: facts.update(version=99))
+    assert "the format 99, not 3: update bench" in one_sentence(call("score", folder, log))
+
+
+def odd(kind, n):
+    """An answer that is none: of another shape or type, or without a number."""
     import numpy as np
 
+    answers = {
+        "NaN": np.full(n, np.nan),
+        "endless": np.full(n, -np.inf),
+        "short": np.zeros(n - 1),
+        "float16": np.zeros(n, np.float16),
+        "list": [0.0] * n,
+        "column": np.zeros((n, 1)),
+    }
+    return answers[kind]
+
+
+@pytest.mark.parametrize("kind", ["NaN", "endless", "short", "float16", "list", "column"])
+def test_scores_that_are_not_as_the_contract_says_are_one_sentence(fitted, log, call, monkeypatch, kind):
+    """As in a run, where they are an error row."""
     from methods.controls import NewEvent
 
     folder = fitted()
-    monkeypatch.setattr(NewEvent, "score", lambda self, sequences: np.full(len(sequences), np.nan))
-    assert "no finite score" in one_sentence(call("score", folder, log))
-
-
-def test_a_save_that_fails_keeps_what_was_there(fitted, log, call, monkeypatch, tmp_path):
-    import errno
-    from pathlib import Path
-
-    folder = fitted("ngram")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    def full(self, *arguments, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
-        arguments = ("--save", folder, "--threshold", "native", "--set", "ngram.n=3")
-        assert "cannot be saved" in one_sentence(call("fit", "ngram", *FIT, *arguments))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        patch.setattr(NewEvent, "score", lambda self, sequences: odd(kind, len(sequences)))
+        assert "'new-event' cannot score these lines" in one_sentence(call("score", folder, log))
+        err = one_sentence(call("fit", "new-event", *FIT, "--save", folder))
+    assert "score() returned" in err
+    assert call("score", folder, log)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["NaN", "endless", "short", "float16", "list", "column"])
+@pytest.mark.parametrize("part", ["explain", "attention"])
+def test_weights_that_are_not_as_the_contract_says_are_one_sentence(fitted, log, call, monkeypatch, kind, part):
+    from methods.controls import NewEvent
+
+    folder = fitted()
+    assert call("score", folder, log, "--explain", 1)[0] == 0
+    answer = lambda self, sequences: odd(kind, sequences.n_events)  # noqa: E731
+    monkeypatch.setattr(NewEvent, part, answer, raising=False)
+    assert f"{part}() returned" in one_sentence(call("score", folder, log, "--explain", 1))
+
+
+def test_a_fit_whose_scores_are_no_numbers_saves_nothing(call, tmp_path, monkeypatch):
+    from methods.controls import NewEvent
+
+    monkeypatch.setattr(NewEvent, "score", lambda self, sequences: odd("NaN", len(sequences)))
+    err = one_sentence(call("fit", "new-event", *FIT, "--save", tmp_path / "m"))
+    assert "scores that are not finite" in err
+    assert not (tmp_path / "m").exists()
+
+
+SAVE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from bench.deploy import saved
+
+step, place = int(sys.argv[1]), Path(sys.argv[3])
+fitted = saved.load(Path(sys.argv[2]))
+object.__setattr__(fitted, "facts", {**fitted.facts, "method_ref": "ngram", "config": {"n": 3}, "seed": 0})
+calls = []
+
+def dying(name):
+    plain = getattr(os, name)
+    def call(*arguments, **options):
+        calls.append(name)
+        if len(calls) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(*arguments, **options)
+    return call
+
+for name in ("fsync", "replace", "unlink"):
+    setattr(os, name, dying(name))
+saved.save(fitted, place)
+"""
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_kill_at_any_step_of_a_save_leaves_one_detector_or_the_other(fitted, log, call, tmp_path, is_new):
+    import signal
+
+    new = fitted("ngram", "--set", "ngram.n=3").rename(tmp_path / "new")
+    old = fitted("ngram").rename(tmp_path / "old")
+    seen = []
+    for step in range(1, 20):
+        place = tmp_path / f"place-{step}"
+        if not is_new:
+            shutil.copytree(old, place)
+        command = [sys.executable, "-c", SAVE_AND_DIE, str(step), str(new), str(place)]
+        ended = subprocess.run(command, check=False, timeout=120).returncode
+        code, out, err = call("score", place, log, "--json")
+        if is_new and code == 2:
+            assert "holds no saved detector" in err
+            seen.append("none")
+        else:
+            assert (code, len(out.splitlines())) == (0, 2), err
+            config = json.loads((place / "detector.json").read_text())["method"]["config"]
+            seen.append({2: "old", 3: "new"}[config["n"]])
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+    assert ended == 0
+    assert seen[-1] == "new"
+    assert len(seen) > 4
+    assert seen == sorted(seen, key=["none", "old", "new"].index)
+    assert [path.suffix for path in sorted(place.iterdir())] == [".safetensors", ".json"]
+
+
+@pytest.mark.parametrize("room", [0, 700, 3000])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_save_that_finds_no_room_keeps_what_was_there(fitted, log, call, tmp_path, room, is_new):
+    """A limit of the size of files stands for the end of the disk: the kernel refuses what is beyond."""
+    import resource
+
+    place = tmp_path / "place" if is_new else fitted("ngram")
+    before = {path.name: path.read_bytes() for path in place.iterdir()} if place.exists() else None
+    main = "import resource, sys\nfrom bench.deploy import saved\nplain = saved.put\nroom = int(sys.argv.pop(1))\n"
+    main += "def put(*given):\n    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))\n    plain(*given)\n"
+    main += "saved.put = put\nfrom bench.cli import main\nmain()\n"
+    arguments = [room, "fit", "ngram", *FIT, "--save", place, "--threshold", "native", "--set", "ngram.n=3"]
+    done = subprocess.run(
+        [sys.executable, "-c", main, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "cannot be saved" in one_sentence((done.returncode, done.stdout, done.stderr))
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    assert ({path.name: path.read_bytes() for path in place.iterdir()} if place.exists() else None) == before

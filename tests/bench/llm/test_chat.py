@@ -1,4 +1,7 @@
 import asyncio
+import datetime
+import email.utils
+import gzip
 import json
 import os
 import pickle
@@ -6,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+import zlib
 
 import pytest
 
 from bench.errors import BenchError
+from bench.llm import client, wire
 from bench.llm.answers import CallStore, request_hash
 from bench.llm.client import Chat
 from bench.llm.config import ChatConfig, Service, is_local, use_service
@@ -208,7 +214,188 @@ def test_a_time_limit_ends_waiting_calls(stub):
         signal.signal(signal.SIGALRM, previous)
 
 
+# ------------------------------------------------------------------------------------------- what a server repeats
+
+
+LONG_KEY = "sk-proj-" + "".join(f"{i:02d}Ab" for i in range(39))
+
+
+def leaked(text, key=LONG_KEY, size=12):
+    """Parts of a key that stand in a text."""
+    return [key[i : i + size] for i in range(len(key) - size + 1) if key[i : i + size] in text]
+
+
+@pytest.mark.parametrize("key", [LONG_KEY, LONG_KEY[8:], "0123456789abcdef"], ids=["with sk-", "without", "short"])
+@pytest.mark.parametrize("before", [0, 60, 90, 140, 180, 199])
+@pytest.mark.parametrize("form", ["json", "text", "list"])
+def test_a_refusal_is_cleaned_of_the_key_before_it_is_cut(stub, monkeypatch, key, before, form):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = "x" * before + key + " is wrong"
+    body = {"json": {"error": {"message": said}}, "list": {"error": [said]}, "text": said.encode()}[form]
+    stub.behave = lambda prompt, nth: (403, body)
+    with pytest.raises(BenchError, match="answered 403") as raised:
+        chat_at(stub).run(asking("a"))
+    assert not leaked(str(raised.value), key)
+    assert len(str(raised.value)) < 400
+
+
+def test_a_part_of_the_key_is_not_repeated_either(stub, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", LONG_KEY)
+    stub.behave = lambda prompt, nth: (403, {"error": {"message": f"no {LONG_KEY[20:40]}, nor {LONG_KEY[50:61]}"}})
+    with pytest.raises(BenchError, match="answered 403") as raised:
+        chat_at(stub).run(asking("a"))
+    assert not leaked(str(raised.value))
+    assert f"no <secret>, nor {LONG_KEY[50:61]}" in str(raised.value)
+
+
+def test_a_name_or_answer_that_repeats_the_key_is_cleaned(stub, chat_environment, monkeypatch):
+    """Also where the key comes in pieces, a token each; the answer can still be read at its place."""
+    monkeypatch.setenv("OPENAI_API_KEY", LONG_KEY)
+    pieces = ["Answer: ", "Yes", " ", *(LONG_KEY[i : i + 5] for i in range(0, len(LONG_KEY), 5)), "."]
+    text = "".join(pieces)
+    content = stub.completion(text, model=f"{LONG_KEY}/gpt")
+    alternatives = [{"token": "Yes", "logprob": -0.5}, {"token": "No", "logprob": -1.5}]
+    tokens = [{"token": piece, "logprob": -0.1, "top_logprobs": alternatives} for piece in pieces]
+    for token in tokens[3:]:
+        token["top_logprobs"] = [{"token": token["token"], "logprob": -0.1}]
+    tokens[0]["top_logprobs"] = [{"token": LONG_KEY[9:40], "logprob": -3.0}]
+    content["choices"][0] |= {"logprobs": {"content": tokens}, "finish_reason": LONG_KEY}
+    content["usage"] |= {LONG_KEY: 1, "prompt_tokens": "many"}
+    stub.behave = lambda prompt, nth: (200, content)
+    chat = chat_at(stub)
+    answers = []
+
+    async def job(ask):
+        answers.append(await ask(lambda budget: [{"role": "user", "content": "a"}], decides=True))
+
+    chat.run([job])
+    (call,) = stored(chat_environment)
+    assert call["answer"] == "Answer: Yes <secret>."
+    assert "".join(token["token"] for token in call["logprobs"]) == call["answer"]
+    assert answer_score(parse_answer(answers[0].text), answers[0].logprobs) == pytest.approx(1.0)
+    assert chat.facts()["models"] == {"<secret>/gpt": 1}
+    assert call["usage"] == {"completion_tokens": 2, "total_tokens": 102}
+    spelled = "".join(other["token"] for token in call["logprobs"] for other in token["top_logprobs"])
+    assert not leaked(json.dumps(call) + json.dumps(chat.facts()) + spelled)
+
+
+def test_a_word_in_place_of_a_key_does_not_change_answers(stub, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    stub.behave = lambda prompt, nth: "EMPTY disk, so Yes"
+    assert chat_at(stub).run(asking("a")) == ["EMPTY disk, so Yes"]
+
+
+def test_a_name_is_cut_and_holds_nothing_that_a_terminal_obeys(stub, chat_environment):
+    stub.behave = lambda prompt, nth: (200, stub.completion("No", model="\x1b[2Jgpt\n" + "x" * 1_000_000))
+    chat = chat_at(stub)
+    chat.run(asking("a"))
+    (name,) = chat.facts()["models"]
+    assert len(name) == 200
+    assert name.isprintable()
+    assert sum(path.stat().st_size for path in chat_environment.iterdir()) < 5000
+
+
+ZEROS = b" " * 200_000_000
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "ENDLESS",
+        (200, json.dumps({"choices": [{"message": {"content": "No" * 2_500_000}}]}).encode()),
+        (500, b"x" * 5_000_000),
+        (200, gzip.compress(ZEROS, 1), {"Content-Encoding": "gzip"}),
+        (400, zlib.compress(ZEROS, 1), {"Content-Encoding": "deflate"}),
+    ],
+    ids=["endless", "large", "large refusal", "bomb", "bomb as a refusal"],
+)
+def test_an_answer_of_more_than_4_mb_is_an_error(stub, what):
+    stub.behave = lambda prompt, nth: what
+    tracemalloc.start()
+    with pytest.raises(BenchError, match="answered with more than 4 MB"):
+        chat_at(stub, timeout_s=30.0).run(asking("a"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(stub.prompts) == 1
+    assert most < 40e6
+    assert stub.sent < 40e6  # what lies in the buffers of both sides
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_a_packed_answer_is_read(stub, name):
+    content = json.dumps(stub.completion("No", model="packed")).encode()
+    packed = gzip.compress(content) if name == "gzip" else zlib.compress(content)
+    stub.behave = lambda prompt, nth: (
+        (200, packed, {"Content-Encoding": name}) if nth else (200, b"x" * 9, {"Content-Encoding": name})
+    )
+    chat = chat_at(stub)
+    assert chat.run(asking("a")) == ["No"]
+    assert (chat.facts()["models"], chat.facts()["retries"]) == ({"packed": 1}, 1)
+
+
+def test_deep_json_is_a_refusal_like_others(stub):
+    stub.behave = lambda prompt, nth: (404, b"[" * 100_000)
+    with pytest.raises(BenchError, match="answered 404"):
+        chat_at(stub).run(asking("a"))
+
+
+def test_plain_http_to_another_machine_is_said_once(stub, monkeypatch, capfd):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, stub.url.removesuffix("/v1"))  # takes what is sent to the other machine
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client._tell_unencrypted.cache_clear()
+    for prompt in "ab":
+        Chat(ChatConfig(base_url="http://models.example/v1", retries=0)).run(asking(prompt))
+    chat_at(stub).run(asking("c"))
+    assert len(stub.prompts) == 3
+    said = capfd.readouterr().err
+    assert said.splitlines() == [
+        "log lines and the key go to models.example over plain http, readable on the way: use https, or a tunnel"
+    ]
+
+
+def test_a_time_to_wait_is_counted_by_the_clock_of_the_server(stub):
+    """The clock here may be years off; the server's date says when it answered."""
+    then = datetime.datetime(2001, 2, 3, tzinfo=datetime.UTC)
+    dates = [email.utils.format_datetime(then + datetime.timedelta(seconds=s), usegmt=True) for s in (0, 4000)]
+    assert wire._retry_after({"retry-after": dates[1], "date": dates[0]}) == 4000
+    assert wire._retry_after({"retry-after": dates[1], "date": "soon"}) == 0
+
+
 # ---------------------------------------------------------------------------------------------- cost and limits
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "n_sent"),
+    [
+        ({"max_calls": 2}, {"max_calls": 4}, 2),
+        ({"max_calls": 4}, {"max_calls": 2}, 2),
+        ({"max_cost": 50e-6, "price": "1,1"}, {"max_cost": 1.0}, 2),
+        ({"max_cost": 50e-6, "price": "1,1"}, {"price": "0,0"}, 2),
+        ({"max_cost": 50e-6, "price": "0,0"}, {"price": "1,1"}, 2),
+        ({"max_calls": 2}, {"max_cost": 1.0, "price": "1,1"}, 2),
+    ],
+)
+def test_a_config_raises_no_limit_of_the_command(stub, tmp_path, command, config, n_sent):
+    with use_service(Service(store=tmp_path / "llm", spent=tmp_path / "spent.json", **command)):
+        chat = chat_at(stub, **config)
+    with pytest.raises(BenchError, match="limit of"):
+        chat.run(asking(*"abcde"))
+    assert len(stub.prompts) == n_sent
+
+
+@pytest.mark.parametrize("service", ["dry", "replay"])
+@pytest.mark.parametrize("config", ["live", "record"])
+def test_a_config_does_not_send_what_the_command_only_counts_or_replays(stub, tmp_path, service, config):
+    with use_service(Service(store=tmp_path / "llm", mode=service)):
+        chat = chat_at(stub, mode=config)
+    if service == "dry":
+        chat.run(asking("a"))
+    else:
+        with pytest.raises(BenchError, match=r"not in 'gpt-3\.5-turbo\.jsonl'"):
+            chat.run(asking("a"))
+    assert stub.prompts == []
 
 
 def test_a_call_limit_stops_before_it_is_exceeded(stub, chat_environment):
@@ -317,6 +504,14 @@ def test_a_damaged_line_is_named(stub, chat_environment):
     path.write_bytes(b"not json\n" + path.read_bytes())
     with pytest.raises(BenchError, match=r"line 1 of the answer store .* cannot be read"):
         chat_at(stub).run(asking("a"))
+
+
+def test_deep_json_in_a_store_is_named(stub, chat_environment):
+    chat_at(stub).run(asking("a"))
+    (path,) = chat_environment.glob("*.jsonl")
+    path.write_bytes(path.read_bytes() + b"[" * 100_000 + b"\n")
+    with pytest.raises(BenchError, match="line 2"):
+        chat_at(stub).run(asking("b"))
 
 
 def test_models_whose_names_look_alike_have_stores_of_their_own(tmp_path):
@@ -576,7 +771,8 @@ def test_a_shipped_store_answers_first_and_is_never_written_to(stub, tmp_path):
         replayed = Chat(ChatConfig(mode="replay"))
         assert replayed.blocked() is None
         assert len(replayed.run(asking("a", "b"))) == 2
-        assert "no recorded answers" in Chat(ChatConfig(model="x", mode="replay")).blocked()
+        with pytest.raises(BenchError, match=r"1 calls of 1 questions.*of 'x': record them with --llm record"):
+            Chat(ChatConfig(model="x", mode="replay")).run(asking("a"))
 
 
 def test_recorded_answers_are_counted_once_with_what_they_took(stub, tmp_path):
@@ -645,5 +841,10 @@ def test_a_service_holds_in_its_block_only(tmp_path):
         with use_service(Service(store=tmp_path, mode="replay")):
             assert Chat(ChatConfig()).mode == "replay"
     outside = Chat(ChatConfig())
-    assert (inside.mode, inside.max_calls) == ("live", 3)
-    assert (outside.mode, outside.max_calls) == ("record", 0)
+    assert (inside.mode, outside.mode) == ("live", "record")
+    for _ in range(3):
+        inside.limits.reserve(1, 1)
+        outside.limits.reserve(1, 1)
+    outside.limits.reserve(1, 1)
+    with pytest.raises(BenchError, match="the limit of 3 calls"):
+        inside.limits.reserve(1, 1)

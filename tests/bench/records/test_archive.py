@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -190,6 +191,37 @@ def test_a_record_of_a_newer_version_is_refused(store, make):
     (store.inbox / "aa.json").write_text(json.dumps(make(run_id="aa", schema_version=3)))
     with pytest.raises(BenchError, match="schema version 3, this program reads 2: update bench"):
         store.read("aa")
+
+
+def newer_record(store, make, place):
+    """A record as a later program would leave it, in inbox or archive, and the file it lies in."""
+    (kept,) = written(store, make())
+    path = store.inbox / f"{kept['run_id']}.json"
+    if place == "archive":
+        pack(store)
+        (path,) = store.archive.files()
+    path.write_text(re.sub('"schema_version": ?2', '"schema_version": 3', path.read_text()))
+    return kept, path
+
+
+@pytest.mark.parametrize("place", ["inbox", "archive"])
+@pytest.mark.parametrize("what", ["read", "write", "pack", "merge", "records"])
+def test_a_record_of_a_newer_version_is_not_written_over(store, make, tmp_path, place, what):
+    kept, path = newer_record(store, make, place)
+    before = path.read_bytes()
+    mine = make()
+    other = Store(tmp_path / "other")
+    written(other, mine)
+    doing = {
+        "read": lambda: store.read(kept["run_id"]),
+        "write": lambda: (store.write(mine), pack(store)),
+        "pack": lambda: (pack(store), list(store.records())),
+        "merge": lambda: merge(store, other),
+        "records": lambda: list(store.records()),
+    }
+    with pytest.raises(BenchError, match=r"schema version 3, this program reads 2: update bench"):
+        doing[what]()
+    assert path.read_bytes() == before
 
 
 def test_a_copy_under_another_name_is_refused(store, make):

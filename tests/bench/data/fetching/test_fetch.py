@@ -1,13 +1,17 @@
 """Fetching, against a real server on 127.0.0.1: it either leaves the very files of the card, or one sentence."""
 
 import errno
+import gzip
 import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -691,3 +695,57 @@ def test_mistakes_in_a_fetched_file(offered, old, new, expected):
     text = complaint(catalogue, data)
     assert "full.toml" in text
     assert expected in text
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_any_size_is_refused_before_it_is_read(offered, kind):
+    header = tarfile.TarInfo("headers")
+    header.type, header.size = kind, 300_000_000
+    body = gzip.compress(header.tobuf() + b"1" * header.size, 1)
+    data = offered(body, name="app.tar.gz")
+    tracemalloc.start()
+    assert "a header of 300,000,000 bytes" in complaint(load, data)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert not list(data.rglob("*.unpacking"))
+
+
+def test_members_without_number_are_refused(offered, monkeypatch):
+    monkeypatch.setattr("bench.data.fetching.archives._MAX_MEMBERS", 50)
+    one = tarfile.TarInfo("x").tobuf()
+    assert "more than 50 members" in complaint(load, offered(gzip.compress(one * 60), name="app.tar.gz"))
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from bench.data.cards.catalogue import catalogue
+from bench.data.fetching import fetch, http
+known = catalogue(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+fetch.fetch(fetch.downloadable(known, "app"), known)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 20, 1000])
+def test_without_room_no_note_is_left_half_written(web, offered, room):
+    """A limit of the size of files stands for the end of the disk."""
+    data = offered()
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(data), str(room)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "BenchError: no room for" in done.stderr
+    left_over = {path.name for path in (data / "app").iterdir()} - {"_system.toml", "full.toml"}
+    assert left_over <= {"app.zip.part", "app.zip.part.json"}
+    note = data / "app" / "app.zip.part.json"
+    assert not note.exists() or json.loads(note.read_text())["url"]
+
+
+@pytest.mark.parametrize("name", ["../a.log", "/etc/hostname", "app/../../a.log", "c:a.log", ""])
+def test_a_file_that_is_not_fetched_lies_in_the_data_folder_too(own_system, name):
+    data = own_system({"a.log": b"one\n"}).data_dir
+    card = data / "app" / "mine.toml"
+    card.write_text(card.read_text().replace('"app/a.log"', f'"{name}"'))
+    text = complaint(catalogue, data)
+    assert "inside the data folder" in text
+    assert "SHA-256" not in text

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -582,3 +583,19 @@ def test_sequences_that_a_row_leaves_out_are_counted_beside_it():
     text = rendered(left_out)
     assert "25.0 % of the answers could not be read and leave their sequences out" in text
     assert "its metrics leave out 5 of 24 test sequences (3 abnormal, seed 0): not to be compared" in text
+
+
+ODD = "m[text=a|b\n`c`\x1b[2J]"
+
+
+@pytest.mark.parametrize("status", ["ok", "error"])
+def test_a_name_from_elsewhere_stays_in_its_cell(status):
+    """Of a method or of the model that answered: no `|`, backtick, line break or ESC ends a row, code or line."""
+    odd = record(ODD) if status == "ok" else failed(ODD, reason=f"ValueError: {ODD}")
+    text = rendered(odd, record("plain"))
+    (row,) = [line for line in text.splitlines() if line.startswith("| m[")]
+    (other,) = [line for line in text.splitlines() if line.startswith("| plain")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"\|", other))
+    assert r"m[text=a\|b" in row
+    assert not re.search(r"(?<!\\)`", row)
+    assert all(line.isprintable() for line in text.splitlines())
