@@ -19,14 +19,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import replace_text
 from bench.errors import BenchError
-from bench.experiment.spec import Cell
 from bench.experiment.syntax import Import, Source, read_source
 from bench.records.store import Record, Store
 from bench.registry import DetectorRef
+
+if TYPE_CHECKING:  # reading tables needs digests, but no data
+    from bench.experiment.spec import Cell
 
 ENGINE: Final = (
     "bench.types",
