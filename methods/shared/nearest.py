@@ -66,7 +66,7 @@ class Steps(NamedTuple):
         return np.asarray(found, np.float32)
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """Training vectors that are compared together."""
 
     members: Integers
@@ -75,14 +75,14 @@ class _Block(NamedTuple):
     """(n,) their masses"""
 
 
-class _Blocks:
+class Blocks:
     """All training vectors in blocks, and what bounds their shares."""
 
     def __init__(self, train: csr_matrix, steps: Steps, mass: Floats) -> None:
         self.steps, self.train = steps, train
         reached = steps.reached(train)
         heights = (steps.values - steps.below).astype(np.float32)
-        self.parts = [_Block(found, mass[found].astype(np.float32)) for found in similar(reached, heights)]
+        self.parts = [Block(found, mass[found].astype(np.float32)) for found in similar(reached, heights)]
         self._reached = [reached[part.members] for part in self.parts]
         self._most = np.stack([found.max(axis=0) for found in self._reached]).astype(np.float32).T
         self._least = np.stack([found.min(axis=0) for found in self._reached]).astype(np.float32).T
@@ -96,17 +96,30 @@ class _Blocks:
         A vector shares no more than the row has of what any of its block has, and no more than is left of its mass
         without what all of its block have beyond the row.
         """
-        most = filled @ self._most
+        most, left = filled @ self._most, self._left(filled)
         most /= added[:, None] + self._lightest
-        left = filled @ self._least
-        left += self._heaviest - self._certain
         left /= added[:, None] + self._heaviest
         smaller: Float32s = np.minimum(most, left, out=most)
         return smaller
 
+    def shared_bounds(self, filled: Float32s) -> Float32s:
+        """float32 (n_rows, n_blocks): no sum min(row, t) of a block is larger, but for rounding."""
+        smaller: Float32s = np.minimum(filled @ self._most, self._left(filled))
+        return smaller
+
+    def _left(self, filled: Float32s) -> Float32s:
+        left: Float32s = filled @ self._least
+        left += self._heaviest - self._certain
+        return left
+
+    def shared(self, number: int, filled: Float32s) -> Float32s:
+        """float32 (n_rows, n): sum min(row, t) of a block's vectors."""
+        found: Float32s = filled @ self._reached[number].T.astype(np.float32)
+        return found
+
     def shares(self, number: int, filled: Float32s, added: Float32s) -> Float32s:
         """float32 (n_rows, n): sum min(row, t) / (mass of row + mass of t) of a block's vectors."""
-        shared: Float32s = filled @ self._reached[number].T.astype(np.float32)
+        shared = self.shared(number, filled)
         shared /= added[:, None] + self.parts[number].added
         return shared
 
@@ -150,7 +163,7 @@ def nearest(rows: csr_matrix, train: csr_matrix, *, any_of_equals: bool = False)
     if rows.shape[0] * train.shape[0] > FEW_PAIRS:
         steps = Steps.of(train)
         if len(steps.values) * train.shape[0] <= MOST_CELLS:
-            found = _Blocks(train, steps, train_mass)
+            found = Blocks(train, steps, train_mass)
             return _search(rows, found, added, any_of_equals=any_of_equals)
     return _one_by_one(rows, train, added, train_mass.astype(np.float32))
 
@@ -165,7 +178,7 @@ def _one_by_one(rows: csr_matrix, train: csr_matrix, added: Float32s, train_adde
     return found
 
 
-def _search(rows: csr_matrix, found: _Blocks, added: Float32s, *, any_of_equals: bool) -> Integers:
+def _search(rows: csr_matrix, found: Blocks, added: Float32s, *, any_of_equals: bool) -> Integers:
     n_rows, cells = rows.shape[0], len(found.steps.values) + len(found.parts)
     result = np.zeros(n_rows, np.int64)
     for part in blocks(n_rows, max(BLOCK, _ROW_CELLS // cells)):
@@ -179,7 +192,7 @@ def _search(rows: csr_matrix, found: _Blocks, added: Float32s, *, any_of_equals:
 class _Batch:
     """Rows that are searched together, and the nearest vectors found so far."""
 
-    def __init__(self, rows: csr_matrix, found: _Blocks, added: Float32s, *, any_of_equals: bool) -> None:
+    def __init__(self, rows: csr_matrix, found: Blocks, added: Float32s, *, any_of_equals: bool) -> None:
         self._blocks, self._added = found, added
         self._filled = found.steps.filled(rows)
         self._exact = None if any_of_equals else _Exact(rows)

@@ -99,8 +99,8 @@ def test_most_pairs_are_left_out(monkeypatch):
     rows, trained = (np.stack([(some == key).sum(axis=1) for key in range(9)], axis=1) for some in (tested, train))
     noise = rng.integers(0, 2, trained.shape)
     compared = []
-    shares = _nearest._Blocks.shares
-    monkeypatch.setattr(_nearest._Blocks, "shares", lambda *args: compared.append(shares(*args)) or compared[-1])
+    shares = _nearest.Blocks.shares
+    monkeypatch.setattr(_nearest.Blocks, "shares", lambda *args: compared.append(shares(*args)) or compared[-1])
     _nearest.nearest(csr_matrix(rows.astype(float)), csr_matrix((trained + noise).astype(float)))
     assert sum(found.size for found in compared) < 0.3 * len(rows) * len(trained)
 
