@@ -63,7 +63,7 @@ class Steps(NamedTuple):
         """float32 (n_rows, n_steps): how much of each step lies below a row's value."""
         found = rows.toarray()[:, self.columns] - self.below
         np.clip(found, 0.0, self.values - self.below, out=found)
-        return np.asarray(found, np.float32)
+        return np.ascontiguousarray(found, np.float32)  # rows of it are taken
 
 
 class Block(NamedTuple):
@@ -217,7 +217,8 @@ class _Batch:
     def _compare(self, number: int, which: Integers) -> None:
         if not len(which):
             return
-        shares = self._blocks.shares(number, self._filled[which], self._added[which])
+        filled = self._filled.take(which, axis=0)
+        shares = self._blocks.shares(number, filled, self._added[which])
         largest = shares.max(axis=1)
         is_near = largest >= self._share[which] - self._slack
         which, shares, largest = which[is_near], shares[is_near], largest[is_near]
