@@ -14,6 +14,7 @@ github.com/ait-aecid/anomaly-detection-log-datasets. They are given the normal t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
@@ -30,12 +31,15 @@ from methods.shared.counts import (
     columns_of,
     count_vectors,
     known_keys,
-    overlaps,
     vectors,
 )
+from methods.shared.nearest import nearest
 
 _DECIMALS: Final = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
+_MOST_COMMON: Final = 1000
+"""Frequencies are compared as whole numbers of this sum at most: their distances are fractions of denominators below
+2,000, which neither collide nor lie on the edge between two roundings."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class ECVC(_Control):
     had an empty one, else 1; so has every sequence where there was no training sequence at all.
 
     Equal frequencies are one vector, found exactly by reduced counts. Vectors which occur in training have distance 0
-    and are not compared. The others are compared over their own keys only, which in logs are few of all.
+    and are not compared. The others are compared with those blocks of similar vectors that may hold a nearer one.
     """
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
@@ -199,7 +203,7 @@ class ECVC(_Control):
         # The training vectors are distinct and come first, so they are also the first of the unique ones.
         unmatched = unique.sequences.select(np.arange(len(train), len(unique.sequences)))
         width = len(state["known_keys"]) + 1
-        overlap, _ = _nearest(_frequencies(unmatched, width), _frequencies(train, width))
+        overlap = _overlaps(as_matrix(unmatched, width), as_matrix(train, width))
         distances = np.concatenate([np.zeros(len(train)), (2.0 - 2.0 * overlap) / (2.0 - overlap)])
         return np.round(distances, _DECIMALS)[unique.inverse[len(train) :]]
 
@@ -211,11 +215,11 @@ class ECVC(_Control):
         state, events = self.state(), columns_of(sequences, self.state()["known_keys"])
         width = len(state["known_keys"]) + 1
         distinct, _, inverse = count_vectors(sequences, state["known_keys"], reduced=True).unique()
-        rows = _frequencies(distinct, width)
-        train = _frequencies(vectors(state["columns"], state["counts"], state["offsets"]), width)
-        nearest = train[_nearest(rows, train)[1]] if train.shape[0] else csr_matrix(rows.shape)
+        rows = _frequencies(as_matrix(distinct, width))
+        train = _frequencies(as_matrix(vectors(state["columns"], state["counts"], state["offsets"]), width))
+        closest = train[nearest(rows, train)] if train.shape[0] else csr_matrix(rows.shape)
         owner = np.repeat(np.arange(len(distinct)), distinct.lengths)
-        apart = np.abs(rows.data - np.asarray(nearest[owner, rows.indices]).ravel())
+        apart = np.abs(rows.data - np.asarray(closest[owner, rows.indices]).ravel())
         cell = np.searchsorted(owner * width + rows.indices, np.repeat(inverse, sequences.lengths) * width + events)
         repeats = rows.data[cell] * np.repeat(sequences.lengths, sequences.lengths)
         return np.asarray(np.round(apart[cell] / repeats, _DECIMALS), np.float32)
@@ -256,25 +260,43 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _frequencies(sparse_vectors: Sequences, width: int) -> csr_matrix:
+def _overlaps(rows: csr_matrix, train: csr_matrix) -> NDArray[np.float64]:
+    """The largest sum min(row, t) of frequencies over the training vectors t, float64 (n_rows,); 0 where there is none.
+
+    rows, train: counts
+    """
+    if not train.shape[0] or not rows.shape[0]:
+        return np.zeros(rows.shape[0])
+    common = _common_sum(rows, train)
+    if common is None:
+        found = nearest(_frequencies(rows), _frequencies(train))
+    else:
+        # Whole numbers of one sum are compared exactly, so that of equal distances any will do.
+        found = nearest(_scaled(rows, common), _scaled(train, common), any_of_equals=True)
+    return np.asarray(_frequencies(rows).minimum(_frequencies(train)[found]).sum(axis=1), np.float64).ravel()
+
+
+def _common_sum(*counts: csr_matrix) -> int | None:
+    """The smallest multiple of the sums of all these vectors, or None above `_MOST_COMMON`."""
+    common = 1
+    for matrix in counts:
+        for total in np.unique(np.asarray(matrix.sum(axis=1))).tolist():
+            common = math.lcm(common, max(1, int(total)))
+            if common > _MOST_COMMON:
+                return None
+    return common
+
+
+def _frequencies(counts: csr_matrix) -> csr_matrix:
     """Sparse float64 (n_vectors, width): counts divided by their sum."""
-    matrix = as_matrix(sparse_vectors, width)
-    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), sparse_vectors.lengths)
+    matrix = counts.copy()
+    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr))
     return matrix
 
 
-def _nearest(rows: csr_matrix, train: csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The largest sum min(row, t) over the training vectors t, float64 (n_rows,), and int64 (n_rows,) where it is.
-
-    Both are 0 where there is no training vector. The nearest is searched in float32, which doubles the speed, and its
-    overlap then computed in float64.
-    """
-    n_rows, n_train = rows.shape[0], train.shape[0]
-    best, nearest = np.full(n_rows, -1.0, dtype=np.float32), np.zeros(n_rows, dtype=np.int64)
-    if not n_train or not n_rows:
-        return np.zeros(n_rows), nearest
-    for i, block, shared in overlaps(rows, train):
-        candidate = int(shared.argmax())
-        if shared[candidate] > best[i]:
-            best[i], nearest[i] = shared[candidate], block.start + candidate
-    return np.asarray(rows.minimum(train[nearest]).sum(axis=1), dtype=np.float64).ravel(), nearest
+def _scaled(counts: csr_matrix, common: int) -> csr_matrix:
+    """The same proportions in whole numbers of the sum `common`, a multiple of each vector's own."""
+    matrix = counts.copy()
+    sums = np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1.0)
+    matrix.data *= np.repeat(common / sums, np.diff(matrix.indptr))
+    return matrix

@@ -41,9 +41,9 @@ from methods.shared.counts import (
     document_frequency,
     known_keys,
     on_grid,
-    overlaps,
     vectors,
 )
+from methods.shared.nearest import nearest
 
 _DECIMALS = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
@@ -112,15 +112,9 @@ def _smallest_distance(rows: csr_matrix, train: csr_matrix) -> Floats:
     """
     mass, train_mass = (np.asarray(matrix.sum(axis=1)).ravel() for matrix in (rows, train))
     empty = mass == 0.0
-    best, nearest = np.full(len(mass), -1.0, np.float32), np.zeros(len(mass), np.int64)
-    added, train_added = np.where(empty, 1.0, mass).astype(np.float32), train_mass.astype(np.float32)
-    for i, block, shared in overlaps(rows, train):
-        ratio = np.divide(shared, train_added[block] + added[i], out=shared)
-        candidate = int(ratio.argmax())
-        if ratio[candidate] > best[i]:
-            best[i], nearest[i] = ratio[candidate], block.start + candidate
-    overlap = np.asarray(rows.minimum(train[nearest]).sum(axis=1)).ravel()
-    masses = mass + train_mass[nearest]
+    found = nearest(rows, train)
+    overlap = np.asarray(rows.minimum(train[found]).sum(axis=1)).ravel()
+    masses = mass + train_mass[found]
     distance = (masses - 2.0 * overlap) / np.where(empty, 1.0, masses - overlap)
     distance[empty] = 0.0 if (train_mass == 0.0).any() else 1.0
     return np.asarray(np.round(np.maximum(distance, 0.0), _DECIMALS))

@@ -16,8 +16,8 @@ keys unseen in training are one symbol; as training has none of them, that gives
 sequence has distance 0 to an empty one, else 1.
 
 Distances are rapidfuzz's; sequences of training are found exactly and not compared. Of short sequences every pair is
-compared, many at a time. Of longer ones max(length) - sum min(counts) bounds the distance from below, and only training
-sequences whose bound is below the best distance so far are compared.
+compared, many at a time, unless there are very many. Else max(length) - sum min(counts) bounds the distance from below,
+and only training sequences whose bound is below the best distance so far are compared.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
+from scipy.sparse import csr_matrix
 
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
@@ -48,6 +49,7 @@ from methods.shared.counts import (
     overlaps,
     vectors,
 )
+from methods.shared.nearest import MOST_CELLS, Blocks, Float32s, Steps
 
 _SHORT = 32
 """Longest sequence of which rapidfuzz compares several pairs in one machine word."""
@@ -55,6 +57,14 @@ _AT_ONCE = 32
 """Training sequences compared before the bound is looked at again."""
 _CODES = 255
 """Characters that rapidfuzz looks up in a table; a hash map costs it four times as long."""
+_MANY_PAIRS = 50_000_000
+"""More are compared only where a bound allows; all of these take less than a second."""
+_MOST_STEPS = 400
+"""Distinct counts of all log keys together: with more, a bound takes as long as a distance."""
+_FULL = 1 / 8
+"""Share of a block from which it is compared as a whole: many at a time, a pair costs a seventh of one alone."""
+_SLACK = 1e-6
+"""Rounding of a bound, far below the difference of two relative distances of short sequences."""
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -105,8 +115,118 @@ class EditDistance(KeyDetector):
         return on_grid(scores) if self.config.thresholds == "grid" else scores
 
 
+def _nearest_of_many(rows: Sequences, train: Sequences, width: int) -> Floats | None:
+    """float64 (n_rows,), as `_nearest_of_short`, from pairs within the bound; None where blocks do not pay."""
+    if len(rows) * len(train) <= _MANY_PAIRS or width > _CODES:
+        return None
+    counts = [_counts(part, width) for part in (rows, train)]
+    steps = Steps.of(counts[1])
+    if len(steps.values) > _MOST_STEPS or len(steps.values) * len(train) > MOST_CELLS:
+        return None
+    codes = np.arange(1, width + 1, dtype=np.uint32)
+    found = _Trained(_strings(train, codes), train.lengths, Blocks(counts[1], steps, train.lengths.astype(np.float64)))
+    texts, lengths, best = _strings(rows, codes), rows.lengths, np.ones(len(rows))
+    for part in blocks(len(rows)):
+        batch = _Batch(texts[part], lengths[part], steps.filled(counts[0][part]), found)
+        best[part] = batch.search()
+        report_progress("comparing sequences", part.stop, len(rows))
+    return best
+
+
+class _Trained(NamedTuple):
+    """Training sequences in blocks of similar event counts."""
+
+    texts: NDArray[np.object_]
+    lengths: Integers
+    blocks: Blocks
+
+
+class _Batch:
+    """Tested sequences that are searched together, and the smallest relative distances found so far."""
+
+    def __init__(self, texts: NDArray[np.object_], lengths: Integers, filled: Float32s, train: _Trained) -> None:
+        self._texts, self._lengths, self._filled, self._train = texts, lengths, filled, train
+        self._best = np.ones(len(texts))
+        self._shortest = np.array([train.lengths[part.members].min() for part in train.blocks.parts])
+        self._waiting: list[tuple[Integers, Integers, Float32s]] = []
+
+    def search(self) -> Floats:
+        """Compare each with the block of most alike counts, then with what of all others may be nearer."""
+        bounds = self._bounds()
+        first = bounds.argmin(axis=1)
+        order = np.argsort(first, kind="stable")
+        starts = np.searchsorted(first[order], np.arange(bounds.shape[1] + 1))
+        for number in range(bounds.shape[1]):
+            self._compare_all(number, order[starts[number] : starts[number + 1]])
+        bounds[np.arange(len(first)), first] = 2.0
+        for number in range(bounds.shape[1]):
+            self._compare(number, np.flatnonzero(bounds[:, number] < self._best - _SLACK))
+        if self._waiting:
+            rows, members, shared = (np.concatenate(part) for part in zip(*self._waiting, strict=True))
+            self._compare_pairs(rows, members, shared)
+        return self._best
+
+    def _bounds(self) -> Float32s:
+        """float32 (n_rows, n_blocks): no relative distance to a sequence of the block is smaller, but for rounding."""
+        every = np.arange(len(self._texts))
+        longer = self._longer(every[:, None], self._shortest).astype(np.float32)
+        return np.asarray(1.0 - self._train.blocks.shared_bounds(self._filled) / longer, np.float32)
+
+    def _compare_all(self, number: int, which: Integers) -> None:
+        """Compare these with all of a block, many at a time."""
+        if not len(which):
+            return
+        members = self._train.blocks.parts[number].members
+        texts = self._texts[which].tolist(), self._train.texts[members].tolist()
+        distances = cdist(*texts, scorer=Levenshtein.distance, dtype=np.uint8)
+        lengths = self._train.lengths[members]
+        if lengths.min() == lengths.max():
+            found = distances.min(axis=1) / self._longer(which, lengths[0])
+        else:
+            found = (distances / self._longer(which[:, None], lengths)).min(axis=1)
+        self._best[which] = np.minimum(self._best[which], found)
+
+    def _compare(self, number: int, which: Integers) -> None:
+        """Compare these with a block: where much of it is within the bound with all, else later with what is."""
+        if not len(which):
+            return
+        members = self._train.blocks.parts[number].members
+        shared = self._train.blocks.shared(number, self._filled[which])
+        # What is nearer shares more than this; the longer of two is at least as long as the shortest of the block.
+        least = (1.0 - self._best[which] + _SLACK) * self._longer(which, self._shortest[number])
+        is_near = shared > least.astype(np.float32)[:, None]
+        n_near = np.count_nonzero(is_near, axis=1)
+        is_full = n_near > _FULL * len(members)
+        self._compare_all(number, which[is_full])
+        which, is_near, shared = which[~is_full], is_near[~is_full], shared[~is_full]
+        row, place = np.nonzero(is_near)
+        self._waiting.append((which[row], members[place], shared[row, place]))
+
+    def _compare_pairs(self, rows: Integers, members: Integers, shared: Float32s) -> None:
+        """Compare pairs, of each row the most alike first."""
+        longer = self._longer(rows, self._train.lengths[members])
+        bounds = 1.0 - shared / longer
+        near = np.flatnonzero(bounds < self._best[rows] - _SLACK)
+        near = near[np.lexsort([bounds[near], rows[near]])]
+        starts = np.flatnonzero(np.diff(rows[near], prepend=-1))
+        for part in np.split(near, starts[1:]) if len(near) else ():
+            i, texts = int(rows[part[0]]), self._train.texts[members[part]]
+            self._best[i] = _smallest(self._texts[i], texts, longer[part], bounds[part], float(self._best[i]))
+
+    def _longer(self, which: Integers, train_lengths: Integers) -> Integers:
+        return np.maximum(np.maximum(self._lengths[which], train_lengths), 1)
+
+
+def _counts(sequences: Sequences, width: int) -> csr_matrix:
+    """float64 (n_sequences, width): events of each column; the last one is what training did not have."""
+    return as_matrix(count_vectors(sequences, np.arange(width - 1, dtype=np.int32)), width)
+
+
 def _nearest_of_short(rows: Sequences, train: Sequences, width: int) -> Floats:
     """float64 (n_rows,): the smallest relative distance to a training sequence, from all pairs."""
+    found = _nearest_of_many(rows, train, width)
+    if found is not None:
+        return found
     train = train.select(np.argsort(train.lengths, kind="stable"))
     lengths, groups = np.unique(train.lengths, return_index=True)
     best, waiting = np.ones(len(rows)), [*blocks(len(rows), 512)][::-1]
@@ -131,10 +251,9 @@ def _nearest_of_short(rows: Sequences, train: Sequences, width: int) -> Floats:
 def _nearest_of_long(rows: Sequences, train: Sequences, width: int) -> Floats:
     """float64 (n_rows,): the smallest relative distance to a training sequence, from pairs within the bound."""
     best = np.ones(len(rows))
-    every_column = np.arange(width - 1, dtype=np.int32)
     codes = np.arange(1, width + 1, dtype=np.uint32)
     codes[codes >= _SURROGATES.start] += len(_SURROGATES)
-    counts = [as_matrix(count_vectors(part, every_column), width) for part in (rows, train)]
+    counts = [_counts(part, width) for part in (rows, train)]
     row_texts, train_texts = _strings(rows, codes), _strings(train, codes)
     row_lengths, train_lengths = rows.lengths, train.lengths
     for i, block, shared in overlaps(*counts):

@@ -33,8 +33,8 @@ from bench.types import Sequences
 from methods.shared.counts import FittedArrays, Floats, Integers, State, blocks
 from methods.shared.occlusion import occlusion
 
-_BLOCK_CELLS = 20_000_000
-"""Cosines computed at once at most: 160 MB."""
+_ROWS = 1024
+"""Vectors of each side compared at once at most: their products, 8 MB, stay near the processor."""
 _DECIMALS = 9
 """The distance of equal texts must be 0 and not what rounding leaves."""
 
@@ -145,10 +145,21 @@ def _unit(vectors: Floats) -> Floats:
 def _mean_distance(items: _Items, train: Floats, k: int) -> Floats:
     """float64 (n_items,): mean cosine distance to the k nearest rows of train; 0 for a vector of zeros."""
     distances = np.zeros(items.n)
-    for part in blocks(items.n, max(1, min(1024, _BLOCK_CELLS // len(train)))):
+    for part in blocks(items.n, _ROWS):
         vectors = items.vectors(part)
-        cosine = vectors @ train.T
-        nearest = cosine.max(axis=1) if k == 1 else np.partition(cosine, -k, axis=1)[:, -k:].mean(axis=1)
+        nearest = _largest(vectors, train, k).mean(axis=1)
         distances[part] = np.where(vectors.any(axis=1), 1.0 - nearest, 0.0)
         report_progress("comparing vectors", part.stop, items.n)
     return np.asarray(np.round(np.maximum(distances, 0.0), _DECIMALS), np.float64)
+
+
+def _largest(vectors: Floats, train: Floats, k: int) -> Floats:
+    """float64 (n, k): the k largest products of each vector with rows of train, in no order."""
+    found = np.full((len(vectors), k), -np.inf)
+    for part in blocks(len(train), _ROWS):
+        products = vectors @ train[part].T
+        if k == 1:
+            np.maximum(found[:, 0], products.max(axis=1), out=found[:, 0])
+        else:
+            found = np.partition(np.concatenate([found, products], axis=1), -k, axis=1)[:, -k:]
+    return found

@@ -17,6 +17,7 @@ such one and 1 to all others. Published on HDFS: precision 1.000, recall .720, F
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -110,7 +111,9 @@ class _Clusters:
                 self._sizes = np.concatenate([self._sizes, np.zeros_like(self._sizes)])
         self._sums[cluster] += count * direction
         self._sizes[cluster] += count
-        self._units[cluster] = _unit(self._sums[cluster : cluster + 1])[0]
+        # As `_unit` does, which takes four times as long for one row.
+        total = self._sums[cluster]
+        self._units[cluster] = total / (math.sqrt(np.add.reduce(total * total)) or 1.0)
 
     @property
     def n(self) -> int:

@@ -17,15 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import replace_text
 from bench._sealed import recall, seal
 from bench.errors import BenchError
-from bench.experiment.spec import Cell
 from bench.experiment.syntax import Import, Source, read_source
 from bench.records.store import Record, Store
 from bench.registry import DetectorRef, file_below, module_file
+
+if TYPE_CHECKING:  # reading tables needs digests, but no data
+    from bench.experiment.spec import Cell
 
 ENGINE: Final = (
     "bench.types",

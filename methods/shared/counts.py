@@ -32,6 +32,8 @@ BLOCK_VECTORS: Final = 4096
 """Training count vectors compared at once at most: more do not fit the cache."""
 BLOCK_ROWS: Final = 4096
 """Rows scored at once at most."""
+_TABLE: Final = 2**20
+"""Range of log keys up to which their columns are looked up in a table: 8 MB."""
 _BLOCK_CELLS: Final = 4_000_000
 """Cells of float32 of a block of training vectors at most: 16 MB."""
 
@@ -155,9 +157,18 @@ def known_keys(train: Sequences) -> NDArray[np.int32]:
 
 def columns_of(sequences: Sequences, known: NDArray[np.int32]) -> Integers:
     """int64 (n_events,): the column of each event's log key, len(known) for keys that training did not have."""
-    columns = np.searchsorted(known, sequences.log_keys)
-    columns[np.isin(sequences.log_keys, known, invert=True)] = len(known)
-    return columns.astype(np.int64)
+    keys = sequences.log_keys
+    if not len(known) or not len(keys):
+        return np.zeros(len(keys), np.int64)
+    first, last = min(int(keys.min()), int(known[0])), max(int(keys.max()), int(known[-1]))
+    if last - first > _TABLE:
+        columns = np.searchsorted(known, keys)
+        columns[np.isin(keys, known, invert=True)] = len(known)
+        return columns.astype(np.int64)
+    # Log keys are numbered from 0, so that a table of them is short.
+    table = np.full(last - first + 1, len(known), np.int64)
+    table[known - first] = np.arange(len(known))
+    return np.asarray(table[keys - first])
 
 
 def distinct_columns(sequences: Sequences, known: NDArray[np.int32]) -> Unique:

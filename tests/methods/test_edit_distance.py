@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
 from bench.types import UNKNOWN_KEY, Sequences
 from methods.edit_distance import Config, EditDistance
+from methods.shared.counts import blocks
 
 TEXTS = tuple(map(str, range(700)))
 
@@ -47,6 +50,26 @@ def test_it_equals_rapidfuzz_pair_by_pair(longest, n_keys):
     train, tested = random_lists(0, 80, n_keys, longest), random_lists(1, 600, n_keys, longest)
     expected = plain(train, tested, Levenshtein.distance)
     assert EditDistance().fit(of(*train)).score(of(*tested)).tolist() == pytest.approx(expected)
+
+
+keys = st.lists(st.sampled_from([*range(6), UNKNOWN_KEY]), max_size=9)
+known = st.lists(st.integers(0, 4), max_size=9)
+
+
+@given(
+    train=st.lists(known, min_size=1, max_size=30).filter(any),
+    tested=st.lists(keys, max_size=20),
+    full=st.sampled_from([-1.0, 0.3, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_pairs_within_the_bound_are_all_that_count(train, tested, full):
+    detector = EditDistance().fit(of(*train))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("methods.edit_distance._MANY_PAIRS", -1)
+        patch.setattr("methods.edit_distance._FULL", full)
+        patch.setattr("methods.edit_distance.blocks", lambda n: blocks(n, 7))
+        patch.setattr("methods.shared.nearest.BLOCK", 3)
+        assert detector.score(of(*tested)).tolist() == plain(train, tested)
 
 
 def test_blocks_of_training_change_nothing(monkeypatch):

@@ -80,6 +80,16 @@ def test_more_neighbours_than_training_sequences():
     assert np.isfinite(KNNEmbedding(Config(k=9)).fit(of([0], [1])).score(of([5]))).all()
 
 
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("unit", ["sequence", "text"])
+def test_blocks_change_nothing(k, unit, monkeypatch):
+    train, tested = of(*random_lists(0, 40)), of(*random_lists(1, 30), [])
+    detector = KNNEmbedding(replace(FULL, k=k, unit=unit)).fit(train)
+    whole = detector.score(tested)
+    monkeypatch.setattr("methods.knn_embedding._ROWS", 2)
+    assert np.array_equal(detector.score(tested), whole)
+
+
 @pytest.mark.parametrize("wrong", [{"unit": "line"}, {"k": 0}, {"dimension": 385}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -241,7 +241,7 @@ def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:
 
 
 def _facts(systems: list[System], train: Part, validation: Part, test: Part, n_keys: int) -> dict[str, Any]:
-    seen = np.isin(_contents(test.sequences), _contents(train.normals))
+    seen = np.isin(_contents(test.sequences), _contents(train.sequences)[train.labels == NORMAL])
     known = test.sequences.log_keys != UNKNOWN_KEY
     return {
         "n_train": len(train.labels),

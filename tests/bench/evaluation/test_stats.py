@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from bench.evaluation.metrics import metrics_at, ranking_metrics
@@ -197,3 +199,26 @@ def test_a_sequence_of_weight_0_takes_no_part():
     kept = weights > 0
     whole = bootstrap(scores, labels, {"a": 1.0}, seed=3, weights=weights)
     assert whole == bootstrap(scores[kept], labels[kept], {"a": 1.0}, seed=3, weights=weights[kept])
+
+
+def plain_combine(points, quantiles, level, n, seed):
+    """The definition, by numpy's own interpolation and quantiles."""
+    rng = np.random.default_rng(seed)
+    u, drawn = rng.random(n), rng.integers(0, len(points), size=(n, len(points)))
+    values = np.stack([np.interp(u, LEVELS, row) for row in quantiles], axis=1)
+    means = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    mean = np.mean(points)
+    return Interval(mean, min(low, mean), max(high, mean), len(points))
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 9999), min_size=15, max_size=15).map(sorted), min_size=1, max_size=6),
+    level=st.sampled_from([0.5, 0.9, 0.95, 1.0]),
+    n=st.sampled_from([1, 2, 100, 2000]),
+    seed=st.integers(0, 3),
+)
+def test_combine_is_its_definition_to_the_bit(rows, level, n, seed):
+    quantiles = [[value / 10_000 for value in row] for row in rows]
+    points = [row[7] for row in quantiles]
+    assert combine(points, quantiles, level=level, n=n, seed=seed) == plain_combine(points, quantiles, level, n, seed)

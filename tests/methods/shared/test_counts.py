@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from bench.detector import NotFittedError
@@ -187,3 +189,13 @@ def test_oracle_on_the_grid_is_the_published_search_of_thresholds():
     rounded = _counts.on_grid(scores)
     assert max(f1(rounded > threshold) for threshold in [-1.0, *np.unique(rounded)]) == published
     assert _counts.on_grid(np.array([0.0, 0.29, 0.2899, 1.0])).tolist() == [0, 0.29, 0.28, 0.99]
+
+
+@pytest.mark.parametrize("table", [0, 2**20])
+@given(known=st.lists(st.integers(0, 9), unique=True), keys=st.lists(st.integers(UNKNOWN_KEY, 12), max_size=20))
+def test_columns_are_places_among_the_known_keys(table, known, keys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_counts, "_TABLE", table)
+        found = _counts.columns_of(of(keys), np.array(sorted(known), np.int32))
+    assert found.dtype == np.int64
+    assert found.tolist() == [sorted(known).index(key) if key in known else len(known) for key in keys]
