@@ -25,6 +25,8 @@ FEW_PAIRS: Final = 1_000_000
 """So many pairs are compared one by one: making blocks would take longer."""
 MOST_CELLS: Final = 2**28
 """Cells of a byte that training vectors may take as steps (256 MB); what needs more is compared pair by pair."""
+STEPS_PER_COLUMN: Final = 64
+"""Steps for each column that a row has: with more, comparing its own columns takes less time than a product."""
 _ROW_CELLS: Final = 8_000_000
 """Cells of float32 for the rows of a batch and their bounds at most: 32 MB."""
 _EVEN: Final = 1 / 64
@@ -162,7 +164,9 @@ def nearest(rows: csr_matrix, train: csr_matrix, *, any_of_equals: bool = False)
     added = np.where(mass == 0.0, 1.0, mass).astype(np.float32)
     if rows.shape[0] * train.shape[0] > FEW_PAIRS:
         steps = Steps.of(train)
-        if len(steps.values) * train.shape[0] <= MOST_CELLS:
+        n_steps = len(steps.values)
+        pays = n_steps * rows.shape[0] <= STEPS_PER_COLUMN * rows.nnz
+        if pays and n_steps * train.shape[0] <= MOST_CELLS:
             found = Blocks(train, steps, train_mass)
             return _search(rows, found, added, any_of_equals=any_of_equals)
     return _one_by_one(rows, train, added, train_mass.astype(np.float32))

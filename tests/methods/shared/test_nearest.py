@@ -23,6 +23,7 @@ known = st.lists(st.integers(0, 4), max_size=6)
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(_nearest, "FEW_PAIRS", -1)
+    monkeypatch.setattr(_nearest, "STEPS_PER_COLUMN", 10**9)
     monkeypatch.setattr(_nearest, "BLOCK", 3)
     monkeypatch.setattr(_nearest, "_ROW_CELLS", 40)
 
@@ -103,6 +104,14 @@ def test_most_pairs_are_left_out(monkeypatch):
     monkeypatch.setattr(_nearest.Blocks, "shares", lambda *args: compared.append(shares(*args)) or compared[-1])
     _nearest.nearest(csr_matrix(rows.astype(float)), csr_matrix((trained + noise).astype(float)))
     assert sum(found.size for found in compared) < 0.3 * len(rows) * len(trained)
+
+
+def test_vectors_of_many_values_are_compared_one_by_one(monkeypatch):
+    monkeypatch.setattr(_nearest, "STEPS_PER_COLUMN", 64)
+    monkeypatch.setattr(_nearest, "Blocks", lambda *args: pytest.fail("steps of each value of its own"))
+    rows, train = (np.random.default_rng(seed).random((300, 3)) for seed in range(2))
+    expected, _ = one_by_one(rows, train)
+    assert np.array_equal(_nearest.nearest(csr_matrix(rows), csr_matrix(train)), expected)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
