@@ -176,6 +176,9 @@ def serve(control: int) -> None:
             _note(pid, request, children)
     for pid in children:
         end_group(pid)
+    for pid in children:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # so that what they took counts as taken by the command
 
 
 def end_group(pid: int) -> None:
