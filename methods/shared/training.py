@@ -163,8 +163,9 @@ def train_network(
         with torch.no_grad():
             record |= _run(loss, checks, phase="held_out", epoch=epoch)
         records.append(record)
-        report_progress("training", epoch + 1, settings.max_epochs)
-        if (current := record.get("held_out_loss", record["train_loss"])) < best_loss:
+        current = record.get("held_out_loss", record["train_loss"])
+        report_progress(f"training, loss {current:.4g}", epoch + 1, settings.max_epochs)
+        if current < best_loss:
             best, best_loss, best_weights = epoch, current, _copy_of(net)
         elif epoch - best >= settings.patience:
             break

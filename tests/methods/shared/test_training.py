@@ -1,5 +1,6 @@
 """The training loop: exact counts, seeds, early stopping, clear failures."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -112,7 +113,8 @@ def test_progress_is_reported_per_epoch():
         train_network(net, distance_to(net, np.ones(5)), HeldOut(COUNTS, COUNTS * 0), SETTINGS, seed=0)
     finally:
         listen_to_progress(None)
-    assert heard == [("training", done, 5) for done in range(1, 6)]
+    assert [(done, total) for _, done, total in heard] == [(done, 5) for done in range(1, 6)]
+    assert all(re.fullmatch(r"training, loss [-\d.e]+", what) for what, _, _ in heard)
 
 
 def test_a_loss_that_is_not_finite_stops_training():
