@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_injected_lines_stay_inside_the_fence(stub, detector):
 def test_labels_and_ids_are_never_in_a_prompt(stub, detector):
     log, canary = toy_log({"source": "normals"}), 77
     named = {"ids": tuple(f"CANARY-{i}" for i in range(len(log.test)))}
-    test = Sequences(**{name: getattr(log.test, name) for name in log.test.__slots__} | named)
+    test = replace(log.test, **named)
     fitted = made(detector, stub, k=2).fit(log.train, np.full(len(log.train), canary, np.int8))
     scores = fitted.score(test)
     other = made(detector, stub, k=2, mode="replay").fit(log.train, np.zeros(len(log.train), np.int8)).score(test)

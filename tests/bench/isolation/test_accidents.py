@@ -31,7 +31,7 @@ ROWS = {
     "SwallowsTheLimit": ("timeout", "took longer than 2 s"),
     "EatsMemory": ("out_of_memory", "the machine's memory did not suffice"),
     "Interrupts": ("error", "KeyboardInterrupt: "),
-    "HalfASurrogate": ("error", "RuntimeError: cannot open \\ud800.log"),
+    "HalfASurrogate": ("error", "RuntimeError: cannot open \ufffd.log"),
     "UnreadableMessage": ("error", "Odd: its message cannot be read (ValueError)"),
     "SortsInputs": ("error", "ValueError: "),
     "Unlocks": ("error", "ValueError: "),
