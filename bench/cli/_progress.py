@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bench.cli.plan import duration
 from bench.detector import listen_to_progress
 from bench.errors import harmless
 
@@ -158,11 +158,3 @@ class Watcher:
             left = "" if self._left_s is None else f"; about {duration(self._left_s)} left"
             name = f"{cell.scenario.key} {record['method']} seed {cell.seed}"
             self.say(f"{self.done} of {self.total}: {name}: {status}, {seconds:.1f} s{left}")
-
-
-def duration(seconds: float) -> str:
-    """A time that people read at a glance: 40 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -69,15 +69,19 @@ def _lines(found: Preview) -> Iterator[str]:
 
     n_running = sum(group.n_cells for group in found.running)
     if found.running:
-        yield tabulate([_row(group) for group in found.running], _HEADERS, tablefmt="github", disable_numparse=True)
+        rows = [dict(zip(_HEADERS, _row(group), strict=True)) for group in found.running]
+        splits = {row["split"] for row in rows}
+        shown = [name for name in _HEADERS if name != "split" or len(splits) > 1]
+        cells = [[row[name] for name in shown] for row in rows]
+        yield tabulate(cells, shown, tablefmt="simple", disable_numparse=True)
         yield ""
     again = f", {found.n_stale} of them again since another code made their records" if found.n_stale else ""
     yield f"{found.n_cells} cells: {found.n_resumed} resumed from their records, {n_running} to run{again}"
     yield from _reasons(found.groups)
     if found.running:
         yield (
-            f"{found.n_prepared} preparations of data, shared by the cells on them; {_duration(found.cpu_seconds)} of "
-            f"CPU time, {_duration(found.wall_seconds)} with --jobs {found.jobs}; start and tables come on top"
+            f"{found.n_prepared} preparations of data, shared by the cells on them; {duration(found.cpu_seconds)} of "
+            f"CPU time, {duration(found.wall_seconds)} with --jobs {found.jobs}; start and tables come on top"
         )
     if found.n_unknown:
         yield f"{found.n_unknown} cells have no record to go by, and are in no sum"
@@ -108,7 +112,7 @@ def _reasons(groups: Sequence[Group]) -> Iterator[str]:
         yield f"{n} of {method} will not run: {reason}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """`12 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
