@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,14 @@ class Frame(NamedTuple):
     blob: bytearray
     files: tuple[int, ...] = ()
     """File descriptors, which the receiver owns."""
+
+
+def readable(files: Sequence[int], seconds: float) -> set[int]:
+    """Which of these can be read, or were hung up, within that time; any number of files may be open."""
+    waiting = select.poll()
+    for file in files:
+        waiting.register(file, select.POLLIN)
+    return {file for file, _ in waiting.poll(max(seconds, 0) * 1000)}
 
 
 def send(

@@ -103,8 +103,7 @@ class Nursery:
 
 def ended_how(child: Child, patience_s: float) -> int | None:
     """The exit code of a process, negative for a signal; None where it has not ended within that time."""
-    ready, _, _ = select.select([child.status], [], [], patience_s)
-    if not ready:
+    if not frames.readable([child.status], patience_s):
         return None
     found = os.read(child.status, _STATUS.size)
     # Nothing where the nursery itself was killed: its children are then killed by the kernel.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Callable
 from typing import Final
+
+from bench.isolation.frames import readable
 
 _PIECE: Final = 2**16
 _MAX_LINES: Final = 50
@@ -28,7 +29,7 @@ class Prints:
 
     def read(self) -> None:
         """Pass on what has come; waits for nothing."""
-        while select.select([self._output], [], [], 0)[0]:
+        while readable([self._output], 0):
             content = os.read(self._output, _PIECE)
             if not content:
                 break

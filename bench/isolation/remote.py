@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -132,9 +131,9 @@ class MethodProcess:
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self.close()
                 raise CellTimeoutError
-            wait = _TICK_S if self.deadline is None else min(_TICK_S, max(self.deadline - time.monotonic(), 0))
+            wait = _TICK_S if self.deadline is None else min(_TICK_S, self.deadline - time.monotonic())
             talk, output = channel.fileno(), self._child.output
-            ready, _, _ = select.select([talk, output], [], [], wait)
+            ready = frames.readable([talk, output], wait)
             if output in ready:
                 self.prints.read()
             if talk in ready:
@@ -143,7 +142,7 @@ class MethodProcess:
                 except (EOFError, OSError, ValueError):
                     raise self._gone(order) from None
             # A process that it forked may hold the channel open when it is gone itself.
-            if not ready and select.select([self._child.status], [], [], 0)[0]:
+            if not ready and frames.readable([self._child.status], 0):
                 raise self._gone(order)
 
     def _gone(self, order: str) -> ProcessEndedError:
