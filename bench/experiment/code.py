@@ -36,6 +36,8 @@ ENGINE: Final = (
     "bench.data.sequences",
     "bench.evaluation",
     "bench.contract",
+    "bench.isolation.host",
+    "bench.isolation.shared",
     "bench.experiment.told",
     "bench.experiment.grades",
     "bench.experiment.incidents",

@@ -89,9 +89,9 @@ class Preparations:
         with self._one_at_a_time:
             found = self._found.get(cell.data_key)
             if found is None:
-                wall, cpu = time.perf_counter(), time.thread_time()
+                wall, cpu = time.perf_counter(), time.process_time()
                 prepared = self._loader.prepare(cell.data)
-                found = Data(prepared, time.perf_counter() - wall, time.thread_time() - cpu)
+                found = Data(prepared, time.perf_counter() - wall, time.process_time() - cpu)
                 self._found[cell.data_key] = found
             return found
 
