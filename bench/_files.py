@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from bench._processes import HAS_ENDED, has_ended, place, started
 from bench.errors import BenchError
 
 WAY_OUT: Final = "choose another folder or make room"
+_TEMPORARY: Final = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-(-?[0-9.]+)-[0-9a-f]{8}\.tmp$")
+"""Ends of names that `temporary_beside` makes: place, pid, start and token."""
 
 
 def cache_dir() -> Path:
@@ -72,7 +76,7 @@ def put(path: Path, write: Callable[[Path], object]) -> None:
 
     write: called with the temporary path, which it creates
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write(temporary)
@@ -133,18 +137,29 @@ def unwritable(path: Path, error: OSError, way_out: str = WAY_OUT) -> BenchError
     return BenchError(f"'{path}' cannot be written ({error.strerror or error}): {way_out}")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files of processes that were killed while writing and are gone."""
-    for path in folder.glob("*.tmp"):
-        if not _is_alive(path.name.split(".")[-2]):
-            path.unlink(missing_ok=True)
+def temporary_beside(path: Path) -> Path:
+    """A name beside a file that nobody else uses: no other thread, process or machine on a shared folder.
+
+    It says who uses it, so that what a killed process left is known as such.
+    """
+    pid = os.getpid()
+    since = started(pid)
+    who = f"{place()}-{pid}-{HAS_ENDED if since is None else since:.2f}-{secrets.token_hex(4)}"
+    return path.with_name(f"{path.name}.{who}.tmp")
 
 
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def remove_leftovers(*folders: Path) -> None:
+    """Delete temporary files of processes of this machine that were killed while writing and are gone.
+
+    What other machines left is not judged: nobody sees from here whether they still write.
+    """
+    for folder in folders:
+        for path in folder.glob("*.tmp"):
+            if _is_left(path):
+                with contextlib.suppress(OSError):  # it does no harm, and the folder may be read-only
+                    path.unlink()
+
+
+def _is_left(path: Path) -> bool:
+    found = _TEMPORARY.search(path.name)
+    return found is not None and found[1] == place() and has_ended(int(found[2]), float(found[3])) is True

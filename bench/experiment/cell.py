@@ -25,7 +25,7 @@ from bench.experiment.scoring import excluded_facts, sample_facts, score_parts
 from bench.experiment.spec import Cell, Method
 from bench.experiment.told import Handout, counts, hand_out
 from bench.isolation.lodging import Lodging
-from bench.isolation.remote import MethodError, ProcessEndedError, RemoteDetector
+from bench.isolation.remote import MethodError, ProcessEndedError, ProcessLostError, RemoteDetector
 from bench.llm.config import Service
 from bench.llm.teacher import ChatTeacher
 from bench.records.record import SCHEMA_VERSION, Record, Scores
@@ -61,7 +61,10 @@ class Data:
 
 
 def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Record, Scores | None]:
-    """Fit, score and measure; returns the record that `new_record` began, and the scores of one that is ok."""
+    """Fit, score and measure; returns the record that `new_record` began, and the scores of one that is ok.
+
+    ProcessLostError: where another method may have ended its process; of this record nothing is to be kept
+    """
     prepared, settings = data.prepared, fitter.settings
     scores: Scores | None = None
     try:
@@ -71,7 +74,7 @@ def run_cell(cell: Cell, data: Data, fitter: Fitter, record: Record) -> tuple[Re
             scores = _fit_and_score(*runnable, cell, fitter, record)
             rules = list(dict.fromkeys([*default_rules(is_transfer=cell.scenario.is_transfer), *settings.extra_rules]))
             record |= measure(scores, prepared.systems, rules, split=cell.split)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ProcessLostError):
         raise
     except BaseException as error:  # what one method does is no end of the run
         record |= _outcome(error, cell, settings)
@@ -195,6 +198,7 @@ class Elsewhere:
             config,
             known=cell.method.description,
             deadline=self.deadline,
+            is_suspect=bool(cell.method.description.error),
             seed=cell.seed,
             device=settings.device,
             threads=settings.threads,

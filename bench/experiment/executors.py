@@ -25,6 +25,7 @@ from bench.experiment.desk import AbortedError, Desk
 from bench.experiment.spec import Cell
 from bench.experiment.workplace import Event, Group, Said, Step, Told, Workplace
 from bench.isolation.lodging import Lodging
+from bench.isolation.remote import ProcessLostError
 from bench.records.record import FINISHED, Record, Scores
 
 EXECUTOR_GROUP: Final = "bench.executors"
@@ -132,15 +133,25 @@ class Worker:
         listen_to_progress(self._on_progress)
         try:
             data = self._prepare(cell)
-            record = new_record(cell, data, self._place.settings, self._code)
+            record = self._new_record(cell, data)
             self._tell(Event(cell, record, is_finished=False))
-            record, scores = self._take_over(cell, record) or run_cell(cell, data, self._fitter, record)
+            record, scores = self._take_over(cell, record) or self._run_cell(cell, data, record)
             event = Event(cell, self._keep(record, scores), is_finished=True)
             self._last = None if scores is None else (cell.scores_key, event.record, scores)
             return event
         finally:
             listen_to_progress(None)
             self._cell = None
+
+    def _new_record(self, cell: Cell, data: Data) -> Record:
+        return new_record(cell, data, self._place.settings, self._code)
+
+    def _run_cell(self, cell: Cell, data: Data, record: Record) -> tuple[Record, Scores | None]:
+        try:
+            return run_cell(cell, data, self._fitter, record)
+        except ProcessLostError:
+            with self.lodging.apart():
+                return run_cell(cell, data, self._fitter, self._new_record(cell, data))
 
     def close(self) -> None:
         """End the process of the last method."""

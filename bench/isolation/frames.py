@@ -13,6 +13,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+STATUS: Final = struct.Struct("!i")
+"""What is told of a process beside its messages: its number, and later how it ended."""
 _SIZES: Final = struct.Struct("!QQI")
 _MAX_FILES: Final = 8
 _MAX_HEADER: Final = 2**28

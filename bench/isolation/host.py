@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
+from bench._files import cache_dir
 from bench._memory import peak_memory_mib, reset_peak_memory
 from bench._plain import jsonable
 from bench.contract import require_abstained, require_monitor, require_native, require_scores
@@ -154,6 +155,8 @@ class Host:
         self._service = service_of_words(order["service"])
         known = order["known"] and registry.description_from_json(order["known"])
         detector_class = registry.load(_ref(order), known)
+        if _ref(order).is_local:
+            _let_children_import(detector_class.__module__)
         _limit_torch(order["threads"])
         config = detector_class.Config(**order["config"])
         with use_service(self._service):
@@ -295,6 +298,17 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     except Exception as other:  # a message of its own that fails is no end of the host
         return f"its message cannot be read ({type(other).__name__})"
+
+
+def _let_children_import(module: str) -> None:
+    """What a method of a local file starts by multiprocessing looks its functions up by the name of their module."""
+    path = Path(sys.modules[module].__file__ or "").resolve()
+    folder = cache_dir() / "local"
+    with contextlib.suppress(OSError):  # then it works for methods of installed packages alone
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / f"{module}.py").symlink_to(path)
+    sys.path += [place for place in (str(folder.absolute()), str(path.parent)) if place not in sys.path]
 
 
 def _limit_torch(threads: int) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from bench import registry
 from bench.errors import BenchError, CellTimeoutError
-from bench.isolation.nursery import end_group
+from bench.isolation.nursery import Nursery, end_group
 from bench.isolation.remote import (
     MethodError,
     MethodProcess,
@@ -25,6 +26,7 @@ from bench.registry import Description, DetectorRef
 
 IMPORT_LIMIT_S: Final = 120.0
 """How long an import may take where nothing but that is asked."""
+_TOO_LONG: Final = "its import took longer than {:g} s"
 
 Tell = Callable[[str], None]
 """Is given each line that a method prints."""
@@ -37,18 +39,46 @@ class Lodging:
         self._tell = tell
         self._process: MethodProcess | None = None
         self._owner: str | None = None
+        self._apart: Nursery | None = None
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Meanwhile processes come from a nursery of their own, which no other method can end."""
+        self.close()
+        self._apart = Nursery()
+        try:
+            yield
+        finally:
+            self.close()
+            self._apart.close()
+            self._apart = None
 
     def detector(
-        self, ref: DetectorRef, config: Mapping[str, Any], *, deadline: float | None, **order: Any
+        self,
+        ref: DetectorRef,
+        config: Mapping[str, Any],
+        *,
+        deadline: float | None,
+        is_suspect: bool = False,
+        **order: Any,
     ) -> RemoteDetector:
         """A new detector; order: seed, device, threads, service, and `known`, its description.
 
         deadline: by `time.monotonic`, for its import and all that it does then; None where it may take any time
+        is_suspect: its import failed before, perhaps by never ending
         """
         process = self._process_of(ref)
         process.prints.begin()
+        latest = time.monotonic() + IMPORT_LIMIT_S
+        process.deadline = min(latest, deadline or latest) if is_suspect else deadline
+        try:
+            made = RemoteDetector(process, ref, config, **order)
+        except CellTimeoutError:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise
+            raise ProcessEndedError(_TOO_LONG.format(IMPORT_LIMIT_S)) from None
         process.deadline = deadline
-        return RemoteDetector(process, ref, config, **order)
+        return made
 
     def describe(self, ref: DetectorRef) -> Description:
         """Tags and config fields; where the import does not end, or ends the process, an error in their place."""
@@ -56,7 +86,7 @@ class Lodging:
             with _Limit(self._process_of(ref)) as process:
                 return description_from(process, ref)
         except CellTimeoutError:
-            return registry.undescribed(f"its import took longer than {IMPORT_LIMIT_S:g} s")
+            return registry.undescribed(_TOO_LONG.format(IMPORT_LIMIT_S))
         except ProcessEndedError as error:
             return registry.undescribed(f"its import ends the program ({error})")
         except MethodError as error:
@@ -94,10 +124,13 @@ class Lodging:
         owner = _owner_of(ref)
         if self._process is None or owner != self._owner or not self._is_sound:
             self.close()
-            self._process = _Spare.take(owner) or MethodProcess()
+            self._process = self._new_process(owner)
             self._owner = owner
         self._process.prints.tell = self._tell
         return self._process
+
+    def _new_process(self, owner: str) -> MethodProcess:
+        return MethodProcess(self._apart) if self._apart is not None else _Spare.take(owner) or MethodProcess()
 
 
 class _Limit:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench.detector import Detector, DetectorTags, Evidence, SequencePart, report_progress
 from bench.errors import BenchError, CellTimeoutError
 from bench.isolation import frames
-from bench.isolation.nursery import Child, bear, end_group, ended_how
+from bench.isolation.nursery import Child, GuardEndedError, Nursery, bear, end_group, ended_how
 from bench.isolation.prints import Prints
 from bench.isolation.shared import SHELF
 from bench.isolation.words import tags_of_words, words_of_ref, words_of_service
@@ -55,12 +55,20 @@ class ProcessEndedError(Exception):
         self.out_of_memory = out_of_memory
 
 
-class MethodProcess:
-    """A process that takes orders for one detector at a time; used by one thread."""
+class ProcessLostError(ProcessEndedError):
+    """The process that starts methods is gone, perhaps by what another method did: it may be tried apart."""
 
-    def __init__(self) -> None:
+
+class MethodProcess:
+    """A process that takes orders for one detector at a time; used by one thread.
+
+    apart: a nursery of its own
+    """
+
+    def __init__(self, apart: Nursery | None = None) -> None:
         self._n_killed = _killed_for_memory()
-        self._child: Child = bear()
+        self._is_apart = apart is not None
+        self._child: Child = bear() if apart is None else apart.bear()
         self._child.channel.settimeout(_MID_MESSAGE_S)
         self.prints = Prints(self._child.output)
         self._lent: set[int] = set()
@@ -132,22 +140,29 @@ class MethodProcess:
                 self.close()
                 raise CellTimeoutError
             wait = _TICK_S if self.deadline is None else min(_TICK_S, self.deadline - time.monotonic())
-            talk, output = channel.fileno(), self._child.output
-            ready = frames.readable([talk, output], wait)
+            talk, output, status = channel.fileno(), self._child.output, self._child.status
+            watched = [talk, status] if self.prints.is_over else [talk, status, output]
+            ready = frames.readable(watched, wait)
             if output in ready:
                 self.prints.read()
-            if talk in ready:
+            # What it sent before it ended is read first.
+            if talk in ready or (status in ready and frames.readable([talk], 0)):
                 try:
                     return frames.receive(channel)
                 except (EOFError, OSError, ValueError):
                     raise self._gone(order) from None
-            # A process that it forked may hold the channel open when it is gone itself.
-            if not ready and frames.readable([self._child.status], 0):
+            if status in ready:  # a process that it forked holds the channel open
                 raise self._gone(order)
 
     def _gone(self, order: str) -> ProcessEndedError:
-        code = ended_how(self._child, _LAST_WORDS_S)
-        self.close()
+        try:
+            code = ended_how(self._child, _LAST_WORDS_S)
+        except GuardEndedError:
+            if self._is_apart or not self._child.nursery.ends_soon():
+                return ProcessEndedError("it ended the process that watches it")
+            return ProcessLostError("the process that starts methods was ended")
+        finally:
+            self.close()
         if code is None:
             return ProcessEndedError("its process closed its side of the border")
         when = " when it was imported or made" if order in _IMPORTS else ""

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from bench._files import unwritable
+from bench._files import remove_leftovers, unwritable
 from bench.errors import BenchError
 from bench.records.holders import Holder, Observer, new_holder, parse_holder
 from bench.records.pulse import TICK_S, Pulse
@@ -308,6 +308,7 @@ class Claims:
                     self._pulse.write_if_due()
 
     def _remove_leftovers(self) -> None:
+        remove_leftovers(self._folder, self._running)
         for path in _files(self._folder):
             run_id, *rest = path.name.split(".")
             slot = Slot(self._folder, run_id, self._observer)

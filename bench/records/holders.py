@@ -5,7 +5,6 @@ Wall clocks are never compared: they are set back, and those of two machines dif
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -14,12 +13,11 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from bench._plain import jsonable
+from bench._processes import boot, has_ended, started
 
-_PROC: Final = Path("/proc")
 _TOKEN: Final = re.compile(r"[0-9a-f]{16}")
 _SHARE_OF_A_LOOK: Final = 1 / 6
 """How much of the waiting time one look counts at most: an observer that slept, or whose folder hung, saw nothing."""
@@ -45,24 +43,17 @@ class Holder:
 
     def is_gone(self) -> bool | None:
         """Whether its process has ended; None where that cannot be seen from here, as on another machine."""
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+        if (self.host, self.boot) != (socket.gethostname(), boot()):
             return None
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except (PermissionError, OverflowError):
-            pass  # a process of another user; no pid of this machine
-        started = _started(self.pid)
-        return None if started is None or self.started < 0 else started != self.started
+        return has_ended(self.pid, self.started)
 
 
 def new_holder(what: Mapping[str, Any]) -> Holder:
     """This process, with a token of its own."""
     pid = os.getpid()
-    started = _started(pid)
+    since = started(pid)
     token = secrets.token_hex(8)
-    return Holder(socket.gethostname(), _boot(), pid, -1.0 if started is None else started, token, jsonable(what))
+    return Holder(socket.gethostname(), boot(), pid, -1.0 if since is None else since, token, jsonable(what))
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
@@ -119,39 +110,3 @@ class Observer:
         waited_s = last.waited_s + min(now - last.at, self._stale_s * _SHARE_OF_A_LOOK)
         self._looks[name] = _Look(state, now, waited_s)
         return waited_s >= self._stale_s * (1 - 1e-9)
-
-
-@functools.cache
-def _boot() -> str:
-    """Nothing but the host's name tells boots apart where there is no /proc; starting times do then."""
-    try:
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> float | None:
-    """When a process started; -1 where it has ended but was not waited for; None where that is not told.
-
-    On Linux in ticks since the boot, as the kernel counts them: psutil adds the time of the boot, which moves when
-    the clock is set.
-    """
-    if not (_PROC / "self/stat").exists():
-        return _started_elsewhere(pid)
-    try:
-        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    has_ended = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1  # threads outlive the first one by a moment
-    return -1.0 if has_ended else float(fields[19])
-
-
-def _started_elsewhere(pid: int) -> float | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except (psutil.Error, OSError):
-        return None

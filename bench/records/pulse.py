@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench._files import temporary_beside
 from bench._plain import jsonable
 
 TICK_S: Final = 1.0
@@ -40,7 +41,7 @@ class Pulse:
         self._beat += 1
         elapsed_s = round(now - self._began, 1)
         text = json.dumps({**content, "beat": self._beat, "elapsed_s": elapsed_s})
-        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        temporary = temporary_beside(self.path)
         try:
             temporary.write_text(text)  # not synced: after a power cut nobody lives who could have written it
             temporary.replace(self.path)

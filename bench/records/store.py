@@ -235,8 +235,7 @@ class Store:
 
     def remove_leftovers(self) -> None:
         """Delete temporary files of runs that were killed while writing, when their process is gone."""
-        for folder in (self.inbox, self.scores, self.curves, self.archive.folder, self.cache):
-            remove_leftovers(folder)
+        remove_leftovers(self.root, *self.root.glob("*/"), *self.cache.glob("*/"))
 
     def _archived(self, run_id: str) -> Record | None:
         for attempt in range(2):

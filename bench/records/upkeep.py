@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import filelock
 
-from bench._files import replace_file, replace_text
+from bench._files import replace_file, replace_text, temporary_beside
 from bench.errors import BenchError
 from bench.records.archive import differs, newer
 from bench.records.record import (
@@ -192,7 +191,7 @@ def _require_sound(record: Record, where: str) -> None:
 
 def _remove(path: Path, content: bytes) -> None:
     """Remove an inbox file that still holds what was archived; what another command wrote meanwhile stays."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside = temporary_beside(path)
     with contextlib.suppress(FileNotFoundError):
         path.replace(aside)
         if aside.read_bytes() == content or path.exists():

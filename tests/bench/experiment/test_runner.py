@@ -24,6 +24,7 @@ from bench.records.store import Store
 from bench.records.upkeep import pack
 from bench.records.verify import problems
 from bench.registry import FieldInfo
+from tests.leftovers import temporary_of_the_dead
 
 PROBES = '''
 """Detectors that write down what they see, and detectors that go wrong in every way."""
@@ -701,8 +702,7 @@ def test_the_same_run_elsewhere_gives_the_same_numbers(bench, tmp_path, known):
 
 def test_leftovers_of_a_killed_run_go(bench):
     bench.one("Probe")
-    leftover = bench.store.root / "inbox" / "aa.json.999999999.tmp"
-    leftover.write_text("half")
+    leftover = temporary_of_the_dead(bench.store.root / "inbox" / "aa.json")
     bench.one("Probe")
     assert not leftover.exists()
 

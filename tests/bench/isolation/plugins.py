@@ -157,3 +157,129 @@ IMPORTS = {
     "prints": "print('| imported |')\n",
     "raises": "raise ImportError('no module named x')",
 }
+
+STRAYS = """
+import subprocess
+
+def stray(**options):
+    return subprocess.Popen(["sleep", "36001"], **options)
+
+def double(x):
+    return 2 * x
+
+class LeavesAChild(Length):
+    def go(self, train):
+        stray()
+class LeavesADaemon(Length):
+    def go(self, train):
+        stray(start_new_session=True)
+class LeavesAnOrphan(Length):
+    def go(self, train):
+        leave = "import subprocess as s; s.Popen(['sleep', '36001'], start_new_session=True)"
+        subprocess.run([sys.executable, "-c", leave])
+class LeavesAGroup(Length):
+    def go(self, train):
+        stray(process_group=0)
+class LeavesADaemonAndDies(Length):
+    def go(self, train):
+        stray(start_new_session=True)
+        os._exit(5)
+class LeavesADaemonAndWaits(Length):
+    def go(self, train):
+        stray(start_new_session=True)
+        time.sleep(3600)
+class ClosesItsOutputAndDies(Length):
+    def go(self, train):
+        os.close(1)
+        os.close(2)
+        if os.fork() == 0:
+            os.execvp("sleep", ["sleep", "36001"])
+        os._exit(4)
+class ClosesAllFiles(Length):
+    def go(self, train):
+        os.closerange(0, 256)
+class KillsItsParent(Length):
+    def go(self, train):
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(3600)
+class StopsItsParent(Length):
+    def go(self, train):
+        os.kill(os.getppid(), signal.SIGSTOP)
+class KillsItsGroup(Length):
+    def go(self, train):
+        os.killpg(0, signal.SIGKILL)
+class StopsItself(Length):
+    def go(self, train):
+        os.kill(os.getpid(), signal.SIGSTOP)
+class PrintsForEver(Length):
+    def go(self, train):
+        while True:
+            os.write(1, b"x\\n" * 32768)
+class PrintsAGigabyte(Length):
+    def go(self, train):
+        piece = (b"x" * 99 + b"\\n") * 10000
+        for _ in range(1000):
+            os.write(1, piece)
+class FailsToBeMade(Length):
+    def __init__(self, *given, **named):
+        raise RuntimeError("it cannot be made")
+class DeletesItsSource(Length):
+    def go(self, train):
+        os.unlink(__file__)
+class SetsHandlers(Length):
+    def go(self, train):
+        for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.alarm(1)
+class LeadsASession(Length):
+    def go(self, train):
+        os.setsid()
+class StartsThreads(Length):
+    def go(self, train):
+        for _ in range(5):
+            threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
+class WritesToStdin(Length):
+    def go(self, train):
+        os.write(0, b"x")
+class ReadsStdin(Length):
+    def go(self, train):
+        input()
+class WaitsInSkip(Length):
+    def skip(self, train):
+        time.sleep(3600)
+class WaitsInMonitor(Length):
+    def monitor(self):
+        time.sleep(3600)
+class WaitsWhenMade(Length):
+    def __init__(self, *given, **named):
+        time.sleep(3600)
+class Multiprocesses(Length):
+    def go(self, train):
+        import multiprocessing
+        for how in ("fork", "spawn", "forkserver"):
+            with multiprocessing.get_context(how).Pool(2) as pool:
+                assert pool.map(double, [1, 2, 3]) == [2, 4, 6]
+class UsesExecutors(Length):
+    def go(self, train):
+        from concurrent.futures import ProcessPoolExecutor
+        with ProcessPoolExecutor(2) as pool:
+            assert list(pool.map(double, [1, 2, 3])) == [2, 4, 6]
+class UsesJoblib(Length):
+    def go(self, train):
+        from joblib import Parallel, delayed
+        assert Parallel(n_jobs=2)(delayed(double)(x) for x in (1, 2, 3)) == [2, 4, 6]
+class RunsPrograms(Length):
+    def go(self, train):
+        command = [sys.executable, "-c", "print(6)"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "6\\n"
+        assert subprocess.run("cat", shell=True, check=True).returncode == 0
+class UsesTorch(Length):
+    def go(self, train):
+        import torch
+        torch.set_num_threads(2)
+        matrix = torch.ones(300, 300)
+        for _ in range(5):
+            matrix = matrix @ matrix / 300
+        loader = torch.utils.data.DataLoader(list(range(10)), num_workers=2, batch_size=5)
+        assert sum(int(batch.sum()) for batch in loader) == 45
+"""

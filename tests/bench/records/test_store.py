@@ -10,9 +10,11 @@ import time
 import numpy as np
 import pytest
 
+from bench._files import temporary_beside
 from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.records.store import SCHEMA_VERSION, Store, record_text, replace_file
+from tests.leftovers import temporary_of_the_dead
 
 WRITE_FOREVER = """
 import json
@@ -195,12 +197,13 @@ def test_trying_to_write_leaves_nothing_behind(store):
 
 def test_leftovers_of_the_dead_go_and_of_the_living_stay(store):
     store.write(record())
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        child.wait()
-    dead = [store.root / "inbox" / f"aa.json.{child.pid}.tmp", store.root / "inbox" / "x.tmp"]
-    living = store.root / "inbox" / f"bb.json.{os.getpid()}.tmp"
-    for path in (*dead, living):
-        path.write_text("half")
+    folders = [store.root, store.inbox, store.root / "tables", store.cache / "detectors", store.cache / "running"]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    dead = [temporary_of_the_dead(folder / "aa.json") for folder in folders]
+    living = temporary_beside(store.inbox / "bb.json")
+    living.write_text("half")
+    assert all(path.exists() for path in dead)
     store.remove_leftovers()
     assert not any(path.exists() for path in dead)
     assert living.exists()
