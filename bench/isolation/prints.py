@@ -38,6 +38,9 @@ class Prints:
                 return
             content = os.read(self._output, _PIECE)
             self.is_over = not content
+            if self._n_told > _MAX_LINES:
+                self._rest = b""
+                continue
             *lines, self._rest = (self._rest + content).split(b"\n")
             self._rest = self._rest[-_PIECE:]
             for line in lines:

@@ -20,6 +20,7 @@ from bench.experiment.executors import ExecutorOptions, Local, Workplace, find_e
 from bench.experiment.runner import Listeners, Policy, run
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
+from bench.isolation import nursery
 from bench.llm.config import Service, use_service
 from bench.records.store import Store
 
@@ -241,13 +242,15 @@ def test_a_worker_that_is_killed_costs_its_own_row(cells, spans, tmp_path):
     assert records[1]["reason"].startswith("its process was ended by SIGKILL from outside")
 
 
-def test_a_nursery_that_is_killed_is_replaced(cells, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
+def test_a_nursery_that_is_killed_or_stopped_is_replaced(cells, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(nursery, "_BIRTH_S", 2.0)
     assert go(cells("Length"), tmp_path / "one").records[0]["status"] == "ok"
-    for child in psutil.Process().children():
-        if any("nursery" in word for word in child.cmdline()):
-            child.kill()
-            child.wait(10)
+    found = [child for child in psutil.Process().children() if any("guards" in word for word in child.cmdline())]
+    assert len(found) == 1
+    found[0].send_signal(number)
     assert go(cells("Length"), tmp_path / "two").records[0]["status"] == "ok"
+    found[0].wait(20)
 
 
 def test_an_error_of_the_engine_ends_the_run(cells, tmp_path, monkeypatch):

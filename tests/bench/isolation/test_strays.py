@@ -26,7 +26,7 @@ ROWS = {
     "KillsItsGroup": ("error", "its process was ended by SIGKILL"),
     "StopsItself": ("timeout", "took longer than 3 s"),
     "PrintsForEver": ("timeout", "took longer than 3 s"),
-    "PrintsAGigabyte": ("ok", None),
+    "PrintsALot": ("ok", None),
     "FailsToBeMade": ("error", "RuntimeError: it cannot be made"),
     "DeletesItsSource": ("ok", None),
     "SetsHandlers": ("ok", None),
