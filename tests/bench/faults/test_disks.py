@@ -60,7 +60,15 @@ head -c $((free - {but})) /dev/zero > "{place.out}/ballast"
 '''
 
 
-@pytest.mark.parametrize("but", [0, 4096, 8192, 16384, 32768, 65536])
+@pytest.mark.parametrize(
+    "but",
+    [
+        0,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (4096, 8192, 16384)),
+        32768,
+        pytest.param(65536, marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_results_folder(place, undisturbed, but):
     """Whatever is written first where no room is left: claims, scores, records, the archive or tables."""
     code, err = run_on(place, place.out, size="4m", before=fill(place, but), seeds=3, methods="Quick,Other")

@@ -52,7 +52,7 @@ def test_the_guard_of_a_method_is_killed_or_stopped(place, undisturbed, number):
     check_resumed(place, undisturbed)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_nursery_is_killed_and_no_row_is_lost(place, undisturbed, jobs):
     driver = place.start("--jobs", str(jobs), fit_s=0.5)
     place.wait_for_note("Quick")
@@ -65,7 +65,7 @@ def test_the_nursery_is_killed_and_no_row_is_lost(place, undisturbed, jobs):
 
 
 @pytest.mark.parametrize("who", ["driver", "driver and nursery", "driver and method"])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_driver_is_killed_and_all_end_with_it(place, undisturbed, who, jobs):
     driver = place.start("--jobs", str(jobs), fit_s=0.4)
     method = place.wait_for_note("Other" if jobs == 1 else "Quick")
@@ -130,7 +130,7 @@ def kill_at_random(place, jobs, rounds, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kills_at_random_moments(place, tmp_path, shared_cache, jobs):
     rng = random.Random(jobs)
     kill_at_random(place, jobs, 20, rng)
