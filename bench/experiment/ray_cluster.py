@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -93,7 +94,7 @@ class Cluster:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        except (RuntimeError, ValueError, OSError, self.ray.exceptions.RayError) as error:
             self.close()
             raise BenchError(self._no_connection(error)) from None
 
@@ -113,6 +114,8 @@ class Cluster:
 
     def _of_this_machine(self) -> dict[str, Any]:
         # Sockets have short names, so their folder must not stand below a long TMPDIR.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
         parent = "/tmp" if Path("/tmp").is_dir() else None
         self._folder = Path(tempfile.mkdtemp(prefix="ray", dir=parent))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
