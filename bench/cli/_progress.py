@@ -91,7 +91,9 @@ class Watcher:
     def __call__(self, done: int, total: int, cell: Cell, record: Record | None) -> None:
         """A cell begins, or is finished with this record."""
         self.done, self.total = done, total
-        if record is None:
+        if record is None and cell.run_id in self._running:
+            pass  # begun again, since its worker got lost
+        elif record is None:
             name = f"  {cell.scenario.key} {cell.method.label} seed {cell.seed}"
             self._running[cell.run_id] = self._progress.add_task(name, total=None)
         elif (task := self._running.pop(cell.run_id, None)) is not None:

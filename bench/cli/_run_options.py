@@ -70,7 +70,32 @@ Pack = Annotated[
     bool, typer.Option("--pack/--no-pack", help="Move the records from the inbox into the archive at the end.")
 ]
 Jobs = Annotated[
-    str, typer.Option("--jobs", help="Runs at the same time, each with --threads; auto: as many as cores are free.")
+    str | None,
+    typer.Option(
+        "--jobs",
+        help="Runs at the same time, each with --threads; auto: as many as cores are free.",
+        show_default="1; with --executor ray as many as the cluster has room for",
+    ),
+]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="Where runs go: local (processes of this machine) or ray (a Ray cluster).")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="The Ray cluster, with --executor ray: auto (the one that this machine belongs to) or host:port.",
+        show_default="one of this machine alone, for this command",
+    ),
+]
+GpusPerCell = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-cell",
+        min=0,
+        help="GPUs of each run with --executor ray; 0.25 lets four share one.",
+        show_default="1 with --device cuda, else 0",
+    ),
 ]
 Retry = Annotated[
     str | None,

@@ -44,7 +44,7 @@ class Request:
     as_json: bool
     dry_run: bool
     pack: bool
-    jobs: str = "1"
+    jobs: str | None = None
     retry: str | None = None
     fail_fast: bool = False
     only_plan: bool = False
@@ -65,8 +65,8 @@ def execute(suite: LoadedSuite, request: Request) -> None:
 
     policy = Policy(retry=_statuses(request.retry), fail_fast=request.fail_fast)
     threads = request.options["threads"]
-    options = ExecutorOptions(jobs=_jobs(request.jobs, threads), **request.executor_options)
-    executor = find_executor(request.executor, options)
+    jobs = _jobs(request.jobs, threads, own_number=request.executor != "local")
+    executor = find_executor(request.executor, ExecutorOptions(jobs, threads, **request.executor_options))
     catalogue, store = make_catalogue(request.data), Store(request.out)
     if suite.figure:
         from bench.reporting.figures.write import check
@@ -80,12 +80,13 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     for note in plan.notes if suite.name else ():
         say(note, err=True)
     if request.only_plan:
-        show_plan(plan, store, catalogue, settings, jobs=options.jobs, as_json=request.as_json)
+        show_plan(plan, store, catalogue, settings, jobs=jobs or 1, as_json=request.as_json)
         return
     if request.dry_run:
         show_calls(list(plan.cells), catalogue, settings, as_json=request.as_json)
         return
-    outcome = _run_watched(list(plan.cells), store, catalogue, settings, executor, policy)
+    with contextlib.closing(executor):
+        outcome = _run_watched(list(plan.cells), store, catalogue, settings, executor, policy)
     rule = str(extra[0]) if extra else DEFAULT_RULE
     _report(outcome, store, rule, request.as_json)
     tell_calls(outcome.records)
@@ -103,10 +104,30 @@ def execute(suite: LoadedSuite, request: Request) -> None:
         raise typer.Exit(EXIT_FAILED_CELL)
 
 
-def _jobs(text: str, threads: int) -> int:
-    """How many runs go on at the same time."""
+def executor_options(executor: str, *, address: str | None, gpus_per_cell: float | None, device: str) -> dict[str, Any]:
+    """What `ExecutorOptions` says of a cluster; what does not go together is a BenchError."""
+    given = {"--address": address, "--gpus-per-cell": gpus_per_cell}
+    if executor == "local":
+        for name, value in given.items():
+            if value is not None:
+                raise BenchError(f"{name} is {value}, which only a cluster knows: add --executor ray, or leave it out")
+        return {}
+    if ":" in device:
+        raise BenchError(f"--device is {device}, and the cluster chooses which GPU: write {device.partition(':')[0]}")
+    gpus = (1.0 if device == "cuda" else 0.0) if gpus_per_cell is None else gpus_per_cell
+    if gpus > 1 and not gpus.is_integer():
+        raise BenchError(f"--gpus-per-cell is {gpus:g}: give a share below 1, or a whole number")
+    if device == "cuda" and not gpus:
+        raise BenchError("--gpus-per-cell is 0 with --device cuda: give a share such as 0.25, or leave it out")
+    return {"address": address, "gpus_per_cell": gpus}
+
+
+def _jobs(text: str | None, threads: int, *, own_number: bool) -> int | None:
+    """How many runs go on at the same time; None where the executor has a number of its own and none was asked for."""
     import os
 
+    if text is None or (text == "auto" and own_number):
+        return None if own_number else 1
     if text == "auto":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(cores // threads, 1)

@@ -12,10 +12,13 @@ import typer
 from bench.cli._options import RESULTS, AllowEndpoint, AsJson, Data, Out, Set, Suite, say
 from bench.cli._run_options import (
     PRECISIONS,
+    Address,
     Auxiliary,
     Compile,
     Device,
+    ExecutorName,
     FailFast,
+    GpusPerCell,
     IncidentsOption,
     Jobs,
     Methods,
@@ -35,7 +38,7 @@ from bench.cli._run_options import (
     WindowSize,
     WindowStep,
 )
-from bench.cli._running import Request, execute
+from bench.cli._running import Request, execute, executor_options
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
 from bench.cli.plan import PlanOption
 from bench.errors import BenchError
@@ -70,7 +73,10 @@ def run(
     precision: Precision = "float32",
     compile_: Compile = False,
     threads: Threads = 1,
-    jobs: Jobs = "1",
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
+    gpus_per_cell: GpusPerCell = None,
     timeout: Timeout = None,
     retry: Retry = None,
     fail_fast: FailFast = False,
@@ -95,9 +101,12 @@ def run(
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
     if compile_:
         say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
-    options = {"device": _device(device), "precision": precision, "compile": compile_, "threads": threads}
+    where = executor_options(executor, address=address, gpus_per_cell=gpus_per_cell, device=device)
+    chosen_device = _device(device) if executor == "local" else device
+    options = {"device": chosen_device, "precision": precision, "compile": compile_, "threads": threads}
     request = Request(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
+        executor, where,
     )  # fmt: skip
     with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
         execute(chosen, request)
@@ -175,7 +184,10 @@ def sweep(
     precision: Precision = "float32",
     compile_: Compile = False,
     threads: Threads = 1,
-    jobs: Jobs = "1",
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
+    gpus_per_cell: GpusPerCell = None,
     data: Data = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
@@ -189,7 +201,8 @@ def sweep(
     named = methods or ",".join(grids)
     run(
         named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, sample=sample, device=device,
-        precision=precision, compile_=compile_, threads=threads, jobs=jobs, data=data, out=out, as_json=as_json,
+        precision=precision, compile_=compile_, threads=threads, jobs=jobs, executor=executor, address=address,
+        gpus_per_cell=gpus_per_cell, data=data, out=out, as_json=as_json,
     )  # fmt: skip
 
 

@@ -45,6 +45,9 @@ class Executor(Protocol):
     def stop(self) -> None:
         """Begin no further cell; those that run are finished."""
 
+    def close(self) -> None:
+        """Give back what it holds beyond a run, such as the connection to a cluster."""
+
 
 def groups_of(cells: Sequence[Cell]) -> list[Group]:
     """The cells by their data and, within, by the detector they fit; both in the order in which they first came."""
@@ -58,8 +61,14 @@ def groups_of(cells: Sequence[Cell]) -> list[Group]:
 class ExecutorOptions:
     """What an executor is made with; each takes what it knows."""
 
-    jobs: int = 1
-    """Cells at the same time."""
+    jobs: int | None = None
+    """Cells at the same time; None: the executor's own number."""
+    threads: int = 1
+    """Of each cell."""
+    address: str | None = None
+    """Of a cluster."""
+    gpus_per_cell: float = 0.0
+    """GPUs of each cell, or a share of one."""
 
 
 def find_executor(name: str, options: ExecutorOptions) -> Executor:
@@ -73,7 +82,7 @@ def find_executor(name: str, options: ExecutorOptions) -> Executor:
 
 def local(options: ExecutorOptions) -> Executor:
     """Processes on this machine."""
-    return Local(options.jobs)
+    return Local(options.jobs or 1)
 
 
 class Preparations:
@@ -153,6 +162,14 @@ class Worker:
             with self.lodging.apart():
                 return run_cell(cell, data, self._fitter, self._new_record(cell, data))
 
+    def is_ready(self, is_wanted: Callable[[], bool]) -> bool:
+        """As `Hand.is_ready`: a process is had when it is needed."""
+        return True
+
+    def kill(self) -> None:
+        """End the process of the method that runs, while another thread waits for it."""
+        self.lodging.kill()
+
     def close(self) -> None:
         """End the process of the last method."""
         self.lodging.close()
@@ -177,14 +194,17 @@ class Local:
 
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = jobs
-        self._crew: _Crew | None = None
+        self._crew: Crew | None = None
         self._is_stopping = False
 
     def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
         """As `Executor.run`; an error that is not a method's ends the run."""
         if not groups:
             return
-        crew = self._crew = _Crew(groups, desk, min(self.jobs, len(groups)))
+        data = Preparations(Loader(desk.place.catalogue), groups)
+        crew = self._crew = Crew(groups, desk, data.is_done)
+        for _ in range(min(self.jobs, len(groups))):
+            crew.add(Worker(desk.place, desk.code, data.of, desk.keep, crew.tell))
         if self._is_stopping:
             crew.stop()
         try:
@@ -199,25 +219,52 @@ class Local:
         if self._crew is not None:
             self._crew.stop()
 
+    def close(self) -> None:
+        """As `Executor.close`: nothing is held."""
 
-class _Crew:
-    """The threads of a run, and what they share."""
 
-    def __init__(self, groups: Sequence[Group], desk: Desk, jobs: int) -> None:
+class LostError(Exception):
+    """Whoever ran a cell is gone, and knows nothing to tell of it: the cell is to be run again."""
+
+
+class Hand(Protocol):
+    """Runs cells for one thread, here or elsewhere."""
+
+    def is_ready(self, is_wanted: Callable[[], bool]) -> bool:
+        """Wait until it can run a cell, which may take long on a busy cluster; False where it is wanted no more."""
+
+    def run(self, cell: Cell) -> Event:
+        """Run a cell and keep its record; LostError where whoever ran it is gone."""
+
+    def kill(self) -> None:
+        """End what runs, while its own thread waits for it."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Crew:
+    """The threads of a run, each with a hand, and what they share."""
+
+    def __init__(self, groups: Sequence[Group], desk: Desk, is_done: Callable[[Group], None]) -> None:
+        """is_done: told of each group of which nothing is left to run."""
         self._desk = desk
-        self._data = Preparations(Loader(desk.place.catalogue), groups)
+        self._is_done = is_done
         self._waiting = deque(groups)
         self._lock = threading.Lock()
         self._told: queue.SimpleQueue[Told | BaseException | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._workers = [Worker(desk.place, desk.code, self._data.of, desk.keep, self._tell) for _ in range(jobs)]
-        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
+        self._hands: list[tuple[Hand, threading.Thread]] = []
+
+    def add(self, hand: Hand) -> None:
+        """One more, before the run begins."""
+        self._hands.append((hand, threading.Thread(target=self._serve, args=(hand,), daemon=True)))
 
     def tell_all(self) -> Iterator[Told]:
-        """What the workers tell, until all have ended."""
-        for thread in self._threads:
+        """What the hands tell, until all have ended."""
+        for _, thread in self._hands:
             thread.start()
-        n_left = len(self._threads)
+        n_left = len(self._hands)
         while n_left:
             told = self._told.get()
             if told is None:
@@ -234,40 +281,45 @@ class _Crew:
     def abort(self) -> None:
         """End what still runs, and keep nothing of it."""
         self._stopping.set()
-        alive = [
-            (worker, thread) for worker, thread in zip(self._workers, self._threads, strict=True) if thread.is_alive()
-        ]
+        alive = [(hand, thread) for hand, thread in self._hands if thread.is_alive()]
         if alive:
             self._desk.abort()
-        for worker, thread in alive:
-            worker.lodging.kill()
+        for hand, thread in alive:
+            hand.kill()
             thread.join(timeout=5)
 
-    def _tell(self, told: Told) -> None:
+    def tell(self, told: Told) -> None:
+        """Pass on what happens within a cell."""
         if isinstance(told, Step):
             self._desk.progress(*told)
         self._told.put(told)
 
-    def _serve(self, worker: Worker) -> None:
+    def _serve(self, hand: Hand) -> None:
         try:
-            while (group := self._next()) is not None:
-                left = self._run(group, worker)
+            while hand.is_ready(self._is_any_waiting):
+                group = self._next()
+                if group is None:
+                    break
+                left = self._run(group, hand)
                 if left and not self._stopping.is_set():
                     self._put_off(left, was_any=len(left) < len(group))
                 else:
-                    self._data.is_done(group)
+                    self._is_done(group)
         except AbortedError:
             pass
         except BaseException as error:
             self._told.put(error)
         finally:
             with contextlib.suppress(OSError):
-                worker.close()
+                hand.close()
             self._told.put(None)
+
+    def _is_any_waiting(self) -> bool:
+        return bool(self._waiting) and not self._stopping.is_set()
 
     def _next(self) -> Group | None:
         with self._lock:
-            return self._waiting.popleft() if self._waiting and not self._stopping.is_set() else None
+            return self._waiting.popleft() if self._is_any_waiting() else None
 
     def _put_off(self, left: Group, *, was_any: bool) -> None:
         """What another command runs is looked at again when all else has begun."""
@@ -277,10 +329,10 @@ class _Crew:
         if is_last and not was_any:
             self._stopping.wait(_LOOK_AGAIN_S)
 
-    def _run(self, group: Group, worker: Worker) -> Group:
-        """Run the cells of a group; returns those that another command has in hand."""
+    def _run(self, group: Group, hand: Hand) -> Group:
+        """Run the cells of a group; returns those that another command has in hand, and those that got lost."""
         left: list[Cell] = []
-        for cell in group:
+        for position, cell in enumerate(group):
             if self._stopping.is_set():
                 break
             with self._desk.claimed(cell) as is_mine:
@@ -288,7 +340,10 @@ class _Crew:
                 if found is not None:
                     self._told.put(Event(cell, found, is_finished=True, is_new=False))
                 elif is_mine:
-                    event = worker.run(cell)
+                    try:
+                        event = hand.run(cell)
+                    except LostError:
+                        return (*left, *group[position:])
                     if self._desk.place.fail_fast and event.record["status"] not in FINISHED:
                         self.stop()
                     self._told.put(event)

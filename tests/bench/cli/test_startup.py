@@ -9,7 +9,7 @@ import pytest
 
 from bench.records.store import Store
 
-HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "scipy", "drain3", "matplotlib"}
+HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "scipy", "drain3", "matplotlib", "ray"}
 ARRAYS = {"numpy", "polars"}
 
 REPORT = """
