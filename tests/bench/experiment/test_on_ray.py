@@ -237,9 +237,7 @@ def test_a_cell_whose_worker_is_lost_runs_again_and_in_the_end_is_a_row(cluster,
             begun = fits() if (tmp_path / "log").exists() else []
             if len(begun) > n_killed:
                 n_killed += 1
-                slots = [p for p in psutil.process_iter(["cmdline"]) if "ray::Slot" in (p.info["cmdline"] or [""])[0]]
-                nursery = psutil.Process(begun[-1][2]).parent()
-                (slot,) = [p for p in slots if p.pid == nursery.ppid()]
+                _nursery, slot = psutil.Process(begun[-1][2]).parents()[:2]
                 slot.kill()
             time.sleep(0.05)
 
