@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ class Cluster:
     """The connection to Ray, and what a cell takes of it."""
 
     def __init__(self, options: ExecutorOptions) -> None:
+        _set_up(options.address)
         self.ray: Any = importlib.import_module("ray")
         self._options = options
         self.address = options.address
@@ -85,7 +87,6 @@ class Cluster:
     def _connect(self) -> None:
         if self.address is not None:
             self._require_answer(os.environ.get("RAY_ADDRESS", "") if self.address == "auto" else self.address)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         threads = {name: str(self._options.threads) for name in _THREADS}
         try:
             self.ray.init(
@@ -114,8 +115,6 @@ class Cluster:
 
     def _of_this_machine(self) -> dict[str, Any]:
         # Sockets have short names, so their folder must not stand below a long TMPDIR.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
         parent = "/tmp" if Path("/tmp").is_dir() else None
         self._folder = Path(tempfile.mkdtemp(prefix="ray", dir=parent))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -154,3 +153,11 @@ class Cluster:
         kinds = [(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in self._nodes()]
         nodes = [f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in sorted(kinds, reverse=True)[:3]]
         return ", ".join(nodes) or "no node"
+
+
+def _set_up(address: str | None) -> None:
+    """Say what Ray reads when it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        # Else Ray makes a token for the cluster that stays in the home folder.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

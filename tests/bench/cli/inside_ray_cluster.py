@@ -33,7 +33,7 @@ class Slow(Detector):
     Config = Config
     def fit(self, train, labels=None, *, evidence=None):
         self.note("begin")
-        time.sleep(float(os.environ["SLOW_S"]))
+        time.sleep(float(Path("seconds").read_text()))
         return self
     def note(self, what):
         with Path("log").open("a") as stream:
@@ -66,10 +66,6 @@ class Cluster:
     def raylets(self):
         return [process for process in psutil.process_iter() if process.name() == "raylet"]
 
-    def slots(self):
-        """The processes that run cells."""
-        return [p for p in psutil.process_iter() if "ray::Slot" in " ".join(p.cmdline()[:1])]
-
     def kill_second(self):
         """SIGKILL to a node: its raylet and all below it, first the raylet so that it cannot clean up."""
         doomed = [self.second, *self.second.children(recursive=True)]
@@ -89,10 +85,10 @@ class Command:
 
     def start(self, seconds):
         arguments = ["-m", "slow.py:Slow,pca", "-s", "hdfs@simulated", "--seeds", "6", "--no-pack", *self.options]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "SLOW_S": seconds}
+        (self.folder / "seconds").write_text(seconds)
         return subprocess.Popen(
             [sys.executable, "-m", "bench", "run", *arguments],
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def log(self):
@@ -146,8 +142,9 @@ def worker_is_lost(folder, cluster):
     command = Command(folder, cluster)
     running = command.start("3")
     wait(command.log)
-    (slot,) = [slot for slot in cluster.slots() if any(under(pid, slot) for _, _, pid in command.log()[:1])]
-    slot.kill()
+    _nursery, worker = psutil.Process(command.log()[0][2]).parents()[:2]
+    assert worker.parent() in cluster.raylets()
+    worker.kill()
     return command.found(running)
 
 
@@ -157,7 +154,7 @@ def driver_is_lost(folder, cluster):
     wait(lambda: len(command.kept_seeds()) >= 2)
     running.send_signal(signal.SIGKILL)
     running.communicate(timeout=30)
-    wait(lambda: not cluster.slots())
+    wait(lambda: not any(is_alive(pid) for _, _, pid in command.log()))
     kept, slow_kept = command.records(), len(command.kept_seeds())
     began = [seed for seed, what, _ in command.log() if what == "begin"]
     found = command.found(command.start("0"))
@@ -188,8 +185,8 @@ def node_is_lost(folder, cluster):
 def main(folder):
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     # What Ray and bench keep below the home folder stays in this one.
-    os.environ |= {"HOME": str(folder), "BENCH_CACHE": str(folder / "cache"), "RAY_AUTH_MODE": "token"}
-    os.environ["RAY_AUTH_TOKEN"] = "0" * 64
+    os.environ |= {"HOME": str(folder), "BENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     local = Command(folder / "local")
     found = {"local": local.found(local.start("0"))}
     cluster = Cluster(folder)

@@ -91,13 +91,14 @@ def cluster():
     """Ray on this machine, with two CPUs and little memory."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"USAGE_STATS_ENABLED": "0", "AUTH_MODE": "token", "AUTH_TOKEN": "0" * 64}.items():
-            patch.setenv(f"RAY_{name}", value)
-        ray.init(
-            address="local", num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, _temp_dir=folder,
-            log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-        )  # fmt: skip
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray keeps a token in the home folder
         try:
+            ray.init(
+                address="local", num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, _temp_dir=folder,
+                _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR",
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+            )  # fmt: skip
             yield
         finally:
             ray.shutdown()
@@ -237,9 +238,7 @@ def test_a_cell_whose_worker_is_lost_runs_again_and_in_the_end_is_a_row(cluster,
             begun = fits() if (tmp_path / "log").exists() else []
             if len(begun) > n_killed:
                 n_killed += 1
-                slots = [p for p in psutil.process_iter(["cmdline"]) if "ray::Slot" in (p.info["cmdline"] or [""])[0]]
-                nursery = psutil.Process(begun[-1][2]).parent()
-                (slot,) = [p for p in slots if p.pid == nursery.ppid()]
+                _nursery, slot = psutil.Process(begun[-1][2]).parents()[:2]
                 slot.kill()
             time.sleep(0.05)
 
