@@ -100,6 +100,7 @@ class Watcher:
             self._progress.remove_task(task)
         if record is not None:
             self._left.pop(cell.run_id, None)
+            self._left_s = self._left_s if self._left else None
             self._n_failed += record["status"] not in _FINE
             self._observe(cell, record)
         self._progress.update(self._runs, completed=done, total=total, description=self._summary())
@@ -113,7 +114,7 @@ class Watcher:
     def left_s(self) -> float | None:
         """Seconds to the end, where past records or the cells that are done tell; looked up anew every second."""
         now = time.monotonic()
-        if now - self._start > _QUIET_S and now - self._last_look > 1:
+        if self._left and now - self._start > _QUIET_S and now - self._last_look > 1:
             self._last_look = now
             self._left_s = self._estimates.left(list(self._left.values()), self._jobs)
         return self._left_s
