@@ -267,9 +267,8 @@ class _Crew:
             self._stopping.wait(_LOOK_AGAIN_S)
 
     def _run(self, group: Group, worker: Worker) -> Group:
-        """Run the cells of a group; returns those that another command has in hand."""
-        left: list[Cell] = []
-        for cell in group:
+        """Run the cells of a group; returns what is left from the first on that another command has in hand."""
+        for place, cell in enumerate(group):
             if self._stopping.is_set():
                 break
             with self._desk.claimed(cell) as is_mine:
@@ -282,5 +281,5 @@ class _Crew:
                         self.stop()
                     self._told.put(event)
                 else:
-                    left.append(cell)
-        return tuple(left)
+                    return group[place:]  # one fit serves all of them: the other command has made it
+        return ()
