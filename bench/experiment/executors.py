@@ -330,9 +330,8 @@ class Crew:
             self._stopping.wait(_LOOK_AGAIN_S)
 
     def _run(self, group: Group, hand: Hand) -> Group:
-        """Run the cells of a group; returns those that another command has in hand, and those that got lost."""
-        left: list[Cell] = []
-        for position, cell in enumerate(group):
+        """Run the cells of a group; returns what is left from the first on that got lost or that another command has."""
+        for place, cell in enumerate(group):
             if self._stopping.is_set():
                 break
             with self._desk.claimed(cell) as is_mine:
@@ -343,10 +342,10 @@ class Crew:
                     try:
                         event = hand.run(cell)
                     except LostError:
-                        return (*left, *group[position:])
+                        return group[place:]
                     if self._desk.place.fail_fast and event.record["status"] not in FINISHED:
                         self.stop()
                     self._told.put(event)
                 else:
-                    left.append(cell)
-        return tuple(left)
+                    return group[place:]  # one fit serves all of them: the other command has made it
+        return ()

@@ -22,6 +22,7 @@ from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.isolation import nursery
 from bench.llm.config import Service, use_service
+from bench.records.claims import Claims
 from bench.records.store import Store
 
 METHODS = """
@@ -187,6 +188,21 @@ def test_cells_of_one_file_share_a_process_and_a_fitted_detector(cells, spans, t
     assert len(found) == 4  # a variant is not fitted again
     assert len({pid for values in found.values() for _, pid in values.values()}) == 1
     assert os.getpid() not in {pid for values in found.values() for _, pid in values.values()}
+
+
+def test_a_fit_is_not_made_beside_another_command_that_makes_it(cells, spans, tmp_path):
+    made = cells("Length", "Length+nearest")
+    with Claims(Store(tmp_path / "out").cache) as others:
+        claim = others.take(made[0].run_id)
+        runs = threading.Thread(target=go, args=(made, tmp_path / "out"))
+        runs.start()
+        time.sleep(2.0)
+        assert not (tmp_path / "log").exists()
+        claim.release()
+        runs.join(60)
+    assert set(spans()) == {("Length", 0)}
+    assert len(list(Store(tmp_path / "out").records())) == 2
+    assert (tmp_path / "log").read_text().count("begin") == 1
 
 
 def test_progress_of_a_method_is_told_with_its_cell(cells, tmp_path):
