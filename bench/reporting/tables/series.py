@@ -17,7 +17,7 @@ from bench.experiment.measure import ALL
 from bench.records.record import standing
 from bench.reporting import markdown
 from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, sampled, shown_rule
-from bench.reporting.tables.split_words import prequential_words
+from bench.reporting.tables.split_words import block_words
 from bench.reporting.tables.table import render
 
 CUTS: Final = "cuts"
@@ -152,22 +152,23 @@ def _facts(series: Series, rule: str) -> list[str]:
     key, tables = series.key, series.tables
     unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
     if series.is_blocks:
-        what = f"- split: {key.split}, {prequential_words(key.split)}"
+        what = f"- split: {key.split}, {block_words('each block')}"
         note = "- mean and worst over the blocks that hold normal and abnormal sequences; no interval: blocks differ"
     else:
         what = f"- cuts: {', '.join(_short(table.key.split) for table in tables)} % of the lines (train/validate)"
         note = "- mean and worst over cuts whose tests overlap, each to the end of the log: no interval"
-    tests = [f"{_short(table.key.split)} {_test_size(table)}" for table in tables]
+    tests = [f"{_short(table.key.split)}: {_test_size(table)}" for table in tables]
     sizes = [f"- test sequences: {'; '.join(tests)}"] if len(tables) <= _MOST_COLUMNS else []
-    failed = [f"- {_short(table.key.split)}: {text}" for table in tables if (text := _common_failure(table))]
-    return [what, note, *sizes, *failed, f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
+    failed = [f"- {text}" for table in tables for text in _failures(table)]
+    return [what, note, *sizes, f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}", *failed]
 
 
-def _common_failure(table: Table) -> str:
-    """Why no method has a value there, where it is one reason."""
-    reasons = {record["reason"] for record in table.records}
-    finished = any(row.finished for row in table.rows)
-    return "" if finished or len(reasons) != 1 else harmless(str(reasons.pop()))
+def _failures(table: Table) -> list[str]:
+    """What did not finish there and why, once where it is one reason for all."""
+    where, reasons = _short(table.key.split), {row.failure for row in table.rows}
+    if len(reasons) == 1 and "" not in reasons:
+        return [f"{where}: {harmless(reasons.pop())}"]
+    return [f"{where}, {row.label}: {harmless(row.failure)}" for row in table.rows if row.failure]
 
 
 def _test_size(table: Table) -> str:

@@ -24,19 +24,18 @@ def split_words(split: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
         return _transfer(parts)
     if split in ("given", "blind"):
         return GIVEN if split == "given" else _BLIND
-    if block_of(split) is not None:
-        return prequential_words(split)
+    block = block_of(split)
+    if block is not None:
+        return block_words(f"block {block.number} of {block.total}")
     cut = next(system["cut"] for system in parts.values() if "cut" in system)
     return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of the lines"
 
 
-def prequential_words(split: str) -> str:
-    """The words for one block of `prequential`, or for all of its blocks."""
-    block = block_of(split)
-    which = "the blocks" if block is None else f"block {block.number} of {block.total}"
+def block_words(which: str) -> str:
+    """The words for one block of `prequential`, or for several."""
     return (
-        f"{which} behind {FIRST_BLOCK} % of the lines, each scored by a detector fitted anew on what lies before it, "
-        f"of which every {EVERY}th sequence validates"
+        f"{which} behind {FIRST_BLOCK} % of the lines, scored by a detector fitted anew on what its method is told of "
+        f"all before it, of which every {EVERY}th sequence validates"
     )
 
 
