@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from bench.cli._options import complete_methods, complete_scenarios
+from bench.data.sequences.protocols import HELP
 
 Methods = Annotated[
     str | None,
@@ -28,7 +29,7 @@ Seeds = Annotated[
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="chronological, paper or given; several with commas.", show_default="chronological"),
+    typer.Option("--split", help=f"{HELP}. Several with commas.", show_default="chronological"),
 ]
 Profile = Annotated[
     str | None,

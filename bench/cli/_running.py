@@ -242,12 +242,13 @@ def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
     import json
 
     from bench.reporting.tables.files import write_tables
-    from bench.reporting.tables.table import make_tables, render, summary
+    from bench.reporting.tables.series import render_all
+    from bench.reporting.tables.table import make_tables, summary
 
     tables = make_tables(outcome.records)
     if as_json:
         say(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
     elif tables:
-        say("\n".join(render(table, rule) for table in tables))
+        say(render_all(tables, rule))
     for path in write_tables(store, {table.key for table in tables}):
         say(f"written: {path}", err=True)

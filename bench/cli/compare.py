@@ -62,16 +62,18 @@ def compare(
 
 def _make(method: str, against: str, scenario: str | None, split: str | None, store: Store) -> list[Comparison]:
     from bench.cli._progress import Steps
+    from bench.data.sequences.protocols import expanded
     from bench.detector import report_progress
     from bench.reporting.comparisons import differences as made
     from bench.reporting.comparisons.kept import keep
     from bench.reporting.tables.table import make_tables
 
     tables = make_tables(store.records())
+    splits = None if split is None else expanded([split])
     fitting = [
         table
         for table in tables
-        if (scenario is None or scenario in table.key.scenario) and split in (None, table.key.split)
+        if (scenario is None or scenario in table.key.scenario) and (splits is None or table.key.split in splits)
     ]
     if not fitting:
         raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")

@@ -72,7 +72,7 @@ def _shown(value: Any) -> str:
 
 def _plot(card: Card, known: Catalogue) -> Path:
     from bench.data.facts import timeline
-    from bench.data.sequences.splits import CUTS
+    from bench.data.sequences.protocols import CUTS
     from bench.reporting.figures.timeline import draw_timeline
 
     target = Path(f"{card.key.replace('@', '-')}.png")

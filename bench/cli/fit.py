@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli._options import AsJson, Data, Set, complete_methods, complete_scenarios
+from bench.data.sequences.protocols import HELP
 from bench.errors import BenchError, harmless
 from bench.experiment.settings import MAX_SEED
 
@@ -38,7 +39,7 @@ def fit(
     save: Annotated[Path, typer.Option("--save", help="Folder of the saved detector.")],
     settings: Set = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED)] = 0,
-    split: Annotated[str, typer.Option("--split", help="chronological or paper")] = "chronological",
+    split: Annotated[str, typer.Option("--split", help=HELP)] = "chronological",
     threshold: Annotated[str, typer.Option("--threshold", help="Rule of the threshold.")] = "conformal:0.01",
     window_size: Annotated[int, typer.Option("--window-size", help="Lines per window, without sessions.")] = 20,
     window_step: Annotated[int | None, typer.Option("--window-step", help="Lines between window starts.")] = None,

@@ -24,6 +24,7 @@ from bench.cli._options import (
     say,
 )
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
+from bench.data.sequences.protocols import HELP
 from bench.errors import BenchError
 from bench.experiment.settings import MAX_SEED
 
@@ -60,7 +61,7 @@ Sample = Annotated[
     int, typer.Option("--sample", "--limit", min=2, help="Test sequences, half of them abnormal where there are.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
-Split = Annotated[str, typer.Option("--split", help="chronological, paper or given")]
+Split = Annotated[str, typer.Option("--split", help=HELP)]
 Threshold = Annotated[
     str | None,
     typer.Option("--threshold", help="Rule.", show_default="native where it asks a model, else conformal:0.01"),

@@ -43,10 +43,12 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of the stored records."""
+    from bench.data.sequences.protocols import expanded
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store
     from bench.reporting.tables.files import write_tables
-    from bench.reporting.tables.table import make_tables, render, require_rule, summary
+    from bench.reporting.tables.series import render_all
+    from bench.reporting.tables.table import make_tables, require_rule, summary
     from bench.reporting.tables.validation import render_choices
 
     store = Store(out)
@@ -54,8 +56,11 @@ def table(
         _check(store)
         return
     parse_rule(threshold)
+    splits = None if split is None else expanded([split])
     tables = make_tables(
-        store.table_records(lambda name, cut: (scenario is None or scenario in name) and split in (None, cut))
+        store.table_records(
+            lambda name, cut: (scenario is None or scenario in name) and (splits is None or cut in splits)
+        )
     )
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
@@ -78,7 +83,7 @@ def table(
     elif as_json:
         say(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
-        say("\n".join(render(found, threshold) for found in tables))
+        say(render_all(tables, threshold))
 
 
 def _check(store: Store) -> None:

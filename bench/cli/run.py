@@ -148,7 +148,7 @@ def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuit
     part = SuitePart(
         scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
         methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),
-        splits=tuple(_split_list("chronological" if what.split is None else what.split, "--split", "chronological")),
+        splits=tuple(_splits("chronological" if what.split is None else what.split)),
         seeds="5" if what.seeds is None else what.seeds,
         settings=tuple(what.settings or ()),
         window_size=20 if what.window_size is None else what.window_size,
@@ -212,6 +212,15 @@ def _scenarios(scenario: str | None, train: str | None, test: str | None) -> lis
     if train and not scenario:
         return [f"{train}2{test}" if test else train]
     raise BenchError("say what to run on: either --scenario bgl2tbird, or --train bgl --test tbird")
+
+
+def _splits(text: str) -> list[str]:
+    from bench.data.sequences.protocols import separated
+
+    found = separated(text)
+    if not found:
+        raise BenchError("--split is empty: give at least one, e.g. --split chronological")
+    return list(dict.fromkeys(found))
 
 
 def _split_list(text: str | None, option: str, example: str) -> list[str]:

@@ -13,7 +13,7 @@ from bench.data.cards.card import Card
 from bench.data.cards.catalogue import unit_of
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import Cell
-from bench.records.record import Record, own_seconds
+from bench.records.record import Record, own_seconds, split_in_file, split_of_file
 from bench.records.store import Store
 
 
@@ -101,7 +101,7 @@ class Past:
     def _tables(self) -> set[tuple[str, str]]:
         """Scenario and split of all records."""
         names = {path.stem.rpartition("--") for store in self._stores for path in store.archive.files()}
-        return {(scenario, split) for scenario, _, split in names} | self._inbox.keys()
+        return {(scenario, split_of_file(split)) for scenario, _, split in names} | self._inbox.keys()
 
     @functools.cached_property
     def _inbox(self) -> dict[tuple[str, str], dict[str, Record]]:
@@ -115,7 +115,7 @@ class Past:
         if (scenario, split) not in self._read:
             found: dict[str, Record] = {}
             for store in reversed(self._stores):
-                path = store.archive.folder / f"{scenario}--{split}.jsonl"
+                path = store.archive.folder / f"{scenario}--{split_in_file(split)}.jsonl"
                 found |= {record["run_id"]: record for record in store.archive.read(path)} if path.is_file() else {}
             self._read[scenario, split] = list((found | self._inbox.get((scenario, split), {})).values())
         return self._read[scenario, split]

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import registry
 from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
+from bench.data.sequences.protocols import expanded
 from bench.errors import BenchError
 from bench.experiment.scenario import Scenario, parse_scenario
 from bench.experiment.settings import parse_seeds
@@ -42,7 +43,7 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
         cells += plan(
             scenarios,
             methods,
-            splits=part.splits,
+            splits=expanded(part.splits),
             seeds=parse_seeds(part.seeds),
             grouping=Grouping(part.window_size, step),
             sample=part.sample,

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from bench.data.cards.catalogue import Catalogue
+from bench.data.sequences.protocols import family_of
 from bench.detector import ExternalFile
 from bench.experiment.cell import Settings
 from bench.experiment.code import InstalledCode, outdated
 from bench.experiment.estimates import NOTHING, Estimate, Estimates, grouped, makespan, shared_seconds
 from bench.experiment.resume import is_resumable
 from bench.experiment.spec import Cell
-from bench.experiment.told import NO_INCIDENTS, find_file
+from bench.experiment.told import NO_INCIDENTS, find_file, refused
 from bench.llm.teacher import ChatTeacher
 from bench.records.store import Store
 
@@ -113,7 +114,7 @@ def _groups(missing: Sequence[Cell], reasons: Mapping[str, str], estimates: Esti
         found = estimates.seconds(cell)
         return found if fitted_by[cell.fit_key] == cell.method.label else found._replace(fit=0.0)
 
-    rows = grouped(missing, lambda c: (c.scenario.key, c.split, c.method.label, reasons[c.run_id]))
+    rows = grouped(missing, lambda c: (c.scenario.key, family_of(c.split), c.method.label, reasons[c.run_id]))
     for (scenario, split, method, reason), cells in rows.items():
         found = [] if reason else [estimates.seconds(cell) for cell in cells]
         known = [estimate for estimate in found if estimate is not NOTHING]
@@ -141,6 +142,8 @@ def _reason(cell: Cell, catalogue: Catalogue, estimates: Estimates) -> str:
         place = find_file(ExternalFile(**file), folder)
         if isinstance(place, str):
             return place
+    if reason := refused(cell.split, cell.told):
+        return reason
     if found.incidents and not cell.incidents and not any(card.incidents for card in cell.scenario.train):
         return NO_INCIDENTS
     if found.teacher:

@@ -47,6 +47,11 @@ class Scenario:
         """All editions taking part."""
         return self.train + (self.test if self.is_transfer else ()) + self.auxiliary
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the sequences of all editions stand in order of time."""
+        return all(card.kind != "id-splits" for card in self.cards)
+
     def with_auxiliary(self, names: Sequence[str], catalogue: Catalogue) -> Scenario:
         """The same with data sets that help; one that is trained or tested on anyway is a BenchError."""
         cards = tuple(catalogue.resolve(name) for name in names)

@@ -16,7 +16,7 @@ from bench.data.cards.card import Card
 from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
-from bench.data.sequences.splits import DRAWN, PROTOCOLS
+from bench.data.sequences.protocols import DRAWN, canonical
 from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
 from bench.experiment.scenario import Scenario
@@ -124,7 +124,8 @@ class Cell:
     @property
     def data_seed(self) -> int | None:
         """The seed where it draws the data; None where it draws nothing, as under `chronological` and `given`."""
-        return self.seed if self.split in DRAWN else None
+        is_drawn = self.split in DRAWN or (self.split == "transfer" and not self.scenario.is_ordered)
+        return self.seed if is_drawn else None
 
     @property
     def data_key(self) -> tuple[object, ...]:
@@ -173,9 +174,13 @@ def plan(
 
     A method that is not told of an auxiliary, or of incidents, is the same run with these and without.
     """
-    for name in splits:
-        if name not in PROTOCOLS:
-            raise BenchError(f"unknown split '{name}': choose one of {', '.join(PROTOCOLS)}")
+    splits = list(dict.fromkeys(canonical(name) for name in splits))
+    for scenario in scenarios if "transfer" in splits else ():
+        if not scenario.is_transfer:
+            raise BenchError(
+                f"the split 'transfer' needs a source and a target, and {scenario.key} is no transfer: "
+                "use a scenario such as bgl2tbird, or --split chronological"
+            )
     for scenario in scenarios if sample else ():
         if sample < 2 * len(scenario.test):
             raise BenchError(

@@ -65,6 +65,7 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
         prepared.skip_reason
         or _lacking_lines(train, data, detector)
         or _lacking(cell.told, data)
+        or refused(cell.split, cell.told)
         or next((reason for reason in found.values() if isinstance(reason, str)), None)
         or _lacking_incidents(detector, evidence)
         or (teacher and teacher.blocked())
@@ -181,6 +182,18 @@ def _lacking_incidents(detector: Detector, evidence: Evidence) -> str | None:
     if detector.tags.incidents and not evidence.incidents:
         return NO_INCIDENTS
     return None
+
+
+def refused(split: str, told: Mapping[str, str]) -> str | None:
+    """Why a method may not run under a split for what it is told; None where it may.
+
+    `paper` draws its pools with labels, so that they hold normals alone.
+    """
+    of_source, of_target = (grade_of(told.get(role, "normals")) for role in ("source", "target"))
+    if split != "paper" or (of_source not in _WANTS_ABNORMAL and of_target in ("normals", "first-normals")):
+        return None
+    whose = "source" if of_source in _WANTS_ABNORMAL else "target"
+    return f"the split 'paper' draws its pools with labels, and this method is told {whose} {told[whose]}: use blind"
 
 
 def _lacking(told: Mapping[str, str], data: Prepared) -> str | None:

@@ -147,6 +147,17 @@ def split_curves(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     return {**record, "monitor": rest}, monitor["epochs"]
 
 
+def split_in_file(split: str) -> str:
+    """A split as names of files have it: `chronological:50,70` is `chronological-50-70`."""
+    return split.replace(":", "-").replace(",", "-")
+
+
+def split_of_file(text: str) -> str:
+    """The split that `split_in_file` wrote."""
+    name, *numbers = text.split("-")
+    return f"{name}:{','.join(numbers)}" if numbers else name
+
+
 def place_fault(record: Mapping[str, Any]) -> str:
     """Why a record has no file in an archive, as the end of a sentence: its scenario and split are to name it."""
     spec = record["spec"]
@@ -155,7 +166,8 @@ def place_fault(record: Mapping[str, Any]) -> str:
     if record["scenario"] != key:
         return f"its scenario '{record['scenario']}' is not the '{key}' of its spec"
     name = f"{key}--{spec['split']}"
-    if not name.isprintable() or "/" in name or "\\" in name:
+    is_kept = split_of_file(split_in_file(spec["split"])) == spec["split"]
+    if not is_kept or not name.isprintable() or "/" in name or "\\" in name:
         return f"its scenario and split '{name}' are no name of a file"
     return ""
 

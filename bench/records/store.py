@@ -38,6 +38,7 @@ from bench.records.record import (
     require_shape,
     require_version,
     scores_digest,
+    split_of_file,
 )
 
 __all__ = [
@@ -122,7 +123,7 @@ class Store:
         files = set(self.archive.files())
         for path in sorted(files | inbox.keys()):
             scenario, _, split = path.stem.rpartition("--")
-            if not wanted(scenario, split):
+            if not wanted(scenario, split_of_file(split)):
                 continue
             archived = self.archive.read(path) if path in files else []
             found = {record["run_id"]: record for record in archived} | inbox[path]

@@ -24,7 +24,7 @@ from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import are_scores_of
 from bench.records.record import Record, Scores, scores_digest
 from bench.records.store import Store
-from bench.reporting.tables.rows import Row, shown_rule
+from bench.reporting.tables.rows import Row, is_drawn, shown_rule
 from bench.reporting.tables.table import table_key
 
 DIGEST: Final = "scores_sha256"
@@ -137,7 +137,7 @@ def changes(row: Row, before: KeptRow, store: Store) -> dict[str, Difference] | 
     if now.data != before.data or old.keys() != {run.seed for run in now.runs}:
         return "its data or seeds are not those of the scores in the baseline"
     pairs = [(run, old[run.seed]) for run in now.runs]
-    drawn = table_key(row.finished[0]).is_drawn
+    drawn = is_drawn(row.finished[0])
     first = pairs[0][0].labels
     if not all(np.array_equal(a.labels, b.labels) and (drawn or np.array_equal(a.labels, first)) for a, b in pairs):
         return "its test sequences are not those of the scores in the baseline"

@@ -21,6 +21,7 @@ from bench.data.reading.raw import open_raw, raw_of
 from bench.data.reading.words import open_words
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
+from bench.data.sequences.protocols import block_of
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
 from bench.data.sequences.words import WordedLog, words_of
@@ -164,12 +165,18 @@ class Loader:
 
     def prepare(self, spec: DataSpec) -> Prepared:
         """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError."""
-        systems = [self._system(card, index, spec) for index, card in enumerate(spec.systems)]
+        first_helper = len(spec.systems) - len(spec.auxiliaries)
+        only_tested = range(len(spec.sources), first_helper)
+        systems = [
+            self._system(card, index, spec, is_target=index in only_tested) for index, card in enumerate(spec.systems)
+        ]
         sources = systems[: len(spec.sources)]
-        first_helper = len(systems) - len(spec.auxiliaries)
         own_targets, helpers = systems[len(spec.sources) : first_helper], systems[first_helper:]
         targets = own_targets or sources
-        _require_usable(sources, targets)
+        _require_to_learn(sources, spec.split)
+        missing = _missing_in_test(targets, spec.split)
+        if missing and block_of(spec.split) is None:
+            raise BenchError(f"{missing}: use another --split or --window-size, or another edition")
         vocabulary = Vocabulary.learn(sources)
         train = vocabulary.assemble(sources, "train", fitted=True)
         validation = vocabulary.assemble(sources, "validation")
@@ -183,7 +190,7 @@ class Loader:
             systems=tuple(card.key for card in spec.systems),
             facts=_facts(systems[:first_helper], train, validation, test, len(vocabulary.texts)),
             vocabulary=vocabulary,
-            skip_reason=_id_stream_reason(spec, test),
+            skip_reason=missing or _id_stream_reason(spec, test),
             sources=tuple(sources),
             targets=tuple(own_targets),
             auxiliaries=tuple(helpers),
@@ -202,34 +209,36 @@ class Loader:
     def _worded(self, systems: list[System]) -> dict[int, WordedLog]:
         return {s.index: WordedLog(s.log, open_words(s.card, self._catalogue, s.log)) for s in systems}
 
-    def _system(self, card: Card, index: int, spec: DataSpec) -> System:
+    def _system(self, card: Card, index: int, spec: DataSpec, *, is_target: bool) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)
         overlapping = spec.grouping.overlaps and not card.has_sessions
         try:
-            parts = split(groups, len(log), spec.split, seed=spec.seed, overlapping=overlapping)
+            parts = split(groups, len(log), spec.split, seed=spec.seed, overlapping=overlapping, is_target=is_target)
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)
 
 
-def _require_usable(sources: list[System], targets: list[System]) -> None:
+def _require_to_learn(sources: list[System], split: str) -> None:
     for system in sources:
         # Files that come with a split often have nothing to validate on: no threshold can be estimated then.
         for part in ("train",) if system.groups.parts is not None else ("train", "validation"):
             labels = system.groups.labels[getattr(system.split, part)]
             if not (labels == NORMAL).any():
                 raise BenchError(
-                    f"{system.card.key}: the split leaves no normal sequence for {part}: "
+                    f"{system.card.key}: the split {split} leaves no normal sequence for {part}: "
                     "use another --split or --window-size, or an edition with more normal lines"
                 )
+
+
+def _missing_in_test(targets: list[System], split: str) -> str | None:
+    """Why nothing can be measured: a tested system without normal or without abnormal sequences."""
     for system in targets:
         labels = system.groups.labels[system.split.test]
         for value, word in ((NORMAL, "normal"), (ABNORMAL, "abnormal")):
             if not (labels == value).any():
-                raise BenchError(
-                    f"{system.card.key}: the split leaves no {word} sequence in the test part: "
-                    "use another --split or --window-size, or another edition"
-                )
+                return f"{system.card.key}: the split {split} leaves no {word} sequence in the test part"
+    return None
 
 
 def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.sequences.grouping import Groups
+from bench.data.sequences.protocols import Block, block_of, canonical, cuts_of
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL
+from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
-Protocol = Literal["chronological", "paper", "given"]
-PROTOCOLS: Final[tuple[str, ...]] = get_args(Protocol)
-DRAWN: Final = frozenset({"paper"})
-"""Protocols under which the seed draws sequences; under the others all seeds have the same data."""
-CUTS: Final = (0.6, 0.8)
-"""Training ends at 60 % of the lines, validation at 80 %."""
 VALIDATION_SHARE: Final = 0.2
 """`paper`: share of the normals left after the test draw that validate."""
+BLIND: Final = (60, 80)
+"""`blind`: percent of the drawn order that trains, and that trains or validates."""
+SOURCE: Final = (80, 100)
+"""`transfer`: percent of a source that trains, and that trains or validates."""
+TARGET: Final = (40, 50)
+"""`transfer`: percent of a target that is its pool for training, and its pool; the rest tests."""
+FIRST_BLOCK: Final = 60
+"""`prequential`: percent of the lines that lie before the first block."""
+EVERY: Final = 5
+"""`prequential`: of the sequences before a block every fifth validates."""
 
 Index = NDArray[np.int64]
 
@@ -36,42 +41,108 @@ class Split:
     """What a table must name: the cut lines, or the number m of the balanced draw."""
 
 
-def split(groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping: bool = False) -> Split:
+def split(
+    groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping: bool = False, is_target: bool = False
+) -> Split:
     """Split one system's sequences; unlabelled ones take no part.
 
-    `chronological`: cuts at 60 % and 80 % of the lines; a sequence counts where it ends, so that training uses nothing
-    from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal and m random normal
-    sequences, m = min(abnormal, floor(normal / 2)); 20 % of the remaining normals validate (they are exchangeable with
-    the test normals), the others train. The seed drives the draw. `given`: as the files say.
+    protocol: a split as `canonical` writes it;  is_target: whether it is only tested, which matters to `transfer`
+
+    `chronological`: cuts at 60 % and 80 % of the lines, or at those it names; a sequence counts where it ends, so that
+    training uses nothing from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal
+    and m random normal sequences, m = min(abnormal, floor(normal / 2)); 20 % of the remaining normals validate (they
+    are exchangeable with the test normals), the others train. The seed drives the draw. `given`: as the files say.
+    `blind`: the seed draws 60 % to train, 20 % to validate and 20 % to test, labels unseen. `transfer`: a source trains
+    with 80 % of its lines and validates with the rest; of a target the first half is its pool, of which the last fifth
+    validates, and the second half tests; drawn by the seed where the sequences stand in no order of time.
+    `prequential:K,k`: the k-th of K blocks of lines behind 60 % tests; before it every fifth sequence validates and
+    the others train.
     """
-    if not (groups.labels != -1).any():
+    if not (groups.labels != UNLABELLED).any():
         raise BenchError("the data has no label at all, so nothing can be evaluated: give labels as its card describes")
+    protocol = canonical(protocol)
     if protocol == "given":
         return _given(groups, n_lines)
-    if protocol == "chronological":
-        if groups.parts is not None:
-            raise BenchError("its sequences stand in no order of time: use --split given, or --split paper")
-        return _chronological(groups, n_lines)
-    if protocol == "paper":
-        if overlapping:
-            raise BenchError(
-                "overlapping windows under the split 'paper' put the same lines into training and test: "
-                "use --window-step equal to --window-size, or --split chronological"
-            )
-        return _paper(groups, n_lines, seed)
-    raise BenchError(f"unknown split '{protocol}': choose one of {', '.join(PROTOCOLS)}")
+    if protocol == "transfer":
+        return _transfer(groups, n_lines, seed, overlapping=overlapping, is_target=is_target)
+    if protocol in ("paper", "blind"):
+        _require_apart(protocol, overlapping=overlapping)
+        return (_paper if protocol == "paper" else _blind)(groups, n_lines, seed)
+    if groups.parts is not None:
+        raise BenchError("its sequences stand in no order of time: use --split given, or --split paper")
+    block = block_of(protocol)
+    if block is not None:
+        _require_apart(protocol, overlapping=overlapping)
+        return _prequential(groups, n_lines, block)
+    cuts = cuts_of(protocol)
+    return _cut(groups, n_lines, cuts, {"cut": [cut / 100 for cut in cuts]})
 
 
-def _chronological(groups: Groups, n_lines: int) -> Split:
-    first, second = (int(cut * n_lines) for cut in CUTS)
+def _require_apart(protocol: str, *, overlapping: bool) -> None:
+    if overlapping:
+        raise BenchError(
+            f"overlapping windows under the split '{protocol}' put the same lines into training and test: "
+            "use --window-step equal to --window-size, or --split chronological"
+        )
+
+
+def _cut(groups: Groups, n_lines: int, cuts: tuple[int, int], facts: dict[str, Any]) -> Split:
+    """Parts by the percent of the lines at which a sequence ends."""
+    first, second = (n_lines * cut // 100 for cut in cuts)
     last = groups.last_lines
-    labelled = groups.labels != -1
+    labelled = groups.labels != UNLABELLED
     return Split(
         train=np.flatnonzero(labelled & (last < first)),
         validation=np.flatnonzero(labelled & (last >= first) & (last < second)),
         test=np.flatnonzero(labelled & (last >= second)),
         parser_lines=np.arange(first),
-        facts={"cut": list(CUTS), "cut_lines": [first, second]},
+        facts=facts | {"cut_lines": [first, second]},
+    )
+
+
+def _blind(groups: Groups, n_lines: int, seed: int) -> Split:
+    return _drawn(groups, n_lines, seed, BLIND)
+
+
+def _drawn(groups: Groups, n_lines: int, seed: int, cuts: tuple[int, int]) -> Split:
+    """Parts by the place in an order that the seed draws; which labels are known is asked after it."""
+    order = np.random.default_rng(seed).permutation(len(groups))
+    first, second = (len(order) * cut // 100 for cut in cuts)
+    parts = (np.sort(part) for part in (order[:first], order[first:second], order[second:]))
+    train, validation, test = (part[groups.labels[part] != UNLABELLED] for part in parts)
+    return Split(train, validation, test, _lines_of(groups, n_lines, train), facts={"drawn": list(cuts)})
+
+
+def _transfer(groups: Groups, n_lines: int, seed: int, *, overlapping: bool, is_target: bool) -> Split:
+    cuts = TARGET if is_target else SOURCE
+    if groups.parts is None:
+        return _cut(groups, n_lines, cuts, {"cut": [cut / 100 for cut in cuts]})
+    _require_apart("transfer", overlapping=overlapping)
+    return _drawn(groups, n_lines, seed, cuts)
+
+
+def _prequential(groups: Groups, n_lines: int, block: Block) -> Split:
+    whole, behind = 100 * block.total, 100 - FIRST_BLOCK
+    start, stop = (
+        n_lines * (FIRST_BLOCK * block.total + behind * k) // whole for k in (block.number - 1, block.number)
+    )
+    if start == stop:
+        raise BenchError(
+            f"block {block.number} of {block.total} holds no line: use fewer than {n_lines * behind // 100 + 1} blocks"
+        )
+    last = groups.last_lines
+    labelled = groups.labels != UNLABELLED
+    before = np.flatnonzero(last < start)
+    place = np.zeros(len(groups), np.int64)
+    place[before[np.argsort(last[before], kind="stable")]] = np.arange(len(before))
+    validates = place % EVERY == EVERY - 1
+    train = np.flatnonzero(labelled & (last < start) & ~validates)
+    return Split(
+        train=train,
+        validation=np.flatnonzero(labelled & (last < start) & validates),
+        test=np.flatnonzero(labelled & (last >= start) & (last < stop)),
+        parser_lines=_lines_of(groups, n_lines, train),
+        facts={"block": [block.number, block.total], "cut_lines": [start, stop]},
     )
 
 

@@ -103,7 +103,7 @@ def require_scores(asked: Iterable[ComparisonRequest], store: Store) -> None:
         record["run_id"]: record
         for request in asked
         for other in request.others
-        for pair in _pairs(request.row, other, drawn=request.table.key.is_drawn)
+        for pair in _pairs(request.row, other, drawn=request.table.is_drawn)
         for record in pair
     }
     missing = [record for run_id, record in needed.items() if not store.has_scores(run_id)]
@@ -124,7 +124,7 @@ def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
     `failure` and no metrics.
     """
     table, row = request.table, request.row
-    pairs = {other.method: _pairs(row, other, drawn=table.key.is_drawn) for other in request.others}
+    pairs = {other.method: _pairs(row, other, drawn=table.is_drawn) for other in request.others}
     runs = _runs(request, pairs)
     measured = _measure(request, runs, store)
     first = table.records[0]
@@ -139,7 +139,7 @@ def compare_rows(request: ComparisonRequest, store: Store) -> Comparison:
         "n_test": first["counts"]["n_test"],
         "n_test_abnormal": first["counts"]["n_test_abnormal"],
         "n_draws": N_DRAWS,
-        "rows": [_compared(row, other, pairs[other.method], measured, table.key.is_drawn) for other in request.others],
+        "rows": [_compared(row, other, pairs[other.method], measured, table.is_drawn) for other in request.others],
         "runs": {run_id: facts(record, rule) for run_id, (record, rule) in sorted(runs.items())},
     }
 
@@ -152,7 +152,7 @@ def facts(record: Record, rule: str) -> dict[str, Any]:
 
 def paired_run_ids(table: Table, row: Row, other: Row) -> list[list[str]]:
     """The runs whose differences a comparison of two rows takes."""
-    return [[record["run_id"] for record in pair] for pair in _pairs(row, other, drawn=table.key.is_drawn)]
+    return [[record["run_id"] for record in pair] for pair in _pairs(row, other, drawn=table.is_drawn)]
 
 
 def _pairs(row: Row, other: Row, *, drawn: bool) -> list[_Pair]:
@@ -175,7 +175,7 @@ def _runs(request: ComparisonRequest, pairs: Mapping[str, Sequence[_Pair]]) -> d
 
 def _measure(request: ComparisonRequest, runs: Mapping[str, tuple[Record, str]], store: Store) -> dict[str, _Measured]:
     """Resampled metrics of all runs, those on one test set under the same resamples."""
-    drawn = request.table.key.is_drawn
+    drawn = request.table.is_drawn
     test_sets: dict[int | None, list[str]] = defaultdict(list)
     for run_id, (record, _) in runs.items():
         test_sets[record["spec"]["seed"] if drawn else None].append(run_id)

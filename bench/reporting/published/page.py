@@ -23,6 +23,7 @@ from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
 from bench.reporting.tables.answers import call_notes, models_of
 from bench.reporting.tables.rows import Row, Table, aggregate, mean_of, sample_lines, sampled, shown_rule
+from bench.reporting.tables.split_words import split_words
 
 _HEADERS: Final = (
     "table",
@@ -156,13 +157,14 @@ def _differences(paper: Paper, table: Table, rule: str) -> list[list[str]]:
         "paper": "as there, but 20 % of the normal sequences left validate",
         "chronological": "the first 60 % of the lines train, 20 % validate, the last 20 % test",
     }
+    words = split.get(key.split) or split_words(key.split, counts["split"])
     encoders = sorted({str(r["spec"]["encoder"]) for r in table.records if "encoder" in r["spec"]})
     ours = {
         "data": editions,
         "test": f"{counts['n_test']:,} sequences, {counts['n_test_abnormal']:,} of them abnormal"
         + "".join(f"; {fact.removeprefix('- ')}" for fact in sample_lines(table.records)),
         "sequences": unit,
-        "split": f"{key.split}: {split.get(key.split, key.split)}",
+        "split": f"{key.split}: {words}",
         "threshold": f"{rule}, from validation data; `oracle` alone reads test labels{_own_rules(table, rule)}",
         "runs": "mean over seeds with its 95 % interval",
         "vectors": " and ".join(encoders) or "no method of this table reads texts",

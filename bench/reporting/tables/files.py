@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from bench._files import replace_text
+from bench.data.sequences.protocols import block_of, family_of, is_cut
 from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.records.record import Record
 from bench.records.store import Store, Wanted, everything
 from bench.reporting.tables.rows import TableKey
+from bench.reporting.tables.series import make_series, render_series, series_file
 from bench.reporting.tables.table import make_tables, render, table_key
 
 
 def write_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_RULE) -> list[Path]:
-    """Write the tables of these keys, as `tables/*.md`; records of other scenarios and splits are not read."""
-    asked = {(key.scenario, key.split) for key in keys}
-    names = {key.file_name for key in keys}
-    pages = _pages(store, rule, lambda scenario, split: (scenario, split) in asked, names)
+    """Write the tables of these keys and the series they are in, as `tables/*.md`; nothing else is read."""
+    asked = {_place(key.scenario, key.split) for key in keys}
+    names = {name for key in keys for name in (key.file_name, series_file(key)) if name}
+    pages = _pages(store, rule, lambda scenario, split: _place(scenario, split) in asked, names)
     for path, text in pages.items():
         replace_text(path, text)
     return list(pages)
@@ -34,6 +38,11 @@ def outdated_tables(store: Store, rule: str = DEFAULT_RULE) -> dict[Path, str]:
     return dict(sorted(wrong.items()))
 
 
+def _place(scenario: str, split: str) -> tuple[str, str]:
+    """What shares a series is read together."""
+    return scenario, "cut" if is_cut(split) else family_of(split)
+
+
 def _pages(
     store: Store, rule: str, wanted: Wanted = everything, names: Collection[str] | None = None
 ) -> dict[Path, str]:
@@ -41,9 +50,22 @@ def _pages(
 
     Only the records of those files are averaged and laid out: that is most of the work.
     """
-    pages: dict[Path, list[str]] = defaultdict(list)
-    for _, records in store.by_table(wanted):
-        chosen = (record for record in records if names is None or table_key(record).file_name in names)
-        for table in make_tables(chosen):
-            pages[store.root / "tables" / table.key.file_name].append(render(table, rule))
-    return {path: "\n".join(texts) for path, texts in pages.items()}
+    pages: dict[str, list[str]] = defaultdict(list)
+    in_order = store.by_table(wanted)
+    # The files of a scenario lie beside each other, so no more than its tables are held for its series.
+    for _, files in itertools.groupby(in_order, key=lambda found: found[0].name.rpartition("--")[0]):
+        tables = [table for _, records in files for table in make_tables(_of_files(records, names))]
+        for table in tables:
+            if block_of(table.key.split) is None and (names is None or table.key.file_name in names):
+                pages[table.key.file_name].append(render(table, rule))
+        for series in make_series(tables):
+            pages[series.key.file_name].append(render_series(series, rule))
+    return {store.root / "tables" / name: "\n".join(texts) for name, texts in pages.items()}
+
+
+def _of_files(records: Iterable[Record], names: Collection[str] | None) -> Iterator[Record]:
+    """The records that these files show."""
+    for record in records:
+        key = table_key(record)
+        if names is None or key.file_name in names or series_file(key) in names:
+            yield record

@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from bench.data.sequences.splits import DRAWN
+from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
-from bench.records.store import Record
+from bench.records.record import Record, split_in_file
 from bench.reporting.markdown import plain
 
 NATIVE: Final = "native"
@@ -33,17 +33,12 @@ class TableKey(NamedTuple):
     """Test sequences that were drawn at most; 0 = all are tested."""
 
     @property
-    def is_drawn(self) -> bool:
-        """Whether each seed has a test set of its own."""
-        return self.split in DRAWN
-
-    @property
     def file_name(self) -> str:
         """`bgl@raw12k2tbird@raw29k--paper.md`."""
         window = "" if self.window in ("sessions", "20/20") else f"--{self.window.replace('/', 's')}"
         version = "" if self.protocol_version == 1 else f"--protocol{self.protocol_version}"
         sample = f"--sample{self.sample}" if self.sample else ""
-        return f"{self.scenario}--{self.split}{window}{sample}{version}.md"
+        return f"{self.scenario}--{split_in_file(self.split)}{window}{sample}{version}.md"
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,20 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether each seed has a test set of its own."""
+        return any(is_drawn(record) for record in self.records)
+
+    @property
     def records(self) -> list[Record]:
         """All records of all rows."""
         return [record for row in self.rows for record in row.records]
+
+
+def is_drawn(record: Record) -> bool:
+    """Whether another seed would have tested other sequences."""
+    spec, parts = record["spec"], record["counts"].get("split", {})
+    return spec["split"] in DRAWN or any("drawn" in parts.get(side["edition"], {}) for side in spec["test"])
 
 
 def aggregate(row: Row, block: str, key: str, rule: str) -> Interval | None:

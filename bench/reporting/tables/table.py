@@ -31,6 +31,7 @@ from bench.reporting.tables.rows import (
     sampled,
     shown_rule,
 )
+from bench.reporting.tables.split_words import split_words
 from bench.reporting.tables.versions import newest_versions
 
 
@@ -144,14 +145,7 @@ def _heading(table: Table) -> str:
 def _protocol(table: Table, rule: str) -> list[str]:
     key = table.key
     unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
-    facts = table.records[0]["counts"]["split"]
-    cut = next((system["cut"] for system in facts.values() if "cut" in system), None)
-    drawn = ", ".join(f"m = {system['m']} of {name}" for name, system in facts.items() if "m" in system)
-    split = (
-        f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of the lines"
-        if cut
-        else f"balanced draw, {drawn} (as many normal; validation normals are exchangeable with those of the test)"
-    )
+    split = split_words(key.split, table.records[0]["counts"]["split"])
     return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.data.cards.catalogue import catalogue
-from bench.data.sequences.splits import PROTOCOLS
+from bench.data.sequences.protocols import expanded
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.scenario import parse_scenario
@@ -27,7 +27,7 @@ def test_every_shipped_suite_says_what_it_is_and_can_be_planned(name):
         parse_rule(rule)
     for part in suite.parts:
         assert part.methods
-        assert set(part.splits) <= set(PROTOCOLS)
+        assert expanded(part.splits)
         assert parse_seeds(part.seeds)
         parse_settings(part.settings)
 

@@ -17,7 +17,7 @@ from bench.experiment.cell import Fitter, Settings
 from bench.experiment.code import InstalledCode
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
-from bench.experiment.told import hand_out
+from bench.experiment.told import hand_out, refused
 from bench.llm.config import Service, use_service
 from bench.records.store import Store
 
@@ -298,3 +298,23 @@ def test_labels_of_roles_that_do_not_give_them_are_unlabelled(bench):
     given = bench.given("Few", "sun2moon")
     assert set(given.labels[given.train.system == 0]) == {-1}
     assert set(given.labels[given.train.system == 1]) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize(
+    ("told", "whose"),
+    [
+        ({"source": "normals"}, None),
+        ({"source": "unlabelled"}, None),
+        ({"source": "normals", "target": "normals"}, None),
+        ({"source": "normals", "target": "first-normals:200"}, None),
+        ({"source": "labels"}, "source labels"),
+        ({"source": "few:0.1"}, "source few:0.1"),
+        ({"source": "normals", "target": "unlabelled"}, "target unlabelled"),
+        ({"source": "normals", "target": "labels"}, "target labels"),
+    ],
+)
+def test_paper_is_for_methods_that_are_told_normals(told, whose):
+    reason = refused("paper", told)
+    assert (reason is None) if whose is None else (whose in reason)
+    assert refused("blind", told) is None
+    assert refused("chronological", told) is None

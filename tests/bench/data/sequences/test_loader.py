@@ -543,3 +543,36 @@ def test_sessions_of_an_npz(own_system):
     assert made.facts["split"] == {"app@mine": {"m": 1}}
     assert "9" in made.test.sequences.ids
     assert made.test.sequences.texts[: made.facts["n_log_keys"]] == made.train.sequences.texts
+
+
+@pytest.mark.parametrize("name", ["chronological:50,70", "blind", "prequential:4,2", "transfer"])
+def test_no_sequence_that_validates_or_tests_reaches_fit(system, name):
+    # A text of its own for each line, so that whatever is learned can be told.
+    texts = [f"word{'abcdefghijklmnopqrst'[i % 20]}{'xyz' * (i // 20)}" for i in range(200)]
+    rows = [("BAD" if i % 6 == 5 else "-", text) for i, text in enumerate(texts)]
+    loader, card = system(rows)
+    targets = [card]
+    if name == "transfer":
+        loader, other = system([(label, f"other {text}") for label, text in rows], name="sun")
+        targets = [other]
+    found = prepare(loader, [card], targets, split=name, seed=1)
+    sources = found.sources[0]
+    unseen = [found.validation, *([found.test] if name != "transfer" else [])]
+    trained = set(found.train.sequences.lines.tolist())
+    for part in unseen:
+        assert not trained & set(part.sequences.lines.tolist())
+    learned = set(sources.split.parser_lines.tolist())
+    assert learned <= trained
+    if name == "transfer":
+        (target,) = found.targets
+        pool = [*target.split.train.tolist(), *target.split.validation.tolist()]
+        assert max(pool) < min(target.split.test.tolist())
+        assert len(found.train.labels) + len(found.validation.labels) == 100
+
+
+def test_a_block_without_abnormal_sequences_is_skipped_and_ends_no_run(system):
+    rows = [("BAD" if i < 20 else "-", f"start {i}") for i in range(100)]
+    loader, card = system(rows)
+    found = prepare(loader, [card], split="prequential:4,2")
+    assert found.skip_reason == "app@mine: the split prequential:4,2 leaves no abnormal sequence in the test part"
+    assert "use another --split" in complaint(prepare, loader, [card], split="chronological:50,70")

@@ -1,11 +1,14 @@
 """Splits: who trains, validates and tests, and that nothing crosses a cut."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping, Groups
-from bench.data.sequences.splits import PROTOCOLS, split
+from bench.data.sequences.protocols import PROTOCOLS
+from bench.data.sequences.splits import split
 from bench.errors import BenchError
 
 
@@ -27,7 +30,7 @@ def parts(found):
 
 
 def test_protocols():
-    assert PROTOCOLS == ("chronological", "paper", "given")
+    assert PROTOCOLS == ("chronological", "paper", "given", "blind", "transfer")
 
 
 def test_chronological_cuts_at_60_and_80_percent_of_the_lines():
@@ -151,3 +154,103 @@ def test_no_label_at_all(protocol):
 def test_unknown_protocol():
     with pytest.raises(BenchError, match=r"'random'.*chronological, paper"):
         split(windows([0, 1]), 4, "random", seed=0)
+
+
+def at(protocol, labels, *, seed=0, **options):
+    return split(windows(labels), 2 * len(labels), protocol, seed=seed, **options)
+
+
+def everyone(found):
+    return sorted(np.concatenate([found.train, found.validation, found.test]).tolist())
+
+
+def test_other_cuts():
+    found = at("chronological:50,70", [0, 1] * 5)
+    assert parts(found) == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9]]
+    assert found.facts == {"cut": [0.5, 0.7], "cut_lines": [10, 14]}
+    assert found.parser_lines.tolist() == list(range(10))
+
+
+def test_blind_draws_60_20_20_of_all_sequences():
+    found = at("blind", [0, 1] * 50)
+    assert [len(part) for part in parts(found)] == [60, 20, 20]
+    assert everyone(found) == list(range(100))
+    assert set((found.parser_lines // 2).tolist()) == set(found.train.tolist())
+    assert parts(found) != parts(at("blind", [0, 1] * 50, seed=1))
+
+
+@pytest.mark.parametrize("protocol", ["blind", "transfer", "chronological:50,70", "prequential:4,3"])
+def test_labels_change_no_split(protocol):
+    shuffled = np.random.default_rng(7).permutation(200).astype(np.int8) % 2
+    one, other = at(protocol, shuffled.tolist()), at(protocol, (1 - shuffled).tolist())
+    assert parts(one) == parts(other)
+    # Which labels are known decides who takes part, and nothing else.
+    hidden = np.where(np.arange(200) % 3, shuffled, -1)
+    fewer = at(protocol, hidden.tolist())
+    assert parts(fewer) == [[i for i in part if hidden[i] >= 0] for part in parts(one)]
+
+
+def test_a_source_of_a_transfer_gives_all_its_sequences():
+    found = at("transfer", [0, 1] * 50)
+    assert parts(found) == [list(range(80)), list(range(80, 100)), []]
+
+
+def test_the_pool_of_a_target_precedes_its_test():
+    found = at("transfer", [0, 1] * 50, is_target=True)
+    assert parts(found) == [list(range(40)), list(range(40, 50)), list(range(50, 100))]
+
+
+def test_the_pool_of_a_target_without_order_is_a_random_half():
+    groups = dataclasses.replace(windows([0, 1] * 50), parts=np.zeros(100, np.int8))
+    found, other = (split(groups, 200, "transfer", seed=seed, is_target=True) for seed in (0, 1))
+    assert [len(part) for part in parts(found)] == [40, 10, 50]
+    assert everyone(found) == list(range(100))
+    assert parts(found) != parts(other)
+    assert found.facts == {"drawn": [40, 50]}
+    source = split(groups, 200, "transfer", seed=0)
+    assert [len(part) for part in parts(source)] == [80, 20, 0]
+
+
+def test_blocks_of_prequential_cover_what_lies_behind_the_first_cut():
+    found = [at(f"prequential:4,{number}", [0, 1] * 50) for number in (1, 2, 3, 4)]
+    tested = [part.test.tolist() for part in found]
+    assert tested == [list(range(start, start + 10)) for start in (60, 70, 80, 90)]
+    for part in found:
+        before = sorted([*part.train.tolist(), *part.validation.tolist()])
+        assert before == list(range(part.test[0]))
+        assert part.validation.tolist() == before[4::5]
+        assert part.parser_lines.max() < part.facts["cut_lines"][0]
+        assert set((part.parser_lines // 2).tolist()) == set(part.train.tolist())
+    assert found[2].facts == {"block": [3, 4], "cut_lines": [160, 180]}
+
+
+@pytest.mark.parametrize("protocol", ["chronological:50,70", "blind", "transfer", "prequential:4,2", "prequential:7,7"])
+@pytest.mark.parametrize("is_target", [False, True])
+def test_nothing_that_validates_or_tests_is_trained_on(protocol, is_target):
+    # Sessions that interleave, so that lines of later sequences stand among those of earlier ones.
+    rng = np.random.default_rng(3)
+    owners = np.sort(rng.integers(0, 60, 400) + np.arange(400) // 8)
+    rng.shuffle(owners[50:350])
+    rows = [np.flatnonzero(owners == owner).tolist() for owner in np.unique(owners)]
+    groups = groups_of(rows, [0, 1] * (len(rows) // 2) + [0] * (len(rows) % 2))
+    found = split(groups, 400, protocol, seed=0, is_target=is_target)
+    everything = everyone(found)
+    assert len(everything) == len(set(everything))
+    last = groups.last_lines
+    if protocol != "blind" and len(found.test):
+        known = np.concatenate([found.train, found.validation])
+        assert last[known].max() < last[found.test].min()
+    if not protocol.startswith(("chronological", "transfer")):
+        lines = {line for i in (*found.validation, *found.test) for line in rows[i]}
+        assert not lines & set(found.parser_lines.tolist())
+
+
+@pytest.mark.parametrize("protocol", ["blind", "prequential:4,1"])
+def test_overlapping_windows_are_refused_where_neighbours_train_and_test(protocol):
+    with pytest.raises(BenchError, match="--window-step"):
+        at(protocol, [0, 1] * 50, overlapping=True)
+
+
+def test_more_blocks_than_lines():
+    with pytest.raises(BenchError, match="block 1 of 100 holds no line: use fewer than 9 blocks"):
+        at("prequential:100,1", [0, 1] * 5)

@@ -1,0 +1,187 @@
+"""Tables of one scenario under several cuts, or block by block, as one: each method's mean and its worst."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.data.sequences.protocols import block_of, cuts_of, family_of, is_cut
+from bench.errors import harmless
+from bench.evaluation.measures import Measure, gated
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.grades import group_rank
+from bench.experiment.measure import ALL
+from bench.records.record import standing
+from bench.reporting import markdown
+from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, sampled, shown_rule
+from bench.reporting.tables.split_words import block_words
+from bench.reporting.tables.table import render
+
+CUTS: Final = "cuts"
+"""The family of all cuts in time."""
+_MOST_COLUMNS: Final = 8
+"""Of more tables than these, only mean and worst are shown."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """The tables of one family, in order of time."""
+
+    key: TableKey
+    """With the family as its split."""
+    tables: tuple[Table, ...]
+
+    @property
+    def is_blocks(self) -> bool:
+        """Whether these are the blocks of `prequential`."""
+        return self.key.split != CUTS
+
+    @property
+    def unit(self) -> str:
+        """What its tables are called."""
+        return "blocks" if self.is_blocks else "cuts"
+
+
+@dataclass(frozen=True)
+class _Method:
+    """One method in the tables of a series."""
+
+    first: Row
+    rows: tuple[Row | None, ...]
+    """Its row of each table."""
+
+    @property
+    def group(self) -> str:
+        return self.first.group
+
+    def values(self, measure: Measure, rule: str) -> list[float | None]:
+        """Its mean over seeds in each table; None where there is none."""
+        return [None if row is None else mean_of(row, ALL, measure.key, shown_rule(row, rule)) for row in self.rows]
+
+
+def series_key(key: TableKey) -> TableKey | None:
+    """The key of the series a table is one of; None where it stands for itself alone."""
+    if is_cut(key.split):
+        return key._replace(split=CUTS)
+    return None if block_of(key.split) is None else key._replace(split=family_of(key.split))
+
+
+def series_file(key: TableKey) -> str:
+    """The file of the series a table is one of, or nothing."""
+    found = series_key(key)
+    return "" if found is None else found.file_name
+
+
+def make_series(tables: Iterable[Table]) -> list[Series]:
+    """The series of these tables; one cut alone is none."""
+    groups: dict[TableKey, list[Table]] = defaultdict(list)
+    for table in tables:
+        key = series_key(table.key)
+        if key is not None:
+            groups[key].append(table)
+    found = [Series(key, tuple(sorted(group, key=_place))) for key, group in sorted(groups.items())]
+    return [series for series in found if series.is_blocks or len(series.tables) > 1]
+
+
+def render_all(tables: Sequence[Table], rule: str) -> str:
+    """All tables and series as markdown; blocks only as the series they make."""
+    alone = [render(table, rule) for table in tables if block_of(table.key.split) is None]
+    return "\n".join([*alone, *(render_series(series, rule) for series in make_series(tables))])
+
+
+def render_series(series: Series, rule: str) -> str:
+    """A series as markdown: mean and worst of each method, and each table's values where these are few."""
+    rule = str(parse_rule(rule))
+    records = [record for table in series.tables for record in table.records]
+    simulated = " (simulated)" if any(standing(record) == "simulated" for record in records) else ""
+    parts = [
+        f"### {series.key.scenario}, {series.key.split}{simulated}{sampled(records)}",
+        "\n".join(_facts(series, rule)),
+    ]
+    methods = _methods(series.tables)
+    for group in dict.fromkeys(method.group for method in methods):
+        same = [method for method in methods if method.group == group]
+        parts.append(_means(series, group, same, rule))
+        if len(series.tables) <= _MOST_COLUMNS:
+            parts += [_each(series, measure, same, rule) for measure in gated()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _methods(tables: Sequence[Table]) -> list[_Method]:
+    """The rows of all tables by what they share but for seed and split, in the order of tables."""
+    found: dict[str, list[Row | None]] = {}
+    for place, table in enumerate(tables):
+        for row in table.rows:
+            spec = row.records[0]["spec"]
+            identity = json.dumps({name: spec[name] for name in spec.keys() - {"seed", "split"}}, sort_keys=True)
+            found.setdefault(identity, [None] * len(tables))[place] = row
+    methods = [_Method(next(filter(None, rows)), tuple(rows)) for rows in found.values()]
+    return sorted(methods, key=lambda method: (group_rank(method.group), method.first.method))
+
+
+def _means(series: Series, group: str, methods: Sequence[_Method], rule: str) -> str:
+    worst = "worst" if series.is_blocks else "worst cut"
+    headers = [group, *(f"{m.column} {word}" for m in gated() for word in ("mean", worst)), series.unit]
+    return markdown.table([_mean_line(method, rule) for method in methods], headers)
+
+
+def _mean_line(method: _Method, rule: str) -> list[str]:
+    cells, counts = [method.first.label], []
+    for measure in gated():
+        found = [value for value in method.values(measure, rule) if value is not None]
+        cells += [f"{sum(found) / len(found):.3f}", f"{min(found):.3f}"] if found else ["-", "-"]
+        counts.append(len(found))
+    fewest, most = min(counts), max(counts)
+    shown = str(most) if fewest == most else f"{fewest} to {most}"
+    return [*cells, f"{shown}/{len(method.rows)}"]
+
+
+def _each(series: Series, measure: Measure, methods: Sequence[_Method], rule: str) -> str:
+    """One metric of each table of the series."""
+    lines = [
+        [method.first.label, *("-" if value is None else f"{value:.3f}" for value in method.values(measure, rule))]
+        for method in methods
+    ]
+    return markdown.table(lines, [measure.column, *(_short(table.key.split) for table in series.tables)])
+
+
+def _facts(series: Series, rule: str) -> list[str]:
+    key, tables = series.key, series.tables
+    unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
+    if series.is_blocks:
+        what = f"- split: {key.split}, {block_words('each block')}"
+        note = "- mean and worst over the blocks that hold normal and abnormal sequences; no interval: blocks differ"
+    else:
+        what = f"- cuts: {', '.join(_short(table.key.split) for table in tables)} % of the lines (train/validate)"
+        note = "- mean and worst over cuts whose tests overlap, each to the end of the log: no interval"
+    tests = [f"{_short(table.key.split)}: {_test_size(table)}" for table in tables]
+    sizes = [f"- test sequences: {'; '.join(tests)}"] if len(tables) <= _MOST_COLUMNS else []
+    failed = [f"- {text}" for table in tables for text in _failures(table)]
+    return [what, note, *sizes, f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}", *failed]
+
+
+def _failures(table: Table) -> list[str]:
+    """What did not finish there and why, once where it is one reason for all."""
+    where, reasons = _short(table.key.split), {row.failure for row in table.rows}
+    if len(reasons) == 1 and "" not in reasons:
+        return [f"{where}: {harmless(reasons.pop())}"]
+    return [f"{where}, {row.label}: {harmless(row.failure)}" for row in table.rows if row.failure]
+
+
+def _test_size(table: Table) -> str:
+    counts = table.records[0]["counts"]
+    return f"{counts['n_test']} ({counts['n_test_abnormal']} abnormal)"
+
+
+def _short(split: str) -> str:
+    """`50/70` of a cut, `3` of a block."""
+    block = block_of(split)
+    return "/".join(map(str, cuts_of(split))) if block is None else str(block.number)
+
+
+def _place(table: Table) -> tuple[int, ...]:
+    block = block_of(table.key.split)
+    return cuts_of(table.key.split) if block is None else tuple(block)
