@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
+from bench.data.cards.incidents import incident
+from bench.data.cards.origin import Origin, check_origin, origin_of
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
@@ -39,6 +39,8 @@ _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
     "id-splits": ("train", "test-normal", "test-abnormal"),
 }
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_LABEL_IN_HEADER: Final = re.compile(r"\(\?P<(label|alert|anomaly)>|^\^\(?(\?:)?\[?(-|\\-)\]?( |\\s|\))")
+"""A group for the label, or the mark of normal lines in front: `^- `, `^(?:- )?`."""
 _TYPES: Final[dict[Any, tuple[Any, str]]] = {
     str: (str, "a text in quotes"),
     int: (int, "a whole number"),
@@ -66,6 +68,9 @@ class DataFile:
     """No checksum was published (`sha256 = "unpublished"`): that of the file found here is taken."""
     archive: str = ""
     """Checksum of the archive, such as `md5:...`; taken from `[download]`, never written in `[[files]]`."""
+    content: str = ""
+    """SHA-256 of what is packed in it (`content_sha256`), by which the same file in another packing is known."""
+    origin: Origin | None = None
 
     @property
     def digest(self) -> str:
@@ -101,6 +106,9 @@ class Format:
     """Whether `session` is searched in each message or in the name of the file."""
     year: int = field(default=0, metadata=_NEW)
     """The year of the first line, where the times have none; each jump back by over half a year begins the next."""
+
+    mark: str = field(default="", metadata=_NEW)
+    """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before all else."""
 
     def identity(self) -> dict[str, Any]:
         """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""
@@ -171,6 +179,11 @@ class Card:
         """Whether sequences are sessions rather than windows."""
         return self.kind in ("id-sessions", "id-splits") or bool(self.format.session)
 
+    @property
+    def has_recipe(self) -> bool:
+        """Whether declared steps make each of its files of a published one."""
+        return bool(self.files) and all(file.origin is not None and file.origin.has_steps for file in self.files)
+
     def files_of(self, role: Role) -> list[DataFile]:
         """The files that play this part, in order."""
         return [file for file in self.files if file.role == role]
@@ -227,6 +240,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
     known = {field.name for field in dataclasses.fields(Card)} - {"name", "edition", "lines"}
     if unknown := sorted(set(values) - known):
         raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': known are {', '.join(sorted(known))}")
+    shared = values["origin"] if isinstance(values.get("origin"), dict) else {}
     try:
         download = Download(**values["download"]) if "download" in values else None
         card = Card(
@@ -235,11 +249,12 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "name": path.parent.name,
                 "edition": path.stem,
                 "aliases": _strings(path, "aliases", values.get("aliases", [])),
-                "files": tuple(_data_file(file, download) for file in values.get("files", ())),
+                "files": tuple(_data_file(file, download, shared) for file in values.get("files", ())),
+                "origin": "" if shared else values.get("origin", ""),
                 "download": download,
                 "format": Format(**values.get("format", {})),
                 "parser": _parser_settings(path, values.get("parser", {})),
-                "incidents": tuple(_incident(path, entry) for entry in values.get("incidents", ())),
+                "incidents": tuple(incident(path, entry) for entry in values.get("incidents", ())),
             }
         )
     except (TypeError, AttributeError) as error:
@@ -250,7 +265,8 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
     return card
 
 
-def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile:
+def _data_file(values: Mapping[str, Any], download: Download | None, shared: Mapping[str, Any]) -> DataFile:
+    values = {**values, "origin": origin_of(values.get("origin"), shared)}
     if internal := {"archive", "is_unpublished"} & values.keys():
         raise TypeError(f"unexpected key '{internal.pop()}' in [[files]]")
     if values.get("sha256") == _UNPUBLISHED:
@@ -261,31 +277,6 @@ def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile
 
 def _parser_settings(path: Path, values: Mapping[str, Any]) -> ParserSettings:
     return ParserSettings(**{**values, "masks": _strings(path, "masks", values.get("masks", []))})
-
-
-def _incident(path: Path, entry: Any) -> tuple[float, float]:
-    """Start and end as Unix seconds; a date-time without a zone is UTC, as all times of logs are."""
-    try:
-        start, end = (_seconds(entry[name]) for name in ("start", "end"))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise BenchError(
-            f"the card {path} has the incident {entry!r}: write {{ start = 2024-01-31T10:00:00Z, end = ... }}"
-        ) from None
-    if start > end:
-        raise BenchError(
-            f"the card {path} has an incident that starts at {entry['start']}, after its end: exchange them"
-        )
-    return start, end
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
-    if isinstance(value, datetime.datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise TypeError(value)
 
 
 def _strings(path: Path, key: str, value: Any) -> tuple[str, ...]:
@@ -344,7 +335,7 @@ def _check_numbers(path: Path, card: Card) -> None:
 
 def _check_patterns(path: Path, card: Card) -> None:
     form = card.format
-    for pattern in (form.header, form.session, form.section, form.listed, *card.parser.masks):
+    for pattern in (form.header, form.session, form.section, form.listed, form.mark, *card.parser.masks):
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
@@ -361,6 +352,13 @@ def _check_patterns(path: Path, card: Card) -> None:
 
 def _check_labels(path: Path, card: Card) -> None:
     form = card.format
+    if found := _LABEL_IN_HEADER.search(form.header):
+        raise BenchError(
+            f"the card {path} has the label in its header ('{found[0]}'), where methods that read whole lines see it: "
+            "cut it off by label = 'first-token', or by mark = '^- ' where labels come from elsewhere"
+        )
+    if form.mark and form.label == "first-token":
+        raise BenchError(f"the card {path} has mark = '{form.mark}': leave it out, the first token is cut off already")
     if form.label == "label-file" and not (form.session and form.label_key and form.label_value):
         raise BenchError(f"the card {path} has label = 'label-file': give session, label_key and label_value with it")
     if form.label == "session-list" and not form.session:
@@ -383,11 +381,15 @@ def _check_files(path: Path, card: Card) -> None:
         raise BenchError(f"the card {path} names no file: add [[files]] with name and sha256")
     for file in card.files:
         check_name(path, file.name)
+        if file.origin is not None:
+            check_origin(path, file.name, file.origin)
         if card.download is not None and not file.sha256 and not file.is_unpublished:
             check_member(path, file.name, file.member, file.max_bytes)
         elif file.member:
             wrong = "no [download]" if card.download is None else "both a member and a sha256"
             raise BenchError(f"the card {path} has {wrong} for '{file.name}': see datasets/README.md")
+        elif file.content and _SHA256.fullmatch(file.content) is None:
+            raise BenchError(f"the card {path} has content = '{file.content}': write 64 hex digits in lower case")
         elif not file.is_unpublished and _SHA256.fullmatch(file.sha256) is None:
             raise BenchError(
                 f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case, or 'unpublished'"
