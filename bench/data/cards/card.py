@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
+from bench.data.cards.checks import check_patterns
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
 from bench.data.cards.incidents import incident
 from bench.data.cards.origin import Origin, check_origin, origin_of
@@ -26,6 +27,7 @@ Role = Literal[
 ]
 LabelPlace = Literal["first-token", "label-file", "session-list", "incidents", "none"]
 SessionPlace = Literal["message", "file"]
+CutPlace = Literal["edition", "file"]
 
 _NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
@@ -39,8 +41,6 @@ _NEEDED: Final[dict[Kind, tuple[Role, ...]]] = {
     "id-splits": ("train", "test-normal", "test-abnormal"),
 }
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_LABEL_IN_HEADER: Final = re.compile(r"\(\?P<(label|alert|anomaly)>|^\^\(?(\?:)?\[?(-|\\-)\]?( |\\s|\))")
-"""A group for the label, or the mark of normal lines in front: `^- `, `^(?:- )?`."""
 _TYPES: Final[dict[Any, tuple[Any, str]]] = {
     str: (str, "a text in quotes"),
     int: (int, "a whole number"),
@@ -108,7 +108,8 @@ class Format:
     """The year of the first line, where the times have none; each jump back by over half a year begins the next."""
 
     mark: str = field(default="", metadata=_NEW)
-    """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before all else."""
+    """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before anything
+    else looks at the line."""
 
     def identity(self) -> dict[str, Any]:
         """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""
@@ -161,6 +162,8 @@ class Card:
     """Time ranges of known failures, Unix seconds, both ends included; the labels where the format says `incidents`."""
     tolerance: float = 0.01
     """Share of defective lines from which the edition is held to be misread."""
+    cut: CutPlace = "edition"
+    """Where `chronological` cuts: the whole edition, or each of its files, where they are logs of one time."""
     lines: tuple[int, int] | None = None
     """For a slice of an edition: its first line (of id-sessions: session) and the one behind its last."""
 
@@ -297,12 +300,13 @@ def _check(path: Path, card: Card) -> None:
         ("tier", card.tier, get_args(Tier)),
         ("label", card.format.label, get_args(LabelPlace)),
         ("session_from", card.format.session_from, get_args(SessionPlace)),
+        ("cut", card.cut, get_args(CutPlace)),
         *(("role", file.role, get_args(Role)) for file in card.files),
     ]
     for key, value, allowed in choices:
         if value not in allowed:
             raise BenchError(f"the card {path} has {key} = '{value}': choose one of {', '.join(allowed)}")
-    _check_patterns(path, card)
+    check_patterns(path, card)
     _check_files(path, card)
 
 
@@ -331,42 +335,6 @@ def _check_numbers(path: Path, card: Card) -> None:
     for name, number, lowest, highest in numbers:
         if not lowest <= number <= highest:
             raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
-
-
-def _check_patterns(path: Path, card: Card) -> None:
-    form = card.format
-    for pattern in (form.header, form.session, form.section, form.listed, form.mark, *card.parser.masks):
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise BenchError(
-                f"the card {path} has the bad regular expression '{pattern}' ({error}): correct it"
-            ) from None
-    if "message" not in re.compile(card.format.header).groupindex:
-        raise BenchError(
-            f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
-        )
-    if card.kind == "lines":
-        _check_labels(path, card)
-
-
-def _check_labels(path: Path, card: Card) -> None:
-    form = card.format
-    if found := _LABEL_IN_HEADER.search(form.header):
-        raise BenchError(
-            f"the card {path} has the label in its header ('{found[0]}'), where methods that read whole lines see it: "
-            "cut it off by label = 'first-token', or by mark = '^- ' where labels come from elsewhere"
-        )
-    if form.mark and form.label == "first-token":
-        raise BenchError(f"the card {path} has mark = '{form.mark}': leave it out, the first token is cut off already")
-    if form.label == "label-file" and not (form.session and form.label_key and form.label_value):
-        raise BenchError(f"the card {path} has label = 'label-file': give session, label_key and label_value with it")
-    if form.label == "session-list" and not form.session:
-        raise BenchError(f"the card {path} has label = 'session-list': give session with it")
-    if form.session_from == "file" and not form.session:
-        raise BenchError(f"the card {path} has session_from = 'file': give session with it")
-    if form.label == "incidents" and not (card.incidents and form.time and "(?P<time>" in form.header):
-        raise BenchError(f"the card {path} has label = 'incidents': give [[incidents]] and a time with it")
 
 
 def _check_files(path: Path, card: Card) -> None:

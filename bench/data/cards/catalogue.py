@@ -59,6 +59,12 @@ class Catalogue:
         self._require_available(card)
         return self._pinned(card)
 
+    def chosen(self, name: str) -> Card:
+        """The edition that a bare name takes, or where none is here the one of the highest rank."""
+        editions = self.editions(name)
+        here = [card for card in editions if self.is_available(card)]
+        return self._pinned(here[0]) if here else editions[0]
+
     def find(self, key: str) -> Card:
         """The card of `bgl@raw12k`, whether its files are here or not; `bgl@raw12k.lines-0-5000` is a slice of it."""
         name, edition = _split_key(key)

@@ -118,7 +118,8 @@ def _sort(content: bytes, step: Step) -> bytes:
     def field(row: bytes) -> int:
         return int(row.split(b" ")[place])
 
-    return b"".join(sorted(_lines(content), key=field))
+    rows: list[bytes] = sorted(_lines(content), key=field)
+    return b"".join(rows)
 
 
 def _number(content: bytes, step: Step) -> bytes:

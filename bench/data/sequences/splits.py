@@ -36,13 +36,23 @@ class Split:
     """What a table must name: the cut lines, or the number m of the balanced draw."""
 
 
-def split(groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping: bool = False) -> Split:
+def split(
+    groups: Groups,
+    n_lines: int,
+    protocol: str,
+    *,
+    seed: int,
+    overlapping: bool = False,
+    file_starts: Index | None = None,
+) -> Split:
     """Split one system's sequences; unlabelled ones take no part.
 
     `chronological`: cuts at 60 % and 80 % of the lines; a sequence counts where it ends, so that training uses nothing
     from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal and m random normal
     sequences, m = min(abnormal, floor(normal / 2)); 20 % of the remaining normals validate (they are exchangeable with
     the test normals), the others train. The seed drives the draw. `given`: as the files say.
+
+    file_starts: (n_files,) first line of each file, where `chronological` cuts each of them, as logs of one time
     """
     if not (groups.labels != -1).any():
         raise BenchError("the data has no label at all, so nothing can be evaluated: give labels as its card describes")
@@ -51,7 +61,7 @@ def split(groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping
     if protocol == "chronological":
         if groups.parts is not None:
             raise BenchError("its sequences stand in no order of time: use --split given, or --split paper")
-        return _chronological(groups, n_lines)
+        return _chronological(groups, n_lines, np.zeros(1, np.int64) if file_starts is None else file_starts)
     if protocol == "paper":
         if overlapping:
             raise BenchError(
@@ -62,17 +72,25 @@ def split(groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping
     raise BenchError(f"unknown split '{protocol}': choose one of {', '.join(PROTOCOLS)}")
 
 
-def _chronological(groups: Groups, n_lines: int) -> Split:
-    first, second = (int(cut * n_lines) for cut in CUTS)
+def _chronological(groups: Groups, n_lines: int, starts: Index) -> Split:
+    sizes = np.diff(np.append(starts, n_lines))
+    first, second = (starts + (cut * sizes).astype(np.int64) for cut in CUTS)
     last = groups.last_lines
+    file = np.searchsorted(starts, last, side="right") - 1
     labelled = groups.labels != -1
     return Split(
-        train=np.flatnonzero(labelled & (last < first)),
-        validation=np.flatnonzero(labelled & (last >= first) & (last < second)),
-        test=np.flatnonzero(labelled & (last >= second)),
-        parser_lines=np.arange(first),
-        facts={"cut": list(CUTS), "cut_lines": [first, second]},
+        train=np.flatnonzero(labelled & (last < first[file])),
+        validation=np.flatnonzero(labelled & (last >= first[file]) & (last < second[file])),
+        test=np.flatnonzero(labelled & (last >= second[file])),
+        parser_lines=np.concatenate([np.arange(start, end) for start, end in zip(starts, first, strict=True)]),
+        facts={"cut": list(CUTS), "cut_lines": _cut_lines(first, second)},
     )
+
+
+def _cut_lines(first: Index, second: Index) -> list[Any]:
+    """The two cut lines, or those of each file."""
+    pairs: list[Any] = np.stack([first, second], axis=1).tolist()
+    return list(pairs[0]) if len(pairs) == 1 else pairs
 
 
 def _paper(groups: Groups, n_lines: int, seed: int) -> Split:
