@@ -10,6 +10,7 @@ from bench.data.cards.catalogue import catalogue
 from bench.data.facts import ceiling, edition_facts, flag_all
 from bench.data.reading.prepared import open_prepared
 from bench.data.sequences.grouping import Grouping, group
+from bench.data.sequences.loader import DataSpec, Loader
 from bench.data.sequences.splits import split
 
 CEILING = "ceiling (best F1 of any function of the event sequence)"
@@ -123,6 +124,8 @@ def test_a_cut_in_each_file(own_system):
     assert parts.test.tolist() == [8, 9, 18, 19]
     assert parts.parser_lines.tolist() == [*range(120), *range(200, 320)]
     assert parts.facts["cut_lines"] == [[120, 160], [320, 360]]
+    prepared = Loader(found).prepare(DataSpec((found.resolve("app"),), (found.resolve("app"),)))
+    assert sorted(prepared.test.sequences.lines.tolist()) == [*range(160, 200), *range(360, 400)]
     whole = split(groups, len(log), "chronological", seed=0)
     assert whole.train.tolist() == list(range(12))
     assert whole.facts["cut_lines"] == [240, 320]
