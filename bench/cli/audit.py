@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli._options import AsJson
+from bench.cli._options import AsJson, Data, say
 
 app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be true.")
 
@@ -32,3 +33,40 @@ def published(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(content, indent=1))
     else:
         typer.echo("\n".join(render_audit(paper, findings) for paper, findings in papers))
+
+
+@app.command()
+def data(
+    edition: Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@stream-a; it need not be here")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where an edition comes from, and what a number on it can mean: labels, incidents, ceiling, duplicates."""
+    from bench.cli._progress import Steps
+    from bench.data.audit import audit_facts
+    from bench.data.cards.catalogue import catalogue
+
+    known = catalogue(data)
+    card = known.find(edition) if "@" in edition else known.chosen(edition)
+    with Steps():
+        facts = audit_facts(card, known)
+    if as_json:
+        say(json.dumps(facts, indent=1))
+        return
+    for name, value in facts.items():
+        say(_lines_of(name, value))
+
+
+def _lines_of(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {count:,}" for key, count in value.items()) or "none"
+    if not isinstance(value, list):
+        return f"{name}: {f'{value:,}' if isinstance(value, int) else value}"
+    rows = [_rows_of(item) if isinstance(item, dict) else [str(item)] for item in value]
+    return "\n".join([f"{name}:", *(f"  {line}" for item in rows for line in item)]) if rows else f"{name}: none"
+
+
+def _rows_of(file: dict[str, Any]) -> list[str]:
+    """A file: its name, then what is known of it."""
+    told = [(key, "; ".join(value) if isinstance(value, list) else value) for key, value in file.items()]
+    return [f"{file['file']}", *(f"  {key}: {value}" for key, value in told if value and key != "file")]

@@ -22,7 +22,10 @@ def fetch(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a public data set into the data folder; goes on where an interrupted download ended."""
+    """Download a public data set into the data folder; goes on where an interrupted download ended.
+
+    Where a card tells by which steps its files are made of published ones, these are followed.
+    """
     from bench.data.cards.catalogue import catalogue
     from bench.data.fetching.fetch import downloadable, is_intact
     from bench.data.fetching.fetch import fetch as fetch_edition
@@ -43,8 +46,24 @@ def fetch(
 
 
 def _terms(card: Card) -> str:
-    address = card.download.url if card.download else ""
-    return f"{card.title}\nfrom      {address}\nlicence   {card.licence}\ncitation  {card.citation}"
+    licence = "; ".join([*_origin_licences(card), card.licence])
+    places = "\n          ".join(_addresses(card))
+    return f"{card.title}\nfrom      {places}\nlicence   {licence}\ncitation  {card.citation}"
+
+
+def _addresses(card: Card) -> list[str]:
+    """What is downloaded, each once."""
+    if card.download is not None:
+        return [card.download.url]
+    return list(dict.fromkeys(file.origin.address for file in card.files if file.origin is not None))
+
+
+def _origin_licences(card: Card) -> list[str]:
+    """What the repositories state, each once."""
+    if card.download is not None:
+        return []
+    origins = [file.origin for file in card.files if file.origin is not None]
+    return list(dict.fromkeys(f"{origin.licence} ({origin.repository})" for origin in origins))
 
 
 def _as_json(fetched: Fetched) -> dict[str, Any]:
@@ -52,9 +71,9 @@ def _as_json(fetched: Fetched) -> dict[str, Any]:
     return {
         "edition": card.key,
         "status": "already there" if fetched.was_there else "fetched",
-        "url": card.download.url if card.download else "",
+        "url": ", ".join(_addresses(card)),
         "archive": card.download.checksum if card.download else "",
-        "licence": card.licence,
+        "licence": "; ".join([*_origin_licences(card), card.licence]),
         "citation": card.citation,
         "files": list(fetched.files),
     }

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.cards.card import Card
+from bench.data.cards.card import Card, DataFile
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.log import Log
 from bench.data.reading.prepared import open_prepared
@@ -50,7 +50,7 @@ def edition_facts(card: Card, catalogue: Catalogue) -> dict[str, Any]:
     """Facts by name, for people and programs alike."""
     log = open_prepared(card, catalogue)
     groups = group(log, Grouping())
-    keys, n_templates = _log_keys(log, card)
+    keys, n_templates = log_keys(log, card)
     return {
         "edition": card.key,
         "title": card.title,
@@ -63,11 +63,13 @@ def edition_facts(card: Card, catalogue: Catalogue) -> dict[str, Any]:
         "templates": n_templates,
         "unit": "sessions" if card.has_sessions else "windows of 20 lines",
         **_sequence_facts(groups, keys),
+        "incidents": incident_facts(log, groups, card),
         "abnormal lines": _share(log.labels) if (log.labels != UNLABELLED).any() else "lines carry no labels",
         "alert types": dict(log.alerts[:MAX_ALERTS]),
         "defects": [str(defect) for defect in log.defects],
         "notes on the log": list(log.notes),
         "files": [file.name for file in card.files] or ["made by the simulator"],
+        "origin": [origin_of_file(file, card) for file in card.files],
         "licence": card.licence,
         "citation": card.citation,
         "notes": " ".join(card.notes.split()),
@@ -88,7 +90,7 @@ def timeline(card: Card, catalogue: Catalogue, cuts: tuple[float, ...]) -> Timel
     return Timeline(unit, axis[lines][known], labels[known] == ABNORMAL, is_time, tuple(map(float, ends)))
 
 
-def _log_keys(log: Log, card: Card) -> tuple[NDArray[np.int32], int]:
+def log_keys(log: Log, card: Card) -> tuple[NDArray[np.int32], int]:
     """The log key of every line when the parser learns from all of them, and how many texts there are."""
     if log.is_parsed:
         return log.message_ids, len(log.messages)
@@ -98,9 +100,10 @@ def _log_keys(log: Log, card: Card) -> tuple[NDArray[np.int32], int]:
     return np.array([texts[text] for text in parser.templates], np.int32)[keys], len(texts)
 
 
-def _sequence_facts(groups: Groups, keys: NDArray[np.int32]) -> dict[str, Any]:
+def sequence_prints(groups: Groups, keys: NDArray[np.int32]) -> Sequences:
+    """The sequences of an edition as log keys alone, which tell equal ones."""
     found = keys[groups.lines]
-    sequences = Sequences(
+    return Sequences(
         log_keys=found,
         text_ids=found,
         texts=(),
@@ -110,8 +113,61 @@ def _sequence_facts(groups: Groups, keys: NDArray[np.int32]) -> dict[str, Any]:
         system=np.zeros(len(groups), np.uint8),
         lines=np.empty(0, np.int64),
     )
-    prints = sequences.fingerprints()
-    distinct, inverse = np.unique(prints, return_inverse=True)
+
+
+def ceiling(labels: NDArray[np.int8], kind: NDArray[np.int64]) -> float:
+    """The best F1 that any function of the event sequence can have; NaN without an abnormal sequence.
+
+    labels: int8 (n,);  kind: int64 (n,) equal where sequences are equal. Equal sequences are flagged together or not at
+    all, and the best set to flag takes kinds by their share of abnormal ones, highest first.
+    """
+    known = labels != UNLABELLED
+    n_kinds = int(kind.max()) + 1 if len(kind) else 0
+    sizes = np.bincount(kind[known], minlength=n_kinds)
+    abnormal = np.bincount(kind[known & (labels == ABNORMAL)], minlength=n_kinds)
+    if not abnormal.any():
+        return math.nan
+    order = np.argsort(-abnormal / np.maximum(sizes, 1), kind="stable")
+    found = np.cumsum(abnormal[order])
+    return float(np.max(2 * found / (abnormal.sum() + np.cumsum(sizes[order]))))
+
+
+def flag_all(labels: NDArray[np.int8]) -> float:
+    """F1 of flagging every labelled sequence; NaN without an abnormal one."""
+    n_abnormal, n_known = int((labels == ABNORMAL).sum()), int((labels != UNLABELLED).sum())
+    return 2 * n_abnormal / (n_abnormal + n_known) if n_abnormal else math.nan
+
+
+def incident_facts(log: Log, groups: Groups, card: Card) -> str:
+    """How many independent failures stand behind the abnormal sequences, as far as that is known."""
+    if card.incidents:
+        met = sum(bool(((log.times >= start) & (log.times <= end)).any()) for start, end in card.incidents)
+        return f"{len(card.incidents)} declared, {met} with lines"
+    if card.has_sessions or not (groups.labels == ABNORMAL).any():
+        return "none declared"
+    is_abnormal = np.concatenate([[False], groups.labels == ABNORMAL])
+    n_runs = int((is_abnormal[1:] & ~is_abnormal[:-1]).sum())
+    return f"none declared; {n_runs:,} runs of neighbouring abnormal windows"
+
+
+def origin_of_file(file: DataFile, card: Card) -> str:
+    """In one line where a file comes from."""
+    if file.origin is not None:
+        found = file.origin
+        at = f" @ {found.commit}" if found.commit else ""
+        return f"{file.name}: {found.repository}{at} {found.path}".rstrip() + f" (licence: {found.licence})"
+    if card.download is not None and file.member:
+        return f"{file.name}: {file.member} of {card.download.url} ({card.download.checksum})"
+    return f"{file.name}: {card.origin or 'not stated'}"
+
+
+def _f1(value: float) -> str:
+    return "no abnormal sequence" if math.isnan(value) else f"{value:.4f}"
+
+
+def _sequence_facts(groups: Groups, keys: NDArray[np.int32]) -> dict[str, Any]:
+    sequences = sequence_prints(groups, keys)
+    distinct, inverse = np.unique(sequences.fingerprints(), return_inverse=True)
     is_normal, is_abnormal = (
         np.bincount(inverse[groups.labels == label], minlength=len(distinct)) > 0 for label in (NORMAL, ABNORMAL)
     )
@@ -121,6 +177,8 @@ def _sequence_facts(groups: Groups, keys: NDArray[np.int32]) -> dict[str, Any]:
         "distinct sequences (as log keys)": len(distinct),
         "duplicates (sequences that equal an earlier one)": f"{1 - len(distinct) / len(groups):.1%}",
         "distinct sequences with both labels": int((is_normal & is_abnormal).sum()),
+        "ceiling (best F1 of any function of the event sequence)": _f1(ceiling(groups.labels, inverse)),
+        "F1 of flagging every sequence": _f1(flag_all(groups.labels)),
         "sequence length": f"{int(sequences.lengths.min())} to {int(sequences.lengths.max())}, "
         f"median {int(np.median(sequences.lengths))}",
     }
@@ -172,7 +230,8 @@ def composition(card: Card, loader: Loader, protocol: str, grouping: Grouping, s
     """Read, group and split an edition, and count; a split that is not possible is a BenchError."""
     log, groups = loader.log(card), loader.groups(card, grouping)
     overlapping = grouping.overlaps and not card.has_sessions
-    parts = split(groups, len(log), protocol, seed=seed, overlapping=overlapping)
+    starts = log.file_starts if card.cut == "file" else None
+    parts = split(groups, len(log), protocol, seed=seed, overlapping=overlapping, file_starts=starts)
     keys, templates = _templates(log, card)
     words = [set(_WORD.findall(template.lower())) for template in templates]
 

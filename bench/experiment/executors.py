@@ -330,7 +330,7 @@ class Crew:
             self._stopping.wait(_LOOK_AGAIN_S)
 
     def _run(self, group: Group, hand: Hand) -> Group:
-        """Run the cells of a group; returns what is left from the first on that got lost or that another command has."""
+        """Run the cells of a group; returns what is left from the first that got lost, or that another command has."""
         for place, cell in enumerate(group):
             if self._stopping.is_set():
                 break

@@ -293,6 +293,7 @@ def _edition(card: Card) -> dict[str, Any]:
         "drop_events": card.drop_events,
         **({"incidents": card.incidents} if card.incidents else {}),
         **({"lines": card.lines} if card.lines else {}),
+        **({"cut": card.cut} if card.cut != "edition" else {}),
     }
 
 

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
+from bench.data.cards.checks import check_patterns
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
+from bench.data.cards.incidents import incident
+from bench.data.cards.origin import Origin, check_origin, origin_of
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
@@ -26,6 +27,7 @@ Role = Literal[
 ]
 LabelPlace = Literal["first-token", "label-file", "session-list", "incidents", "none"]
 SessionPlace = Literal["message", "file"]
+CutPlace = Literal["edition", "file"]
 
 _NEW: Final = {"identity": "where used"}
 _SYSTEM_FILE: Final = "_system.toml"
@@ -66,6 +68,9 @@ class DataFile:
     """No checksum was published (`sha256 = "unpublished"`): that of the file found here is taken."""
     archive: str = ""
     """Checksum of the archive, such as `md5:...`; taken from `[download]`, never written in `[[files]]`."""
+    content: str = ""
+    """SHA-256 of what is packed in it (`content_sha256`), by which the same file in another packing is known."""
+    origin: Origin | None = None
 
     @property
     def digest(self) -> str:
@@ -101,6 +106,10 @@ class Format:
     """Whether `session` is searched in each message or in the name of the file."""
     year: int = field(default=0, metadata=_NEW)
     """The year of the first line, where the times have none; each jump back by over half a year begins the next."""
+
+    mark: str = field(default="", metadata=_NEW)
+    """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before anything
+    else looks at the line."""
 
     def identity(self) -> dict[str, Any]:
         """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""
@@ -153,6 +162,8 @@ class Card:
     """Time ranges of known failures, Unix seconds, both ends included; the labels where the format says `incidents`."""
     tolerance: float = 0.01
     """Share of defective lines from which the edition is held to be misread."""
+    cut: CutPlace = "edition"
+    """Where `chronological` cuts: the whole edition, or each of its files, where they are logs of one time."""
     lines: tuple[int, int] | None = None
     """For a slice of an edition: its first line (of id-sessions: session) and the one behind its last."""
 
@@ -170,6 +181,11 @@ class Card:
     def has_sessions(self) -> bool:
         """Whether sequences are sessions rather than windows."""
         return self.kind in ("id-sessions", "id-splits") or bool(self.format.session)
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether declared steps make each of its files of a published one."""
+        return bool(self.files) and all(file.origin is not None and file.origin.has_steps for file in self.files)
 
     def files_of(self, role: Role) -> list[DataFile]:
         """The files that play this part, in order."""
@@ -227,6 +243,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
     known = {field.name for field in dataclasses.fields(Card)} - {"name", "edition", "lines"}
     if unknown := sorted(set(values) - known):
         raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': known are {', '.join(sorted(known))}")
+    shared = values["origin"] if isinstance(values.get("origin"), dict) else {}
     try:
         download = Download(**values["download"]) if "download" in values else None
         card = Card(
@@ -235,11 +252,12 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "name": path.parent.name,
                 "edition": path.stem,
                 "aliases": _strings(path, "aliases", values.get("aliases", [])),
-                "files": tuple(_data_file(file, download) for file in values.get("files", ())),
+                "files": tuple(_data_file(file, download, shared) for file in values.get("files", ())),
+                "origin": "" if shared else values.get("origin", ""),
                 "download": download,
                 "format": Format(**values.get("format", {})),
                 "parser": _parser_settings(path, values.get("parser", {})),
-                "incidents": tuple(_incident(path, entry) for entry in values.get("incidents", ())),
+                "incidents": tuple(incident(path, entry) for entry in values.get("incidents", ())),
             }
         )
     except (TypeError, AttributeError) as error:
@@ -250,7 +268,8 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
     return card
 
 
-def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile:
+def _data_file(values: Mapping[str, Any], download: Download | None, shared: Mapping[str, Any]) -> DataFile:
+    values = {**values, "origin": origin_of(values.get("origin"), shared)}
     if internal := {"archive", "is_unpublished"} & values.keys():
         raise TypeError(f"unexpected key '{internal.pop()}' in [[files]]")
     if values.get("sha256") == _UNPUBLISHED:
@@ -261,31 +280,6 @@ def _data_file(values: Mapping[str, Any], download: Download | None) -> DataFile
 
 def _parser_settings(path: Path, values: Mapping[str, Any]) -> ParserSettings:
     return ParserSettings(**{**values, "masks": _strings(path, "masks", values.get("masks", []))})
-
-
-def _incident(path: Path, entry: Any) -> tuple[float, float]:
-    """Start and end as Unix seconds; a date-time without a zone is UTC, as all times of logs are."""
-    try:
-        start, end = (_seconds(entry[name]) for name in ("start", "end"))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise BenchError(
-            f"the card {path} has the incident {entry!r}: write {{ start = 2024-01-31T10:00:00Z, end = ... }}"
-        ) from None
-    if start > end:
-        raise BenchError(
-            f"the card {path} has an incident that starts at {entry['start']}, after its end: exchange them"
-        )
-    return start, end
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
-    if isinstance(value, datetime.datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise TypeError(value)
 
 
 def _strings(path: Path, key: str, value: Any) -> tuple[str, ...]:
@@ -306,12 +300,13 @@ def _check(path: Path, card: Card) -> None:
         ("tier", card.tier, get_args(Tier)),
         ("label", card.format.label, get_args(LabelPlace)),
         ("session_from", card.format.session_from, get_args(SessionPlace)),
+        ("cut", card.cut, get_args(CutPlace)),
         *(("role", file.role, get_args(Role)) for file in card.files),
     ]
     for key, value, allowed in choices:
         if value not in allowed:
             raise BenchError(f"the card {path} has {key} = '{value}': choose one of {', '.join(allowed)}")
-    _check_patterns(path, card)
+    check_patterns(path, card)
     _check_files(path, card)
 
 
@@ -342,35 +337,6 @@ def _check_numbers(path: Path, card: Card) -> None:
             raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
 
 
-def _check_patterns(path: Path, card: Card) -> None:
-    form = card.format
-    for pattern in (form.header, form.session, form.section, form.listed, *card.parser.masks):
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise BenchError(
-                f"the card {path} has the bad regular expression '{pattern}' ({error}): correct it"
-            ) from None
-    if "message" not in re.compile(card.format.header).groupindex:
-        raise BenchError(
-            f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
-        )
-    if card.kind == "lines":
-        _check_labels(path, card)
-
-
-def _check_labels(path: Path, card: Card) -> None:
-    form = card.format
-    if form.label == "label-file" and not (form.session and form.label_key and form.label_value):
-        raise BenchError(f"the card {path} has label = 'label-file': give session, label_key and label_value with it")
-    if form.label == "session-list" and not form.session:
-        raise BenchError(f"the card {path} has label = 'session-list': give session with it")
-    if form.session_from == "file" and not form.session:
-        raise BenchError(f"the card {path} has session_from = 'file': give session with it")
-    if form.label == "incidents" and not (card.incidents and form.time and "(?P<time>" in form.header):
-        raise BenchError(f"the card {path} has label = 'incidents': give [[incidents]] and a time with it")
-
-
 def _check_files(path: Path, card: Card) -> None:
     if card.kind == "simulated":
         return
@@ -383,11 +349,15 @@ def _check_files(path: Path, card: Card) -> None:
         raise BenchError(f"the card {path} names no file: add [[files]] with name and sha256")
     for file in card.files:
         check_name(path, file.name)
+        if file.origin is not None:
+            check_origin(path, file.name, file.origin)
         if card.download is not None and not file.sha256 and not file.is_unpublished:
             check_member(path, file.name, file.member, file.max_bytes)
         elif file.member:
             wrong = "no [download]" if card.download is None else "both a member and a sha256"
             raise BenchError(f"the card {path} has {wrong} for '{file.name}': see datasets/README.md")
+        elif file.content and _SHA256.fullmatch(file.content) is None:
+            raise BenchError(f"the card {path} has content = '{file.content}': write 64 hex digits in lower case")
         elif not file.is_unpublished and _SHA256.fullmatch(file.sha256) is None:
             raise BenchError(
                 f"the card {path} has sha256 = '{file.sha256}': write 64 hex digits in lower case, or 'unpublished'"

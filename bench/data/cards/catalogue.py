@@ -16,7 +16,7 @@ from typing import Final
 
 from bench._files import anchored
 from bench.data.cards.card import Card, DataFile, load_folder
-from bench.data.cards.checksums import file_sha256
+from bench.data.cards.checksums import content_sha256, file_sha256
 from bench.data.cards.fetched import note_path, require_intact
 from bench.errors import BenchError
 
@@ -59,6 +59,12 @@ class Catalogue:
         self._require_available(card)
         return self._pinned(card)
 
+    def chosen(self, name: str) -> Card:
+        """The edition that a bare name takes, or where none is here the one of the highest rank."""
+        editions = self.editions(name)
+        here = [card for card in editions if self.is_available(card)]
+        return self._pinned(here[0]) if here else editions[0]
+
     def find(self, key: str) -> Card:
         """The card of `bgl@raw12k`, whether its files are here or not; `bgl@raw12k.lines-0-5000` is a slice of it."""
         name, edition = _split_key(key)
@@ -85,13 +91,17 @@ class Catalogue:
             require_intact(path, file.name, file.archive, file.member, thorough=thorough)
             return path
         found = file_sha256(path, again=thorough)
-        if found != file.sha256:
+        if found != file.sha256 and not self._is_packed_anew(path, file, thorough=thorough):
             raise BenchError(
                 f"'{file.name}' has the wrong checksum (SHA-256 {found[:12]}..., the card says "
                 f"{file.sha256[:12]}...): put back the file that the card means, or, where the file is "
                 "your own and was changed on purpose, run `bench data new NAME FILE --force`"
             )
         return path
+
+    def _is_packed_anew(self, path: Path, file: DataFile, *, thorough: bool) -> bool:
+        """Whether it holds what the card means, in another packing: its identity stays the card's."""
+        return bool(file.content) and content_sha256(path, again=thorough) == file.content
 
     def _pinned(self, card: Card) -> Card:
         """The card with the checksums of its files where nobody published any: they are the identity of its runs."""
@@ -120,13 +130,13 @@ class Catalogue:
 
     def how_to_get(self, card: Card) -> str:
         """What to do so that the edition's missing files are here: a command, or what to put where."""
-        if card.download is not None:
+        if card.download is not None or card.has_recipe:
             fetch = f"fetch it with `bench data fetch {card.key}`"
             return fetch if self.data_dir else f"{fetch}, and set BENCH_DATA or give --data DIR"
         missing = [f.name for f in card.files if self.data_dir is None or not (self.data_dir / f.name).is_file()]
         where = self.data_dir or "a folder, and set BENCH_DATA or give --data DIR"
         what = ", ".join(_shortened(list(dict.fromkeys(missing))))
-        return f"put {what}{f' ({card.origin})' if card.origin else ''} into {where}"
+        return f"put {what}{_from_where(card)} into {where}"
 
 
 def catalogue(data_dir: Path | None = None) -> Catalogue:
@@ -178,6 +188,14 @@ def _split_key(key: str) -> tuple[str, str | None]:
 
 def _is_here(path: Path, file: DataFile) -> bool:
     return path.is_file() and (not file.archive or note_path(path).is_file())
+
+
+def _from_where(card: Card) -> str:
+    """In brackets, where what is put there by hand comes from; empty where the card does not say."""
+    places = dict.fromkeys(file.origin.repository for file in card.files if file.origin is not None)
+    if places:
+        return f" (made of {', '.join(places)}, see `bench audit data {card.key}`)"
+    return f" ({card.origin})" if card.origin else ""
 
 
 def _shortened(names: list[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Fetch an edition: download its archive, verify it, unpack what its card names, and note what came out."""
+"""Fetch an edition: download its archive, verify it, unpack what its card names, and note what came out.
+
+Or follow the recipes of its files, where the card says of which published ones they are made.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from typing import Any, Final
 from bench._sealed import State
 from bench.data.cards.card import Card, DataFile
 from bench.data.cards.catalogue import Catalogue
+from bench.data.cards.checksums import file_sha256
 from bench.data.cards.fetched import Download, Note, note_path, read_note, require_intact, write_note
 from bench.data.fetching.archives import Unpacked, Wanted, unpack
 from bench.data.fetching.http import Patience, Report, download, has_checksum, no_room
+from bench.data.fetching.making import make_files
 from bench.errors import BenchError
 
 _SLACK_BYTES: Final = 1 << 20
@@ -31,21 +36,32 @@ class Fetched:
 
 
 def downloadable(catalogue: Catalogue, key: str) -> Card:
-    """The edition of this key that can be downloaded; for a bare name the one of the highest rank."""
+    """The edition of this key that can be fetched; for a bare name the one of the highest rank."""
     name, at, _ = key.partition("@")
-    offered = [card for card in catalogue.editions(name) if card.download is not None]
+    offered = [card for card in catalogue.editions(name) if _can_be_fetched(card)]
     if at:
         card = catalogue.find(key)
-        if card.download is None:
+        if not _can_be_fetched(card):
             others = (
                 f"these can be: {', '.join(card.key for card in offered)}" if offered else _by_hand(catalogue, card)
             )
-            raise BenchError(f"'{card.key}' cannot be downloaded, its card has no [download]: {others}")
+            raise BenchError(f"'{card.key}' cannot be downloaded, {_why_not(card)}: {others}")
         return card
     if not offered:
         by_hand = _by_hand(catalogue, catalogue.editions(name)[0])
         raise BenchError(f"no edition of '{name}' can be downloaded: {by_hand}")
     return offered[0]
+
+
+def _can_be_fetched(card: Card) -> bool:
+    return card.download is not None or card.has_recipe
+
+
+def _why_not(card: Card) -> str:
+    told = [file for file in card.files if file.origin is not None and not file.origin.has_steps]
+    if not told:
+        return "its card has no [download] and no steps"
+    return f"'{told[0].name}' takes more than declared steps (`bench audit data {card.key}` tells how it is made)"
 
 
 def _by_hand(catalogue: Catalogue, card: Card) -> str:
@@ -57,11 +73,11 @@ def fetch(
 ) -> Fetched:
     """Make the files of an edition be there and intact; what is there already is not loaded again."""
     source, report = card.download, report or (lambda what, done, total: None)
-    if source is None:
-        raise BenchError(f"'{card.key}' cannot be downloaded: its card has no [download]")
+    if not _can_be_fetched(card):
+        raise BenchError(f"'{card.key}' cannot be downloaded: {_why_not(card)}")
     if catalogue.data_dir is None:
         raise BenchError(f"'{card.key}' needs a folder to be put into: set BENCH_DATA or give --data DIR")
-    members = [file for file in card.files if file.archive]
+    members = [file for file in card.files if file.archive or source is None]
     first = catalogue.data_dir / members[0].name
     try:
         for file in members:
@@ -70,14 +86,17 @@ def fetch(
         raise no_room(first, error) from None
     with _alone(first.parent, card):
         if is_intact(card, catalogue):
-            return Fetched(card, True, _describe(members, catalogue.data_dir))
+            return Fetched(card, True, _describe(members, catalogue))
+        if source is None:
+            make_files(card, catalogue, patience=patience, report=report)
+            return Fetched(card, False, _describe(members, catalogue))
         archive = first.parent / source.file_name
         if archive in [catalogue.data_dir / file.name for file in card.files]:
             raise BenchError(f"the card '{card.key}' unpacks '{source.file_name}' over itself: rename its file")
         _load(source, archive, card, patience, report)
         _unpack(archive, members, catalogue.data_dir, report)
         archive.unlink()
-    return Fetched(card, False, _describe(members, catalogue.data_dir))
+    return Fetched(card, False, _describe(members, catalogue))
 
 
 def is_intact(card: Card, catalogue: Catalogue) -> bool:
@@ -89,6 +108,8 @@ def is_intact(card: Card, catalogue: Catalogue) -> bool:
         for file in card.files:
             if file.archive:
                 require_intact(folder / file.name, file.name, file.archive, file.member)
+            elif card.download is None:
+                catalogue.path(file)
     except BenchError:
         return False
     return True
@@ -130,13 +151,23 @@ def _put(made: Unpacked, path: Path, file: DataFile) -> None:
     write_note(path, Note(made.sha256, made.size, file.archive, file.member, State.of(path).facts))
 
 
-def _describe(members: list[DataFile], folder: Path) -> tuple[dict[str, Any], ...]:
-    notes = [(file, read_note(folder / file.name)) for file in members]
+def _describe(members: list[DataFile], catalogue: Catalogue) -> tuple[dict[str, Any], ...]:
+    facts = [(file, _facts(file, catalogue)) for file in members]
     return tuple(
-        {"name": file.name, "role": file.role, "sha256": note.sha256, "bytes": note.size}
-        for file, note in notes
-        if note is not None
+        {"name": file.name, "role": file.role, "sha256": found[0], "bytes": found[1]}
+        for file, found in facts
+        if found is not None
     )
+
+
+def _facts(file: DataFile, catalogue: Catalogue) -> tuple[str, int] | None:
+    """SHA-256 and size in bytes of a fetched file."""
+    assert catalogue.data_dir is not None
+    path = catalogue.data_dir / file.name
+    if not file.archive:
+        return file_sha256(path), path.stat().st_size
+    note = read_note(path)
+    return None if note is None else (note.sha256, note.size)
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def has_plain_spaces(content: bytes) -> bool:
 
 def _simple_header(form: Format) -> list[_Word] | None:
     """The words before the message, the label included, or None where the header is another kind of pattern."""
-    if not (form.header.startswith("^") and form.header.endswith(f" {_MESSAGE}")):
+    if form.mark or not (form.header.startswith("^") and form.header.endswith(f" {_MESSAGE}")):
         return None
     fields = form.header[1 : -len(_MESSAGE) - 1].split(" ")
     if any(field not in _WORDS for field in fields):
@@ -109,6 +109,8 @@ def _by_pattern(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
     frame = lines.lazy().with_columns(pl.col("line").str.strip_chars_end("\r"))
     if form.label == "first-token":
         frame = frame.with_columns(pl.col("line").str.extract(r"^(\S*)", 1).alias("token"), without_label(form))
+    elif form.mark:
+        frame = frame.with_columns(without_label(form))
     fields = pl.col("line").str.extract_groups(form.header)
     frame = frame.with_columns(fields.alias("fields"))
     message = pl.col("fields").struct.field("message")
@@ -122,8 +124,9 @@ def _by_pattern(lines: pl.DataFrame, form: Format) -> pl.DataFrame:
 
 
 def without_label(form: Format) -> pl.Expr:
-    """The column `line` without its label."""
-    return pl.col("line").str.replace(r"^\S*\s?", "") if form.label == "first-token" else pl.col("line")
+    """The column `line` without its label, or what marks it."""
+    pattern = r"^\S*\s?" if form.label == "first-token" else form.mark
+    return pl.col("line").str.replace(pattern, "") if pattern else pl.col("line")
 
 
 def _label(form: Format) -> pl.Expr:

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import filelock
 import polars as pl
@@ -106,7 +106,7 @@ def prepared_folder(card: Card) -> Path:
         "kind": card.kind,
         "files": [[file.name, file.inside, file.role, file.digest] for file in card.files],
         "simulated": dict(card.sha256) if card.kind == "simulated" else {},
-        "format": dataclasses.asdict(card.format),
+        "format": _format(card),
         "masks": card.parser.masks,
         "drop_events": card.drop_events,
         "template_column": card.template_column,
@@ -115,6 +115,12 @@ def prepared_folder(card: Card) -> Path:
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
+
+
+def _format(card: Card) -> dict[str, Any]:
+    """All of it, but a later field only where it is used, so that what was prepared before stays found."""
+    values = dataclasses.asdict(card.format)
+    return values if card.format.mark else {name: value for name, value in values.items() if name != "mark"}
 
 
 def _require_own_files(card: Card, catalogue: Catalogue) -> None:

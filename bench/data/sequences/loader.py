@@ -213,7 +213,15 @@ class Loader:
         log, groups = self.log(card), self.groups(card, spec.grouping)
         overlapping = spec.grouping.overlaps and not card.has_sessions
         try:
-            parts = split(groups, len(log), spec.split, seed=spec.seed, overlapping=overlapping, is_target=is_target)
+            parts = split(
+                groups,
+                len(log),
+                spec.split,
+                seed=spec.seed,
+                overlapping=overlapping,
+                is_target=is_target,
+                file_starts=log.file_starts if card.cut == "file" else None,
+            )
         except BenchError as error:
             raise BenchError(f"{card.key}: {error}") from None
         return System(card, log, groups, parts, index)

@@ -42,11 +42,19 @@ class Split:
 
 
 def split(
-    groups: Groups, n_lines: int, protocol: str, *, seed: int, overlapping: bool = False, is_target: bool = False
+    groups: Groups,
+    n_lines: int,
+    protocol: str,
+    *,
+    seed: int,
+    overlapping: bool = False,
+    is_target: bool = False,
+    file_starts: Index | None = None,
 ) -> Split:
     """Split one system's sequences; unlabelled ones take no part.
 
     protocol: a split as `canonical` writes it;  is_target: whether it is only tested, which matters to `transfer`
+    file_starts: (n_files,) first line of each file, where cuts are made in each of them, as in logs of one time
 
     `chronological`: cuts at 60 % and 80 % of the lines, or at those it names; a sequence counts where it ends, so that
     training uses nothing from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal
@@ -63,8 +71,13 @@ def split(
     protocol = canonical(protocol)
     if protocol == "given":
         return _given(groups, n_lines)
+    starts = np.zeros(1, np.int64) if file_starts is None else file_starts
     if protocol == "transfer":
-        return _transfer(groups, n_lines, seed, overlapping=overlapping, is_target=is_target)
+        cuts = TARGET if is_target else SOURCE
+        if groups.parts is None:
+            return _cut(groups, n_lines, cuts, starts)
+        _require_apart("transfer", overlapping=overlapping)
+        return _drawn(groups, n_lines, seed, cuts)
     if protocol in ("paper", "blind"):
         _require_apart(protocol, overlapping=overlapping)
         return (_paper if protocol == "paper" else _blind)(groups, n_lines, seed)
@@ -73,9 +86,10 @@ def split(
     block = block_of(protocol)
     if block is not None:
         _require_apart(protocol, overlapping=overlapping)
+        if len(starts) > 1:
+            raise BenchError("its files are logs of one time, cut one by one: use --split chronological, or transfer")
         return _prequential(groups, n_lines, block)
-    cuts = cuts_of(protocol)
-    return _cut(groups, n_lines, cuts, {"cut": [cut / 100 for cut in cuts]})
+    return _cut(groups, n_lines, cuts_of(protocol), starts)
 
 
 def _require_apart(protocol: str, *, overlapping: bool) -> None:
@@ -86,18 +100,27 @@ def _require_apart(protocol: str, *, overlapping: bool) -> None:
         )
 
 
-def _cut(groups: Groups, n_lines: int, cuts: tuple[int, int], facts: dict[str, Any]) -> Split:
-    """Parts by the percent of the lines at which a sequence ends."""
-    first, second = (n_lines * cut // 100 for cut in cuts)
+def _cut(groups: Groups, n_lines: int, cuts: tuple[int, int], starts: Index) -> Split:
+    """Parts by the percent of the lines, of each file that starts there, at which a sequence ends."""
+    sizes = np.diff(np.append(starts, n_lines))
+    first, second = (starts + sizes * cut // 100 for cut in cuts)
     last = groups.last_lines
+    file = np.searchsorted(starts, last, side="right") - 1
     labelled = groups.labels != UNLABELLED
+    learned = [np.arange(start, end) for start, end in zip(starts, first, strict=True)]
     return Split(
-        train=np.flatnonzero(labelled & (last < first)),
-        validation=np.flatnonzero(labelled & (last >= first) & (last < second)),
-        test=np.flatnonzero(labelled & (last >= second)),
-        parser_lines=np.arange(first),
-        facts=facts | {"cut_lines": [first, second]},
+        train=np.flatnonzero(labelled & (last < first[file])),
+        validation=np.flatnonzero(labelled & (last >= first[file]) & (last < second[file])),
+        test=np.flatnonzero(labelled & (last >= second[file])),
+        parser_lines=np.concatenate(learned),
+        facts={"cut": [cut / 100 for cut in cuts], "cut_lines": _cut_lines(first, second)},
     )
+
+
+def _cut_lines(first: Index, second: Index) -> list[Any]:
+    """The two cut lines, or those of each file."""
+    pairs: list[Any] = np.stack([first, second], axis=1).tolist()
+    return list(pairs[0]) if len(pairs) == 1 else pairs
 
 
 def _blind(groups: Groups, n_lines: int, seed: int) -> Split:
@@ -111,14 +134,6 @@ def _drawn(groups: Groups, n_lines: int, seed: int, cuts: tuple[int, int]) -> Sp
     parts = (np.sort(part) for part in (order[:first], order[first:second], order[second:]))
     train, validation, test = (part[groups.labels[part] != UNLABELLED] for part in parts)
     return Split(train, validation, test, _lines_of(groups, n_lines, train), facts={"drawn": list(cuts)})
-
-
-def _transfer(groups: Groups, n_lines: int, seed: int, *, overlapping: bool, is_target: bool) -> Split:
-    cuts = TARGET if is_target else SOURCE
-    if groups.parts is None:
-        return _cut(groups, n_lines, cuts, {"cut": [cut / 100 for cut in cuts]})
-    _require_apart("transfer", overlapping=overlapping)
-    return _drawn(groups, n_lines, seed, cuts)
 
 
 def _prequential(groups: Groups, n_lines: int, block: Block) -> Split:

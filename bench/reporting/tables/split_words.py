@@ -28,7 +28,8 @@ def split_words(split: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     if block is not None:
         return block_words(f"block {block.number} of {block.total}")
     cut = next(system["cut"] for system in parts.values() if "cut" in system)
-    return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of the lines"
+    each = any(isinstance(line, list) for system in parts.values() for line in system.get("cut_lines", ()))
+    return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of the lines{' of each file' if each else ''}"
 
 
 def block_words(which: str) -> str:

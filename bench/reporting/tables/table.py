@@ -149,6 +149,19 @@ def _protocol(table: Table, rule: str) -> list[str]:
     return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
 
 
+def _how_split(facts: Mapping[str, Any]) -> str:
+    """In words, from what the split wrote down of each system."""
+    cut = next((system["cut"] for system in facts.values() if "cut" in system), None)
+    if cut:
+        each = any(isinstance(line, list) for system in facts.values() for line in system.get("cut_lines", ()))
+        where = "the lines of each file" if each else "the lines"
+        return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of {where}"
+    if any("given" in system for system in facts.values()):
+        return "as the files of the edition say"
+    drawn = ", ".join(f"m = {system['m']} of {name}" for name, system in facts.items() if "m" in system)
+    return f"balanced draw, {drawn} (as many normal; validation normals are exchangeable with those of the test)"
+
+
 def _facts(table: Table, rule: str) -> list[str]:
     """Protocol, editions with tier, sizes, and what makes the numbers easy or hard."""
     records = table.records

@@ -106,8 +106,8 @@ def test_terms_are_shown_before_the_download_starts(call, web, offered):
     ("arguments", "expected"),
     [
         (("bgl",), "set BENCH_DATA or give --data DIR"),
-        (("bgl@raw12k",), "these can be: bgl@full"),
-        (("spirit",), "no edition of 'spirit' can be downloaded"),
+        (("bgl@stream-a",), "'bgl/stream_a.csv.gz' takes more than declared steps (`bench audit data bgl@stream-a`"),
+        (("liberty",), "no edition of 'liberty' can be downloaded"),
         (("bgk",), "unknown data set 'bgk'"),
         (("bgl@",), "'bgl@'"),
         (("bgl", "--data", "nowhere"), "nowhere"),

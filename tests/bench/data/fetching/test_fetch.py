@@ -648,8 +648,8 @@ def test_the_edition_with_a_download_is_taken():
         "hdfs": "hdfs@full",
         "thunderbird": "tbird@full",
     }
-    assert "bgl@full" in complaint(downloadable, known, "bgl@raw12k")
-    assert "'spirit'" in complaint(downloadable, known, "spirit")
+    assert "these can be: bgl@full, bgl@raw12k" in complaint(downloadable, known, "bgl@stream-a")
+    assert "'liberty'" in complaint(downloadable, known, "liberty")
     assert "unknown data set" in complaint(downloadable, known, "bgk")
     assert "unknown edition" in complaint(downloadable, known, "bgl@fll")
     assert "BENCH_DATA" in complaint(fetch, known.find("bgl@full"), known)

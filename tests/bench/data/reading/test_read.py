@@ -13,6 +13,7 @@ import pytest
 
 from bench.data.cards.card import Card, DataFile, Format, ParserSettings
 from bench.data.cards.catalogue import Catalogue, catalogue
+from bench.data.reading.raw import open_raw
 from bench.data.reading.read import read
 from bench.data.reading.streams import content as decompress
 from bench.errors import BenchError
@@ -242,7 +243,12 @@ def test_real_labels_change_nothing_but_labels(real_data, tmp_path, key):
     assert 0 < logs[0].labels.sum() < len(lines)
 
 
-@pytest.mark.parametrize("key", [*RAW, "bgl@stream-a", "hdfs@sessions-345k", "tbird@sampled2k"])
+FURTHER = ["bgl@text-stream-a", "bgl@stream-a-aligned", "hdfs@sessions-345k-checked", "openstack_kalaki@sample"]
+FURTHER += ["openstack_ids@ait", "hadoop_ids@ait", "trainticket_deeptralog@dev", "nezha_trainticket@d0129"]
+FURTHER += [f"iotdb_multilog@{name}" for name in ("export", "network3_multi", "shutdown_multi", "compaction_multi")]
+
+
+@pytest.mark.parametrize("key", [*RAW, "bgl@stream-a", "hdfs@sessions-345k", "tbird@sampled2k", *FURTHER])
 def test_real_editions_hold_what_their_cards_say(real_loader, real_data, key):
     check_counts(catalogue(real_data).resolve(key), real_loader)
 
@@ -488,3 +494,12 @@ def test_formats_of_a_card_are_data():
     assert card.format == Format()
     assert card.parser == ParserSettings()
     assert not card.has_sessions
+
+
+def test_no_line_of_a_marked_log_shows_its_mark(real_loader, real_data):
+    """Normal lines of IoTDB begin with "- ", abnormal ones do not: whoever saw whole lines would see the label."""
+    found = catalogue(real_data)
+    card = found.resolve("iotdb_multilog@export")
+    lines = open_raw(card, found, real_loader.log(card))
+    assert lines is not None
+    assert not lines.str.starts_with("- ").any()
