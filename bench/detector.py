@@ -176,7 +176,8 @@ class Detector(ABC):
     tags: ClassVar[DetectorTags]
     Config: ClassVar[type]
     """A frozen dataclass of hyper-parameters. Each field has a default and a docstring with unit and source. A field
-    declared with `metadata={"identity": False}` stays out of the run's identity (URLs, cache sizes)."""
+    declared with `metadata={"identity": False}` stays out of the run's identity (URLs, cache sizes); one that came
+    later, with {"identity": "where used"}, is part of it only where it is not the default."""
 
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Config values by profile where they differ from the defaults, which are the profile `paper`; `original` holds

@@ -37,6 +37,10 @@ _LOCAL: Final = "bench_local_"
 """What the module of a local file is called begins so."""
 
 
+WHERE_USED: Final = "where used"
+"""What a field of a Config that came later says of `identity`."""
+
+
 @dataclass(frozen=True)
 class DetectorRef:
     """Where a detector is to be found; nothing of it is imported yet."""
@@ -64,6 +68,8 @@ class FieldInfo:
     optional: bool = False
     choices: tuple[Any, ...] = ()
     identity: bool = True
+    where_used: bool = False
+    """Part of the identity only where it is not the default: a later field, so that old runs stay found."""
 
 
 @dataclass(frozen=True)
@@ -365,11 +371,12 @@ def _field_info(field: dataclasses.Field[Any], hint: Any) -> FieldInfo:
     parts = [part for part in typing.get_args(hint) if part is not type(None)]
     optional = type(None) in typing.get_args(hint)
     base = parts[0] if optional and len(parts) == 1 else hint
-    identity = field.metadata.get("identity", True)
+    declared = field.metadata.get("identity", True)
+    identity, where_used = bool(declared), declared == WHERE_USED
     if typing.get_origin(base) is Literal:
         choices = typing.get_args(base)
-        return FieldInfo(_kind(type(choices[0])), default, optional, choices, identity)
-    return FieldInfo(_kind(base), default, optional, (), identity)
+        return FieldInfo(_kind(type(choices[0])), default, optional, choices, identity, where_used)
+    return FieldInfo(_kind(base), default, optional, (), identity, where_used)
 
 
 def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:

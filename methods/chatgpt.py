@@ -11,7 +11,7 @@ that of "flag everything" (.6667). Public logs may be in a model's training data
 that the server reported, which stands in the record.
 
 The sentence is the paper's. Reconstructions [R]: the model and its sampling (temperature 0); lines are the masked
-messages, as all detectors see them, not the raw lines, so that the label column is out of reach; they stand between
+messages, as all detectors see them, unless `lines` says otherwise; the label column is out of reach; they stand between
 delimiters, which are neutralised inside; the question comes last; at most 50 lines; long lines are shortened to the
 prompt budget. An empty sequence scores -1 and is not asked about.
 """
@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from bench.llm.client import Ask
 from bench.llm.config import ChatConfig, Message
-from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
+from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +47,4 @@ class ChatGPT(ChatDetector):
         def build(budget: int) -> list[Message]:
             return [user(f"{log_blocks(lines, examples, question, budget)}\n{question}")]
 
-        answer = await ask(build, decides=True)
-        return verdict_of(answer.text, answer.logprobs)
+        return await self.decide(build, ask)

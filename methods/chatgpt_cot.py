@@ -12,9 +12,9 @@ names the failure. It costs twice the calls of `chatgpt`. The paper's F1 on a ba
 Thunderbird .7738, where "flag everything" has .6667.
 
 Both sentences are the paper's; its layout was lost in print [R]. Other reconstructions [R]: as in `chatgpt`, above all
-that the lines are masked messages, so that most variables are wildcards before the first call; templates are the
-model's verbatim answer, at most 512 tokens, never those of the parser; the second call is a question of its own
-(`second_call="turn"` makes it the second turn of one chat).
+that the lines are masked messages unless `lines` says otherwise, so that most variables are wildcards before the first
+call; templates are the model's verbatim answer, at most 512 tokens, never those of the parser; the second call is a
+question of its own (`second_call="turn"` makes it the second turn of one chat).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import ClassVar, Literal
 from bench.llm.client import Ask
 from bench.llm.config import ChatConfig, Message
 from bench.llm.text import fenced
-from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user, verdict_of
+from methods.shared.asking import ChatDetector, Lines, Verdict, log_blocks, user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,5 +70,4 @@ class ChatGPTCoT(ChatDetector):
             own = fenced(templates.splitlines(), budget - room)
             return [user(f"{log_blocks(lines, examples, question, room)}\nTemplates:\n{own}\n{question}")]
 
-        answer = await ask(second, decides=True)
-        return verdict_of(answer.text, answer.logprobs)
+        return await self.decide(second, ask)

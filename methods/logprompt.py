@@ -69,6 +69,11 @@ class Config(ChatConfig):
     logprobs: bool = False
     """Not used: many decisions share an answer."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples > 1:
+            raise ValueError(f"samples {self.samples}: an answer here decides on many lines, so leave it at 1")
+
 
 class LogPrompt(ChatDetector):
     """A category for every distinct line of a sequence; any abnormal line makes it abnormal."""
@@ -96,13 +101,18 @@ class LogPrompt(ChatDetector):
                 break
             answer = await ask(
                 lambda budget, shown=tuple(open_lines): self._prompt(shown, examples, budget),
-                temperature=round(min(2.0, self.config.temperature + _WARMER * attempt), 2),
+                temperature=self._temperature(attempt),
                 max_tokens=min(self.config.max_tokens, 32 + _TOKENS_PER_LINE * len(open_lines)),
             )
             found |= {
                 open_lines[i]: is_abnormal for i, is_abnormal in parse_items(answer.text, len(open_lines)).items()
             }
         return found
+
+    def _temperature(self, attempt: int) -> float | None:
+        """Warmer each time; None where none is sent."""
+        first: float | None = self.config.temperature
+        return None if first is None else round(min(2.0, first + _WARMER * attempt), 2)
 
     def _prompt(self, lines: Sequence[str], examples: Sequence[Lines], budget: int) -> list[Message]:
         task = self.config.instruction or _INSTRUCTIONS[self.config.strategy]

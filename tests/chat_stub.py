@@ -56,7 +56,7 @@ class Stub:
     """`behave(prompt, nth)` says what to do: a text to answer, (status, body, headers), "STALL", "CUT" or "ENDLESS"."""
 
     def __init__(self):
-        self.prompts, self.bodies, self.headers, self.answered = [], [], [], []
+        self.prompts, self.bodies, self.headers, self.answered, self.paths = [], [], [], [], []
         self.behave = sensible
         self.latency = 0.0
         self.released = threading.Event()
@@ -90,6 +90,7 @@ class Stub:
                     nth = stub.prompts.count(prompt)
                     stub.prompts.append(prompt)
                     stub.bodies.append(body)
+                    stub.paths.append(self.path)
                     stub.headers.append({name.lower(): value for name, value in self.headers.items()})
                     stub.flying += 1
                     stub.most_flying = max(stub.flying, stub.most_flying)

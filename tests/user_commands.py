@@ -79,6 +79,9 @@ TABLE = {
         "bench probe injection --methods chatgpt --scenario bgl --sample 4 --phrasings plain --positions first",
         "bench probe memorisation --methods chatgpt --scenario bgl --sample 8",
     ],
+    "bench llm batch write|read": [
+        "bench llm batch write ask.jsonl --methods chatgpt --scenario bgl --seeds 1 --sample 4"
+    ],
     "bench version": ["bench version"],
 }
 # What prose says: recorded answers without a server, the example class of the README.

@@ -15,6 +15,7 @@ import typer
 from bench._files import as_typed
 from bench.cli import (
     audit,
+    batch,
     compare,
     data,
     fit,
@@ -58,6 +59,7 @@ reproduce.add_to_results(records.app)
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
+llmserve.app.add_typer(batch.app, name="batch")
 app.add_typer(llmserve.app, name="llm")
 
 

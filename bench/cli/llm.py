@@ -27,6 +27,7 @@ DryRun = Annotated[
 ]
 Price = Annotated[str | None, typer.Option("--price", help="Of a chat model per million tokens: in,out, e.g. 0.5,1.5.")]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", help="What all calls may cost by --price.")]
+Batch = Annotated[Path | None, typer.Option("--batch", hidden=True, help="As `bench llm batch write`.")]
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=1, help="Calls to chat models at most.")]
 
 _MODES: Final = ("record", "replay", "live")
@@ -41,6 +42,8 @@ class LlmOptions:
     price: str | None = None
     max_cost: float | None = None
     max_calls: int | None = None
+    batch: Path | None = None
+    """Where a dry run writes what it would ask."""
 
 
 @contextmanager
@@ -70,6 +73,16 @@ def llm_service(options: LlmOptions, out: Path) -> Iterator[None]:
         )
         with use_service(service):
             yield
+        if options.batch is not None:
+            _write_batch(Path(folder) / "plan", options.batch)
+
+
+def _write_batch(plan: Path, file: Path) -> None:
+    from bench.llm.batch import write_batch
+
+    n = write_batch(plan, file)
+    again = "; what follows from their answers is written by the same command once they are read"
+    typer.echo(f"{n:,} requests are in '{file}'{again if n else ''}", err=True)
 
 
 def show_calls(cells: list[Cell], catalogue: Catalogue, settings: Settings, *, as_json: bool) -> None:

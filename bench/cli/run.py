@@ -39,7 +39,7 @@ from bench.cli._run_options import (
     WindowStep,
 )
 from bench.cli._running import Request, execute, executor_options
-from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
+from bench.cli.llm import Batch, DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
 from bench.cli.plan import PlanOption
 from bench.errors import BenchError
 
@@ -91,10 +91,13 @@ def run(
     pack: Pack = True,
     plan: PlanOption = False,
     as_json: AsJson = False,
+    batch: Batch = None,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
                  auxiliary, incidents)  # fmt: skip
+    if batch and not dry_run:
+        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
     chosen = _suite(suite, what, allow_endpoint=allow_endpoint)
     _limit_threads(threads)
     if precision not in PRECISIONS:
@@ -108,7 +111,7 @@ def run(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
         executor, where,
     )  # fmt: skip
-    with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls), out):
+    with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls, batch), out):
         execute(chosen, request)
 
 

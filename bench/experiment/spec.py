@@ -297,6 +297,11 @@ def _edition(card: Card) -> dict[str, Any]:
     }
 
 
+def _counts(info: FieldInfo, value: Any) -> bool:
+    """Whether a setting belongs to the identity."""
+    return info.identity and not (info.where_used and value == _normal(info))
+
+
 def _detector(method: Method, roles: tuple[str, ...]) -> dict[str, Any]:
     module, _, attribute = method.ref.target.partition(":")
     found, fields = method.description, method.description.fields
@@ -307,6 +312,8 @@ def _detector(method: Method, roles: tuple[str, ...]) -> dict[str, Any]:
         "class": f"{Path(module).name if method.ref.is_local else module}:{attribute}",
         "source_sha256": method.ref.version if method.ref.is_local else None,
         "variant": {"name": NEAREST, "min_cosine": NEAREST_MIN_COSINE} if method.variant == NEAREST else None,
-        "config": {key: value for key, value in method.config.items() if fields[key].identity and key not in idle},
+        "config": {
+            key: value for key, value in method.config.items() if _counts(fields[key], value) and key not in idle
+        },
         **({"files": [[file["name"], file["sha256"]] for file in found.files]} if found.files else {}),
     }

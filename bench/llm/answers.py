@@ -22,6 +22,11 @@ def request_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def call_key(body: Mapping[str, Any], sample: int = 0) -> str:
+    """The key of a call: the hash of its request, and which answer it is where the request has no seed to say so."""
+    return request_hash({**body, "sample": sample} if sample and "seed" not in body else body)
+
+
 class CallStore:
     """The calls to one model, as `<folder>/<model>.jsonl`.
 

@@ -16,7 +16,7 @@ import functools
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -26,10 +26,17 @@ from bench._files import anchored
 from bench.detector import report_progress
 from bench.errors import BenchError
 from bench.llm import wire
-from bench.llm.answers import CallStore, request_hash
+from bench.llm.answers import CallStore, call_key
 from bench.llm.config import ChatConfig, Message, Service, current_service, endpoint, is_local, read_price
 from bench.llm.ledger import Ledger, Limits
-from bench.llm.text import Logprobs, estimate_tokens, neutralise, redact, shown_part
+from bench.llm.text import (
+    Logprobs,
+    estimate_tokens,
+    neutralise,
+    redact,
+    shown_part,
+    without_thinking,
+)
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -46,6 +53,7 @@ class Answer:
     """What a model said."""
 
     text: str
+    """With blanks in the place of its thinking."""
     logprobs: Logprobs = ()
 
 
@@ -54,7 +62,12 @@ class MissingAnswerError(Exception):
 
 
 Ask = Callable[..., Awaitable[Answer]]
-"""ask(build, temperature=, max_tokens=, decides=) where build(budget) gives the messages within so many tokens."""
+"""ask(build, temperature=, max_tokens=, decides=, sample=), where build(budget) gives messages within so many tokens.
+
+sample: which answer of several to one question."""
+
+_GUESSED: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("guessed", default=False)
+"""Whether a job goes on from an answer that a dry run made up, so that it would ask something else in truth."""
 
 
 class Chat:
@@ -186,16 +199,29 @@ class _Session:
         temperature: float | None = None,
         max_tokens: int | None = None,
         decides: bool = False,
+        sample: int = 0,
     ) -> Answer:
         """Ask once per distinct request; a prompt that the server finds too long is built again for half the budget."""
         budget = self.config.budget
         for _ in range(_SHRINKS):
-            body = wire.body_of(self.config, build(budget), temperature, max_tokens, decides=decides)
-            call = await self._once(body)
+            body = wire.body_of(self.config, build(budget), temperature, max_tokens, decides=decides, sample=sample)
+            call = await self._once(body, sample)
+            if call.get("guessed"):
+                _GUESSED.set(True)
             if not call.get("too_long"):
-                return Answer(call["answer"], call.get("logprobs") or ())
+                return self._answer_of(call, body[self.config.token_field])
             budget //= 2
         raise BenchError(f"the model finds even {budget * 2} tokens too long: choose one with a larger context")
+
+    def _answer_of(self, call: Mapping[str, Any], max_tokens: int) -> Answer:
+        text = without_thinking(call["answer"])
+        if call.get("finish_reason") == "length" and not text.strip():
+            raise BenchError(
+                f"the model spent all {max_tokens} tokens of its answer on thinking, or on nothing, and gave none: "
+                f"raise the limit with --set METHOD.max_tokens={max(1024, 4 * max_tokens)} (of templates: "
+                'template_tokens), or let it think less with --set METHOD.extra=\'{"reasoning_effort": "low"}\''
+            )
+        return Answer(text, call.get("logprobs") or ())
 
     async def _watched(self, job: Callable[[Ask], Awaitable[T]], total: int) -> T:
         try:
@@ -210,14 +236,14 @@ class _Session:
             self._done += 1
             report_progress("asking", self._done, total)
 
-    def _once(self, body: dict[str, Any]) -> Awaitable[dict[str, Any]]:
-        key = request_hash(body)
+    def _once(self, body: dict[str, Any], sample: int) -> Awaitable[dict[str, Any]]:
+        key = call_key(body, sample)
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._fetch(key, body))
+            self._tasks[key] = asyncio.create_task(self._fetch(key, body, sample))
         # Several sequences may wait for one call: the end of one must not cancel it for the others.
         return asyncio.shield(self._tasks[key])
 
-    async def _fetch(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _fetch(self, key: str, body: dict[str, Any], sample: int) -> dict[str, Any]:
         if self.chat.mode != "live" and (known := self.chat.store.get(key)) is not None:
             self._replay(key, known)
             return known
@@ -226,7 +252,7 @@ class _Session:
             self.ledger.missing += 1
             raise MissingAnswerError
         if self.chat.mode == "dry":
-            return self._planned(key, estimate, body[self.config.token_field])
+            return self._planned(key, body, sample, estimate)
         self._reserve(estimate, body[self.config.token_field])
         async with self._slots:
             await self._pace.wait(estimate)
@@ -239,15 +265,18 @@ class _Session:
             self.ledger.count_recorded(call)
             self.ledger.count_model(call)
 
-    def _planned(self, key: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+    def _planned(self, key: str, body: dict[str, Any], sample: int, tokens_in: int) -> dict[str, Any]:
         """Count a call that is not made; its answer can be read by every detector, so that none asks again."""
-        plan = self.chat.plan
+        plan, tokens_out = self.chat.plan, body[self.config.token_field]
         if plan is not None and (known := plan.get(key)) is not None:
             return known
         self._count(tokens_in, tokens_out)
-        call = {"hash": key, "answer": "No\n" + "\n".join(f"({i})normal" for i in range(1, tokens_out // 6 + 1))}
+        answer = "No\n" + "\n".join(f"({i})normal" for i in range(1, tokens_out // 6 + 1))
+        call = {"hash": key, "answer": answer, "guessed": True}
         if plan is not None:
-            plan.append(call)
+            # What follows from an answer that was made up is counted, but cannot be asked yet.
+            asked = {} if _GUESSED.get() else {"request": body, "sample": sample, "redacted": self.chat.redacts}
+            plan.append(call | asked)
         return call
 
     async def _send(self, key: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from bench._files import anchored
 from bench.errors import BenchError
@@ -26,12 +27,36 @@ _KEY_PART: Final = 12
 """Characters of the key in a row that are never kept."""
 _SHORTEST_KEY: Final = 8
 """What is shorter is no secret but a word in its place, such as EMPTY, and answers may hold it."""
+API_VERSION: Final = "api-version"
+"""The one part of a query that an address may hold: Azure's."""
+_SET_ELSEWHERE: Final = frozenset(
+    [
+        "model",
+        "messages",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "seed",
+        "logprobs",
+        "top_logprobs",
+        "response_format",
+        "grammar",
+        "n",
+        "stream",
+    ]
+)
+"""Fields of a request that `extra` may not hold."""
 _OPENAI: Final = "https://api.openai.com/v1"
 
 
 def _outside(default: Any) -> Any:
     """A field that says how a question is asked, not which: it stays out of the run's identity."""
     return field(default=default, metadata={"identity": False})
+
+
+def _later(default: Any) -> Any:
+    """A field that belongs to the identity only where it is not the default, so that older runs stay found."""
+    return field(default=default, metadata={"identity": "where used"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +67,27 @@ class ChatConfig:
     """Name the endpoint knows; what the server reports is recorded beside it [R]."""
     system_prompt: str = ""
     """Empty = no system message (sheet: none)."""
-    temperature: float = 0.0
-    """0 = the most probable answer (sheet)."""
+    temperature: float | None = 0.0
+    """0 = the most probable answer (sheet); none = not sent, for models that refuse it."""
     max_tokens: int = 16
     """Tokens of an answer at most [R]."""
     token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Under which name that limit is sent: newer OpenAI models know the second only."""
-    request_seed: int = 0
-    """Sent as `seed`. Not the run's seed: five runs of one question at temperature 0 need be paid once."""
+    request_seed: int | None = 0
+    """Sent as `seed`; none = not sent. Not the run's seed: five runs of one question need be paid once."""
+    extra: dict[str, Any] = field(default_factory=dict, metadata={"identity": "where used"})
+    """Further fields of the request, as JSON: {"reasoning_effort": "low"}."""
+    samples: int = _later(1)
+    """Answers to each decision; of more than 1 the score is the log odds of the share of Yes, half an answer added to
+    either side, and probabilities are not asked for [R]."""
     logprobs: bool = True
     """Ask for probabilities; without them a score is +1 or -1."""
     top_logprobs: int = 5
     """Alternatives reported per token, up to 20 [R]."""
     structured: Literal["none", "json-schema", "grammar"] = "none"
     """Force the form of the decision where the server can: a JSON schema, or llama.cpp's grammar."""
+    lines: Literal["masked", "message", "line"] = _later("masked")
+    """What is shown of a line: the masked message, the message with its values, or all of it but its label."""
     budget: int = 3000
     """Estimated tokens a prompt may cost; lines are shortened to fit, the question stays [R]."""
     max_lines: int = 50
@@ -102,10 +134,33 @@ class ChatConfig:
             raise ValueError("top_logprobs is 0 to 20, budget at least 200 tokens, timeout_s more than 0 seconds")
         if self.price:
             read_price(self.price)
+        self._refuse_useless_samples()
+        self._refuse_strange_extra()
         address = urlsplit(self.base_url)
-        if "@" in address.netloc or address.query:
+        if "@" in address.netloc or set(parse_qs(address.query, keep_blank_values=True)) - {API_VERSION}:
             # A config is kept in records and shown beside names; the key of the environment never is.
-            raise ValueError("base_url holds a user, a password or a query: leave them out and set OPENAI_API_KEY")
+            raise ValueError(
+                "base_url holds a user, a password or a query other than api-version: leave them out and set "
+                "OPENAI_API_KEY"
+            )
+
+    def _refuse_useless_samples(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples {self.samples} must be at least 1")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples {self.samples} at temperature 0 are {self.samples} times the same answer: set "
+                "temperature=1, or none for the server's own"
+            )
+
+    def _refuse_strange_extra(self) -> None:
+        if not isinstance(self.extra, dict):
+            raise ValueError('extra is no JSON object: write it as {"reasoning_effort": "low"}')
+        if known := sorted(_SET_ELSEWHERE & self.extra.keys()):
+            raise ValueError(f"extra holds '{known[0]}', which is made of other settings: leave it out")
+        text = json.dumps(self.extra)
+        if without_secrets(text) != text:
+            raise ValueError("extra holds what looks like a key: leave it out and set OPENAI_API_KEY")
 
 
 def is_local(url: str) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from bench.detector import Detector
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig
 from bench.llm.text import redact
+
+_OF_DETECTORS: Final = frozenset(("k", "examples", "lines", "samples", "max_lines", "budget", "unparsable"))
+"""What a teacher does not read: a method's own setting may have such a name."""
 
 
 class ChatTeacher:
@@ -23,6 +26,7 @@ class ChatTeacher:
     def of(cls, config: object) -> Self:
         """The teacher that a method's config chooses by fields named as those of `ChatConfig` (`model` at least)."""
         names = [field.name for field in fields(ChatConfig) if hasattr(config, field.name)]
+        names = [name for name in names if name not in _OF_DETECTORS]
         return cls(ChatConfig(**{name: getattr(config, name) for name in names}))
 
     def blocked(self) -> str | None:
@@ -44,7 +48,7 @@ class ChatTeacher:
 
     async def _answer(self, prompt: str, ask: Ask) -> str:
         answer = await ask(lambda budget: [{"role": "user", "content": prompt}])
-        return answer.text
+        return answer.text.strip() if answer.text[:1].isspace() else answer.text
 
 
 def teacher_of(detector: Detector) -> ChatTeacher | None:

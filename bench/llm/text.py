@@ -25,7 +25,7 @@ _LIMIT: Final = 100.0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _FENCE = re.compile(r"(?<!<)<{2,}(?=\s*LOG)|(?<=LOG)\s*>{2,}", re.IGNORECASE)
-_TEMPLATE_TOKEN = re.compile(r"<\||\|>|\[(?=/?INST\])|<(?=/?s>)|<(?=/?SYS>)")
+_TEMPLATE_TOKEN = re.compile(r"<\||\|>|\[(?=/?INST\])|<(?=/?s>)|<(?=/?SYS>)|<(?=/?think(?:ing)?>)")
 
 
 @functools.lru_cache(_REMEMBERED)
@@ -156,6 +156,23 @@ class Parsed(NamedTuple):
     position: int
 
 
+_THINKING_PARTS: Final = tuple(
+    re.compile(pattern, re.DOTALL | re.IGNORECASE)
+    for pattern in (
+        r"<(think|thinking)>.*?</\1>",
+        r"\A.*</think(?:ing)?>",  # opened by the template of the prompt
+        r"\A\s*<think(?:ing)?>.*\Z",  # tokens ran out
+    )
+)
+
+
+def without_thinking(text: str) -> str:
+    """An answer with its thinking blanked, so that what stays keeps its place."""
+    for alternative in _THINKING_PARTS:
+        text = alternative.sub(lambda found: " " * len(found[0]), text)
+    return text
+
+
 _FILL = r"[\s\"'`*_>#()\[\]{}.-]*"
 _WORD = r"(?P<word>yes|no)\b(?!\s*(?:\.\s*)?\d)(?!\s*(?:or|and|/|\|)\s*(?:yes|no)\b)"
 _LABELLED = re.compile(rf"\b(?:answer|decision|conclusion|verdict)\s*(?:is)?\s*[:=]?{_FILL}{_WORD}", re.IGNORECASE)
@@ -256,3 +273,13 @@ def _log_sum(values: list[float], otherwise: float) -> float:
         return otherwise
     top = max(values)
     return top + math.log(sum(math.exp(value - top) for value in values)) if math.isfinite(top) else -_LIMIT
+
+
+def share_score(answers: Sequence[Parsed | None]) -> float | None:
+    """Log odds of the share of Yes among several answers to one question; None where none could be read.
+
+    Half an answer is added to either side, so that a share of 0 or 1 has finite odds and more answers say more.
+    """
+    decisions = [parsed.anomalous for parsed in answers if parsed is not None]
+    yes = sum(decisions)
+    return math.log((yes + 0.5) / (len(decisions) - yes + 0.5)) if decisions else None

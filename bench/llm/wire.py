@@ -13,9 +13,10 @@ import time
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 from bench.errors import BenchError, shown
-from bench.llm.config import SECRET, ChatConfig, Message, api_key, key_spans, without_key, without_secrets
+from bench.llm.config import API_VERSION, SECRET, ChatConfig, Message, api_key, key_spans, without_key, without_secrets
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response
@@ -91,18 +92,25 @@ def delay(base: float, attempt: int, retry_after: float | None) -> float:
 
 
 def body_of(
-    config: ChatConfig, messages: list[Message], temperature: float | None, max_tokens: int | None, *, decides: bool
+    config: ChatConfig,
+    messages: list[Message],
+    temperature: float | None,
+    max_tokens: int | None,
+    *,
+    decides: bool,
+    sample: int = 0,
 ) -> dict[str, Any]:
-    """The whole request: its hash is the identity of the call."""
+    """The whole request: its hash is the identity of the call; sample: which answer of several to one question."""
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
     body: dict[str, Any] = {
         "model": config.model,
         "messages": [*system, *messages],
         "temperature": config.temperature if temperature is None else temperature,
         config.token_field: max_tokens or config.max_tokens,
-        "seed": config.request_seed,
+        "seed": None if config.request_seed is None else config.request_seed + sample,
     }
-    if decides and config.logprobs:
+    body = {name: value for name, value in body.items() if value is not None} | config.extra
+    if decides and config.logprobs and config.samples == 1:
         body |= {"logprobs": True, "top_logprobs": config.top_logprobs}
     if decides and config.structured == "json-schema":
         schema = {"name": "answer", "strict": True, "schema": _SCHEMA}
@@ -116,8 +124,12 @@ def connect(base_url: str, timeout_s: float, *, trust_env: bool) -> AsyncOpenAI:
     """A client with the key of the environment; lines for this machine never pass through a proxy."""
     import openai
 
+    address, _, query = base_url.partition("?")
+    given = dict(parse_qsl(query))
     return openai.AsyncOpenAI(
-        base_url=base_url,
+        base_url=address.rstrip("/"),
+        default_query=given,
+        default_headers={"api-key": api_key()} if API_VERSION in given and api_key() else None,
         api_key=api_key() or "none",
         max_retries=0,  # attempts are counted and limited here
         timeout=timeout_s,
@@ -178,11 +190,13 @@ async def post(client: AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -
     import httpx2
     import openai
 
+    # Azure takes a key under a name of its own, and would take the usual one for another kind of proof.
+    omitted: Any = {"headers": {"Authorization": openai.Omit()}} if "api-key" in client.default_headers else {}
     try:
         # The client's timeout is per read: a server that drips bytes would never meet it.
         async with asyncio.timeout(timeout_s):
             # Not `chat.completions.create`: walking the types of the body costs more than sending it.
-            response = await client.post("/chat/completions", body=dict(body), cast_to=httpx2.Response)
+            response = await client.post("/chat/completions", body=dict(body), cast_to=httpx2.Response, options=omitted)
     except (TimeoutError, openai.APITimeoutError):
         raise PassingError(f"no answer within {timeout_s:g} s") from None
     except openai.APIConnectionError as error:
@@ -190,7 +204,7 @@ async def post(client: AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -
         raise PassingError(f"the connection to the chat model failed ({cause})") from None
     except openai.APIStatusError as error:
         return _refused(error.status_code, error.response.text, error.response.headers)
-    return _read(response.text)
+    return read_answer(response.text)
 
 
 def _refused(status: int, text: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -205,7 +219,8 @@ def _refused(status: int, text: str, headers: Mapping[str, str]) -> dict[str, An
     raise FatalError(said)
 
 
-def _read(text: str) -> dict[str, Any]:
+def read_answer(text: str) -> dict[str, Any]:
+    """What of a chat completion is kept; a PassingError where it is none."""
     try:
         content = json.loads(text)
         choice = content["choices"][0]
@@ -214,14 +229,34 @@ def _read(text: str) -> dict[str, Any]:
         raise PassingError("the chat model's server answered with malformed JSON") from None
     except (KeyError, IndexError, TypeError):
         raise PassingError("the chat model's server answered without a choice") from None
-    answer = message.get("content") if isinstance(message, dict) else None
+    answer = _text(message.get("content")) if isinstance(message, dict) else ""
     return {
         "model": _name(content.get("model")),
-        "answer": without_key(answer) if isinstance(answer, str) else "",
+        "answer": without_key(answer),
         "finish_reason": _name(choice.get("finish_reason")) or None,
-        "logprobs": _without_key_in_pieces(_logprobs(choice)),
+        "logprobs": _without_key_in_pieces(_of_answer(_logprobs(choice), answer)),
         "usage": _usage(content.get("usage")),
     }
+
+
+def _text(content: Any) -> str:
+    """The text of a message, which some servers send in parts; thinking is a part of another type."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _of_answer(tokens: list[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
+    """The tokens from the answer on: some servers report those of the thinking before it as well."""
+    spelled = "".join(entry["token"] for entry in tokens)
+    start = spelled.rfind(answer) if answer else 0
+    end = 0
+    for i, entry in enumerate(tokens if start > 0 else ()):
+        if end == start:
+            return tokens[i:]
+        end += len(entry["token"])
+    return tokens
 
 
 def _name(given: Any) -> str:

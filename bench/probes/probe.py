@@ -158,6 +158,11 @@ def require_texts(cell: Cell) -> None:
             f"'{method.label}' reads no texts ({reads}), so nothing that a probe alters can reach it: choose a method "
             "that does"
         )
+    if (lines := method.config.get("lines", "masked")) != "masked" and "raw" in method.description.uses:
+        raise BenchError(
+            f"'{method.label}' is shown lines as they were written (lines={lines}), and a probe alters texts: leave "
+            "'lines' out"
+        )
 
 
 def subject(request: ProbeRequest, prepared: Prepared, settings: Settings) -> Subject:

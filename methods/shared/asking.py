@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.embedding import embed
-from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
+from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, SequencePart
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig, Message
-from bench.llm.text import Parsed, answer_score, estimate_tokens, fenced, parse_answer
+from bench.llm.text import Parsed, answer_score, estimate_tokens, fenced, parse_answer, share_score
 from bench.types import Sequences
 
 _POOL = 500
 """Distinct training sequences among which similar examples are looked for, at most."""
+
+_WILDCARD: Final = "<*>"
+_READS: Final[Mapping[str, frozenset[SequencePart]]] = {
+    "masked": frozenset({"texts"}),
+    "message": frozenset({"texts", "words"}),
+    "line": frozenset({"raw"}),
+}
+"""Parts of sequences by the setting `lines`."""
 
 Lines = tuple[str, ...]
 
@@ -36,13 +45,26 @@ class ChatDetector(Detector):
     """Asks a chat model about each distinct sequence; a subclass says how."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(
-        told={}, told_with={"k": {"source": "normals"}}, uses=frozenset({"texts"}), teacher=True
+        told={}, told_with={"k": {"source": "normals"}}, uses=frozenset({"texts", "raw", "words"}), teacher=True
     )
     Config: ClassVar[type] = ChatConfig
 
     @abstractmethod
     async def judge(self, lines: Lines, examples: Sequence[Lines], ask: Ask) -> Verdict:
         """Decide on the lines of one sequence, which are clean and never empty."""
+
+    async def decide(self, build: Callable[[int], list[Message]], ask: Ask) -> Verdict:
+        """Ask a question of Yes or No, and again where the config wants several answers."""
+        n = self.config.samples
+        if n == 1:
+            answer = await ask(build, decides=True)
+            return verdict_of(answer.text, answer.logprobs)
+        answers = await asyncio.gather(*(ask(build, decides=True, sample=i) for i in range(n)))
+        return Verdict(share_score([parse_answer(answer.text) for answer in answers]))
+
+    def uses(self) -> frozenset[SequencePart]:
+        """What the lines that are shown are made of."""
+        return _READS[self.config.lines]
 
     def skip(self, train: Sequences) -> str | None:
         """Without an endpoint and without recorded answers there is nobody to ask."""
@@ -105,6 +127,9 @@ class ChatDetector(Detector):
 
     def _windows(self, sequences: Sequences) -> tuple[list[Lines], NDArray[np.int64]]:
         """The distinct sequences as clean lines, and for every sequence which one it is."""
+        if self.config.lines != "masked":
+            shown = (self._lines(sequences, i) for i in range(len(sequences)))
+            return [tuple(map(self.chat_.clean, lines)) for lines in shown], np.arange(len(sequences))
         unique, _, inverse = sequences.unique()
         limit = self.config.max_lines
         clean = functools.cache(lambda text_id: self.chat_.clean(sequences.texts[text_id]))
@@ -113,6 +138,8 @@ class ChatDetector(Detector):
 
     def _pool(self, train: Sequences) -> list[Lines]:
         """K training sequences, or the pool among which the similar ones are looked for."""
+        if self.config.lines != "masked":
+            return self._pool_of_lines(train)
         unique, counts, _ = train.unique()
         filled = np.flatnonzero(unique.lengths > 0)
         if not len(filled):
@@ -127,6 +154,28 @@ class ChatDetector(Detector):
         )
         return [tuple(train.texts[text_id] for text_id in part.tolist()) for part in parts]
 
+    def _pool_of_lines(self, train: Sequences) -> list[Lines]:
+        """The same of lines with their values: the first distinct ones in a random order of all."""
+        size = self.config.k if self.config.examples == "random" else max(_POOL, self.config.k)
+        pool: dict[Lines, None] = {}
+        for i in np.random.default_rng(self.seed).permutation(np.flatnonzero(train.lengths > 0)).tolist():
+            pool[self._lines(train, i)] = None
+            if len(pool) == size:
+                break
+        return list(pool)
+
+    def _lines(self, sequences: Sequences, i: int) -> Lines:
+        """The first lines of a sequence with their values, not clean yet."""
+        begin, end = int(sequences.offsets[i]), int(sequences.offsets[i + 1])
+        events = range(begin, min(end, begin + self.config.max_lines))
+        if self.config.lines == "line":
+            assert sequences.raw is not None
+            return tuple(sequences.raw[event] for event in events)
+        assert sequences.words is not None
+        return tuple(
+            with_values(sequences.texts[sequences.text_ids[event]], sequences.words[event]) for event in events
+        )
+
     def _examples_for(self, windows: Sequence[Lines]) -> list[list[Lines]]:
         pool = [tuple(map(self.chat_.clean, lines)) for lines in self.examples_]
         if self.config.examples == "random" or not pool or not windows:
@@ -134,6 +183,13 @@ class ChatDetector(Detector):
         cosines = _means(windows) @ _means(pool).T
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self.config.k]
         return [[pool[i] for i in row] for row in nearest.tolist()]
+
+
+def with_values(text: str, values: Sequence[str]) -> str:
+    """A masked message with what stood behind each `<*>`; one whose value is not known stays."""
+    first, *others = text.split(_WILDCARD)
+    padded = (*values, *[""] * len(others))
+    return first + "".join((value or _WILDCARD) + other for value, other in zip(padded, others, strict=False))
 
 
 def _means(windows: Sequence[Lines]) -> NDArray[np.float32]:

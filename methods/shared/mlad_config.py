@@ -89,7 +89,10 @@ class Config(TrainingSettings):
                 f"jitter {self.jitter} and celu {self.celu} must be positive, k {self.k} at least 1, "
                 f"em_steps {self.em_steps} not negative"
             )
-        if max(self.alpha, self.head_alpha or 1) > 2 or not 0 <= self.shrinkage <= 1:
+        alphas = [self.alpha] if self.head_alpha is None else [self.alpha, self.head_alpha]
+        if not all(1 <= alpha <= 2 for alpha in alphas):
             raise ValueError(
-                f"alpha {self.alpha} and head_alpha {self.head_alpha} end at 2, shrinkage {self.shrinkage} is in [0, 1]"
+                f"alpha {self.alpha} and head_alpha {self.head_alpha} are from 1 (softmax) to 2 (sparsemax)"
             )
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"shrinkage {self.shrinkage} is not in [0, 1]")

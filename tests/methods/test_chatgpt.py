@@ -1,14 +1,17 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from bench import registry
 from bench.detector import NotFittedError
+from bench.errors import BenchError
 from bench.testing import parametrize_with_checks
 from bench.testing.trial import toy_log
-from bench.types import Sequences
+from bench.types import RawLines, Sequences, Words
 from methods import chatgpt, chatgpt_cot, logprompt
 from methods.chatgpt import ChatGPT
 from methods.chatgpt_cot import ChatGPTCoT
@@ -89,8 +92,7 @@ def test_injected_lines_stay_inside_the_fence(stub, detector):
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_labels_and_ids_are_never_in_a_prompt(stub, detector):
     log, canary = toy_log({"source": "normals"}), 77
-    named = {"ids": tuple(f"CANARY-{i}" for i in range(len(log.test)))}
-    test = replace(log.test, **named)
+    test = replace(log.test, ids=tuple(f"CANARY-{i}" for i in range(len(log.test))))
     fitted = made(detector, stub, k=2).fit(log.train, np.full(len(log.train), canary, np.int8))
     scores = fitted.score(test)
     other = made(detector, stub, k=2, mode="replay").fit(log.train, np.zeros(len(log.train), np.int8)).score(test)
@@ -230,6 +232,127 @@ def test_excluded_answers_have_a_finite_score_and_are_named_without_asking_again
 def test_score_before_fit_is_refused():
     with pytest.raises(NotFittedError):
         ChatGPT().score(log_of([0]))
+
+
+# ------------------------------------------------------------------------------------------- several answers, thinking
+
+
+def test_the_score_of_several_answers_is_the_log_odds_of_their_share(stub):
+    said = {0: "Yes", 1: "No", 2: "Yes", 3: "Who knows"}
+    stub.behave = lambda prompt, nth: said[stub.bodies[-1]["seed"] - 7]
+    log = log_of([0])
+    fields = {"samples": 4, "temperature": 1.0, "request_seed": 7, "concurrency": 1}
+    assert made(ChatGPT, stub, **fields).fit(log).score(log).tolist() == pytest.approx([math.log(2.5 / 1.5)])
+    assert sorted(body["seed"] for body in stub.bodies) == [7, 8, 9, 10]
+    assert not any("logprobs" in body for body in stub.bodies)
+
+
+@pytest.mark.parametrize("detector", [ChatGPT, ChatGPTCoT])
+def test_several_answers_without_a_seed_are_several_calls_and_are_replayed(stub, detector):
+    stub.behave = lambda prompt, nth: "Yes" if nth == 1 else "No"
+    log, fields = log_of([0]), {"samples": 3, "temperature": None, "request_seed": None, "concurrency": 1}
+    scores = made(detector, stub, **fields).fit(log).score(log)
+    assert scores.tolist() == pytest.approx([math.log(1.5 / 2.5)])
+    assert not any({"seed", "temperature"} & body.keys() for body in stub.bodies)
+    n_sent = len(stub.bodies)
+    assert n_sent == 3 + (detector is ChatGPTCoT)
+    again = made(detector, stub, **fields, mode="replay").fit(log).score(log)
+    assert np.array_equal(again, scores)
+    assert len(stub.bodies) == n_sent
+
+
+def test_several_answers_of_which_none_can_be_read_follow_the_declared_rule(stub):
+    stub.behave = lambda prompt, nth: "Who knows"
+    fitted = made(ChatGPT, stub, samples=2, temperature=None, unparsable="as-anomalous").fit(log_of([0]))
+    assert fitted.score(log_of([0])).tolist() == [1.0]
+    assert fitted.monitor()["unparsable_share"] == 1.0
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_samples_that_cannot_differ_or_are_not_read_are_refused(detector):
+    with pytest.raises(ValueError, match="samples 3"):
+        DETECTORS[detector](samples=3)
+    with pytest.raises(ValueError, match="samples 0"):
+        DETECTORS[detector](samples=0, temperature=1.0)
+    if detector is LogPrompt:
+        with pytest.raises(ValueError, match="leave it at 1"):
+            DETECTORS[detector](samples=3, temperature=1.0)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_thinking_is_no_answer(stub, detector):
+    thought = "<think>The answer: no? (1)normal (2)normal</think>\n"
+    sensible = stub.behave
+    stub.behave = lambda prompt, nth: thought + sensible(prompt)
+    scores = made(detector, stub, logprobs=False).fit(log_of([0])).score(log_of([0], [2]))
+    assert scores.tolist() == [-1.0, 1.0]
+    assert not any("answer: no?" in prompt for prompt in stub.prompts)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_an_answer_of_thinking_alone_is_an_error_and_not_normal(stub, detector):
+    cut = stub.completion("<think>Let me see")
+    cut["choices"][0]["finish_reason"] = "length"
+    stub.behave = lambda prompt, nth: (200, cut)
+    with pytest.raises(BenchError, match=r"spent all \d+ tokens .* on thinking.*--set METHOD.max_tokens="):
+        made(detector, stub).fit(log_of([0])).score(log_of([2]))
+
+
+def test_without_a_temperature_logprompt_asks_again_without_one(stub):
+    stub.behave = lambda prompt, nth: "hm"
+    made(LogPrompt, stub, temperature=None, reprompts=1, mode="live").fit(log_of([0])).score(log_of([0]))
+    assert [body.get("temperature") for body in stub.bodies] == [None]
+
+
+# --------------------------------------------------------------------------------------------------- what is shown
+
+
+def with_lines(log, texts=("user bob came", "disk 7 of <*> is full")):
+    """Events with the values of their one wildcard, and the lines that they were."""
+    n = log.n_events
+    raw = RawLines(pl.Series([f"10:0{i} WARN {texts[i % 2]}" for i in range(n)]))
+    words = Words(pl.Series(["bob", ""]), np.arange(n, dtype=np.int32) % 2, np.arange(n + 1))
+    return replace(log, raw=raw, words=words)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ("masked", ["user <*> came", "user <*> went"]),
+        ("message", ["user bob came", "user <*> went"]),
+        ("line", ["10:00 WARN user bob came", "10:01 WARN disk 7 of <*> is full"]),
+    ],
+)
+def test_lines_are_shown_as_wanted(stub, detector, lines, shown):
+    log = with_lines(log_of([0, 1]))
+    fitted = made(detector, stub, lines=lines).fit(log)
+    scores = fitted.score(log)
+    assert all(line in stub.prompts[0] for line in shown)
+    assert ("bob" in "".join(stub.prompts)) == (lines != "masked")
+    parts = {"masked": {"texts"}, "message": {"texts", "words"}, "line": {"raw"}}[lines]
+    assert fitted.uses() == parts
+    # What it does not say it uses is not there.
+    absent = {name: None for name in ("raw", "words") if name not in parts}
+    assert np.array_equal(made(detector, stub, lines=lines).fit(log).score(replace(log, **absent)), scores)
+
+
+def test_examples_are_shown_as_the_lines_are_and_are_kept(stub):
+    log = with_lines(log_of([0], [1]))
+    fitted = made(ChatGPT, stub, lines="line", k=2).fit(log)
+    fitted.score(log.select(np.array([0])))
+    assert sum(f"normal log contents:\n<<<LOG\n{log.raw[i]}" in stub.prompts[0] for i in (0, 1)) == 2
+    again = made(ChatGPT, stub, lines="line", k=2, mode="replay").load_state(fitted.state())
+    assert np.isfinite(again.score(log.select(np.array([0])))).all()
+
+
+def test_sequences_that_differ_in_their_values_are_asked_apart(stub):
+    log = with_lines(log_of([0], [1], [0], [1]))
+    made(ChatGPT, stub, lines="message").fit(log).score(log)
+    assert len(stub.prompts) == 2
+    stub.prompts.clear()
+    made(ChatGPT, stub, lines="line").fit(log).score(log)
+    assert len(stub.prompts) == 4
 
 
 # ---------------------------------------------------------------------------------------------------- few-shot

@@ -429,6 +429,8 @@ def test_training_without_events_is_skipped_with_a_reason():
         ({"celu": 0.0}, "celu"),
         ({"em_steps": -1}, "em_steps"),
         ({"head_alpha": 2.5}, "head_alpha"),
+        ({"alpha": 0.5}, "alpha"),
+        ({"head_alpha": 0.0}, "head_alpha"),
         ({"shrinkage": 1.5}, "shrinkage"),
     ],
 )

@@ -96,6 +96,11 @@ def call_notes(row: Row) -> list[str]:
         rule = facts[0]["detector"]["config"].get("unparsable", "as declared")
         count = "leave their sequences out" if rule == "exclude" else f"count {rule}"
         notes.append(f"- {row.label}: {100 * share:.1f} % of the answers could not be read and {count}")
+    if any(record["detector"]["config"].get("lines") == "line" for record in facts):
+        notes.append(
+            f"- {row.label}: its model saw whole lines, header included: a level that stands there, such as FATAL, may "
+            "decide alone"
+        )
     for record in row.finished:
         if out := record.get("excluded"):
             notes.append(

@@ -36,6 +36,7 @@ class Config:
     shape: tuple[int, ...] = (1, 2)
     word: str = "x"
     url: str = field(default="here", metadata={"identity": False})
+    later: float = field(default=1, metadata={"identity": "where used"})
 
 class Toy(Detector):
     tags = DetectorTags(told={"source": "normals"})
@@ -388,6 +389,16 @@ def test_runs_that_were_recorded_are_still_found(monkeypatch, tmp_path):
     cells = plan_parts(controls, catalogue(), tmp_path).cells
     assert len(cells) == 24
     assert {cell.run_id for cell in cells} <= recorded
+
+
+def test_a_setting_that_came_later_belongs_to_the_identity_only_where_it_is_not_the_default(cells, toy):
+    plain = cells([toy])[0]
+    as_default, other = (cells([toy], [f"{toy}.later={value}"])[0] for value in ("1.0", "2"))
+    assert "later" not in plain.spec()["detector"]["config"]
+    assert plain.method.config["later"] == 1.0
+    assert as_default.run_id == plain.run_id
+    assert other.spec()["detector"]["config"]["later"] == 2.0
+    assert other.run_id != plain.run_id
 
 
 def test_what_is_no_part_of_the_identity_is_not_in_a_label(tmp_path):

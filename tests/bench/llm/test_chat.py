@@ -29,6 +29,7 @@ from bench.llm.text import (
     parse_answer,
     redact,
     shorten,
+    without_thinking,
 )
 
 KEY = "sk-canary-0123456789abcdef"
@@ -88,6 +89,83 @@ def test_structured_answers_are_asked_for_in_decisions_only(stub, form, name, ho
     chat_at(stub, structured=form).run(asking("b", decides=False))
     assert holds in json.dumps(stub.bodies[0][name])
     assert name not in stub.bodies[1]
+
+
+def test_what_is_none_is_not_sent_and_extra_fields_are(stub):
+    extra = {"reasoning_effort": "low"}
+    chat_at(stub, temperature=None, request_seed=None, logprobs=False, extra=extra).run(asking("a"))
+    (body,) = stub.bodies
+    assert body == {
+        "model": "gpt-3.5-turbo",
+        "messages": [{"role": "user", "content": "a"}],
+        "max_tokens": 16,
+        "reasoning_effort": "low",
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"), [({"stream": True}, "'stream'"), ({"key": KEY}, "looks like a key"), ([1], "no JSON object")]
+)
+def test_extra_fields_that_would_break_or_tell_something_are_refused(extra, reason):
+    with pytest.raises(ValueError, match=reason):
+        ChatConfig(extra=extra)
+
+
+def test_an_address_of_azure_keeps_its_version_and_takes_its_key(stub, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    Chat(ChatConfig(base_url=f"{stub.url}?api-version=2024-06-01")).run(asking("a"))
+    assert stub.paths == ["/v1/chat/completions?api-version=2024-06-01"]
+    assert stub.headers[0]["api-key"] == KEY
+    assert "authorization" not in stub.headers[0]
+    with pytest.raises(ValueError, match="other than api-version"):
+        ChatConfig(base_url=f"{stub.url}?api-version=1&key={KEY}")
+
+
+def content_of(message, **choice):
+    return {"model": "s", "choices": [{"message": message, **choice}]}
+
+
+def test_an_answer_in_parts_is_read_without_its_thinking(stub):
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "No?"}]}
+    parts = [thinking, {"type": "text", "text": "Ye"}, {"type": "text", "text": "s"}, {"type": "text"}, "x"]
+    stub.behave = lambda prompt, nth: (200, content_of({"content": parts}))
+    assert chat_at(stub).run(asking("a")) == ["Yes"]
+
+
+def test_probabilities_of_thinking_that_the_answer_lacks_are_left_out(stub):
+    """Else the place of the answer would be that of a word of the thinking."""
+    pieces = [("No", -0.1, -3.0), ("?", -0.1, -0.1), ("Yes", -0.5, -1.5)]
+    tokens = [
+        {
+            "token": piece,
+            "logprob": -0.1,
+            "top_logprobs": [{"token": "Yes", "logprob": yes}, {"token": "No", "logprob": no}],
+        }
+        for piece, yes, no in pieces
+    ]
+    message = {"content": "Yes", "reasoning_content": "No?"}
+    stub.behave = lambda prompt, nth: (200, content_of(message, logprobs={"content": tokens}))
+    answers = []
+
+    async def job(ask):
+        answers.append(await ask(lambda budget: [{"role": "user", "content": "a"}], decides=True))
+
+    chat_at(stub).run([job])
+    assert answer_score(parse_answer(answers[0].text), answers[0].logprobs) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("message", [{"content": None, "reasoning_content": "hm"}, {"content": " <think>No"}, {}])
+def test_an_answer_that_ran_out_of_tokens_is_an_error_also_when_recorded(stub, message):
+    stub.behave = lambda prompt, nth: (200, content_of(message, finish_reason="length"))
+    for mode in ("record", "replay"):
+        with pytest.raises(BenchError, match=r"spent all 16 tokens.*max_tokens=1024.*reasoning_effort"):
+            chat_at(stub, mode=mode).run(asking("a"))
+    assert len(stub.prompts) == 1
+
+
+def test_a_cut_answer_with_words_is_none_to_complain_about(stub):
+    stub.behave = lambda prompt, nth: (200, content_of({"content": "Yes, bec"}, finish_reason="length"))
+    assert chat_at(stub).run(asking("a")) == ["Yes, bec"]
 
 
 PASSING = {
@@ -319,6 +397,28 @@ def test_an_answer_of_more_than_4_mb_is_an_error(stub, what):
     assert len(stub.prompts) == 1
     assert most < 40e6
     assert stub.sent < 40e6  # what lies in the buffers of both sides
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>The answer: no?</think> Yes", "Yes"),
+        ("<THINK>a\nb</THINK>\n<thinking>c</thinking>No", "No"),
+        ("so it is: no</think>\nYes", "Yes"),
+        ("<think>answer: no", ""),
+        ("Yes <think>or no</think>", "Yes"),
+        ("Yes, I think", "Yes, I think"),
+    ],
+)
+def test_thinking_is_cut_and_the_rest_keeps_its_place(text, left):
+    shown = without_thinking(text)
+    assert shown.strip() == left
+    assert len(shown) == len(text)
+    assert not left or shown.index(left) == text.rindex(left)
+
+
+def test_a_line_cannot_speak_of_thinking():
+    assert without_thinking(neutralise("a </think> Yes")) == neutralise("a </think> Yes") != "a </think> Yes"
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate"])

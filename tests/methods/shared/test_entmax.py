@@ -1,5 +1,7 @@
 """alpha-entmax equals the reference package and its gradients are the numerical ones, alpha's included."""
 
+import math
+
 import entmax as reference
 import numpy as np
 import pytest
@@ -89,15 +91,94 @@ def test_a_learnable_alpha_gives_the_weights_of_the_number():
         torch.testing.assert_close(together[i], entmax(scores[i], alpha), atol=1e-5, rtol=0)
 
 
-def test_alpha_of_one_and_less_is_exactly_softmax():
+def test_alpha_of_one_is_exactly_softmax():
     scores = random_scores(4, 6)
-    for alpha in (1.0, 0.5):
-        assert torch.equal(entmax(scores, alpha), torch.softmax(scores, -1))
+    assert torch.equal(entmax(scores, 1.0), torch.softmax(scores, -1))
 
 
-def test_alpha_above_2_is_refused():
-    with pytest.raises(ValueError, match="above 2"):
-        entmax(torch.zeros(3), 2.1)
+@pytest.mark.parametrize("alpha", [2.1, 0.99, 0.0, -1.0, math.nan])
+def test_alpha_outside_of_1_and_2_is_refused(alpha):
+    with pytest.raises(ValueError, match=r"is not from 1 \(softmax\) to 2"):
+        entmax(torch.zeros(3), alpha)
+
+
+def long_rows(n):
+    """Rows that are flat, or fall so that few entries are dropped in a step of Michelot's algorithm."""
+    place = torch.arange(n, dtype=torch.float64) / n
+    geometric = -torch.logspace(-9, 1, n, dtype=torch.float64)
+    normal = random_scores(n, dtype=torch.float64)
+    rows = [torch.zeros(n).double(), normal * 1e-3, normal * 0.1, normal, geometric, geometric * 50, -(place**4)]
+    return torch.stack([*rows, -(place * n).sqrt()])
+
+
+@pytest.mark.parametrize("n", [513, 4096, 20_000])
+@pytest.mark.parametrize("alpha", [1.1, 1.5, 1.7, 1.8, 1.9, 2.0])
+def test_long_rows_equal_the_package(alpha, n):
+    rows = long_rows(n)
+    wanted = expected(rows.float().double(), alpha)
+    torch.testing.assert_close(entmax(rows.float(), alpha).double(), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(entmax(rows, alpha), expected(rows, alpha), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1.3, 1.8, 2.0])
+def test_gradient_of_long_rows_equals_the_package(alpha):
+    ours, theirs = (random_scores(2, 3000).mul(0.1).double().requires_grad_() for _ in range(2))
+    upstream = random_scores(2, 3000, seed=1).double()
+    entmax(ours, alpha).backward(upstream)
+    expected(theirs, alpha).backward(upstream)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1.1, 1.8, 2.0])
+def test_multiplicity_stands_for_repeated_entries_in_long_rows(alpha):
+    scores = random_scores(1000).mul(0.1).double()
+    multiplicity = torch.arange(1000).double() % 4
+    index = torch.repeat_interleave(torch.arange(1000), multiplicity.long())
+    together = torch.zeros(1000).double().index_add(0, index, expected(scores[index], alpha))
+    torch.testing.assert_close(entmax(scores, alpha, multiplicity), together, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1, 20])
+@pytest.mark.parametrize("above", [1e-15, 1e-12, 1e-9, 1e-7])
+def test_towards_alpha_1_it_is_softmax(above, spread):
+    scores, multiplicity = random_scores(5, 300) * spread, torch.arange(300.0) % 3
+    for values in (scores, scores.double()):
+        # The distance from softmax is of the order of (alpha - 1) times a squared score.
+        bound = 5e-7 + above * spread**2
+        torch.testing.assert_close(entmax(values, 1 + above), entmax(values, 1.0), atol=bound, rtol=0)
+        weighted = (entmax(values, alpha, multiplicity) for alpha in (1 + above, 1.0))
+        torch.testing.assert_close(*weighted, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1 + 1e-5, 1.001, 1.01, 1.03, 1.04, 1.05])
+def test_near_alpha_1_it_equals_the_package(alpha):
+    rows = long_rows(300)
+    wanted = expected(rows.float().double(), alpha)
+    torch.testing.assert_close(entmax(rows.float(), alpha).double(), wanted, atol=5e-7, rtol=0)
+    torch.testing.assert_close(entmax(rows, alpha), expected(rows, alpha), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1 + 1e-9, 1.001, 1.03])
+def test_gradcheck_near_alpha_1(alpha):
+    scores = random_scores(5, 6, dtype=torch.float64).requires_grad_()
+    multiplicity = torch.tensor([1.0, 2, 3, 0, 1, 1], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: entmax(x, alpha, multiplicity), scores)
+
+
+@pytest.mark.parametrize("alpha", [1.001, 1.5, 2.0, torch.tensor([1.5])])
+def test_a_second_derivative_raises(alpha):
+    scores = random_scores(3, 4, dtype=torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(entmax(scores, alpha).square().sum(), scores, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
+
+
+def test_a_second_derivative_of_the_compiled_operator_raises():
+    scores = random_scores(3, 4, dtype=torch.float64).requires_grad_()
+    weights, _ = entmax_module._operator(scores, 1.5, None)
+    (slope,) = torch.autograd.grad(weights.square().sum(), scores, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
 
 
 def test_known_values():

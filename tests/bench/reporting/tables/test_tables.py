@@ -564,6 +564,13 @@ def test_only_the_setting_of_the_model_gives_way_to_the_model_that_answered():
     assert answered_by("mlad", [record()]) == "mlad"
 
 
+def test_a_model_that_saw_headers_is_said_to_have_seen_them():
+    made = asked()
+    made["detector"]["config"] = {"lines": "line"}
+    assert "(SmolLM2): its model saw whole lines, header included" in rendered(made)
+    assert "header included" not in rendered(asked())
+
+
 def test_a_model_that_is_not_shown_to_beat_chance_is_said_to_be_so():
     assert "(SmolLM2): not shown to be better than chance" in rendered(at_chance(0.5))
     assert "better than chance" not in rendered(asked())
