@@ -73,8 +73,9 @@ def _cpu_of_cells(out: Path) -> float:
     for record in Store(out).records():
         if "fitted_as" not in record:
             spec = record["spec"]
-            detector = {name: value for name, value in spec["detector"].items() if name not in ("name", "variant")}
-            fits[json.dumps([spec | {"detector": detector}], sort_keys=True)] = record["cpu_seconds"].get("fit", 0.0)
+            fit = [spec["detector"]["class"], spec["detector"]["config"]]
+            fit += [spec.get(name) for name in ("train", "test", "split", "seed", "grouping")]
+            fits[json.dumps(fit, sort_keys=True)] = record["cpu_seconds"].get("fit", 0.0)
             scores += record["cpu_seconds"].get("score", 0.0)
     return sum(fits.values()) + scores
 
