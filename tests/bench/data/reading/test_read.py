@@ -243,6 +243,8 @@ def test_real_labels_change_nothing_but_labels(real_data, tmp_path, key):
     assert 0 < logs[0].labels.sum() < len(lines)
 
 
+HEADERLESS = {"openstack_kalaki@sample": 313, "nezha_trainticket@d0129": 45}
+"""Lines of broken dumps and rows of broken times."""
 FURTHER = ["bgl@text-stream-a", "bgl@stream-a-aligned", "hdfs@sessions-345k-checked", "openstack_kalaki@sample"]
 FURTHER += ["openstack_ids@ait", "hadoop_ids@ait", "trainticket_deeptralog@dev", "nezha_trainticket@d0129"]
 FURTHER += [f"iotdb_multilog@{name}" for name in ("export", "network3_multi", "shutdown_multi", "compaction_multi")]
@@ -267,7 +269,7 @@ def check_counts(card, loader):
     if card.has_sessions:
         counts |= {"sessions": len(log.session_ids), "abnormal_sessions": int((log.session_labels == 1).sum())}
     assert {name: counts[name] for name in card.counts} == dict(card.counts)
-    assert log.n_headerless == 0
+    assert log.n_headerless == HEADERLESS.get(card.key, 0)
 
 
 def test_a_changed_grammar_is_noticed():
