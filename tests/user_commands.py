@@ -147,9 +147,11 @@ def runs(readme):
 
 
 def quick(command):
-    """The same with one seed, and one epoch for the networks that it names."""
+    """The same with one seed and one epoch for the networks that it names, or with a small suite."""
     if not command.startswith("bench run"):
         return command
+    if "--suite" in command:
+        return command.replace("--suite smoke", "--suite small.toml")
     seeds = "" if "--seeds" in command else " --seeds 1"
     named = re.search(r"--methods (\S+)", command)
     methods = re.split(r"[,+]", named[1]) if named else []
