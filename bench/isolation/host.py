@@ -100,7 +100,7 @@ class Host:
             header, blob = {"error": _failure(error)}, b""
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the method forked and let run out: there is one host
-        header["has_strays"] = threading.active_count() > 1
+        header["has_strays"] = _has_strays()
         frames.send(self._channel, header, blob)
 
     def _tell_progress(self, what: str, done: int, total: int) -> None:
@@ -309,6 +309,12 @@ def _let_children_import(module: str) -> None:
         with contextlib.suppress(FileExistsError):
             (folder / f"{module}.py").symlink_to(path)
     sys.path += [place for place in (str(folder.absolute()), str(path.parent)) if place not in sys.path]
+
+
+def _has_strays() -> bool:
+    """Whether a method left threads behind; the one by which tqdm watches its bars does nothing."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return any(not type(thread).__module__.startswith("tqdm.") for thread in others)
 
 
 def _limit_torch(threads: int) -> None:

@@ -77,6 +77,16 @@ class Progresses(Length):
     def go(self):
         report_progress("epoch", 3, 30)
 
+class ShowsBars(Length):
+    def go(self):
+        from tqdm import tqdm
+        assert list(tqdm(range(3))) == [0, 1, 2]
+
+class LeavesAThread(Length):
+    def go(self):
+        import threading
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
 class Asks(Length):
     def monitor(self):
         return {"max_calls": current_service().max_calls}
@@ -203,6 +213,12 @@ def test_a_fit_is_not_made_beside_another_command_that_makes_it(cells, spans, tm
     assert set(spans()) == {("Length", 0)}
     assert len(list(Store(tmp_path / "out").records())) == 2
     assert (tmp_path / "log").read_text().count("begin") == 1
+
+
+@pytest.mark.parametrize(("name", "n_processes"), [("ShowsBars", 1), ("LeavesAThread", 2)])
+def test_a_process_with_threads_of_a_method_is_not_used_again(cells, spans, tmp_path, name, n_processes):
+    go(cells(name, "Length"), tmp_path / "out")
+    assert len({pid for values in spans().values() for _, pid in values.values()}) == n_processes
 
 
 def test_progress_of_a_method_is_told_with_its_cell(cells, tmp_path):
