@@ -65,7 +65,8 @@ def _missing_file(error):
     """What a test says that did not find a file of the data folder, or None where it failed for another reason."""
     text = str(error)
     not_found = isinstance(error, BenchError | FileNotFoundError) and "No such file or directory" in text
-    return text.partition("\n")[0] if not_found or f" into {DATA_AT_START}" in text else None
+    is_told = any(f" {word} {DATA_AT_START}" in text for word in ("into", "in"))
+    return text.partition("\n")[0] if not_found or is_told else None
 
 
 def _wanted_data(report):

@@ -1,7 +1,6 @@
 """The registry: finding detectors without importing them, and saying clearly what is wrong with one."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import _sealed, registry
+from bench import _processes, _sealed, registry
+from bench._files import temporary_beside
 from bench.detector import ContractError, Detector
 from bench.errors import BenchError
 from bench.registry import CONTROL_GROUP, DETECTOR_GROUP, FieldInfo
@@ -304,11 +304,12 @@ def test_a_class_that_is_not_what_its_row_says_is_not_given(local, tmp_path):
 def test_what_a_killed_process_left_among_the_facts_is_removed(local, tmp_path):
     folder = tmp_path / "cache" / "detectors"
     folder.mkdir(parents=True)
-    (folder / "abc.json.999999999.tmp").write_text("{")
-    (folder / f"abc.json.{os.getpid()}.tmp").write_text("{")
+    (folder / f"abc.json.{_processes.place()}-999999999-1.00-0123abcd.tmp").write_text("{")
+    mine = temporary_beside(folder / "abc.json")
+    mine.write_text("{")
     registry.describe(registry.find(f"{local}:Mine"), tmp_path / "cache")
     names = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
-    assert names == [f"abc.json.{os.getpid()}.tmp"], "another thread may be writing it"
+    assert names == [mine.name], "another thread may be writing it"
 
 
 def test_facts_that_cannot_be_written_are_one_sentence(local, tmp_path):

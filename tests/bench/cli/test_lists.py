@@ -73,10 +73,11 @@ def test_datasets_say_whether_their_files_are_here(call, tmp_path):
     assert (rows["bgl@simulated"]["available"], rows["bgl@simulated"]["to get it"]) == ("available", "")
     assert rows["bgl@raw12k"]["available"] == rows["bgl@full"]["available"] == "files missing"
     assert rows["bgl@full"]["to get it"].startswith("fetch it with `bench data fetch bgl@full`")
-    assert "bgl/first10k.log.gz, bgl/sampled2k.log.gz into a folder" in rows["bgl@raw12k"]["to get it"]
+    assert rows["bgl@raw12k"]["to get it"].startswith("fetch it with `bench data fetch bgl@raw12k`")
+    assert "bgl/stream_a.csv.gz, bgl/stream_a_templates.csv" in rows["bgl@stream-a"]["to get it"]
     assert all(bool(row["to get it"]) == (row["available"] == "files missing") for row in rows.values())
     inside = {row["edition"]: row for row in as_json(call("list", "datasets", "--json", "--data", tmp_path))}
-    assert inside["bgl@raw12k"]["to get it"].endswith(f"into {tmp_path}")
+    assert inside["bgl@stream-a"]["to get it"].endswith(f"into {tmp_path}")
     assert {key: row["available"] for key, row in inside.items()} == {k: row["available"] for k, row in rows.items()}
     assert call("data", "list")[1] == call("list", "datasets")[1]
 

@@ -5,7 +5,7 @@ import pytest
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.facts import edition_facts, timeline
-from bench.data.sequences.splits import CUTS
+from bench.data.sequences.protocols import CUTS
 
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
 

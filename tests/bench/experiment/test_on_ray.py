@@ -149,6 +149,7 @@ def same_as_here(made, folder):
     assert [record.get("fitted_as") for record in there] == [record.get("fitted_as") for record in here]
 
 
+@pytest.mark.slow
 def test_records_are_those_of_this_machine(cluster, cells, tmp_path):
     same_as_here(cells(scenario="hdfs@simulated", seeds=(0, 1), more=["pca", "ngram", "ecvc"]), tmp_path)
 
@@ -161,6 +162,7 @@ def test_records_of_networks_and_variants_are_those_of_this_machine(cluster, cel
     same_as_here(made, tmp_path)
 
 
+@pytest.mark.slow
 def test_data_are_prepared_once_on_a_node(cluster, cells, tmp_path, monkeypatch):
     asked = []
     prepared = Cluster.prepared
@@ -174,6 +176,7 @@ def test_data_are_prepared_once_on_a_node(cluster, cells, tmp_path, monkeypatch)
     assert sorted(asked) == [("bgl@simulated", asked[0][1]), ("hdfs@simulated", asked[0][1])]
 
 
+@pytest.mark.slow
 def test_a_method_that_crashes_is_a_row_and_is_not_begun_again(cluster, cells, fits, tmp_path):
     records = go(cells("Exits", "Fails", "Length"), tmp_path / "out", OnRay(ExecutorOptions())).records
     assert [record["status"] for record in records] == ["error", "error", "ok"]
@@ -182,11 +185,13 @@ def test_a_method_that_crashes_is_a_row_and_is_not_begun_again(cluster, cells, f
     assert sorted(name for name, *_ in fits()) == ["Exits", "Fails", "Length"]
 
 
+@pytest.mark.slow
 def test_a_time_limit_holds(cluster, cells, tmp_path):
     (record,) = go(cells("Sleeps"), tmp_path / "out", OnRay(ExecutorOptions()), settings=Settings(timeout_s=2)).records
     assert (record["status"], record["reason"]) == ("timeout", "took longer than 2 s")
 
 
+@pytest.mark.slow
 def test_progress_and_prints_arrive(cluster, cells, tmp_path):
     steps, prints = [], []
     go(
@@ -198,6 +203,7 @@ def test_progress_and_prints_arrive(cluster, cells, tmp_path):
     assert {told.cell.method.ref.name.rpartition(":")[2] for told in [*steps, *prints]} == {"Slow"}
 
 
+@pytest.mark.slow
 def test_stopped_the_running_cells_are_finished_and_no_other_begins(cluster, cells, tmp_path):
     executor = OnRay(ExecutorOptions(jobs=1))
     outcome = go(
@@ -208,6 +214,7 @@ def test_stopped_the_running_cells_are_finished_and_no_other_begins(cluster, cel
     assert outcome.was_interrupted
 
 
+@pytest.mark.slow
 def test_aborted_nothing_is_kept_and_no_process_of_a_method_is_left(cluster, cells, fits, tmp_path):
     def watch(done, total, cell, record):
         while not (tmp_path / "log").exists():
@@ -224,6 +231,7 @@ def test_aborted_nothing_is_kept_and_no_process_of_a_method_is_left(cluster, cel
     assert list(Store(tmp_path / "out").records()) == []
 
 
+@pytest.mark.slow
 def test_fail_fast_begins_nothing_more(cluster, cells, tmp_path):
     made = cells("Length", "Fails", "Slow")
     outcome = go(made, tmp_path / "out", OnRay(ExecutorOptions(jobs=1)), policy=Policy(fail_fast=True))
@@ -231,6 +239,7 @@ def test_fail_fast_begins_nothing_more(cluster, cells, tmp_path):
     assert len(outcome.records) < len(made)
 
 
+@pytest.mark.slow
 def test_a_cell_whose_worker_is_lost_runs_again_and_in_the_end_is_a_row(cluster, cells, fits, tmp_path):
     def kill():
         n_killed = 0
@@ -250,6 +259,7 @@ def test_a_cell_whose_worker_is_lost_runs_again_and_in_the_end_is_a_row(cluster,
     assert len(fits()) == 4
 
 
+@pytest.mark.slow
 def test_a_node_with_other_code_is_one_sentence(cluster, cells, tmp_path, monkeypatch):
     made = cells("Length")
     monkeypatch.setattr(InstalledCode, "of_cell", lambda self, cell: {"method": "0", "engine": "0"})
@@ -258,6 +268,7 @@ def test_a_node_with_other_code_is_one_sentence(cluster, cells, tmp_path, monkey
     assert list(Store(tmp_path / "out").records()) == []
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_prepared_are_one_sentence(cluster, cells, own_system, tmp_path):
     made = cells("Length")
     known = own_system({"app.log": b"- 1 fine\n" * 40}, kind="lines")
@@ -269,17 +280,20 @@ def test_data_that_cannot_be_prepared_are_one_sentence(cluster, cells, own_syste
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cluster_without_room_is_one_sentence(cluster):
     with pytest.raises(BenchError, match=r"no node .* takes 64 CPUs and 0 GPUs; there is 2 CPUs and 0 GPUs: lower"):
         assert OnRay(ExecutorOptions(threads=64)).jobs
 
 
+@pytest.mark.slow
 def test_jobs_are_what_the_nodes_have_room_for(cluster):
     assert OnRay(ExecutorOptions()).jobs == 2
     assert OnRay(ExecutorOptions(threads=2)).jobs == 1
     assert OnRay(ExecutorOptions(jobs=7)).jobs == 7
 
 
+@pytest.mark.slow
 def test_shares_of_a_gpu_do_not_span_two(cluster):
     def room(gpus, each, cpus=16):
         found = Cluster(ExecutorOptions())
