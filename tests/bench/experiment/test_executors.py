@@ -274,7 +274,9 @@ def test_a_worker_that_is_killed_costs_its_own_row(cells, spans, tmp_path):
     assert records[1]["reason"].startswith("its process was ended by SIGKILL from outside")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)], ids=["SIGKILL", "SIGSTOP"]
+)
 def test_a_nursery_that_is_killed_or_stopped_is_replaced(cells, tmp_path, monkeypatch, number):
     monkeypatch.setattr(nursery, "_BIRTH_S", 2.0)
     assert go(cells("Length"), tmp_path / "one").records[0]["status"] == "ok"

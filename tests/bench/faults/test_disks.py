@@ -113,6 +113,7 @@ def test_a_read_only_results_folder(place):
     assert place.fits() == []
 
 
+@pytest.mark.slow
 def test_a_results_folder_that_becomes_read_only(place, undisturbed):
     """From the second fit on: what was finished before is kept."""
     assert place.run(methods="Quick", seeds=1)[0] == 0

@@ -39,7 +39,9 @@ def test_the_process_of_a_method_is_killed_in_mid_fit(place, undisturbed):
     place.check_nothing_runs()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)], ids=["SIGKILL", "SIGSTOP"]
+)
 def test_the_guard_of_a_method_is_killed_or_stopped(place, undisturbed, number):
     driver = place.start(fit_s=0.5)
     kill(psutil.Process(place.wait_for_note("Quick")).ppid(), number)

@@ -72,7 +72,7 @@ def wait_for(condition, seconds=20):
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(jobs, marks=pytest.mark.slow) for jobs in (1, 2)])
 def beside(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("strays")
     names = files_of(folder, [*ROWS, "Length"])

@@ -191,6 +191,7 @@ def do(folder, run, draw):
             note(folder, f"{run} done twice")
 
 
+@pytest.mark.slow
 def test_200_kills_at_any_moment_and_no_run_is_done_twice(tmp_path):
     for name in ("done", "locks"):
         (tmp_path / name).mkdir()
