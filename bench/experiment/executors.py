@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -189,40 +190,6 @@ class Worker:
             self._tell(Said(self._cell, line))
 
 
-class Local:
-    """Runs several groups at once on this machine, each in a thread that drives the process of a method."""
-
-    def __init__(self, jobs: int = 1) -> None:
-        self.jobs = jobs
-        self._crew: Crew | None = None
-        self._is_stopping = False
-
-    def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
-        """As `Executor.run`; an error that is not a method's ends the run."""
-        if not groups:
-            return
-        data = Preparations(Loader(desk.place.catalogue), groups)
-        crew = self._crew = Crew(groups, desk, data.is_done)
-        for _ in range(min(self.jobs, len(groups))):
-            crew.add(Worker(desk.place, desk.code, data.of, desk.keep, crew.tell))
-        if self._is_stopping:
-            crew.stop()
-        try:
-            yield from crew.tell_all()
-        finally:
-            crew.abort()
-            self._crew = None
-
-    def stop(self) -> None:
-        """As `Executor.stop`."""
-        self._is_stopping = True
-        if self._crew is not None:
-            self._crew.stop()
-
-    def close(self) -> None:
-        """As `Executor.close`: nothing is held."""
-
-
 class LostError(Exception):
     """Whoever ran a cell is gone, and knows nothing to tell of it: the cell is to be run again."""
 
@@ -349,3 +316,52 @@ class Crew:
                 else:
                     return group[place:]  # one fit serves all of them: the other command has made it
         return ()
+
+
+class CrewExecutor(ABC):
+    """An executor whose hands are driven by threads of this process."""
+
+    def __init__(self) -> None:
+        self._crew: Crew | None = None
+        self._is_stopping = False
+
+    def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
+        """As `Executor.run`; an error that is not a method's ends the run."""
+        if not groups:
+            return
+        crew = self._crew = self._crew_for(groups, desk)
+        if self._is_stopping:
+            crew.stop()
+        try:
+            yield from crew.tell_all()
+        finally:
+            crew.abort()
+            self._crew = None
+
+    def stop(self) -> None:
+        """As `Executor.stop`."""
+        self._is_stopping = True
+        if self._crew is not None:
+            self._crew.stop()
+
+    @abstractmethod
+    def _crew_for(self, groups: Sequence[Group], desk: Desk) -> Crew:
+        """The threads of a run, with their hands."""
+
+
+class Local(CrewExecutor):
+    """Runs several groups at once on this machine, each in a thread that drives the process of a method."""
+
+    def __init__(self, jobs: int = 1) -> None:
+        super().__init__()
+        self.jobs = jobs
+
+    def close(self) -> None:
+        """As `Executor.close`: nothing is held."""
+
+    def _crew_for(self, groups: Sequence[Group], desk: Desk) -> Crew:
+        data = Preparations(Loader(desk.place.catalogue), groups)
+        crew = Crew(groups, desk, data.is_done)
+        for _ in range(min(self.jobs, len(groups))):
+            crew.add(Worker(desk.place, desk.code, data.of, desk.keep, crew.tell))
+        return crew

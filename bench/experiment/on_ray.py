@@ -11,14 +11,14 @@ import dataclasses
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import BenchError
 from bench.experiment.desk import Desk
-from bench.experiment.executors import Crew, ExecutorOptions, LostError
+from bench.experiment.executors import Crew, CrewExecutor, ExecutorOptions, LostError
 from bench.experiment.ray_cluster import Cluster
 from bench.experiment.ray_slot import Finished, Node
 from bench.experiment.spec import Cell
@@ -39,47 +39,31 @@ def on_ray(options: ExecutorOptions) -> OnRay:
     return OnRay(options)
 
 
-class OnRay:
+class OnRay(CrewExecutor):
     """Runs groups on a Ray cluster, or on one of this machine that is started for it."""
 
     def __init__(self, options: ExecutorOptions) -> None:
+        super().__init__()
         self._options = options
         self._cluster: Cluster | None = None
-        self._crew: Crew | None = None
-        self._is_stopping = False
 
     @property
     def jobs(self) -> int:
         """How many at a time: as many as were asked for, else as many as the cluster has room for now."""
         return self._options.jobs or self._connected().room()
 
-    def run(self, groups: Sequence[Group], desk: Desk) -> Generator[Told]:
-        """As `Executor.run`."""
-        if not groups:
-            return
-        run = _Run(self._connected(), desk, groups)
-        crew = self._crew = Crew(groups, desk, run.data.is_done)
-        for _ in range(min(self.jobs, len(groups))):
-            crew.add(RayHand(run, crew.tell))
-        if self._is_stopping:
-            crew.stop()
-        try:
-            yield from crew.tell_all()
-        finally:
-            crew.abort()
-            self._crew = None
-
-    def stop(self) -> None:
-        """As `Executor.stop`."""
-        self._is_stopping = True
-        if self._crew is not None:
-            self._crew.stop()
-
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
+
+    def _crew_for(self, groups: Sequence[Group], desk: Desk) -> Crew:
+        run = _Run(self._connected(), desk, groups)
+        crew = Crew(groups, desk, run.data.is_done)
+        for _ in range(min(self.jobs, len(groups))):
+            crew.add(RayHand(run, crew.tell))
+        return crew
 
     def _connected(self) -> Cluster:
         if self._cluster is None:

@@ -120,12 +120,12 @@ def prepare(catalogue: Catalogue, cell: Cell, folder: str) -> tuple[str | None, 
     if catalogue.data_dir is not None and not catalogue.data_dir.is_dir():
         return f"it has no data folder {catalogue.data_dir}: put the files there as they are on this machine", None
     loader = Loader(catalogue)
-    wall, cpu = time.perf_counter(), time.thread_time()
+    wall, cpu = time.perf_counter(), time.process_time()
     try:
         prepared = loader.prepare(cell.data)
     except BenchError as error:
         return str(error), None
-    data = Data(prepared, time.perf_counter() - wall, time.thread_time() - cpu)
+    data = Data(prepared, time.perf_counter() - wall, time.process_time() - cpu)
     return None, Parcel(data, loader, cell.data)
 
 

@@ -103,8 +103,14 @@ def run(
     listeners.on_begin(missing)
     with Claims(store.cache) as claims:
         claims.remove_leftovers()
-        made = _Run(executor or Local(), Desk(place, claims), policy=policy, watch=watch, listeners=listeners)
-        made.estimates = estimates or Estimates(store)
+        made = _Run(
+            executor or Local(),
+            Desk(place, claims),
+            policy=policy,
+            watch=watch,
+            listeners=listeners,
+            estimates=estimates or Estimates(store),
+        )
         made.go(missing)
         made.go([cell for cell in missing if made.status_of(cell) in policy.retry])
     done = kept | made.done
@@ -126,13 +132,15 @@ class _Run:
         policy: Policy,
         watch: Watch,
         listeners: Listeners,
+        estimates: Estimates,
     ) -> None:
         self._executor, self._desk, self._policy = executor, desk, policy
         self._watch, self._listeners = watch, listeners
         self.done: dict[str, Record] = {}
+        self._estimates = estimates
         self._n_done = self._n_all = 0
+        self._failed: set[str] = set()
         self.has_failed_fast = False
-        self.estimates = Estimates()
 
     def go(self, cells: Sequence[Cell]) -> None:
         """Run these cells; after a failure none, where the policy says so."""
@@ -156,7 +164,7 @@ class _Run:
         order = {key: position for position, key in enumerate(dict.fromkeys(group[0].data_key for group in groups))}
 
         def rank(group: Group) -> tuple[int, float]:
-            return order[group[0].data_key], -sum(self.estimates.seconds(cell).seconds for cell in group)
+            return order[group[0].data_key], -sum(self._estimates.seconds(cell).seconds for cell in group)
 
         return sorted(groups, key=rank)
 
@@ -167,14 +175,20 @@ class _Run:
 
     def _take(self, event: Event) -> None:
         if event.is_finished:
-            self._n_done += 1
-            self.done[event.record["run_id"]] = event.record
-            if self._policy.fail_fast and event.record["status"] not in FINISHED:
-                self.has_failed_fast = True
-        failed = sum(record["status"] not in FINISHED for record in self.done.values())
+            self._count(event.record)
         left_s = self._listeners.left_s()
-        self._desk.report(total=self._n_all, done=self._n_done, failed=failed, left_s=left_s)
+        self._desk.report(total=self._n_all, done=self._n_done, failed=len(self._failed), left_s=left_s)
         self._watch(self._n_done, self._n_all, event.cell, event.record if event.is_finished else None)
+
+    def _count(self, record: Record) -> None:
+        run_id = record["run_id"]
+        self._n_done += 1
+        self.done[run_id] = record
+        if record["status"] in FINISHED:
+            self._failed.discard(run_id)
+        else:
+            self._failed.add(run_id)
+            self.has_failed_fast = self._policy.fail_fast
 
 
 def _check_configs(cells: Sequence[Cell]) -> None:
