@@ -75,6 +75,9 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     extra = tuple(parse_rule(rule) for rule in request.rules)
     added = tuple(parse_rule(rule) for rule in suite.thresholds)
     settings = Settings(timeout_s=request.timeout, extra_rules=extra + added, **request.options)
+    if suite.study is not None:
+        _execute_study(suite, request, store, catalogue, settings, executor, policy)
+        return
     plan = plan_parts(suite.parts, catalogue, store.cache)
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
@@ -102,6 +105,36 @@ def execute(suite: LoadedSuite, request: Request) -> None:
         say(f"{name} was skipped everywhere: {reason}", err=True)
     if outcome.n_failed or idle:
         raise typer.Exit(EXIT_FAILED_CELL)
+
+
+def _execute_study(
+    suite: LoadedSuite,
+    request: Request,
+    store: Store,
+    catalogue: Catalogue,
+    settings: Settings,
+    executor: Executor,
+    policy: Policy,
+) -> None:
+    from bench.cli._study import plan_study, run_study
+    from bench.records.upkeep import pack as pack_records
+
+    if request.dry_run:
+        raise BenchError(f"--dry-run counts questions to a chat model, and the study '{suite.name}' asks none: use --plan")
+    if request.only_plan:
+        plan_study(suite, store, catalogue, settings, as_json=request.as_json, jobs=executor.jobs or 1)
+        return
+
+    def run(cells: list[Cell]) -> Outcome:
+        _announce(cells)
+        return _run_watched(cells, store, catalogue, settings, executor, policy)
+
+    with contextlib.closing(executor):
+        code = run_study(suite, store, catalogue, run, as_json=request.as_json)
+    if request.pack:
+        pack_records(store, tidy=False)
+    if code:
+        raise typer.Exit(code)
 
 
 def executor_options(executor: str, *, address: str | None, gpus_per_cell: float | None, device: str) -> dict[str, Any]:
