@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED, say
-from bench.cli.llm import show_calls, tell_calls
+from bench.cli.llm import LlmOptions, llm_service, show_calls, tell_calls
 from bench.cli.plan import shipped, show_plan
 from bench.errors import BenchError
 
@@ -50,6 +51,27 @@ class Request:
     only_plan: bool = False
     executor: str = "local"
     executor_options: dict[str, Any] = field(default_factory=dict)
+
+
+def execute_all(suites: Sequence[LoadedSuite], request: Request, llm: LlmOptions) -> None:
+    """Run suites one after the other; one whose cells fail keeps no other from its turn."""
+    if len(suites) > 1:
+        from bench.cli._frozen import require_planned
+
+        if llm.dry_run or llm.max_cost is not None or llm.max_calls is not None:
+            raise BenchError("--dry-run, --max-cost and --max-calls count what one suite asks: name one suite")
+        require_planned(suites, request.data, request.out)
+    codes = []
+    for suite in suites:
+        try:
+            with llm_service(dataclasses.replace(llm, mode=llm.mode or suite.llm), request.out):
+                execute(suite, request)
+        except typer.Exit as ended:
+            if ended.exit_code != EXIT_FAILED_CELL or len(suites) == 1:
+                raise
+            codes.append(ended.exit_code)
+    if codes:
+        raise typer.Exit(max(codes))
 
 
 def execute(suite: LoadedSuite, request: Request) -> None:
@@ -120,7 +142,9 @@ def _execute_study(
     from bench.records.upkeep import pack as pack_records
 
     if request.dry_run:
-        raise BenchError(f"--dry-run counts questions to a chat model, and the study '{suite.name}' asks none: use --plan")
+        raise BenchError(
+            f"--dry-run counts questions to chat models, and the study '{suite.name}' asks none: use --plan"
+        )
     if request.only_plan:
         plan_study(suite, store, catalogue, settings, as_json=request.as_json, jobs=executor.jobs or 1)
         return

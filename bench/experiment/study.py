@@ -172,7 +172,9 @@ def _expanded(path: Path, method: str, text: str) -> list[tuple[str, ...]]:
 
 def _check_known(path: Path, table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     if unknown := sorted(set(table) - set(known)):
-        raise BenchError(f"the study '{path}' has the unknown key '{unknown[0]}' in {where}: known are {', '.join(known)}")
+        raise BenchError(
+            f"the study '{path}' has the unknown key '{unknown[0]}' in {where}: known are {', '.join(known)}"
+        )
 
 
 def _texts(path: Path, key: str, texts: Any, where: str) -> tuple[str, ...]:

@@ -81,9 +81,7 @@ def costliest(study: Study, first: Sequence[TrialCells], seconds: Callable[[Cell
     return _with_best(study, first, longest)
 
 
-def mean_over(
-    values: Mapping[tuple[str, str], Mapping[int, float]], places: Sequence[tuple[str, str]]
-) -> float | None:
+def mean_over(values: Mapping[tuple[str, str], Mapping[int, float]], places: Sequence[tuple[str, str]]) -> float | None:
     """Mean over places of the mean over seeds; None where a place has no value."""
     if not places or not all(values.get(place) for place in places):
         return None
@@ -128,9 +126,7 @@ def _best(
     return [found for _, found in sorted(known, key=lambda pair: -pair[0])[: study.candidates]]
 
 
-def _planned(
-    suite: Suite, trials: Sequence[Trial], seeds: str, catalogue: Catalogue, cache: Path
-) -> list[TrialCells]:
+def _planned(suite: Suite, trials: Sequence[Trial], seeds: str, catalogue: Catalogue, cache: Path) -> list[TrialCells]:
     study = _study_of(suite)
     planned = []
     for trial in trials:

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bench.experiment.study import Study, Trial
-from bench.experiment.study_plan import TrialCells, by_method, counted_places, mean_over
+from bench.experiment.study_plan import TrialCells, by_method, counted_places, mean_over, validation_value
 from bench.records.record import Record
 
 _ROUNDING: Final = 1e-9
-
-Values = Mapping[tuple[str, str], Mapping[int, float]]
-"""By place (scenario, split) and seed."""
 
 
 class Paired(NamedTuple):
@@ -62,6 +59,14 @@ class Decision:
     """Whether default and candidates have a value for each seed; else the default stays until they have."""
 
 
+class _Evidence(NamedTuple):
+    """What a method is judged by."""
+
+    study: Study
+    places: Sequence[tuple[str, str]]
+    records: Mapping[str, Record]
+
+
 def decide(
     study: Study, first: Sequence[TrialCells], second: Sequence[TrialCells], records: Mapping[str, Record]
 ) -> list[Decision]:
@@ -78,57 +83,44 @@ def _decide(
 ) -> Decision:
     default = trials[0]
     places = counted_places(default, records, study.metric)
-    left_out = {place: _failure(default, [place], records) for place in default.places if place not in places}
-    of_default = _by_seed(study, default, later.get(default.trial), places, records)
-    judged = [_judge(study, found, later.get(found.trial), places, records, of_default) for found in trials]
+    by = _Evidence(study, places, records)
+    left_out = {
+        place: _failure(default, by._replace(places=[place])) for place in default.places if place not in places
+    }
+    of_default = _by_seed(default, later.get(default.trial), by)
+    judged = [_judge(found, later.get(found.trial), by, of_default) for found in trials]
     candidates = [found for found in judged[1:] if found.trial in later]
     better = [found for found in candidates if _is_better(study, found)]
     best = max(better, key=lambda found: _mean_of(found.difference), default=judged[0])
     is_whole = bool(of_default) and all(found.difference is not None for found in candidates)
-    return Decision(
-        default.trial.method, tuple(places), left_out, tuple(judged), best.trial, is_decided=is_whole
-    )
+    return Decision(default.trial.method, tuple(places), left_out, tuple(judged), best.trial, is_decided=is_whole)
 
 
-def _judge(
-    study: Study,
-    found: TrialCells,
-    later: TrialCells | None,
-    places: Sequence[tuple[str, str]],
-    records: Mapping[str, Record],
-    of_default: Mapping[int, float],
-) -> Judged:
-    values = found.values(records, study.metric)
-    by_seed = _by_seed(study, found, later, places, records)
+def _judge(found: TrialCells, later: TrialCells | None, by: _Evidence, of_default: Mapping[int, float]) -> Judged:
+    values = found.values(by.records, by.study.metric)
+    by_seed = _by_seed(found, later, by)
     is_default = found.trial.is_default
     stages = [found] if later is None else [found, later]
-    failures = [_failure(stage, places, records) for stage in stages]
     return Judged(
         found.trial,
-        {place: statistics.fmean(values[place].values()) for place in places if values.get(place)},
-        mean_over(values, places),
+        {place: statistics.fmean(values[place].values()) for place in by.places if values.get(place)},
+        mean_over(values, by.places),
         statistics.fmean(by_seed.values()) if by_seed else None,
         paired(by_seed, of_default) if by_seed and of_default and not is_default else None,
-        next(filter(None, failures), ""),
+        next(filter(None, (_failure(stage, by) for stage in stages)), ""),
         tuple(cell.run_id for stage in stages for cell in stage.cells),
     )
 
 
-def _by_seed(
-    study: Study,
-    first: TrialCells,
-    later: TrialCells | None,
-    places: Sequence[tuple[str, str]],
-    records: Mapping[str, Record],
-) -> dict[int, float]:
+def _by_seed(first: TrialCells, later: TrialCells | None, by: _Evidence) -> dict[int, float]:
     """The mean over places of each seed of both stages; nothing where one lacks a value."""
-    if later is None or not places:
+    if later is None or not by.places:
         return {}
-    stages = [stage.values(records, study.metric) for stage in (first, later)]
-    merged = {place: {**stages[0].get(place, {}), **stages[1].get(place, {})} for place in places}
-    if any(seed not in merged[place] for place in places for seed in study.seeds):
+    stages = [stage.values(by.records, by.study.metric) for stage in (first, later)]
+    merged = {place: {**stages[0].get(place, {}), **stages[1].get(place, {})} for place in by.places}
+    if any(seed not in values for values in merged.values() for seed in by.study.seeds):
         return {}
-    return {seed: statistics.fmean(merged[place][seed] for place in places) for seed in study.seeds}
+    return {seed: statistics.fmean(values[seed] for values in merged.values()) for seed in by.study.seeds}
 
 
 def paired(candidate: Mapping[int, float], default: Mapping[int, float]) -> Paired:
@@ -154,16 +146,16 @@ def _mean_of(difference: Paired | None) -> float:
     return -math.inf if difference is None else difference.mean
 
 
-def _failure(found: TrialCells, places: Sequence[tuple[str, str]], records: Mapping[str, Record]) -> str:
+def _failure(found: TrialCells, by: _Evidence) -> str:
     """Status and reason of the first run without a value, in words."""
     for cell in found.cells:
-        record = records.get(cell.run_id)
-        if (cell.scenario.key, cell.split) not in places:
+        record = by.records.get(cell.run_id)
+        if (cell.scenario.key, cell.split) not in by.places:
             continue
         if record is None:
             return "no record yet"
         if record["status"] != "ok":
             return f"{record['status']}, {record['reason']}"
-        if "ranking" not in record.get("validation", {}):
-            return "its record ranks no validation part"
+        if validation_value(record, by.study.metric) is None:
+            return f"its validation part has no {by.study.metric.upper()}"
     return ""

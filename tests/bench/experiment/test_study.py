@@ -1,4 +1,4 @@
-"""A study: what is tried stands in a file, what runs next follows from records, and the rule is the one that is told."""
+"""A study: trials stand in a file, what runs next follows from records, and the rule is the one that is told."""
 
 import pytest
 
@@ -207,7 +207,7 @@ def test_only_development_editions_may_choose(study, own_system, tmp_path, name)
 
 def test_a_trial_that_is_the_default_is_refused(study, tmp_path):
     text = f'{HEAD}[trials.pca]\nchanges = ["variance=0.95"]\n'
-    with pytest.raises(BenchError, match="'variance=0.95', which is its default: leave it out.*base"):
+    with pytest.raises(BenchError, match=r"'variance=0\.95', which is its default: leave it out.*base"):
         first_stage(study(text), catalogue(), tmp_path)
 
 
