@@ -104,6 +104,8 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
         say(note, err=True)
+    if suite.parts and not plan.cells:
+        raise BenchError(f"nothing of the suite '{suite.name}' can run here: the lines above say what is missing")
     if request.only_plan:
         show_plan(plan, store, catalogue, settings, jobs=jobs or 1, as_json=request.as_json)
         return

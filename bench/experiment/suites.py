@@ -134,7 +134,7 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
         _check_texts(path, key, texts, "in each [[run]] block")
-        may_be_empty = key in _MAY_BE_EMPTY or (key == "scenarios" and block.get("optional_scenarios"))
+        may_be_empty = key in _MAY_BE_EMPTY or block.get(f"optional_{key}")
         if not texts and not may_be_empty:
             raise BenchError(f"the suite '{path}' needs a list '{key}' that is not empty in each [[run]] block")
     for key, unit in (("window_size", "lines"), ("window_step", "lines"), ("sample", "test sequences")):
