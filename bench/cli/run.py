@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -101,30 +101,21 @@ def run(
                  auxiliary, incidents)  # fmt: skip
     if batch and not dry_run:
         raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
-    if freeze and not suite:
-        raise BenchError("--freeze writes down what suites run: name them with --suite")
-    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
-        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
     _limit_threads(threads)
+    _require_one_source(what, suite, freeze, frozen)
     chosen = frozen_suites(frozen, data, out) if frozen else _suites(suite, what)
-    for found in chosen if not allow_endpoint else ():
-        _require_no_places(found)
-    if precision not in PRECISIONS:
-        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
-    if compile_:
-        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    if not allow_endpoint:
+        _require_no_places(chosen)
+    if freeze:
+        write_plan(freeze, chosen, data, out)
+        return
     where = executor_options(executor, address=address, gpus_per_cell=gpus_per_cell, device=device)
-    chosen_device = _device(device) if executor == "local" else device
-    options = {"device": chosen_device, "precision": precision, "compile": compile_, "threads": threads}
+    options = _options(device, precision, compile_, threads, is_here=executor == "local")
     request = Request(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
         executor, where,
     )  # fmt: skip
-    if freeze:
-        write_plan(freeze, chosen, data, out)
-        return
-    if plan and len(chosen) > 1:
-        chosen = [together(chosen)]
+    chosen = [together(chosen)] if plan and len(chosen) > 1 else chosen
     execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
 
 
@@ -180,10 +171,19 @@ def _typed_suite(what: _What) -> LoadedSuite:
     return LoadedSuite("", "", (part,))
 
 
-def _require_no_places(suite: LoadedSuite) -> None:
+def _require_one_source(what: _What, suite: str | None, freeze: Path | None, frozen: Path | None) -> None:
+    """What is run is named by options, by suites or by a plan."""
+    if freeze and not suite:
+        raise BenchError("--freeze writes down what suites run: name them with --suite")
+    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
+        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
+
+
+def _require_no_places(suites: list[LoadedSuite]) -> None:
     from bench.experiment.suites import require_no_places
 
-    require_no_places(suite)
+    for suite in suites:
+        require_no_places(suite)
 
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
@@ -259,6 +259,16 @@ def _limit_threads(threads: int) -> None:
     """Must come before numpy, polars and torch are imported: they read these once."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = str(threads)
+
+
+def _options(device: str, precision: str, compile_: bool, threads: int, *, is_here: bool) -> dict[str, Any]:
+    """What `Settings` takes; is_here: the device is of this machine, and is tried."""
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    if compile_:
+        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    chosen = _device(device) if is_here else device
+    return {"device": chosen, "precision": precision, "compile": compile_, "threads": threads}
 
 
 def _device(name: str) -> str:
