@@ -25,7 +25,7 @@ from bench.isolation.lodging import describe
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised whenever code of grouping, splits, parsing, thresholds or metrics changes a number."""
 
 DEFAULT_PROFILE: Final = "paper"
