@@ -13,7 +13,7 @@ from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
-from bench.records.record import Record, split_in_file
+from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
 
 NATIVE: Final = "native"
@@ -149,6 +149,12 @@ def times_of(record: Record) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def heading(key: TableKey, records: Sequence[Record]) -> str:
+    """`bgl@simulated, paper (simulated), protocol 2`: what a table is of, as its first line says it."""
+    simulated = " (simulated)" if any(standing(record) == "simulated" for record in records) else ""
+    return f"{key.scenario}, {key.split}{simulated}{sampled(records)}, protocol {key.protocol_version}"
 
 
 def sampled(records: Sequence[Record]) -> str:

@@ -17,7 +17,7 @@ from bench.evaluation.measures import Measure, all_measures, columns
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import CONTROL, group_of, group_rank
 from bench.experiment.measure import ALL, LINES
-from bench.records.record import Record, own_seconds, standing, standings
+from bench.records.record import Record, own_seconds, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
 from bench.reporting.tables.notes import table_notes
@@ -26,9 +26,9 @@ from bench.reporting.tables.rows import (
     Table,
     TableKey,
     aggregate,
+    heading,
     mean_of,
     sample_lines,
-    sampled,
     shown_rule,
 )
 from bench.reporting.tables.split_words import split_words
@@ -65,7 +65,7 @@ def _digest(content: Any) -> str:
 def render(table: Table, rule: str) -> str:
     """One table as markdown, with what a reader must know of it; combined runs show each system by itself too."""
     rule = str(parse_rule(rule))
-    parts = [_heading(table), "\n".join(_facts(table, rule))]
+    parts = [f"### {heading(table.key, table.records)}", "\n".join(_facts(table, rule))]
     blocks = [ALL, *_system_blocks(table)]
     for block in blocks:
         if block != ALL:
@@ -137,29 +137,11 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
 
 
-def _heading(table: Table) -> str:
-    simulated = " (simulated)" if any(standing(record) == "simulated" for record in table.records) else ""
-    return f"### {table.key.scenario}, {table.key.split}{simulated}{sampled(table.records)}"
-
-
 def _protocol(table: Table, rule: str) -> list[str]:
     key = table.key
     unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
     split = split_words(key.split, table.records[0]["counts"]["split"])
-    return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
-
-
-def _how_split(facts: Mapping[str, Any]) -> str:
-    """In words, from what the split wrote down of each system."""
-    cut = next((system["cut"] for system in facts.values() if "cut" in system), None)
-    if cut:
-        each = any(isinstance(line, list) for system in facts.values() for line in system.get("cut_lines", ()))
-        where = "the lines of each file" if each else "the lines"
-        return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of {where}"
-    if any("given" in system for system in facts.values()):
-        return "as the files of the edition say"
-    drawn = ", ".join(f"m = {system['m']} of {name}" for name, system in facts.items() if "m" in system)
-    return f"balanced draw, {drawn} (as many normal; validation normals are exchangeable with those of the test)"
+    return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}"]
 
 
 def _facts(table: Table, rule: str) -> list[str]:
