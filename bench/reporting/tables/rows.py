@@ -132,6 +132,15 @@ def shown_rule(row: Row, rule: str) -> str:
     return NATIVE if native else rule
 
 
+def steps_of(row: Row) -> str:
+    """Optimiser steps that a network of the row was trained for, as its runs counted them; nothing of other rows."""
+    monitors = [record.get("monitor") for record in row.finished]
+    taken = sorted({m["steps_run"] for m in monitors if isinstance(m, dict) and "steps_run" in m})
+    if not taken:
+        return ""
+    return f"{taken[0]:g}" if len(taken) == 1 else f"{taken[0]:g}-{taken[-1]:g}"
+
+
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")

@@ -15,6 +15,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import group_rank
 from bench.experiment.measure import ALL
 from bench.reporting import markdown
+from bench.reporting.tables.headroom import licence_lines
 from bench.reporting.tables.rows import Row, Table, TableKey, heading, mean_of, shown_rule
 from bench.reporting.tables.split_words import block_words
 from bench.reporting.tables.table import render
@@ -102,6 +103,7 @@ def render_series(series: Series, rule: str) -> str:
         parts.append(_means(series, group, same, rule))
         if len(series.tables) <= _MOST_COLUMNS:
             parts += [_each(series, measure, same, rule) for measure in gated()]
+    parts += licence_lines(records)
     return "\n\n".join(parts) + "\n"
 
 
