@@ -14,7 +14,7 @@ from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
 from bench.experiment.spec import PROTOCOL_VERSION
-from bench.records.record import Record, split_in_file
+from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
 
 NATIVE: Final = "native"
@@ -133,6 +133,15 @@ def shown_rule(row: Row, rule: str) -> str:
     return NATIVE if native else rule
 
 
+def steps_of(row: Row) -> str:
+    """Optimiser steps that a network of the row was trained for, as its runs counted them; nothing of other rows."""
+    monitors = [record.get("monitor") for record in row.finished]
+    taken = sorted({m["steps_run"] for m in monitors if isinstance(m, dict) and "steps_run" in m})
+    if not taken:
+        return ""
+    return f"{taken[0]:g}" if len(taken) == 1 else f"{taken[0]:g}-{taken[-1]:g}"
+
+
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
@@ -150,6 +159,12 @@ def times_of(record: Record) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def heading(key: TableKey, records: Sequence[Record]) -> str:
+    """`bgl@simulated, paper (simulated), protocol 2`: what a table is of, as its first line says it."""
+    simulated = " (simulated)" if any(standing(record) == "simulated" for record in records) else ""
+    return f"{key.scenario}, {key.split}{simulated}{sampled(records)}, protocol {key.protocol_version}"
 
 
 def sampled(records: Sequence[Record]) -> str:
