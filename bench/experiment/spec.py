@@ -68,6 +68,11 @@ class Method:
         return f"{name}[{given}]" if given else name
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Its config under the common budget, before any `--set`."""
+        return _defaults(self.description, DEFAULT_PROFILE)
+
+    @property
     def uses_texts(self) -> bool:
         """Whether sentence vectors take part, so that the encoder belongs to the run's identity."""
         return "texts" in self.description.uses or self.variant == NEAREST
