@@ -85,5 +85,9 @@ AllowEndpoint = Annotated[
     bool,
     typer.Option("--allow-endpoint", help="Let a suite file say where log lines, a key and answers go."),
 ]
+Protocol = Annotated[
+    int | None,
+    typer.Option("--protocol", help="Show records of this version of the protocol; the newest if not given."),
+]
 RESULTS = Path("results")
 EXIT_GATE, EXIT_BAD_INPUT, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 2, 3, 130
