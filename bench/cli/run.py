@@ -99,13 +99,10 @@ def run(
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
                  auxiliary, incidents)  # fmt: skip
-    if batch and not dry_run:
-        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
     _limit_threads(threads)
     _require_one_source(what, suite, freeze, frozen)
-    chosen = frozen_suites(frozen, data, out) if frozen else _suites(suite, what)
-    if not allow_endpoint:
-        _require_no_places(chosen)
+    trusts = {"allow_endpoint": allow_endpoint}
+    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else _suites(suite, what, **trusts)
     if freeze:
         write_plan(freeze, chosen, data, out)
         return
@@ -138,8 +135,8 @@ class _What:
     incidents: str | None
 
 
-def _suites(names: str | None, what: _What) -> list[LoadedSuite]:
-    from bench.experiment.suites import load_suite
+def _suites(names: str | None, what: _What, *, allow_endpoint: bool) -> list[LoadedSuite]:
+    from bench.experiment.suites import load_suite, require_no_places
 
     if not names:
         return [_typed_suite(what)]
@@ -148,7 +145,10 @@ def _suites(names: str | None, what: _What) -> list[LoadedSuite]:
             "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
             "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
         )
-    return [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+    found = [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+    for suite in found if not allow_endpoint else ():
+        require_no_places(suite)
+    return found
 
 
 def _typed_suite(what: _What) -> LoadedSuite:
@@ -177,13 +177,6 @@ def _require_one_source(what: _What, suite: str | None, freeze: Path | None, fro
         raise BenchError("--freeze writes down what suites run: name them with --suite")
     if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
         raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
-
-
-def _require_no_places(suites: list[LoadedSuite]) -> None:
-    from bench.experiment.suites import require_no_places
-
-    for suite in suites:
-        require_no_places(suite)
 
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
