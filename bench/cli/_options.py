@@ -73,7 +73,9 @@ Data = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 Suite = Annotated[
     str | None,
-    typer.Option("--suite", help="A shipped suite by name, or a TOML file.", autocompletion=complete_suites),
+    typer.Option(
+        "--suite", help="A shipped suite by name, or a TOML file; commas for several.", autocompletion=complete_suites
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -13,6 +13,7 @@ from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
 
@@ -36,7 +37,7 @@ class TableKey(NamedTuple):
     def file_name(self) -> str:
         """`bgl@raw12k2tbird@raw29k--paper.md`."""
         window = "" if self.window in ("sessions", "20/20") else f"--{self.window.replace('/', 's')}"
-        version = "" if self.protocol_version == 1 else f"--protocol{self.protocol_version}"
+        version = "" if self.protocol_version == PROTOCOL_VERSION else f"--protocol{self.protocol_version}"
         sample = f"--sample{self.sample}" if self.sample else ""
         return f"{self.scenario}--{split_in_file(self.split)}{window}{sample}{version}.md"
 
