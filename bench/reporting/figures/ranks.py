@@ -7,7 +7,7 @@ critical difference are joined by a bar. Methods that are told other things, and
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -50,7 +50,6 @@ _Rows = Mapping[str, Mapping[str, Row]]
 def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     """One figure with a diagram for each split and each thing that methods are told."""
     metric = _metric(options.get("metric", "ap"))
-    posthocs()
     rows = {key: row for key, row in request.rows().items() if row.group != CONTROL}
     groups: dict[tuple[str, str], dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
     others = set()
@@ -150,10 +149,18 @@ def _page(name: str, content: Mapping[str, Any], notes: Sequence[str]) -> str:
     parts = [f"### {name}: mean ranks by {_metric_words(content)} over editions, 1 the best", listed(notes)]
     for panel in content["panels"]:
         parts += [f"**{panel['split']}, told {panel['told']}** ({_facts(panel)})", _grid(panel)]
+        if twice := _of_one_system(panel["editions"]):
+            parts.append(f"Editions of one system are no evidence of their own: {', '.join(twice)}.")
         left_out = [f"{label} (not on {', '.join(where)})" for label, where in panel["left_out"].items()]
         if left_out:
             parts.append(f"Left out: {'; '.join(left_out)}.")
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _of_one_system(editions: Sequence[str]) -> list[str]:
+    """`2 of bgl` for each system with several editions."""
+    counted = Counter(key.partition("@")[0] for key in editions)
+    return [f"{n} of {name}" for name, n in counted.items() if n > 1]
 
 
 def _metric_words(content: Mapping[str, Any]) -> str:
@@ -215,4 +222,4 @@ def _diagram(axes: Axes, panel: Mapping[str, Any]) -> None:
     axes.grid(visible=False)
 
 
-KIND: Final = Kind("ranks", ("metric",), _gather, _draw)
+KIND: Final = Kind("ranks", ("metric",), _gather, _draw, posthocs)

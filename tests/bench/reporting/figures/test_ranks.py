@@ -13,7 +13,7 @@ from bench.experiment.suites import Suite
 from bench.records.store import Store
 from bench.reporting.figures.figure import FigureRequest
 from bench.reporting.figures.ranks import critical_difference
-from bench.reporting.figures.write import gather, write
+from bench.reporting.figures.write import check, gather, write
 
 EDITIONS = ("bgl@a", "hdfs@b", "spirit@c", "tbird@d")
 VALUES = {"best": (0.9, 0.8, 0.9, 0.7), "tied": (0.5, 0.8, 0.6, 0.6), "worst": (0.1, 0.2, 0.3, 0.1)}
@@ -101,12 +101,20 @@ def test_splits_have_rankings_of_their_own(requested, make_record):
     assert "no diagram of blind, told source normals: 1 methods have a value on all of 4 editions" in figure.notes
 
 
+def test_editions_of_one_system_are_named(requested, make_record):
+    more = [made for name in VALUES for made in row(make_record, name, VALUES[name][:1], ("bgl@other",))]
+    (figure,) = gather(requested(more))
+    assert "Editions of one system are no evidence of their own: 2 of bgl." in figure.page
+    (figure,) = gather(requested())
+    assert "no evidence" not in figure.page
+
+
 def test_what_cannot_be_drawn_is_a_sentence(requested, monkeypatch):
     with pytest.raises(BenchError, match="unknown metric 'luck' in a figure"):
         gather(requested(metric="luck"))
     monkeypatch.setitem(sys.modules, "scikit_posthocs", None)
     with pytest.raises(BenchError, match=r"needs scikit-posthocs.*pip install 'mlad-bench\[figures\]'"):
-        gather(requested())
+        check(requested().suite)  # before its runs, not after them
 
 
 def test_a_diagram_and_a_page_are_written(requested):
