@@ -54,7 +54,8 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode, read
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 Floats = NDArray[np.float64]
@@ -64,7 +65,7 @@ _FEWEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the published code; they stood in the study `network-choices`."""
 
     width: int = 100
@@ -116,7 +117,7 @@ class PLELog(ClassifierDetector):
         known = np.full(len(train), True) if labels is None else labels == NORMAL
         if known.all():
             known = first_known(labels, train.system, config.known_share)
-        reading = read(train, config.width, self.device)
+        reading = self._learn_inputs(train)
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)
         parts = hold_out(reading.counts, config.validation_fraction, self.seed)

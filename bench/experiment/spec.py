@@ -25,7 +25,7 @@ from bench.isolation.lodging import describe
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised whenever code of grouping, splits, parsing, thresholds or metrics changes a number."""
 
 DEFAULT_PROFILE: Final = "paper"
@@ -66,6 +66,11 @@ class Method:
         }
         given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **passed}.items()))
         return f"{name}[{given}]" if given else name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its config under the common budget, before any `--set`."""
+        return _defaults(self.description, DEFAULT_PROFILE)
 
     @property
     def uses_texts(self) -> bool:

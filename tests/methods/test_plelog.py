@@ -14,12 +14,13 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import plelog
 from methods.plelog import Clusters, Config, PLELog, cluster, first_known, probabilistic_labels, sums_of, whitened
-from methods.shared import layers, semantic
+from methods.shared import layers, semantic, text_inputs
 from methods.shared.semantic import AttentiveClassifier
 
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(20))
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(width=20, hidden=12, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
@@ -32,7 +33,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -111,7 +112,7 @@ def test_labels_are_softened_by_uncertainty():
 def test_noise_like_a_known_normal_is_normal():
     """The lone multiset {9, 9, 8} is noise; in another order it is that of a known normal."""
     lists = [[0, 1]] * 30 + [[2, 3]] * 30 + [[9, 8, 9], [9, 9, 8], [7, 7, 7]]
-    reading = semantic.read(of(lists), 20, "cpu")
+    reading = semantic.read(of(lists), INPUTS, "cpu")
     detector = PLELog(replace(QUICK, min_cluster_size=20, cluster_share=1.0))
     known = np.isin(np.arange(63), [0, 60])
     targets = detector._targets(reading, known)[reading.inverse]

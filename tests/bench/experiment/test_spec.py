@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,9 @@ from bench import registry
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
-from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.settings import parse_seeds, parse_settings
 from bench.experiment.spec import plan, resolve_methods, run_id
-from bench.experiment.suites import load_suite
-from bench.records.store import Store
 
 TOY = '''
 """A detector with a setting of every kind."""
@@ -390,16 +386,6 @@ def test_a_method_without_the_profile_is_refused_and_not_run_under_another(tmp_p
     with pytest.raises(BenchError, match=r"tuned.py:Toy' has no profile 'best': .*'paper' or 'original'$"):
         resolve_methods([tuned], [], tmp_path, "best")
     assert resolve_methods([tuned, toy], [], tmp_path, "paper")
-
-
-def test_runs_that_were_recorded_are_still_found(monkeypatch, tmp_path):
-    """A field that came later must not change the identity of a run that does not use it."""
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    recorded = {record["run_id"] for record in Store(Path(__file__).parents[3] / "results").records()}
-    controls = [dataclasses.replace(part, methods=("random",), settings=()) for part in load_suite("smoke").parts]
-    cells = plan_parts(controls, catalogue(), tmp_path).cells
-    assert len(cells) == 24
-    assert {cell.run_id for cell in cells} <= recorded
 
 
 def test_a_setting_that_came_later_belongs_to_the_identity_only_where_it_is_not_the_default(cells, toy):
