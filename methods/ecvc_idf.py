@@ -44,6 +44,7 @@ from methods.shared.counts import (
     vectors,
 )
 from methods.shared.nearest import nearest
+from methods.shared.published import Published, original, sources_of
 
 _DECIMALS = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
@@ -65,12 +66,20 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
+ORIGINAL: Published = {
+    "weights": ("idf", "code"),
+    "thresholds": ("grid", "code"),
+}
+"""The code of Landauer et al."""
+
+
 class ECVCIdf(KeyDetector):
     """Distance of a sequence's idf-weighted event frequencies to the nearest ones of training, in [0, 1]."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

@@ -50,6 +50,7 @@ from methods.shared.counts import (
     vectors,
 )
 from methods.shared.nearest import MOST_CELLS, Blocks, Float32s, Steps
+from methods.shared.published import Published, original, sources_of
 
 _SHORT = 32
 """Longest sequence of which rapidfuzz compares several pairs in one machine word."""
@@ -80,12 +81,17 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
+ORIGINAL: Published = {"thresholds": ("grid", "code")}
+"""The code of Landauer et al."""
+
+
 class EditDistance(KeyDetector):
     """Smallest edit distance of a sequence's log keys to a training sequence, relative to the longer of the two."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

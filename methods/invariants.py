@@ -37,6 +37,7 @@ from scipy.sparse import csr_matrix
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, sample_rows
+from methods.shared.published import Published, original, sources_of
 
 _EXACT = 1e-9
 _PREVIEW = 256
@@ -68,12 +69,25 @@ class Config(CountConfig):
             raise ValueError("max_length must be 1, 2 or 3, and max_rows and max_candidates at least 1")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "support": (0.98, "code (loglizer)"),
+    "singles": ("unseen", "code (loglizer)"),
+    "small": (0.5, "code (loglizer)"),
+    "max_length": (3, "[R] its search has no bound that many keys could bear"),
+    "max_rows": (20_000, "[R] none is stated"),
+    "max_candidates": (200_000, "[R] none is stated"),
+}
+"""The public implementation."""
+
+
 class Invariants(CountDetector):
     """By how much a sequence's event counts break the integer relations that hold in training."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "singles": "unseen"}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 1e-6
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

@@ -34,6 +34,7 @@ from bench.detector import DetectorTags
 from bench.types import Sequences
 from methods.shared import trees as _trees
 from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, weighted_quantile
+from methods.shared.published import Published, original, sources_of
 
 _EULER_GAMMA = 0.5772156649015329
 
@@ -54,14 +55,22 @@ class Config(CountConfig):
             raise ValueError("trees must be at least 1, max_samples above 0 and contamination in [0, 1)")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "trees": (100, "section 4.3"),
+    "max_samples": (0.9999, "code (loglizer), its benchmark on HDFS"),
+    "contamination": (0.03, "code (loglizer), its benchmark on HDFS"),
+}
+"""As the public benchmark of logs runs it."""
+
+
 class IsolationForest(CountDetector):
     """How few random splits isolate a sequence's event counts."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"oov": False, "max_samples": 0.9999, "contamination": 0.03}
-    }
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

@@ -14,14 +14,13 @@ chronologically, .11 under `paper`; with `unit="text"` .24 and .39): Thunderbird
 less like BGL's messages than its interconnect failures are. No sign is wrong: within Thunderbird it is .94 and .90.
 
 Reconstructions [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
-projection to 100 dimensions (profile `original`: the encoder's own 384).
+projection to 100 dimensions (`dimension=384`: the encoder's own vectors).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,6 @@ class KNNEmbedding(FittedArrays):
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}), seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"dimension": DIMENSION}}
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to compare with."""

@@ -31,6 +31,7 @@ from scipy.spatial.distance import pdist
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, blocks, idf, known_keys
+from methods.shared.published import Published, original, sources_of
 
 _DECIMALS = 9
 """A distance of 0 must not be above another one by rounding."""
@@ -50,12 +51,21 @@ class Config(CountConfig):
             raise ValueError("max_distance must lie between 0 and 1 and bootstrap be at least 1")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "max_distance": (0.3, "code (loglizer)"),
+    "bootstrap": (1000, "code (loglizer)"),
+}
+"""The public implementation."""
+
+
 class LogCluster(CountDetector):
     """Cosine distance of a sequence's tf-idf vector to the nearest cluster of training."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

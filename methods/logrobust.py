@@ -50,11 +50,16 @@ class Config(TextSettings, TrainingSettings):
     """Stacked bidirectional LSTMs [R]."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Both classes weigh the same in the loss, as in the paper's balanced training set, or each sequence does [R]."""
+    per_class: int | None = None
+    """Sequences of each class that are drawn to train on: as many as the rarer one has, at most this (paper: 6,000 of
+    each); None: all, of both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.width, self.hidden, self.layers) < 1:
             raise ValueError("width, hidden and layers must be at least 1")
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"per_class {self.per_class} must be at least 1, or none")
 
 
 class LogRobust(ClassifierDetector):
@@ -85,6 +90,9 @@ class LogRobust(ClassifierDetector):
         labelled = labels >= 0
         bags, _, inverse, vectors = self._learn_inputs(train.select(labelled))
         pairs, counts = np.unique(2 * inverse + labels[labelled], return_counts=True)
+        if config.per_class is not None:
+            counts = as_many_of_each(pairs % 2, counts, config.per_class, self.seed)
+            pairs, counts = pairs[counts > 0], counts[counts > 0]
         bag_of, class_of = pairs // 2, pairs % 2
         parts = hold_out(counts, config.validation_fraction, self.seed)
         balance = torch.as_tensor(_class_weights(class_of, counts, config.class_weight), device=self.device)
@@ -107,6 +115,17 @@ class LogRobust(ClassifierDetector):
 def objective(logits: Tensor, classes: Tensor, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:
     """Cross-entropy of logits (B, 2); weights: (B,) summing to 1; balance: (2,) weight of each class."""
     return {"loss": (weights * balance[classes] * F.cross_entropy(logits, classes, reduction="none")).sum()}
+
+
+def as_many_of_each(class_of: NDArray[np.int64], counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """int64 (n,): how often each is drawn without replacement, the same number of both classes, at most `most`."""
+    size = min(most, *np.bincount(class_of, counts, minlength=2).astype(np.int64).tolist())
+    rng = np.random.default_rng([seed, 4])
+    drawn = np.zeros_like(counts)
+    for label in (NORMAL, ABNORMAL):
+        mine = class_of == label
+        drawn[mine] = rng.multivariate_hypergeometric(counts[mine], size, method="marginals")
+    return drawn
 
 
 def _class_weights(class_of: NDArray[np.int64], counts: NDArray[np.int64], kind: str) -> NDArray[np.float32]:

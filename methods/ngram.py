@@ -44,6 +44,7 @@ from methods.shared.counts import (
     known_keys,
     on_grid,
 )
+from methods.shared.published import Published, original, sources_of
 
 _BORDER = 0
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -70,14 +71,21 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
+ORIGINAL: Published = {
+    "n": (2, "published with 2, 3 and 10: the best of them"),
+    "normalise": ("test-maximum", "code"),
+    "thresholds": ("grid", "code"),
+}
+"""The code of Landauer et al."""
+
+
 class NGram(KeyDetector):
     """Share of a sequence's n-grams of log keys that training never had."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"normalise": "test-maximum", "thresholds": "grid"}
-    }
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 0.0
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

@@ -29,6 +29,7 @@ from sklearn.svm import OneClassSVM
 from bench.detector import DetectorTags
 from bench.types import Sequences
 from methods.shared.counts import CountConfig, CountDetector, Floats, State, known_keys, sample_rows, scale_of
+from methods.shared.published import Published, original, sources_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,22 @@ class Config(CountConfig):
             raise ValueError(f"nu {self.nu} must be in (0, 1] and max_vectors {self.max_vectors} at least 1")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "nu": (0.5, "code (public wrappers): scikit-learn's"),
+    "standardise": (False, "code (public wrappers)"),
+    "max_vectors": (10_000, "[R] none is stated: the solver takes quadratic time"),
+}
+"""As public wrappers run it on logs."""
+
+
 class OCSVM(CountDetector):
     """Distance of a sequence's event counts from the region that holds those of training."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "nu": 0.5, "standardise": False}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

@@ -30,6 +30,7 @@ from scipy.stats import norm
 from bench.detector import DetectorTags
 from bench.types import Sequences
 from methods.shared.counts import CountConfig, CountDetector, Floats, State, idf, known_keys, weighted_quantile
+from methods.shared.published import Published, original, sources_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,22 @@ class Config(CountConfig):
             raise ValueError(f"weighting '{self.weighting}' is unknown: use tf-idf or none")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "variance": (0.95, "section 4.2"),
+    "alpha": (0.001, "section 4.2"),
+    "weighting": ("tf-idf", "section 4.2"),
+}
+"""The paper, on event counts as in the public implementation."""
+
+
 class PCA(CountDetector):
     """Squared distance of a sequence's weighted event counts to the principal subspace of training."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

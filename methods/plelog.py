@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class Config(TextSettings, TrainingSettings):
     """Units of the GRU per direction."""
     layers: int = 2
     """Stacked bidirectional GRUs."""
+    dropout_on: Literal["states", "events"] = "states"
+    """Where dropout stands besides between the layers: on the pooled states [R], or on whole event vectors (code)."""
     known_share: float = 0.5
     """Where no sequence is unlabelled: the share of the normals, first in order, that are used as known."""
     components: int = 50
@@ -138,7 +140,7 @@ class PLELog(ClassifierDetector):
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
     def _new_network(self) -> AttentiveClassifier:
-        return self._network_of(nn.GRU)
+        return self._network_of(nn.GRU, self.config.dropout_on)
 
     def _targets(self, reading: Reading, known: NDArray[np.bool_]) -> Floats:
         """float64 (n_bags,): estimated probability that each distinct sequence is abnormal."""
