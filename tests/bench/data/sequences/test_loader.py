@@ -443,7 +443,8 @@ def test_a_stream_takes_part_in_a_transfer_by_its_texts(system, stream):
     """As raw lines do: no log key is known, and what reads texts reads those of its table."""
     _, raw = system(TOY)
     loader, events = stream(STREAM, STREAM_LABELS, {5: "begin", 7: "end"}, name="web")
-    for sources, targets, texts in (([raw], [events], {"begin", "end"}), ([events], [raw], {"stop job <*>", "disk <*> broken"})):
+    own = {"stop job <*>", "disk <*> broken"}
+    for sources, targets, texts in (([raw], [events], {"begin", "end"}), ([events], [raw], own)):
         made = prepare(loader, sources, targets)
         assert made.skip_reason is None
         test = made.test.sequences
