@@ -7,34 +7,24 @@ negative log-likelihood, is a training term and the test score. One model and on
 Told: source normals. It reads texts, never log keys, so it sees something in lines of an unknown system.
 
 Works badly where an anomaly is the order or number of known events (no positions by default, and mean pooling dilutes
-one event among many) or where texts tell little. Against the controls (`bench compare mlad`, AP, 95 % intervals of the
-paired difference) it is better than all six on `bgl@stream-a`, and worse in these cases:
-- `ecvc` on `hdfs@blocks-a`, `paper`, by .051: an abnormal block has the known events in other numbers; and by .148 on
-  `hdfs@sessions-345k`, chronologically: it flags all normal sessions that end early (AP without them .75 and .76).
-- `new-event` on `spirit@lines-a`, chronologically, by .001: the alerts there are texts that training lacks.
-- `ecvc` (.102) and `new-event` (.182, .108 under `paper`) on `bgl@raw12k+tbird@raw29k`: each abnormal window of
-  Thunderbird has texts unseen in training (median 6 of 20, of normal ones 0), which `new-event` counts (AP .992
-  chronologically); plain mean sentence vectors (`knn-embedding`) have .952, MLAD .927.
-- all of them, or not separable, in transfers to and from Thunderbird: the energy says how unlike the source a sequence
-  is, and that ranks the wrong way (AUROC .11 to .35), since Thunderbird's alerts of the interconnect read more like
-  BGL's hardware messages than its mail and login lines do. That is the data: the distance of plain mean sentence
-  vectors to the nearest training one has AUROC .24 to .49 from BGL to Thunderbird.
-The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs that collapse
-is no error, but it costs accuracy: see `vector_std` in `monitor`.
+one event among many), where texts tell little, and in transfers: the energy says how unlike the source a sequence is,
+not how bad. The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs
+that collapse is no error (`vector_std` in `monitor`). Sentence vectors of one system share a large common vector. Where
+it stays in the inputs, as it does by default, the differences between texts are small beside it and go first, so that
+ranking can get worse while the loss falls. With `centred`, or with `rec_target="positions"`, it did not on editions
+where it does without; where a log goes on in other words (`bgl@text-stream-a`), it still does. Compare with the control
+`gaussian`, which has the same inputs and energy and no network, before any of it is laid to the data.
 
 The equations are the paper's; its published code cannot run (it makes all attention weights zero and all energies one
 constant). Reconstructions [R], the A-numbers being those of the method sheet: two heads, one for responsibilities and
 one for the first loss term (A1); that term is the squared distance of a decoder's output to the mean input vector (A2);
 components below 1e-4 drop out of the likelihood (A3); mean pooling (A4); the penalty is the mean Frobenius norm (A5);
-mixture on all 100 dimensions with jitter 1e-3 (A6); batch statistics in training and one final pass over the training
-set (A8). Layers, heads, d_ff and K are the published code's (A13). All choices are settings: `_mlad_config.py`. Two go
-beyond the sheet: input vectors have variance 1 per dimension (`input_scale`) and the squared distance is summed over
-dimensions, as in DAGMM (`rec_error`). The study `mlad-choices` (Spirit
-and two simulated systems, AP of the validation part, 5 seeds) has .787 with them, .729 and .767 with either left out.
-DAGMM's penalty with weight .005 has .813 and would be the default, did the paper not state -.005. The two were first
-noticed on labelled data of `bgl@stream-a`, so numbers there are not blind to them: the sheet's own scale (learned
-projection, norm 1, mean error, dropout .1) has F1 .914 there under `paper`, these .962. On `hdfs@blocks-a` it is the
-other way round (AP .988 against .940): there an anomaly is how often known events occur, as `ecvc` counts.
+mixture on all 100 dimensions with jitter 1e-3 (A6), which decides how much directions count in which training hardly
+varies; batch statistics in training and one final pass over the training set (A8). Layers, heads, d_ff and K are the
+published code's (A13). All choices are settings: `shared/mlad_config.py`. Two go beyond the sheet: sentence vectors
+are multiplied by the root of 384 (`input_scale`), and the squared distance is summed over dimensions, as in DAGMM
+(`rec_error`). They were first noticed on labelled data of `bgl@stream-a`, so numbers there are not blind to them, and
+`centred` was noticed on `hdfs@blocks-a`.
 
 Equal events of a sequence are one token with a multiplicity, and equal sequences of a batch one item with a weight:
 exact but for dropout, which they then share (`merge_repeats`). Where the sheet says to skip batches below 2K
@@ -65,7 +55,7 @@ from methods.shared.entmax import entmax
 from methods.shared.mixture import Mixture
 from methods.shared.mlad_config import Config
 from methods.shared.mlad_explain import Reading
-from methods.shared.text_inputs import TextInputs
+from methods.shared.text_inputs import UNIT_SQUARE, TextInputs, texts_of
 from methods.shared.training import hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -93,8 +83,7 @@ class MLAD(Detector):
             raise ValueError(f"MLAD cannot be trained: {reason}")
         config: Config = self.config
         train = train.select(train.lengths > 0)
-        texts = [train.texts[i] for i in np.unique(train.text_ids)]
-        self.inputs_ = _inputs_of(texts, config)
+        self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
         data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
@@ -172,9 +161,8 @@ class MLAD(Detector):
         if not hasattr(self, "inputs_"):
             raise NotFittedError("MLAD: call fit before score")
         config: Config = self.config
-        used, found = np.unique(sequences.text_ids, return_inverse=True)
-        ids = found.astype(np.int64)
-        features = self.inputs_.features([sequences.texts[i] for i in used])
+        ids = np.unique(sequences.text_ids, return_inverse=True)[1].astype(np.int64)
+        features = torch.as_tensor(self.inputs_.features(texts_of(sequences)))
         merge = config.merge_repeats and config.positional == "none"
         unique = _bags.unique_bags(ids, sequences.offsets, merge_repeats=merge)
         return Reading(*unique, ids, features.to(self.device), merge)
@@ -395,4 +383,5 @@ def _final_pass(
 def _inputs_of(texts: list[str], config: Config) -> TextInputs:
     if config.embedding == "learned":
         return TextInputs.learned(texts)
-    return TextInputs.sentence(texts, config.projection, config.width, unit_variance=config.input_scale == "variance")
+    scale = UNIT_SQUARE if config.input_scale == "variance" else 1.0
+    return TextInputs.sentence(texts, config.width, centred=config.centred, projection=config.projection, scale=scale)
