@@ -52,6 +52,7 @@ from methods.shared import layers, mlad_explain
 from methods.shared import mixture as _mixture
 from methods.shared.bags import Bags, BatchPlan, DeviceBags
 from methods.shared.entmax import entmax
+from methods.shared.entmax_package import entmax as package_entmax
 from methods.shared.mixture import Mixture
 from methods.shared.mlad_config import Config
 from methods.shared.mlad_explain import Reading
@@ -206,6 +207,7 @@ class Network(nn.Module):
         elif config.projection == "learned":
             self.inlet = nn.Linear(DIMENSION, width)
         self.first = nn.Parameter(torch.randn(width) / width**0.5) if config.pooling == "cls" else None
+        self.normaliser = entmax if config.entmax == "own" else package_entmax
         scale = (config.width if config.attention_scale == "width" else config.width / config.heads) ** -0.5
         self.blocks = nn.ModuleList(
             layers.EncoderLayer(
@@ -216,6 +218,7 @@ class Network(nn.Module):
                 dropout=config.dropout,
                 scale=scale,
                 celu=config.celu,
+                normaliser=self.normaliser,
             )
             for _ in range(config.layers)
         )
@@ -265,7 +268,7 @@ class Network(nn.Module):
     def responsibilities(self, vectors: Tensor) -> Tensor:
         """(B, K), rows sum to 1."""
         alpha = self.config.alpha if self.config.head_alpha is None else self.config.head_alpha
-        return entmax(self.responsibility(vectors), alpha)
+        return self.normaliser(self.responsibility(vectors), alpha)
 
     def attention_zeros(self, features: Tensor, data: DeviceBags, plan: BatchPlan) -> Tensor:
         """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ()."""
