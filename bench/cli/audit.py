@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli._options import AsJson, Data, say
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Docs, Out, say
 
 app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be true.")
 
@@ -55,6 +56,24 @@ def data(
         return
     for name, value in facts.items():
         say(_lines_of(name, value))
+
+
+@app.command()
+def claims(docs: Docs = Path("docs"), out: Out = RESULTS, as_json: AsJson = False) -> None:
+    """Exit 1 where a number of the documentation is not what the records say, or says nothing of where it is from."""
+    from bench.records.store import Store
+    from bench.reporting.pages.check import as_rows, audit_claims, totals
+
+    found = audit_claims(docs, Store(out))
+    wrong = [judged for judged in found if judged.is_wrong]
+    if as_json:
+        say(json.dumps({"totals": totals(found), "claims": as_rows(found)}, indent=1))
+    else:
+        for judged in wrong:
+            say(judged.sentence)
+        say(", ".join(f"{count} {verdict}" for verdict, count in totals(found).items()) or "no claim", err=bool(wrong))
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
 
 
 def _lines_of(name: str, value: Any) -> str:
