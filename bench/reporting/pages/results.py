@@ -117,7 +117,7 @@ PAGES: Final = (
     Page(
         "paper",
         "Within one system, the published protocol",
-        "All abnormal sequences and as many normal ones test, the other normals train. Flagging all has F1 2/3.",
+        "All abnormal sequences and as many normal ones test, the other normals train. Flagging all has F1 two thirds.",
         _family("paper"),
     ),
     Page(
