@@ -9,7 +9,7 @@ model from alarm at odd values, and a reason per line), `in-context` (0 or 1 by 
 worth of normal training sequences, since it is told no anomalies), `plain` (neither).
 
 Works badly where a line is abnormal by its company only: lines are judged one by one, though in the same prompt. Long
-sequences have more lines to be called abnormal.
+sequences have more lines to be called abnormal. More: docs/methods/logprompt.md
 
 The published third strategy lets the model propose prompts and picks the best on labelled lines, which it
 is not told; `instruction` takes a prompt of one's own. Reconstructions [R]: rules and format are worded after
