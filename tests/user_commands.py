@@ -57,6 +57,8 @@ TABLE = {
     "bench compare METHOD": [],
     "bench table --published": ["bench table --published"],
     "bench audit published": ["bench audit published"],
+    "bench results pages": ["bench results pages", "bench results pages --check"],
+    "bench audit claims": ["bench audit claims", "bench audit claims --json"],
     "bench plot SUITE": ["bench plot fig4"],
     "bench show RUN_ID": ["bench show {run_id}"],
     "bench results pack": [
