@@ -30,10 +30,10 @@ def test_what_is_a_number(text, numbers):
 
 
 def test_a_comment_answers_for_the_text_since_the_last_one_or_the_heading():
-    page = "It has .1.\n\n## Next\n\nIt has .2.\n\n<!-- claims\n.2 = quoted: x\n-->\n\nAnd .2 again.\n"
+    page = "It has .2.\n\n## Next\n\nIt has .2.\n\n<!-- claims\n.2 = quoted: x\n-->\n\nAnd .2 again.\n"
     found = claims_of(page)
     assert [(claim.number.text, claim.number.line, claim.source) for claim in found.claims] == [(".2", 5, "quoted")]
-    assert [(number.text, number.line) for number in found.unmarked] == [(".1", 1), (".2", 11)]
+    assert [(number.text, number.line) for number in found.unmarked] == [(".2", 1), (".2", 11)]
 
 
 def test_several_names_are_several_numbers_in_order():
