@@ -8,6 +8,7 @@ from statistics import median
 from typing import Final
 
 from bench.evaluation.agreement import kendall_tau
+from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.reporting.markdown import plain
 from bench.reporting.pages.gather import (
     RANKED_BY,
@@ -19,8 +20,12 @@ from bench.reporting.pages.gather import (
     value_of,
 )
 from bench.reporting.pages.matrix import NOTHING, column, short, usual_seeds
-from bench.reporting.tables.rows import Row, Table
+from bench.reporting.tables.rows import Row, Table, shown_rule
 
+_PROMISED: Final = 0.01
+"""False alarms by the rule of the tables."""
+_FAR: Final = 3
+_RANKS_WELL, _FLAGS_LITTLE = 0.95, 0.1
 FEW_ABNORMAL: Final = 20
 """A test part with fewer says little of any method."""
 NOT_COMPARED: Final = "not compared"
@@ -28,8 +33,13 @@ NOT_COMPARED: Final = "not compared"
 
 def against_controls(results: Results, tables: Sequence[Table]) -> str:
     """For each table what beats its best control, by the paired test; then over all evaluation editions."""
-    lines = [line for table in tables if (line := _of_table(results, table))]
+    lines = [line for line in (_of_table(results, table) for table in tables) if line]
     return "\n".join([*lines, *_over_editions(results, tables)]) if lines else f"({NOTHING})"
+
+
+def conclusions(results: Results, tables: Sequence[Table]) -> str:
+    """What `against_controls` says over all editions, alone."""
+    return "\n".join(_over_editions(results, tables)) if tables else f"({NOTHING})"
 
 
 def _of_table(results: Results, table: Table) -> str:
@@ -87,7 +97,22 @@ def _over_editions(results: Results, tables: Sequence[Table]) -> list[str]:
         + (f" ({_plain_names(worse)})." if worse else "."),
         f"- **What nobody can say.** Not separable with these seeds and test parts: {count('not separable')} pairs; "
         f"not compared by the paired test: {count(NOT_COMPARED)}{_weak(evaluation)}.",
+        _thresholds(evaluation),
     ]
+
+
+def _thresholds(tables: Sequence[Table]) -> str:
+    """Whether the rule of the tables keeps its promise, and whether a good ranking becomes good flags."""
+    rows = [row for table in tables for row in methods_of(table) if shown_rule(row, DEFAULT_RULE) == DEFAULT_RULE]
+    rates = [rate for row in rows if (rate := value_of(row, "fpr")) is not None]
+    broken = sum(rate > _FAR * _PROMISED for rate in rates)
+    pairs = [(value_of(row, "f1"), value_of(row, "auroc")) for row in rows]
+    known = [(f1, auroc) for f1, auroc in pairs if f1 is not None and auroc is not None]
+    lost = sum(auroc >= _RANKS_WELL and f1 < _FLAGS_LITTLE for f1, auroc in known)
+    return (
+        f"- **Thresholds.** `{DEFAULT_RULE}` flags more than {_FAR} times the false alarms it promises in {broken} of "
+        f"{len(rates)} rows; {lost} rows have an AUROC of {_RANKS_WELL} or more and an F1 below {_FLAGS_LITTLE}."
+    )
 
 
 def _weak(tables: Sequence[Table]) -> str:

@@ -13,7 +13,7 @@ from bench.reporting.pages import axes
 from bench.reporting.pages.blocks import block
 from bench.reporting.pages.gather import Family, Results, kind_of
 from bench.reporting.pages.matrix import NOTHING, headroom, matrices
-from bench.reporting.pages.reading import against_controls, protocols_agree
+from bench.reporting.pages.reading import against_controls, conclusions, protocols_agree
 from bench.reporting.tables.rows import Row
 
 Make = Callable[[Results], str]
@@ -103,9 +103,11 @@ PAGES: Final = (
         "What was measured, read as a results section would be: what holds, what does not, what nobody can say.",
         {
             "contents": ("Pages", _contents),
-            "within": ("Within one system", lambda results: against_controls(results, results.of("within"))),
-            "paper": ("Under the published protocol", lambda results: against_controls(results, results.of("paper"))),
+            "within": ("Within one system, in time", lambda results: conclusions(results, results.of("within"))),
+            "paper": ("Under the published protocol", lambda results: conclusions(results, results.of("paper"))),
             "agreement": ("Does the published protocol rank as time does?", protocols_agree),
+            "transfers": ("From one system to another", lambda results: conclusions(results, results.of("transfers"))),
+            "combined": ("Several systems at once", lambda results: conclusions(results, results.of("combined"))),
         },
     ),
     Page(

@@ -53,6 +53,7 @@ def test_the_reading_sorts_methods_by_verdict_against_the_best_control(make_reco
     assert "Better than the best control: 1 of 5 pairs" in text
     assert "On every one of these 1 editions: a." in text
     assert "next to nothing: 1 pairs (c)" in text
+    assert "false alarms it promises in 5 of 5 rows; 0 rows have an AUROC of 0.95 or more and an F1 below 0.1" in text
     assert "not compared by the paired test: 2; fewer than 20 abnormal test sequences: bgl@raw12k; one seed" in text
 
 
