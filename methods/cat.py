@@ -38,7 +38,8 @@ from bench.types import Sequences
 from methods.shared import layers
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
-from methods.shared.semantic import TextNetworkDetector, away_from_zero, encode, read, real
+from methods.shared.semantic import TextNetworkDetector, away_from_zero, encode, real
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 _CELLS = layers.MAX_CELLS // 4
@@ -46,7 +47,7 @@ _CELLS = layers.MAX_CELLS // 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the sheet's faithful version; they stood in the study `network-choices`."""
 
     width: int = 100
@@ -107,7 +108,7 @@ class CAT(TextNetworkDetector["Network"]):
         if reason := self.skip(train):
             raise ValueError(f"CAT cannot be trained: {reason}")
         config: Config = self.config
-        bags, counts, _, vectors = reading = read(train.select(train.lengths > 0), config.width, self.device)
+        bags, counts, _, vectors = reading = self._learn_inputs(train.select(train.lengths > 0))
         parts = hold_out(counts, config.validation_fraction, self.seed)
         with seeded(self.seed, self.device):
             net = self._new_network().eval()
@@ -132,7 +133,7 @@ class CAT(TextNetworkDetector["Network"]):
         net = self._fitted("score")
         if not len(sequences):
             return np.zeros(0)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         distances = self._apply(net, reading, max_cells=_CELLS)[:, 0].astype(np.float64)
         return np.where(reading.bags.lengths > 0, distances, 0.0)[reading.inverse]
 
@@ -145,7 +146,7 @@ class CAT(TextNetworkDetector["Network"]):
         net = self._fitted("represent")
         if not len(sequences):
             return np.zeros((0, self.config.hidden), np.float32)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         return self._apply(net.status, reading, max_cells=_CELLS)[reading.inverse]
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:

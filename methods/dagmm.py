@@ -43,6 +43,7 @@ from methods.shared import layers as _layers
 from methods.shared.bag_vectors import BagInputs
 from methods.shared.layers import Mixture
 from methods.shared.occlusion import occlusion
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -52,7 +53,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the paper's weights and sizes under the common budget."""
 
     inputs: Literal["vectors", "counts"] = "vectors"
@@ -106,7 +107,7 @@ class DAGMM(Detector):
         if reason := self.skip(train):
             raise ValueError(f"DAGMM cannot be trained: {reason}")
         config: Config = self.config
-        self.inputs_, (vectors, bags) = BagInputs.learn(train.select(train.lengths > 0), config.inputs, config.width)
+        self.inputs_, (vectors, bags) = BagInputs.learn(train.select(train.lengths > 0), config.inputs, config)
         inputs = torch.tensor(vectors, device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
@@ -141,16 +142,15 @@ class DAGMM(Detector):
         return encoded.cpu().numpy().astype(np.float32)[inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters, mixture, and the log keys and deviations where counts are read."""
+        """Parameters, mixture, and what a sequence's vector is made with."""
         if not hasattr(self, "net_"):
             raise NotFittedError("DAGMM: call fit before state")
         mixture = {f"mixture.{name}": value.cpu().numpy() for name, value in self.mixture_._asdict().items()}
-        inputs = {"keys": self.inputs_.keys.copy(), "scale": self.inputs_.scale.copy()}
-        return {**_layers.arrays_of(self.net_), **mixture, **inputs}
+        return {**_layers.arrays_of(self.net_), **mixture, **self.inputs_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
-        self.inputs_ = BagInputs(self.config.inputs, state["keys"], state["scale"])
+        self.inputs_ = BagInputs.from_state(state, self.config.inputs)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)

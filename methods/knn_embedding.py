@@ -31,11 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench.data.embedding import DIMENSION, embed, project
+from bench.data.embedding import DIMENSION
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods.shared.counts import FittedArrays, Floats, Integers, State, blocks
 from methods.shared.occlusion import occlusion
+from methods.shared.text_inputs import Projection, TextInputs, TextSettings, texts_of
 
 _ROWS = 1024
 """Vectors of each side compared at once at most: their products, 8 MB, stay near the processor."""
@@ -43,8 +44,8 @@ _DECIMALS = 9
 """The distance of equal texts must be 0 and not what rounding leaves."""
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(TextSettings):
     """No paper fixes these; see the sheets of the methods that read texts."""
 
     unit: Literal["sequence", "text"] = "sequence"
@@ -73,13 +74,18 @@ class KNNEmbedding(FittedArrays):
         return None if train.n_events else "no training sequence has an event"
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
-        vectors = _items(train, self.config).vectors()
-        return {"vectors": vectors[vectors.any(axis=1)]}
+        config: Config = self.config
+        projection: Projection = "fixed" if config.dimension < DIMENSION else "learned"
+        inputs = TextInputs.sentence(
+            texts_of(train), config.dimension, centred=config.centred, projection=projection, scale=1.0
+        )
+        vectors = _items(train, inputs, config.unit).vectors()
+        return {"vectors": vectors[vectors.any(axis=1)], **inputs.state()}
 
     def score(self, sequences: Sequences) -> Floats:
         """Return float64 (n_sequences,), in [0, 2]; an empty sequence scores 0."""
         train = self.state()["vectors"]
-        items = _items(sequences, self.config)
+        items = self._read(sequences)
         distances = _mean_distance(items, train, min(self.config.k, len(train)))
         if self.config.unit == "sequence":
             return distances[items.inverse]
@@ -91,9 +97,13 @@ class KNNEmbedding(FittedArrays):
         """Return float32 (n_events,): the distance of each text, or how far that of the sequence falls without it."""
         if self.config.unit == "sequence":
             return occlusion(sequences, self.score, "text_ids")
-        items, train = _items(sequences, self.config), self.state()["vectors"]
+        train = self.state()["vectors"]
+        items = self._read(sequences)
         distances = _mean_distance(items, train, min(self.config.k, len(train)))
         return distances[items.inverse].astype(np.float32)
+
+    def _read(self, sequences: Sequences) -> _Items:
+        return _items(sequences, TextInputs.from_state(self.state()), self.config.unit)
 
 
 class _Items(NamedTuple):
@@ -114,11 +124,11 @@ class _Items(NamedTuple):
         return self.texts[part] if self.counts is None else _unit(np.asarray(self.counts[part] @ self.texts))
 
 
-def _items(sequences: Sequences, config: Config) -> _Items:
+def _items(sequences: Sequences, inputs: TextInputs, unit: str) -> _Items:
     """What is compared: each distinct sequence, or each distinct text."""
-    used, text_of_event = np.unique(sequences.text_ids, return_inverse=True)
-    vectors = _text_vectors([sequences.texts[i] for i in used.tolist()], config.dimension)
-    if config.unit == "text":
+    vectors = _unit(inputs.features(texts_of(sequences)))
+    text_of_event = np.unique(sequences.text_ids, return_inverse=True)[1]
+    if unit == "text":
         return _Items(vectors, None, text_of_event.astype(np.int64))
     plain = replace(
         sequences,
@@ -127,18 +137,10 @@ def _items(sequences: Sequences, config: Config) -> _Items:
         system=np.zeros_like(sequences.system),
     )
     distinct, _, inverse = plain.unique()
-    shape = (len(distinct), len(used))
+    shape = (len(distinct), len(vectors))
     counts = csr_matrix((np.ones(distinct.n_events), distinct.text_ids, distinct.offsets), shape=shape, copy=True)
     counts.sum_duplicates()
     return _Items(vectors, counts, inverse)
-
-
-def _text_vectors(texts: list[str], dimension: int) -> Floats:
-    vectors = embed(texts).astype(np.float64)
-    if dimension < DIMENSION:
-        # In float64 a text's vector does not depend on how many others are projected with it.
-        vectors = vectors @ project(np.eye(DIMENSION, dtype=np.float32), dimension)
-    return _unit(vectors)
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -159,6 +161,8 @@ def _mean_distance(items: _Items, train: Floats, k: int) -> Floats:
 
 def _largest(vectors: Floats, train: Floats, k: int) -> Floats:
     """float64 (n, k): the k largest products of each vector with rows of train, in no order."""
+    if not len(train):  # centred, the only text of training is the zero vector: nothing is alike
+        return np.zeros((len(vectors), 1))
     found = np.full((len(vectors), k), -np.inf)
     for part in blocks(len(train), _ROWS):
         products = vectors @ train[part].T

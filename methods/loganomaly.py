@@ -35,18 +35,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data.embedding import DIMENSION, embed, project
+from bench.data.embedding import embed
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
 from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.text_inputs import TextInputs, TextSettings
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the paper's architecture under the common budget; open choices by the study `network-choices`."""
 
     history: int = 20
@@ -95,6 +96,7 @@ class LogAnomaly(Detector):
         config: Config = self.config
         self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
         self.vectors_ = embed([train.texts[key] for key in self.keys_])
+        self.inputs_ = TextInputs.learn(train, config)
         self.native_threshold_ = float(config.g - 1)
         pieces, counts = self._training_pieces(train)
         with seeded(self.seed, self.device):
@@ -145,14 +147,20 @@ class LogAnomaly(Detector):
         return states.cpu().numpy().astype(np.float32)[inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters, the log keys of training and the sentence vectors of their templates."""
+        """Parameters, the log keys of training, the sentence vectors of their templates and how these enter."""
         if not hasattr(self, "net_"):
             raise NotFittedError("LogAnomaly: call fit before state")
-        return {**layers.arrays_of(self.net_), "keys": self.keys_.copy(), "vectors": self.vectors_.copy()}
+        return {
+            **layers.arrays_of(self.net_),
+            "keys": self.keys_.copy(),
+            "vectors": self.vectors_.copy(),
+            **self.inputs_.state(),
+        }
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
         self.keys_, self.vectors_ = state["keys"], state["vectors"]
+        self.inputs_ = TextInputs.from_state(state)
         self.native_threshold_ = float(self.config.g - 1)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
@@ -164,7 +172,7 @@ class LogAnomaly(Detector):
         return self.history_.as_json() if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:
-        return Network(self.config, self.vectors_).to(self.device)
+        return Network(self.config, self.inputs_.vectors_of(self.vectors_)).to(self.device)
 
     def _tokens(self, sequences: Sequences) -> Integers:
         """int64 (n_events,): 2 + position of the template, of the most similar one for others, or UNKNOWN."""
@@ -205,11 +213,11 @@ class Network(nn.Module):
 
     vectors: Tensor
 
-    def __init__(self, config: Config, vectors: NDArray[np.float32]) -> None:
+    def __init__(self, config: Config, vectors: NDArray[np.float64]) -> None:
         super().__init__()
         n = len(vectors)
         table = np.zeros((n + FIRST_KEY, config.width), np.float32)
-        table[FIRST_KEY:] = project(vectors, config.width) * DIMENSION**0.5
+        table[FIRST_KEY:] = vectors
         self.register_buffer("vectors", torch.as_tensor(table), persistent=False)
         dropout = config.dropout if config.layers > 1 else 0.0
         self.meanings, self.counts = (

@@ -36,12 +36,13 @@ from torch.nn import functional as F
 
 from bench.detector import DetectorTags, Evidence
 from bench.types import ABNORMAL, NORMAL, Sequences
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode, read
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the architecture of the sheet; study `network-choices`."""
 
     width: int = 100
@@ -85,7 +86,7 @@ class LogRobust(ClassifierDetector):
             raise ValueError(f"LogRobust cannot be trained: {reason}")
         config: Config = self.config
         labelled = labels >= 0
-        bags, _, inverse, vectors = read(train.select(labelled), config.width, self.device)
+        bags, _, inverse, vectors = self._learn_inputs(train.select(labelled))
         pairs, counts = np.unique(2 * inverse + labels[labelled], return_counts=True)
         bag_of, class_of = pairs // 2, pairs % 2
         parts = hold_out(counts, config.validation_fraction, self.seed)

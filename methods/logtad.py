@@ -38,14 +38,15 @@ from bench.types import Sequences
 from methods.shared.alignment import SystemClassifier, balanced
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
-from methods.shared.semantic import Reading, TextNetworkDetector, away_from_zero, encode, read, real
+from methods.shared.semantic import Reading, TextNetworkDetector, away_from_zero, encode, real
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import HeldOut, History, Loss, TrainingSettings, hold_out, seeded, train_network
 
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the published code."""
 
     width: int = 100
@@ -119,7 +120,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         config: Config = self.config
         train = train.select(train.lengths > 0)
         self.systems_, system_of = np.unique(train.system, return_inverse=True)
-        reading = read(train, config.width, self.device)
+        reading = self._learn_inputs(train)
         pairs, counts = np.unique(reading.inverse * len(self.systems_) + system_of, return_counts=True)
         items = Items(pairs // len(self.systems_), pairs % len(self.systems_))
         parts = hold_out(counts, config.validation_fraction, self.seed)
@@ -137,7 +138,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         place = np.where(self.systems_[place] == sequences.system, place, len(self.systems_))
         if not len(sequences):
             return np.zeros(0)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         distance = np.where(reading.bags.lengths > 0, self._apply(net.distance, reading), 0.0)
         return np.asarray(distance[reading.inverse] / net.radius.cpu().numpy()[place], dtype=np.float64)
 
@@ -150,7 +151,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         net = self._fitted("represent")
         if not len(sequences):
             return np.zeros((0, self.config.hidden), np.float32)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         return self._apply(net, reading)[reading.inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:

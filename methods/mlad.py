@@ -8,7 +8,8 @@ Told: source normals. It reads texts, never log keys, so it sees something in li
 
 Works badly where an anomaly is the order or number of known events (no positions by default, and mean pooling dilutes
 one event among many), where texts tell little, and where the system changes: the energy says how unlike the source a
-sequence is. It pulls normal vectors to a point, which can cost accuracy: see `vector_std` in `monitor`.
+sequence is, not how bad. It pulls normal vectors to a point, and with the common vector of a system's texts in the
+inputs (not `centred`) their differences go first. Compare with `gaussian`, which has the same inputs and no network.
 
 Reconstructed [R]: the equations are the paper's, its published code cannot run. Two heads (A1), the reconstruction of
 the mean input (A2), mean pooling (A4), jitter (A6) and all other choices are settings of
@@ -45,7 +46,7 @@ from methods.shared.entmax import entmax
 from methods.shared.mixture import Mixture
 from methods.shared.mlad_config import Config
 from methods.shared.mlad_explain import Reading
-from methods.shared.text_inputs import TextInputs
+from methods.shared.text_inputs import UNIT_SQUARE, TextInputs, texts_of
 from methods.shared.training import hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -73,8 +74,7 @@ class MLAD(Detector):
             raise ValueError(f"MLAD cannot be trained: {reason}")
         config: Config = self.config
         train = train.select(train.lengths > 0)
-        texts = [train.texts[i] for i in np.unique(train.text_ids)]
-        self.inputs_ = _inputs_of(texts, config)
+        self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
         data = DeviceBags(bags, self.device)
         with seeded(self.seed, self.device):
@@ -152,9 +152,8 @@ class MLAD(Detector):
         if not hasattr(self, "inputs_"):
             raise NotFittedError("MLAD: call fit before score")
         config: Config = self.config
-        used, found = np.unique(sequences.text_ids, return_inverse=True)
-        ids = found.astype(np.int64)
-        features = self.inputs_.features([sequences.texts[i] for i in used])
+        ids = np.unique(sequences.text_ids, return_inverse=True)[1].astype(np.int64)
+        features = torch.as_tensor(self.inputs_.features(texts_of(sequences)))
         merge = config.merge_repeats and config.positional == "none"
         unique = _bags.unique_bags(ids, sequences.offsets, merge_repeats=merge)
         return Reading(*unique, ids, features.to(self.device), merge)
@@ -375,4 +374,5 @@ def _final_pass(
 def _inputs_of(texts: list[str], config: Config) -> TextInputs:
     if config.embedding == "learned":
         return TextInputs.learned(texts)
-    return TextInputs.sentence(texts, config.projection, config.width, unit_variance=config.input_scale == "variance")
+    scale = UNIT_SQUARE if config.input_scale == "variance" else 1.0
+    return TextInputs.sentence(texts, config.width, centred=config.centred, projection=config.projection, scale=scale)

@@ -31,9 +31,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
+from hdbscan import HDBSCAN
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,7 +42,8 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode, read
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 Floats = NDArray[np.float64]
@@ -52,7 +53,7 @@ _FEWEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the published code; they stood in the study `network-choices`."""
 
     width: int = 100
@@ -104,7 +105,7 @@ class PLELog(ClassifierDetector):
         known = np.full(len(train), True) if labels is None else labels == NORMAL
         if known.all():
             known = first_known(labels, train.system, config.known_share)
-        reading = read(train, config.width, self.device)
+        reading = self._learn_inputs(train)
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)
         parts = hold_out(reading.counts, config.validation_fraction, self.seed)
@@ -172,7 +173,7 @@ class Clusters(NamedTuple):
     of_point: Integers
     """(n_points,) from 0, or -1 for noise."""
     uncertainty: Floats
-    """(n_points,) 1 - membership probability, 0 for noise."""
+    """(n_points,) in [0, 1]: outlier score, 0 for noise."""
 
 
 def first_known(labels: NDArray[np.int8] | None, system: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
@@ -204,21 +205,23 @@ def whitened(points: Floats, counts: Integers, components: int) -> Floats:
 def cluster(points: Floats, counts: Integers, size: int, max_points: int, seed: int) -> Clusters:
     """HDBSCAN with min_cluster_size and min_samples `size` on points (n_points, d) that stand for `counts` each."""
     n = len(points)
-    while size > _FEWEST and np.minimum(counts, size).sum() > max_points:
+    # hdbscan does not count a point among its own neighbours: with size copies besides itself its core distance is 0.
+    while size > _FEWEST and np.minimum(counts, size + 1).sum() > max_points:
         size = max(_FEWEST, size // 2)
-    copies = np.minimum(counts, size)
+    copies = np.minimum(counts, size + 1)
     order = np.random.default_rng([seed, 3]).permutation(n)
     chosen = np.sort(order[np.cumsum(copies[order]) <= max_points])
     if copies[chosen].sum() < 2 * size or not points.shape[1]:
         return Clusters(np.full(n, -1), np.zeros(n))
-    found = HDBSCAN(min_cluster_size=size, min_samples=size, copy=True).fit(
-        np.repeat(points[chosen], copies[chosen], 0)
-    )
+    # One job: others would be processes of their own for a second of work.
+    found = HDBSCAN(min_cluster_size=size, min_samples=size, core_dist_n_jobs=1)
+    found.fit(np.repeat(points[chosen], copies[chosen], 0))
     first = np.cumsum(copies[chosen]) - copies[chosen]
     nearest = first[NearestNeighbors(n_neighbors=1).fit(points[chosen]).kneighbors(points, return_distance=False)[:, 0]]
-    of_point = np.maximum(found.labels_[nearest], -1).astype(np.int64)
-    uncertainty = np.where(of_point < 0, 0.0, 1 - np.nan_to_num(found.probabilities_[nearest]))
-    return Clusters(of_point, uncertainty)
+    of_point = found.labels_[nearest].astype(np.int64)
+    # Beside infinitely dense points the score is inf / inf; its limit is 1.
+    uncertainty = np.nan_to_num(found.outlier_scores_[nearest], nan=1.0)
+    return Clusters(of_point, np.where(of_point < 0, 0.0, uncertainty))
 
 
 def probabilistic_labels(clusters: Clusters, has_known: NDArray[np.bool_]) -> Floats:

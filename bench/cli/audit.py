@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli._frozen import PLAN
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Docs, Out, say
+
+if TYPE_CHECKING:
+    from bench.experiment.freeze import Frozen, Held
 
 app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be true.")
 
@@ -34,6 +39,41 @@ def published(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(content, indent=1))
     else:
         typer.echo("\n".join(render_audit(paper, findings) for paper, findings in papers))
+
+
+@app.command()
+def plan(
+    file: Annotated[
+        Path | None, typer.Argument(help="A plan that `bench run --freeze` wrote; OUT/plan.toml if not given.")
+    ] = None,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the records against a frozen plan; exit 1 when one of an evaluation edition is not in it."""
+    from bench.experiment.freeze import hold, read_frozen
+    from bench.records.store import Store
+
+    frozen = read_frozen(out / PLAN if file is None else file)
+    store = Store(out)
+    store.require_results()
+    held = hold(frozen, store.records())
+    if as_json:
+        said = {"runs": len(frozen.run_ids), "blind": list(frozen.blind), "not_blind": dict(frozen.not_blind)}
+        say(json.dumps({**said, **vars(held)}, indent=1))
+    else:
+        say("\n".join(_held_lines(frozen, held)))
+    if held.outside:
+        raise typer.Exit(EXIT_GATE)
+
+
+def _held_lines(frozen: Frozen, held: Held) -> Iterator[str]:
+    yield f"{len(frozen.run_ids)} runs in the plan: {held.done} done, {held.failed} failed, {held.missing} missing"
+    yield f"blind: {', '.join(frozen.blind) or 'nothing'}"
+    yield from (f"not blind: {edition}, as {why}" for edition, why in frozen.not_blind.items())
+    yield from (f"made by another code than the plan's: {row}" for row in held.other_code)
+    yield from (f"not in the plan, on an evaluation edition: {row}" for row in held.outside)
+    others = held.n_outside - sum(int(row.rpartition(": ")[2]) for row in held.outside)
+    yield f"{others} records of development and smoke editions are not in the plan, and need not be"
 
 
 @app.command()

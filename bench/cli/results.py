@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out, say
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out, Protocol, say
 from bench.cli._stale import code_lines, tell_stale
 from bench.errors import BenchError
 
@@ -39,14 +39,16 @@ def table(
     validation: Annotated[
         bool, typer.Option("--validation", help="Rank configs by the validation part; shows nothing of the test part.")
     ] = False,
+    protocol: Protocol = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Print the tables of the stored records."""
+    """Print the tables of the stored records; `--write` writes those of every protocol, the others show one."""
     from bench.data.sequences.protocols import expanded
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store
     from bench.reporting.tables.files import write_tables
+    from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.series import render_all
     from bench.reporting.tables.table import make_tables, require_rule, summary
     from bench.reporting.tables.validation import render_choices
@@ -64,13 +66,17 @@ def table(
     )
     if not tables:
         raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
+    everything = tables
+    tables, note = of_one_protocol(everything, protocol)
+    if note and not write:
+        say(note, err=True)
     tell_stale(tables, store)
     if validation:
         say("\n".join(render_choices(found) for found in tables))
         return
     require_rule(tables, threshold)
     if write:
-        for path in write_tables(store, {found.key for found in tables}):
+        for path in write_tables(store, {found.key for found in (everything if protocol is None else tables)}):
             say(f"written: {path}", err=True)
     if published:
         from bench.reporting.published.page import render_published

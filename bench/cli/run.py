@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.cli._frozen import Freeze, FrozenOption, frozen_suites, together, write_plan
 from bench.cli._options import RESULTS, AllowEndpoint, AsJson, Data, Out, Set, Suite, say
 from bench.cli._run_options import (
     PRECISIONS,
@@ -38,8 +39,8 @@ from bench.cli._run_options import (
     WindowSize,
     WindowStep,
 )
-from bench.cli._running import Request, execute, executor_options
-from bench.cli.llm import Batch, DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
+from bench.cli._running import Request, execute_all, executor_options
+from bench.cli.llm import Batch, DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price
 from bench.cli.plan import PlanOption
 from bench.errors import BenchError
 
@@ -90,6 +91,8 @@ def run(
     out: Out = RESULTS,
     pack: Pack = True,
     plan: PlanOption = False,
+    freeze: Freeze = None,
+    frozen: FrozenOption = None,
     as_json: AsJson = False,
     batch: Batch = None,
 ) -> None:
@@ -98,8 +101,14 @@ def run(
                  auxiliary, incidents)  # fmt: skip
     if batch and not dry_run:
         raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
-    chosen = _suite(suite, what, allow_endpoint=allow_endpoint)
+    if freeze and not suite:
+        raise BenchError("--freeze writes down what suites run: name them with --suite")
+    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
+        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
     _limit_threads(threads)
+    chosen = frozen_suites(frozen, data, out) if frozen else _suites(suite, what)
+    for found in chosen if not allow_endpoint else ():
+        _require_no_places(found)
     if precision not in PRECISIONS:
         raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
     if compile_:
@@ -111,8 +120,12 @@ def run(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
         executor, where,
     )  # fmt: skip
-    with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls, batch), out):
-        execute(chosen, request)
+    if freeze:
+        write_plan(freeze, chosen, data, out)
+        return
+    if plan and len(chosen) > 1:
+        chosen = [together(chosen)]
+    execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
 
 
 @dataclass(frozen=True)
@@ -134,20 +147,23 @@ class _What:
     incidents: str | None
 
 
-def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuite:
-    from bench.experiment.suites import Suite as LoadedSuite
-    from bench.experiment.suites import SuitePart, load_suite, require_no_places
+def _suites(names: str | None, what: _What) -> list[LoadedSuite]:
+    from bench.experiment.suites import load_suite
 
-    if name:
-        if any(value is not None for value in vars(what).values()):
-            raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
-                "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
-            )
-        named = load_suite(name)
-        if not allow_endpoint:
-            require_no_places(named)
-        return named
+    if not names:
+        return [_typed_suite(what)]
+    if any(value is not None for value in vars(what).values()):
+        raise BenchError(
+            "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
+            "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
+        )
+    return [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+
+
+def _typed_suite(what: _What) -> LoadedSuite:
+    from bench.experiment.suites import Suite as LoadedSuite
+    from bench.experiment.suites import SuitePart
+
     part = SuitePart(
         scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
         methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),
@@ -162,6 +178,12 @@ def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuit
         incidents=_incidents(what.incidents) if what.incidents else (),
     )
     return LoadedSuite("", "", (part,))
+
+
+def _require_no_places(suite: LoadedSuite) -> None:
+    from bench.experiment.suites import require_no_places
+
+    require_no_places(suite)
 
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:

@@ -5,13 +5,11 @@ Bags of events and the Gaussian mixture have files of their own; their names can
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -35,7 +33,6 @@ __all__ = [
     "Moments",
     "SingularError",
     "UniqueBags",
-    "array_to_texts",
     "arrays_of",
     "dropout_mask",
     "entmax",
@@ -46,7 +43,6 @@ __all__ = [
     "moments",
     "pad",
     "sinusoidal",
-    "texts_to_array",
     "unique_bags",
     "weighted_mean",
 ]
@@ -226,14 +222,3 @@ def load_arrays(net: nn.Module, state: dict[str, NDArray[Any]]) -> None:
     net.load_state_dict(
         {name[4:]: torch.tensor(value) for name, value in state.items() if name.startswith("net.")}, strict=True
     )
-
-
-def texts_to_array(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Texts as the bytes of a JSON list, since a state holds numbers only."""
-    return np.frombuffer(json.dumps(list(texts)).encode(), np.uint8).copy()
-
-
-def array_to_texts(array: NDArray[Any]) -> list[str]:
-    """The reverse of `texts_to_array`."""
-    texts: list[str] = json.loads(array.tobytes())
-    return texts

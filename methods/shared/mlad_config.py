@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the paper where it states a value, else its code, else the resolutions A1-A19 of the method sheet.
 
     Not here: the threshold (A7) and windows and their step (A9) are the harness's; there are no counts to match (A10);
@@ -47,7 +48,8 @@ class Config(TrainingSettings):
     rec_error: Literal["sum", "mean"] = "sum"
     """Of the squared error over dimensions: their sum, as DAGMM's squared distance, or their mean [R]."""
     input_scale: Literal["variance", "norm"] = "variance"
-    """Input vectors of variance 1 per dimension, the scale of normalised layers, or of norm 1 as encoded [R]."""
+    """`variance`: sentence vectors times the root of 384, so that the mean square of an entry is 1 and its variance
+    over texts at most that; `norm`: of norm 1 as encoded [R]."""
     energy_weight: float = 0.1
     """lambda 1 (equation 7)."""
     penalty: Literal["frobenius", "dagmm"] = "frobenius"

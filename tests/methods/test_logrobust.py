@@ -12,12 +12,13 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import logrobust
 from methods.logrobust import Config, LogRobust
-from methods.shared import semantic
+from methods.shared import semantic, text_inputs
 from methods.shared.semantic import AttentiveClassifier
 
 pytestmark = pytest.mark.trains
 
 TEXTS = (*(f"template {key}" for key in range(20)), "template 3 reworded")
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(width=20, hidden=16, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
@@ -34,7 +35,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -109,7 +110,7 @@ def test_64_labelled_sequences_are_learned_by_heart():
 
 def test_the_score_is_the_log_odds_of_the_network(fitted):
     with torch.no_grad():
-        reading = semantic.read(of([[1, 10, 2]]), 20, "cpu")
+        reading = semantic.read(of([[1, 10, 2]]), INPUTS, "cpu")
         logits = fitted.net_(reading.vectors[reading.bags.ids][None], torch.tensor([3]))[0]
     p = torch.softmax(logits, 0)
     assert fitted.score(of([[1, 10, 2]]))[0] == pytest.approx(float(torch.log(p[1] / p[0])), abs=1e-5)

@@ -128,7 +128,8 @@ def heading(comparison: Comparison) -> str:
     simulated = " (simulated)" if standing(comparison) == "simulated" else ""
     smoke = ", put together from pieces" if "smoke" in standings(comparison).values() else ""
     return (
-        f"{comparison['method']} on {comparison['scenario']}, {comparison['split']}{simulated}: "
+        f"{comparison['method']} on {comparison['scenario']}, {comparison['split']}{simulated}, "
+        f"protocol {comparison['protocol_version']}: "
         f"{comparison['n_test']} test sequences, {comparison['n_test_abnormal']} abnormal{smoke}"
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import bench
 from bench._files import replace_text
 from bench.errors import BenchError
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.experiment.suites import Suite
 from bench.records.store import record_text
 from bench.reporting.figures import picture
@@ -59,6 +60,7 @@ def write(figure: Figure, request: FigureRequest) -> list[Path]:
         "figure": figure.name,
         "kind": figure.kind,
         "suite": request.suite.name,
+        "protocol": PROTOCOL_VERSION,
         "rule": request.rule,
         "run_ids": list(figure.run_ids),
         "notes": list(figure.notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -23,7 +24,8 @@ Kind = Literal["plain", "original", "steps", "setting"]
 RANKED_BY: Final = "ap"
 """The metric of headroom, verdicts and ranks: no threshold stands in it."""
 _INVERSE: Final = {"better": "worse", "worse": "better"}
-_STEPS: Final = "steps"
+_STEPS, _PROFILE = "steps", "profile"
+_SETTINGS: Final = re.compile(r"\[([^\]]+)\]")
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,13 @@ def family_of(table: Table) -> Family:
 
 
 def kind_of(row: Row) -> Kind:
-    """What is special about a row."""
-    facts = row.records[0]["detector"]
-    passed = set(facts.get("config_passed", ()))
-    if facts.get("profile", "paper") != "paper":
-        return "original" if not passed else "setting"
-    if not passed:
+    """What is special about a row: its name says what it does not share with the plain one."""
+    settings = _SETTINGS.search(row.records[0]["method"])
+    names = {part.partition("=")[0] for part in settings[1].split(",")} if settings else set()
+    if not names:
         return "plain"
-    return "steps" if passed == {_STEPS} else "setting"
+    alone: dict[str, Kind] = {_PROFILE: "original", _STEPS: "steps"}
+    return alone.get(next(iter(names)), "setting") if len(names) == 1 else "setting"
 
 
 def base_of(row: Row) -> str:

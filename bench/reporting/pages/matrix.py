@@ -17,6 +17,7 @@ from bench.reporting.pages.gather import (
     standing_of,
     value_of,
 )
+from bench.reporting.tables.headroom import headroom_of
 from bench.reporting.tables.rows import Row, Table
 
 METRICS: Final = ("f1", "auroc", "ap")
@@ -98,6 +99,7 @@ def headroom(tables: Sequence[Table]) -> str:
         control, method = best_of(controls_of(table)), best_of(methods_of(table))
         best = None if control is None else value_of(control, RANKED_BY)
         room = "" if best is None else short(1 - best)
+        bound = headroom_of(table, DEFAULT_RULE)
         lines.append(
             [
                 column(table),
@@ -107,11 +109,13 @@ def headroom(tables: Sequence[Table]) -> str:
                 f"{counts['n_test_abnormal']:,}",
                 _named(control),
                 room,
+                "" if bound is None else short(bound.ceiling),
                 _named(method),
             ]
         )
-    headers = ["edition", "split", "train", "test", "abnormal", "best control, AP", "room above it", "best method, AP"]
-    return markdown.table(lines, headers) if lines else f"({NOTHING})"
+    headers = ["edition", "split", "train", "test", "abnormal", "best control, AP", "room above it", "ceiling of F1"]
+    words = "Ceiling of F1: what no function of the event sequence exceeds; empty where records are older than it."
+    return f"{markdown.table(lines, [*headers, 'best method, AP'])}\n\n{words}" if lines else f"({NOTHING})"
 
 
 def _named(row: Row | None) -> str:

@@ -66,10 +66,14 @@ def _is_plain(row: Row) -> bool:
     return kind_of(row) == "plain"
 
 
-def _family(*families: Family) -> dict[str, tuple[str, Make]]:
+def _is_any(row: Row) -> bool:
+    return True
+
+
+def _family(*families: Family, wanted: Callable[[Row], bool] = _is_plain) -> dict[str, tuple[str, Make]]:
     return {
         "headroom": ("What there is to show", lambda results: headroom(results.of(*families))),
-        "matrix": ("Methods and editions", lambda results: matrices(results.of(*families), _is_plain)),
+        "matrix": ("Methods and editions", lambda results: matrices(results.of(*families), wanted)),
         "reading": ("Reading", lambda results: against_controls(results, results.of(*families))),
     }
 
@@ -138,7 +142,7 @@ PAGES: Final = (
         "chat",
         "Chat models",
         "A language model is asked about sequences. Metrics weight a sample to the whole test part.",
-        _family("chat"),
+        _family("chat", wanted=_is_any),
     ),
     Page(
         "steps",

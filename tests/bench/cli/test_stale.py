@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import record_digest
 
 
@@ -47,7 +48,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     assert fallen.returncode == 1
     assert "STALE" not in fallen.stdout
     row, _, values = fallen.stdout.partition("\n  ")
-    assert row == f"FAILED bgl@simulated | chronological | 20/20 | protocol 1 | {place.method}"
+    assert row == f"FAILED bgl@simulated | chronological | 20/20 | protocol {PROTOCOL_VERSION} | {place.method}"
     assert "auroc 0.5000, baseline " in values
 
 
@@ -77,7 +78,8 @@ def test_a_row_whose_code_is_gone_is_one_sentence(local, plugin):
     ]
     refused = local.gate()
     assert refused.returncode == 1
-    assert "STALE bgl@simulated | chronological | 20/20 | protocol 1 | mine.py:Mine: the code of" in refused.stdout
+    row = f"bgl@simulated | chronological | 20/20 | protocol {PROTOCOL_VERSION} | mine.py:Mine"
+    assert f"STALE {row}: the code of" in refused.stdout
     plugin.run()
     shutil.rmtree(plugin.file.parent.parent)
     assert "the code of 'rarest_event.detector:RarestEvent' is not here any more" in plugin.bench("table").stderr

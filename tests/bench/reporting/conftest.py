@@ -43,16 +43,17 @@ def make_record():
         split="chronological",
         rules=(RULE,),
         systems=(),
+        protocol=1,
         **changes,
     ):
         sides = [{"edition": part, "sha256": "00"} for part in edition.split("+")]
         name = method.partition("[")[0]
-        identity = repr((method, seed, config, edition, split))
+        identity = repr((method, seed, config, edition, split, protocol))
         return {
             "schema_version": SCHEMA_VERSION,
             "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
             "spec": {
-                "protocol_version": 1,
+                "protocol_version": protocol,
                 "train": sides,
                 "test": sides,
                 "split": split,

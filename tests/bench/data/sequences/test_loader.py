@@ -147,6 +147,9 @@ def test_facts_by_hand(system):
         "n_lines": {"app@mine": 20},
         "n_replaced_lines": {},
         "n_headerless_lines": {},
+        "ceiling_f1": 1.0,
+        "n_alert_types": {"app@mine": 1},
+        "licences": {"app@mine": "MIT"},
     }
 
 
@@ -158,6 +161,15 @@ def test_seen_means_seen_in_a_normal_training_sequence(system):
     made = prepare(loader, [card])
     assert made.test.sequences.log_keys.tolist() == [0, 1, 2, 1]
     assert (made.facts["known_keys_share"], made.facts["seen_in_training_share"]) == (1.0, 0.5)
+
+
+def test_equal_test_sequences_with_both_labels_lower_the_ceiling(system):
+    rows = list(TOY)
+    rows[16:20] = [("-", "start job 1"), ("-", "stop job 2"), ("BAD", "start job 3"), ("-", "stop job 4")]
+    loader, card = system(rows)
+    made = prepare(loader, [card])
+    assert made.test.labels.tolist() == [0, 1]
+    assert made.facts["ceiling_f1"] == 0.666667
 
 
 def test_odd_bytes_and_headers_are_counted(system):

@@ -224,7 +224,7 @@ def test_what_is_kept_prints_again_without_scores(store, add):
         scores.unlink()
     (again,) = stored(store, "toy", scenario="bgl", split="chronological")
     assert lines(again) == lines(made)
-    assert heading(again) == "toy on bgl@raw12k, chronological: 40 test sequences, 10 abnormal"
+    assert heading(again) == "toy on bgl@raw12k, chronological, protocol 1: 40 test sequences, 10 abnormal"
     assert outdated_comparisons(store) == {}
     for scenario, split in (("hdfs", None), (None, "paper")):
         with pytest.raises(BenchError, match="leave --stored out"):

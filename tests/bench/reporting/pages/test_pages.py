@@ -70,16 +70,26 @@ def test_whether_two_protocols_rank_alike(make_record):
     assert "tau of the two rankings by AUROC is -1.00 (3 methods)" in protocols_agree(results_of(records))
 
 
-def test_rows_with_another_budget_or_profile_are_told_apart(make_record):
-    def row(passed, profile="paper"):
-        facts = {"supervision": "normal-only", "is_control": False, "config": passed, "config_passed": passed}
-        record = make_record("mlad", config=passed, detector=facts | {"profile": profile})
-        return make_tables([record])[0].rows[0]
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mlad", "plain"),
+        ("deeplog+nearest", "plain"),
+        ("mlad[steps=150]", "steps"),
+        ("mlad[alpha=1.0]", "setting"),
+        ("mlad[alpha=1.0,steps=150]", "setting"),
+        ("mlad[profile=original]", "original"),
+        ("mlad[alpha=1.0,profile=original]", "setting"),
+    ],
+)
+def test_rows_with_another_budget_or_profile_are_told_apart(make_record, name, kind):
+    assert kind_of(make_tables([make_record(name)])[0].rows[0]) == kind
 
-    assert kind_of(row({})) == "plain"
-    assert kind_of(row({"steps": 150})) == "steps"
-    assert kind_of(row({"alpha": 1.0})) == "setting"
-    assert kind_of(row({}, "original")) == "original"
+
+def test_a_default_that_was_given_is_the_plain_row(make_record):
+    record = make_record("mlad")
+    record["detector"]["config_passed"] = {"steps": 600}
+    assert kind_of(make_tables([record])[0].rows[0]) == "plain"
 
 
 def test_pages_say_the_newest_protocol_alone(tmp_path, make_record):

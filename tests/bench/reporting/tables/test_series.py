@@ -30,7 +30,7 @@ def test_mean_and_worst_over_cuts(made):
     tables = make_tables([made("chronological", 0.9), made("chronological:50,70", 0.5)])
     (series,) = make_series(tables)
     text = render_series(series, RULE)
-    assert text.startswith("### bgl@raw12k, cuts\n\n- cuts: 50/70, 60/80 % of the lines")
+    assert text.startswith("### bgl@raw12k, cuts, protocol 1\n\n- cuts: 50/70, 60/80 % of the lines")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert ["toy", *["0.700", "0.500"] * 3, "2/2"] in rows
     assert rows.count(["toy", "0.500", "0.900"]) == 3

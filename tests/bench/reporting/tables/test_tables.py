@@ -205,9 +205,9 @@ def test_methods_that_are_told_different_things_stand_in_groups_of_their_own_and
 
 def test_a_reader_is_told_protocol_editions_sizes_and_what_makes_it_easy():
     text = rendered(record())
-    assert text.startswith("### bgl@raw12k, chronological\n")
+    assert text.startswith("### bgl@raw12k, chronological, protocol 1\n")
     assert "chronological, cut at 60 % and 80 % of the lines" in text
-    assert "windows of 20 lines, step 20; threshold rule conformal:0.01; protocol 1" in text
+    assert "windows of 20 lines, step 20; threshold rule conformal:0.01\n" in text
     assert "100 train (9 abnormal), 30 validation (3), 40 test (10); 17 log keys" in text
     assert "known from training: 97.5 %; test sequences seen in training: 50.0 %" in text
     assert "prevalence in test: 0.250; F1 of flagging everything: 0.400" in text
@@ -249,7 +249,7 @@ def test_sessions_that_a_cut_by_lines_tears_are_named():
 def test_smoke_and_simulated_are_marked():
     assert "put together from pieces (tier smoke): never part of a finding" in rendered(record(tier="smoke"))
     text = rendered(record(tier="simulated"))
-    assert text.startswith("### bgl@raw12k, chronological (simulated)\n")
+    assert text.startswith("### bgl@raw12k, chronological (simulated), protocol 1\n")
     assert "bgl@raw12k (simulated, data " in text
 
 
@@ -506,7 +506,7 @@ def test_a_sample_is_named_in_heading_facts_and_file_and_shares_no_table_with_wh
     tables = make_tables([sampled(), record(), sampled(drawn=40)])
     assert [table.key.sample for table in tables] == [0, 24, 40]
     text = render(tables[1], RULE)
-    assert text.startswith("### bgl@raw12k, chronological, sample of 24 of 44 test sequences, weighted\n")
+    assert text.startswith("### bgl@raw12k, chronological, sample of 24 of 44 test sequences, weighted, protocol 1\n")
     assert "- sample: 12 of 30 normal of bgl@raw12k, 12 of 14 abnormal of bgl@raw12k; metrics weight" in text
     assert "sample" not in render(tables[0], RULE)
     names = [table.key.file_name for table in tables]
