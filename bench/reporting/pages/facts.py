@@ -25,7 +25,7 @@ from bench.reporting.pages.gather import (
 from bench.reporting.pages.matrix import METRICS, NOTHING, column, short
 from bench.reporting.pages.reading import NOT_COMPARED
 from bench.reporting.pages.results import state
-from bench.reporting.pages.sources import module_words, setting_words
+from bench.reporting.pages.sources import module_words, profile_words, setting_words
 from bench.reporting.tables.rows import Row, Table
 
 OWN: Final = "mlad-bench"
@@ -96,7 +96,11 @@ def _settings(ref: DetectorRef, description: Description) -> str:
         published = [] if original is None else [_published(original.get(name, _MISSING))]
         lines.append([f"`{name}`", _value(info.default), *published, words.get(name, "").replace("|", r"\|")])
     headers = ["setting", "default", *([] if original is None else [ORIGINAL]), "what it is, and its source"]
-    return markdown.table(lines, headers)
+    table = markdown.table(lines, headers)
+    if original is None:
+        return table
+    said = profile_words(ref)
+    return f"{table}\n\n`{ORIGINAL}`: {said or 'its published settings.'} Where its column is empty, it is the default."
 
 
 def _published(value: Any) -> str:

@@ -28,6 +28,13 @@ def setting_words(ref: DetectorRef) -> dict[str, str]:
     return words
 
 
+def profile_words(ref: DetectorRef) -> str:
+    """What stands below `profiles` of a detector, where the nearest class has them; nothing if it says nothing."""
+    module, _, name = ref.target.partition(":")
+    said = (_words_below(found.node) for found in _with_bases(_find(module, name)))
+    return next((words["profiles"] for words in said if "profiles" in words), "").removeprefix("`original`: ")
+
+
 def module_words(ref: DetectorRef) -> str:
     """The docstring of a method's module."""
     return ast.get_docstring(_tree(ref.target.partition(":")[0])) or ""

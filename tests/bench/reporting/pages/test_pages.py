@@ -131,7 +131,7 @@ def test_pages_are_written_kept_and_found_outdated(tmp_path, make_record):
 
 
 def test_the_page_of_a_method_has_what_its_class_says(tmp_path, make_record, monkeypatch):
-    known = {name: registry.available()[name] for name in ("mlad", "new-event", "random")}
+    known = {name: registry.available()[name] for name in ("mlad", "ngram", "new-event", "random")}
     monkeypatch.setattr(registry, "available", lambda: known)
     store, docs = Store(tmp_path / "results"), tmp_path / "docs"
     store.write(make_record("mlad", 0, 0.75))
@@ -142,5 +142,9 @@ def test_the_page_of_a_method_has_what_its_class_says(tmp_path, make_record, mon
     assert "(published code)" in page
     assert "(MLAD section 5.2)" in page, "of the settings that all networks share"
     assert "| bgl@raw12k | chronological | .750 / .750 / .750 (1)" in page
+    published = (docs / "methods" / "ngram.md").read_text()
+    assert "| `normalise`" in published
+    assert "`original`: " in published
+    assert "Where its column is empty, it is the default." in published
     controls = (docs / "methods" / "controls.md").read_text()
     assert "**`new-event`**: Number of events whose log key" in controls
