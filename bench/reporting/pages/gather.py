@@ -13,6 +13,7 @@ from bench.experiment.grades import CONTROL, asks_a_model
 from bench.experiment.measure import ALL
 from bench.records.record import standing
 from bench.records.store import Store
+from bench.reporting.comparisons.differences import VERSION
 from bench.reporting.comparisons.kept import every_kept
 from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, shown_rule
 from bench.reporting.tables.table import make_tables
@@ -36,9 +37,11 @@ class Verdicts:
 
     @classmethod
     def of(cls, comparisons: Iterable[dict[str, Any]]) -> Verdicts:
-        """Those of the ranking metric, in both directions."""
+        """Those of the ranking metric, in both directions; what another version of the program kept says nothing."""
         found = {}
         for comparison in comparisons:
+            if comparison.get("version") != VERSION or not comparison.keys() >= set(TableKey._fields):
+                continue
             fields = {name: comparison[name] for name in TableKey._fields}
             key = TableKey(**fields | {"data": tuple(comparison["data"])})
             for row in comparison["rows"]:

@@ -144,7 +144,7 @@ def protocols_agree(results: Results) -> str:
 
 
 def _agreement(table: Table, other: Table) -> list[str]:
-    ours = {row.method: row for row in table.rows if row in methods_of(table)}
+    ours = {row.method: row for row in methods_of(table)}
     theirs = {row.method: row for row in methods_of(other)}
     both = [name for name in ours if name in theirs]
     values = [(value_of(ours[name], "auroc"), value_of(theirs[name], "auroc")) for name in both]

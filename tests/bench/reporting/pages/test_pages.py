@@ -5,6 +5,7 @@ import pytest
 from bench import registry
 from bench.evaluation.agreement import kendall_tau, ranks
 from bench.records.store import Store
+from bench.reporting.comparisons.differences import VERSION
 from bench.reporting.pages.gather import Results, Verdicts, gather, kind_of
 from bench.reporting.pages.reading import against_controls, protocols_agree
 from bench.reporting.pages.results import PAGES, state
@@ -36,7 +37,8 @@ def results_of(records, verdicts=()):
     tables = tuple(make_tables(records))
     key = tables[0].key
     kept = [
-        key._asdict() | {"method": one, "rows": [{"method": other, "metrics": {"ap": {"verdict": verdict}}}]}
+        key._asdict()
+        | {"version": VERSION, "method": one, "rows": [{"method": other, "metrics": {"ap": {"verdict": verdict}}}]}
         for one, other, verdict in verdicts
     ]
     return Results(tables, 1, (), Verdicts.of(kept))
@@ -55,6 +57,14 @@ def test_the_reading_sorts_methods_by_verdict_against_the_best_control(make_reco
     assert "next to nothing: 1 pairs (c)" in text
     assert "false alarms it promises in 5 of 5 rows; 0 rows have an AUROC of 0.95 or more and an F1 below 0.1" in text
     assert "not compared by the paired test: 2; fewer than 20 abnormal test sequences: bgl@raw12k; one seed" in text
+
+
+def test_verdicts_of_another_version_say_nothing(make_record):
+    (table,) = make_tables([make_record("a"), make_record("ecvc", supervision="control")])
+    kept = table.key._asdict() | {"method": "a", "rows": [{"method": "ecvc", "metrics": {"ap": {"verdict": "better"}}}]}
+    one, other = table.rows
+    assert Verdicts.of([kept | {"version": VERSION}]).of_rows(table, other, one) == "worse"
+    assert Verdicts.of([kept | {"version": VERSION - 1}, {"version": VERSION}]).of_rows(table, other, one) is None
 
 
 def test_smoke_editions_are_no_finding(make_record):
