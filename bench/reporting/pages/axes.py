@@ -46,6 +46,22 @@ def steps(results: Results) -> str:
     return "\n\n".join(parts) or f"({NOTHING})"
 
 
+def untrained(results: Results, name: str) -> str:
+    """Where a network was also scored without training: its AP then and at the budget, edition by edition."""
+    lines = []
+    for table in results.of("within", "paper", "transfers", "combined", simulated=True):
+        curve = _curves(table).get(name, {})
+        plain = next((row for row in curve.values() if kind_of(row) == "plain"), None)
+        first = value_of(curve[0], RANKED_BY) if 0 in curve else None
+        last = None if plain is None else value_of(plain, RANKED_BY)
+        if first is not None and last is not None:
+            words = ": **below its untrained self**" if last < first else ""
+            lines.append(
+                f"- {column(table)}, {table.key.split}: {short(first)} untrained, {short(last)} trained{words}"
+            )
+    return "\n".join(["AP without and with training:", "", *lines]) if lines else ""
+
+
 def _curves(table: Table) -> dict[str, Curve]:
     found: dict[str, Curve] = defaultdict(dict)
     for row in table.rows:

@@ -11,6 +11,7 @@ from bench import registry
 from bench.experiment.grades import Told
 from bench.registry import Description, DetectorRef
 from bench.reporting import markdown
+from bench.reporting.pages.axes import untrained
 from bench.reporting.pages.blocks import block
 from bench.reporting.pages.gather import (
     RANKED_BY,
@@ -122,11 +123,9 @@ def numbers(results: Results, name: str) -> str:
         if base_of(row).partition("+")[0] == name and kind_of(row) in ("plain", "original") and row.finished
         if standing_of(table) != "smoke"
     ]
-    said = state(results, _INDEX)
-    if not lines:
-        return f"{said}\n\n({NOTHING})"
     headers = ["edition", "split", "F1 / AUROC / AP (seeds)", "best control, AP", "by the paired test"]
-    return f"{said}\n\n{markdown.table(lines, headers)}"
+    shown = markdown.table(lines, headers) if lines else f"({NOTHING})"
+    return "\n\n".join(filter(None, [state(results, _INDEX), shown, untrained(results, name)]))
 
 
 def _number_line(results: Results, table: Table, row: Row) -> list[str]:

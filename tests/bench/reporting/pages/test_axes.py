@@ -35,6 +35,13 @@ def test_curves_have_a_column_for_each_budget_and_say_how_rankings_agree(trained
     assert "Below its untrained self at 600 steps: b." in text
 
 
+def test_a_network_below_its_untrained_self_is_named_on_its_page(trained):
+    results = results_of([trained("a", 0.5, 0), trained("a", 0.6), trained("b", 0.65, 0), trained("b", 0.6)])
+    assert axes.untrained(results, "a").endswith("- bgl@raw12k, chronological: .500 untrained, .600 trained")
+    assert axes.untrained(results, "b").endswith(".650 untrained, .600 trained: **below its untrained self**")
+    assert axes.untrained(results, "c") == ""
+
+
 def test_one_budget_alone_is_no_curve(trained):
     assert axes.steps(results_of([trained("a", 0.5)])) == "(no record)"
 
