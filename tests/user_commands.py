@@ -60,6 +60,8 @@ TABLE = {
     "bench table --published": ["bench table --published"],
     "bench audit published": ["bench audit published"],
     "bench audit plan FILE": ["bench audit plan plan.toml"],
+    "bench results pages": ["bench results pages", "bench results pages --check"],
+    "bench audit claims": ["bench audit claims", "bench audit claims --json"],
     "bench plot SUITE": ["bench plot fig4"],
     "bench show RUN_ID": ["bench show {run_id}"],
     "bench results pack": [
