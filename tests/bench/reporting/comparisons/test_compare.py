@@ -10,7 +10,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
-from bench.reporting.comparisons.differences import compare_rows, comparison_requests, require_scores
+from bench.reporting.comparisons.differences import VERSION, compare_rows, comparison_requests, require_scores
 from bench.reporting.comparisons.kept import (
     chosen,
     footer,
@@ -268,7 +268,7 @@ def test_a_comparison_without_records_of_another_version_or_damaged_is_outdated(
     assert "damaged" in outdated_comparisons(store)[path]
     path.write_text("[]")
     assert "damaged" in outdated_comparisons(store)[path]
-    path.write_text(json.dumps({"rows": [], "runs": {}, "version": 1}))
+    path.write_text(json.dumps({"rows": [], "runs": {}, "version": VERSION}))
     assert "damaged" in outdated_comparisons(store)[path]
 
 
