@@ -332,7 +332,7 @@ def test_the_learned_embedding_has_one_row_for_unseen_texts():
 
 
 def test_only_the_learned_embedding_saves_texts(fitted):
-    assert text_inputs.array_to_texts(fitted.state()["texts.vocabulary"]) == []
+    assert all(value.dtype.kind in "if" for value in fitted.state().values())
     learned = MLAD(replace(QUICK, embedding="learned", max_epochs=1)).fit(TRAIN)
     assert text_inputs.array_to_texts(learned.state()["texts.vocabulary"]) == list(TEXTS[:20])
 
