@@ -123,3 +123,25 @@ def test_a_line_of_the_archive_is_readable(call, tmp_path, monkeypatch):
     code, _, err = call("show")
     assert code == 2
     assert "say which record to show" in err
+
+
+def test_pages_are_written_checked_and_keep_what_is_written_by_hand(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.reporting.pages.write.method_pages", lambda *ignored: {})
+    assert call(*RUN)[0] == 0
+    docs = tmp_path / "docs"
+    code, out, err = call("results", "pages", "--docs", docs)
+    assert (code, out) == (0, "")
+    assert f"written: {docs / 'results' / 'index.md'}" in err
+    assert call("results", "pages", "--docs", docs, "--check") == (0, "all pages are what their records say\n", "")
+    page = docs / "results" / "index.md"
+    page.write_text(page.read_text().replace("Numbers of protocol", "Numbers of a protocol") + "\nBy hand.\n")
+    code, out, _ = call("results", "pages", "--docs", docs, "--check")
+    assert (code, out) == (1, f"{page} differs from the records: run `bench results pages`\n")
+    assert call("results", "pages", "--docs", docs)[2] == f"written: {page}\n"
+    assert page.read_text().endswith("\nBy hand.\n")
+
+
+def test_pages_of_nothing(call, tmp_path):
+    code, _, err = call("results", "pages", "--docs", tmp_path / "docs", "--out", tmp_path / "nowhere")
+    assert code == 2
+    assert err.count("\n") == 1
