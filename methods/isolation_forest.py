@@ -7,16 +7,18 @@ average and near 1 for what is isolated at once. The forest is scikit-learn's; i
 Told: source unlabelled. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
 
 Works badly, by its construction, wherever anomalies show in events that training never had: a column that is constant
-in training is never split, so the count of unseen events is invisible, and a window of nothing but new events is the
-zero vector, which takes the crowded side of every split. AUROC below 0.5 is possible and no error: on `bgl@stream-a`
-it is .30 chronologically and .18 under `paper`, where 2,823 of 4,081 abnormal test windows have unseen events only and
-get a score below that of every normal one; with and without `oov` all scores are equal to the bit, and on the windows
-without unseen events the chronological AUROC is .74. It is blind to relations between counts as well, as each split
-sees one column.
+in training is never split, so a window of nothing but new events is the zero vector, on the crowded side of every
+split. AUROC below 0.5 is possible and no error. It is blind to relations between counts as well.
 
-Reconstructions [R]: none in the forest. The native threshold is 0.5 (section 3 of the paper), not the quantile that a
-known share of anomalies gives: `contamination` is label knowledge (the public benchmark sets .03, the true share of
-HDFS). Published on HDFS that way: precision .830, recall .776, F1 .802.
+Reconstructed [R]: none in the forest. The native threshold is 0.5 (section 3 of the paper), not the quantile of a known
+share of anomalies, which is label knowledge. More: docs/methods/isolation-forest.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(IsolationForest.tags.told)
+    >>> detector = IsolationForest().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

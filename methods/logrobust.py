@@ -7,16 +7,19 @@ the name. The score is log p(abnormal) - log p(normal); the paper takes the more
 
 Told: source labels. It reads texts, never log keys.
 
-Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none
-at all, as in the split `paper`, it cannot be trained. With the labels of few kinds it learns these by heart, so its
-numbers say little about new ones: look at the share of test sequences seen in training.
+Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none at
+all, as in the split `paper`, it cannot be trained.
 
-There is no official code. Reconstructions [R]: the shared sentence vectors stand for FastText vectors with TF-IDF
-weights (so no IDF can leak from a test part); two layers of 128 units per direction, after public re-implementations;
-attention softmax(tanh(w h + b)) over the sequence's own events; dropout between the layers and before the last. The
-paper trains on as many abnormal as normal sessions of HDFS; here all training sequences are used and both classes
-weigh the same in the cross-entropy (`class_weight`). Equal sequences are one item per label with a count. An empty
-sequence gets the score of no evidence, which is the last layer's bias.
+Reconstructed [R]: there is no official code. Sentence vectors stand for FastText with TF-IDF; all training sequences
+are used and both classes weigh the same (`class_weight`). An empty sequence gets the score of no evidence. More:
+docs/methods/logrobust.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogRobust.tags.told)
+    >>> detector = LogRobust().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

@@ -106,13 +106,20 @@ def _(like: Tensor, p: float) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
+Normaliser = Callable[[Tensor, float, Tensor | None], Tensor]
+"""What makes weights of scores (..., n) under an alpha and the multiplicity of each entry: alpha-entmax."""
+
+
 class EntmaxAttention(nn.Module):
     """Multi-head self-attention whose softmax is alpha-entmax; memory bounded by blocks of queries."""
 
-    def __init__(self, width: int, heads: int, alpha: float, *, scale: float | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, alpha: float, *, scale: float | None = None, normaliser: Normaliser = entmax
+    ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of heads {heads}")
+        self.normaliser = normaliser
         self.heads = heads
         self.alpha = alpha
         self.scale = 1 / math.sqrt(width // heads) if scale is None else scale
@@ -159,7 +166,7 @@ class EntmaxAttention(nn.Module):
         return tuple(parts.permute(2, 0, 3, 1, 4).unbind(0))
 
     def _weights(self, query: Tensor, key: Tensor, multiplicity: Tensor) -> Tensor:
-        return entmax((query * self.scale) @ key.transpose(2, 3), self.alpha, multiplicity[:, None, None])
+        return self.normaliser((query * self.scale) @ key.transpose(2, 3), self.alpha, multiplicity[:, None, None])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, multiplicity: Tensor) -> Tensor:
         return self._weights(query, key, multiplicity) @ value
@@ -178,9 +185,10 @@ class EncoderLayer(nn.Module):
         dropout: float,
         scale: float | None = None,
         celu: float = 1.0,
+        normaliser: Normaliser = entmax,
     ) -> None:
         super().__init__()
-        self.attention = EntmaxAttention(width, heads, alpha, scale=scale)
+        self.attention = EntmaxAttention(width, heads, alpha, scale=scale, normaliser=normaliser)
         self.ffn = nn.Sequential(
             nn.Linear(width, ffn_width), nn.CELU(celu), Dropout(dropout), nn.Linear(ffn_width, width)
         )

@@ -34,6 +34,8 @@ class Config(TextSettings, TrainingSettings):
     """Of entmax in attention and responsibilities; 1 is softmax, the ablation "w/o entmax" (published code)."""
     head_alpha: float | None = None
     """Of entmax in the responsibilities alone; None: the same alpha, 1: none is ever zero (A3)."""
+    entmax: Literal["own", "package"] = "own"
+    """Who computes it: our own, or the package of that name, which knows no merged events (merge_repeats=false) [R]."""
     k: int = 5
     """Components of the mixture (published code)."""
     min_share: float = 1e-4
@@ -96,5 +98,8 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(
                 f"alpha {self.alpha} and head_alpha {self.head_alpha} are from 1 (softmax) to 2 (sparsemax)"
             )
+        if self.entmax == "package" and (self.merge_repeats or self.compile):
+            setting = "merge_repeats" if self.merge_repeats else "compile"
+            raise ValueError(f"entmax 'package' cannot work with {setting} true: set {setting}=false, or entmax=own")
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage {self.shrinkage} is not in [0, 1]")

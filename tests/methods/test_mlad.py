@@ -262,6 +262,28 @@ def test_a_merged_batch_has_the_loss_and_gradients_of_the_unmerged_one(switches)
         torch.testing.assert_close(gradient, theirs[name], atol=1e-9, rtol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "switches", [{}, {"alpha": 1.0}, {"alpha": 1.3, "head_alpha": 2.0}, {"pooling": "cls"}], ids=str
+)
+def test_the_entmax_of_the_package_gives_the_loss_and_gradients_of_ours(switches, monkeypatch):
+    config = replace(QUICK, merge_repeats=False, **switches)
+    _, ours, our_gradients = gradients_of_a_batch(False, config)
+    asked = []
+    known = mlad.package_entmax
+    monkeypatch.setattr(mlad, "package_entmax", lambda x, alpha, m=None: (asked.append(alpha), known(x, alpha, m))[1])
+    _, theirs, their_gradients = gradients_of_a_batch(False, replace(config, entmax="package"))
+    assert set(asked) == {config.alpha, config.head_alpha or config.alpha}
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], atol=1e-6, rtol=1e-6)
+    for name, gradient in our_gradients.items():
+        torch.testing.assert_close(gradient, their_gradients[name], atol=1e-6, rtol=1e-5)
+
+
+def test_the_entmax_of_the_package_refuses_merged_events():
+    with pytest.raises(ValueError, match="entmax 'package' cannot work with merge_repeats true: set merge_rep"):
+        replace(QUICK, entmax="package")
+
+
 def test_projecting_texts_once_changes_nothing():
     net = Network(replace(QUICK, dropout=0.0), 1).double()
     data = _bags.DeviceBags(_bags.unique_bags(TRAIN.text_ids.astype(np.int64), TRAIN.offsets).bags, "cpu")
