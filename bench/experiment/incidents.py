@@ -32,7 +32,7 @@ def incidents_of(system: System, given: str | tuple[tuple[float, float], ...]) -
     return tuple(Incident(float(start), float(end), system.index) for start, end in found)
 
 
-def incidents_of_test(test: Sequences, labels: NDArray[np.int8], systems: Sequence[System]) -> NDArray[np.int32]:
+def tested_incidents(test: Sequences, labels: NDArray[np.int8], systems: Sequence[System]) -> NDArray[np.int32]:
     """int32 (n_sequences,): the incident of each abnormal test sequence, -1 of normal ones.
 
     labels: 0 normal, 1 abnormal, (n_sequences,);  systems: those that are tested

@@ -11,7 +11,7 @@ from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector, largest_lines
 from bench.evaluation.sampling import Sample, draw_sample
-from bench.experiment.incidents import incidents_of_test
+from bench.experiment.incidents import tested_incidents
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.isolation.remote import RemoteDetector
 from bench.records.record import Record, Scores
@@ -37,7 +37,7 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
     identity = _identity("test", test.sequences)  # before the method has these sequences in its hands
     if sample is None:
         tested = prepared.targets or prepared.sources
-        identity["test_incident"] = incidents_of_test(test.sequences, test.labels, tested)
+        identity["test_incident"] = tested_incidents(test.sequences, test.labels, tested)
     values, excluded, lines = _score(detector, test, prepared, cell)
     scores |= _named("test", values, test) | identity
     if lines is not None:

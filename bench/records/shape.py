@@ -107,6 +107,12 @@ _PARTS: Final[Mapping[str, _Table]] = {
     "code": _Table(method=str, engine=str),
     "verified_with": _Table(code=dict, date=str),
 }
+_OPTIONAL_COUNTS: Final = _Table(
+    ceiling_f1=(int, float, NoneType),
+    n_alert_types=dict,
+    licences=dict,
+    n_test_incidents=int,
+)
 _EDITION: Final = _Table(edition=str, sha256=(str, dict))
 _NAMED: Final = _Table(name=str, config=dict)
 _BLOCK: Final = _Table(n=int, n_abnormal=int, ranking=dict, rules=dict, bootstrap=dict)
@@ -135,6 +141,9 @@ def fault_of(record: Any) -> str:
             wrong = table.fault(record[part])
             if wrong:
                 return f"{part}.{wrong}"
+    wrong = _OPTIONAL_COUNTS.fault_of_present(record["counts"])
+    if wrong:
+        return f"counts.{wrong}"
     return _spec_fault(record) or _detector_fault(record) or _numbers_fault(record)
 
 

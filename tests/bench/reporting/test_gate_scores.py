@@ -10,6 +10,7 @@ from bench.errors import BenchError
 from bench.evaluation.blocks import time_blocks
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
 from bench.reporting import gate
 from bench.reporting.gate import compare_with_baseline, load_baseline, write_baseline
@@ -242,7 +243,7 @@ def test_the_file_is_the_same_after_a_second_update_and_holds_the_exact_scores(a
     update()
     assert [each.read_bytes() for each in (path, scores_path(path))] == before
     kept = load_scores(scores_path(path), load_baseline(path))
-    (run,) = kept["bgl@raw12k | chronological | 20/20 | protocol 1 | toy"].runs
+    (run,) = kept[f"bgl@raw12k | chronological | 20/20 | protocol {PROTOCOL_VERSION} | toy"].runs
     assert run.scored.scores.dtype == np.float64
     assert np.array_equal(run.scored.scores, thirds)
     record = next(record for record in store.records() if record["method"] == "toy")
