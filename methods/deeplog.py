@@ -157,13 +157,15 @@ class DeepLog(Detector):
         """Return the rank of each event, or its -log p, float32 (n_events,); the end counts for the last one."""
         tokens, offsets = self._events(sequences)
         by_probability = self.config.score == "probability"
-        ranks = self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets)
+        ranks: NDArray[np.float64] = (
+            self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets).astype(np.float64)
+        )
         if self.config.end_event:
             owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
             ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
             last = ends[sequences.lengths > 0]
             ranks[last - 1] = np.maximum(ranks[last - 1], ranks[last])
-            ranks = np.delete(ranks, ends)
+            ranks = np.asarray(np.delete(ranks, ends), np.float64)
         if self.config.parameter_model:
             ranks = np.maximum(ranks, self._ranks_of_values(sequences))
         return ranks.astype(np.float32)

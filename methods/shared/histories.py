@@ -163,7 +163,8 @@ def worst_ranks(
     n = len(offsets) - 1
     owner = np.repeat(np.arange(n), np.diff(offsets))
     unknown = np.bincount(owner, tokens == UNKNOWN, n)
-    worst, total = np.where(unknown > 0, float(n_classes), 0.0), n_classes * unknown
+    worst: NDArray[np.float64] = np.where(unknown > 0, float(n_classes), 0.0)
+    total: NDArray[np.float64] = worst * unknown
     known = unknown == 0
     kept = known[owner]
     found = ranks(tokens[kept], np.concatenate([[0], np.cumsum(np.diff(offsets)[known])]))
