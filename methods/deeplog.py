@@ -3,7 +3,7 @@
 An LSTM predicts the next log key from the last h keys of the same sequence. The score of a sequence is the worst rank
 that one of its keys had among the predictions: 0 = most probable, n = a key that training never had. The paper flags a
 sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank
-are in the order of the sum of their ranks, within half a rank below it [R], so that no decision of that rule changes.
+are in the order of their mean rank, within half a rank below it [R], so that no decision of that rule changes.
 `score="probability"` ranks by the worst -log p instead, and has no such rule.
 
 Told: source normals. It reads log keys and nothing of the texts.

@@ -3,9 +3,9 @@
 One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
 in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
 (0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
-top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of the sum of
-their ranks, within half a rank below it [R], so that no decision of that rule changes. A template that training never
-had is taken for the most similar one of training, if that is similar enough.
+top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of
+their mean rank, within half a rank below it [R], so that no decision of that rule changes. A template that training
+never had is taken for the most similar one of training, if that is similar enough.
 
 Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
