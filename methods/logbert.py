@@ -11,20 +11,21 @@ Works badly where new keys are normal: each is a miss by construction, and they 
 few values (21 in a window of 20), so one abnormal event among many has the score of a chance miss. After a change of
 system (a transfer) it equals "flag everything".
 
-Both objectives, masking, ratio and layers are the paper's (sections III and IV; two layers, 50 dimensions, 256 inside).
-Its numbers depend on choices not made here: sequences shorter than 10 are dropped there, in test too (here each is
-scored), r is picked on test labels, and dropout stays on where the centre is computed (here it is off). Reconstructions
-[R]: in scoring each event is masked exactly once, in ceil(1/m) passes over disjoint masks that depend on the length
-only; g is the smallest for which at most a share `miss_rate` of the held-out events of training normals are misses,
-and r the (1 - `alarm_rate`) quantile of their scores: both from normals; unknown keys are no class,
-since they are a miss anyway; a long sequence is cut into pieces (there: cut off); the squared distance to the centre is
-a mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 4,096 training
-sequences at the start of each epoch; layers normalise first. Heads are not in the paper. An empty sequence scores 0.
+Both objectives, masking, ratio and layers are the paper's (sections III and IV; two layers, 50 dimensions, 256
+inside). Its numbers depend on choices not made here: sequences shorter than 10 are dropped there, in test too (here
+each is scored), r is picked on test labels, and dropout stays on where the centre is computed (here it is off).
+Reconstructions [R]: in scoring each event is masked exactly once, in ceil(1/m) passes over disjoint masks that depend
+on the length only; g is the smallest for which at most a share `miss_rate` of the held-out events of training normals
+are misses, and r the (1 - `alarm_rate`) quantile of their scores: both from normals; unknown keys are no class, since
+they are a miss anyway; a long sequence is cut into pieces (there: cut off); the squared distance to the centre is a
+mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 4,096 training
+sequences at the start of each epoch, in the common budget of each tenth of the steps; layers normalise first. Heads
+are not in the paper. An empty sequence scores 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -37,7 +38,7 @@ from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories, layers, masked_keys
 from methods.shared.histories import Integers, Pieces
-from methods.shared.masked_keys import Network, mean_distance_vector, objective, padded
+from methods.shared.masked_keys import Chunk, Network, chunks_of, mean_distance_vector, objective, padded
 from methods.shared.masks import FIRST_KEY, UNKNOWN
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
@@ -94,6 +95,7 @@ class LogBERT(Detector):
             "dropout": 0.1,
             "learning_rate": 6.25e-4,
             "batch_size": 32,
+            "steps": None,
             "max_epochs": 200,
             "patience": 10,
         }
@@ -123,13 +125,17 @@ class LogBERT(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                if net.centre_is_old:
-                    net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
-                    net.centre_is_old = False
-                return objective(net, pieces, items, weights)
+            def move_centre(stretch: int = 0) -> None:
+                net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
 
-            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed)
+            def loss(chunks: list[Chunk], weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, chunks, weights)
+
+            def stage(batches: Iterable[Integers]) -> list[list[Chunk]]:
+                return [chunks_of(pieces, items, config.mask_ratio, self.device) for items in batches]
+
+            move_centre()
+            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed, stage=stage, before=move_centre)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
         self._choose_rule(unique, parts.held_out if parts.held_out.any() else parts.train)
@@ -173,7 +179,7 @@ class LogBERT(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and the chosen g."""
+        """Loss parts by steps, and the chosen g."""
         return {**self.history_.as_json(), "g": self.g_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:

@@ -30,13 +30,13 @@ them: with a fixed 100 nearly everything is noise there (three settings tried on
 0.79, 0.62 and 0.77 against 0.67, 0.63 and 0.67). HDBSCAN takes quadratic time, so above `max_points` fewer copies,
 then fewer points are clustered, and a point left out follows its nearest neighbour. A noise point is normal where its
 multiset is exactly that of a known normal. The learned query of the attention adds one constant to every event's
-relevance, which is the bias there. Early stopping looks at the estimated labels of held-out sequences, where the
-published code takes the true labels of a development set.
+relevance, which is the bias there. The published code picks its epoch by the true labels of a development set; here the
+last weights are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -53,7 +53,15 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode, read
+from methods.shared.semantic import (
+    AttentiveClassifier,
+    Batch,
+    ClassifierDetector,
+    Reading,
+    batch_of,
+    encode_batch,
+    read,
+)
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 Floats = NDArray[np.float64]
@@ -97,7 +105,7 @@ class PLELog(ClassifierDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "first-normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 2e-3, "batch_size": 100, "max_epochs": 5, "patience": 5, "clip_norm": 1.0}
+        "original": {"learning_rate": 2e-3, "batch_size": 100, "steps": None, "max_epochs": 5, "clip_norm": 1.0}
     }
     """The published code; its decay of the learning rate and Adam's other constants are not taken over."""
 
@@ -119,20 +127,28 @@ class PLELog(ClassifierDetector):
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)
         parts = hold_out(reading.counts, config.validation_fraction, self.seed)
+        vectors = reading.vectors.float()
         soft = torch.as_tensor(targets, dtype=torch.float32, device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                logits = encode(net, reading.vectors, reading.bags, items)
-                return objective(logits, soft[torch.as_tensor(items, device=soft.device)], weights)
+            def loss(lesson: tuple[Batch, Tensor], weights: Tensor) -> dict[str, Tensor]:
+                batch, targets = lesson
+                return objective(encode_batch(net, vectors, batch), targets, weights)
 
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
-        self.net_ = net.eval()
+            def stage(batches: Iterable[Integers]) -> list[tuple[Batch, Tensor]]:
+                device = vectors.device
+                return [
+                    (batch_of(reading.bags, items, device), soft[torch.as_tensor(items, device=device)])
+                    for items in batches
+                ]
+
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
+        self.net_ = net.double().eval()
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss per epoch, and what the clustering found."""
+        """Loss by steps, and what the clustering found."""
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
     def _new_network(self) -> AttentiveClassifier:

@@ -44,7 +44,7 @@ def parity(device):
     vectors = np.random.default_rng(0).standard_normal((TEXTS, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     text_inputs.embed = lambda texts: np.array([vectors[int(text.split()[1])] for text in texts])
-    config = Config(dropout=0.0, max_epochs=2)
+    config = Config(dropout=0.0, steps=16)
     found = {}
     for precision in ("float32", "bf16"):
         scores = [
@@ -67,7 +67,7 @@ def throughput(device, batches, steps):
     features = torch.randn(TEXTS, WIDTH, dtype=torch.float64).to(device)
     for precision in ("float32", "bf16"):
         for batch in batches:
-            config = Config(precision=precision, batch_size=batch, max_draws=batch * steps)
+            config = Config(precision=precision, batch_size=batch)
             net = Network(config, 1).to(device).train()
 
             def loss(plan, weights, net=net, config=config):
