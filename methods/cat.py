@@ -196,6 +196,7 @@ class Network(nn.Module):
         self.heads = config.heads
         self.register_buffer("centre", torch.zeros(config.hidden))
         self.register_buffer("native", torch.zeros((), dtype=torch.float64))
+        layers.with_quick_dropout(self)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: (B, L, width); lengths: (B,) -> (B, 2): squared distance, mean squared error of predicted vectors."""

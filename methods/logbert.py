@@ -18,7 +18,7 @@ Reconstructions [R]: in scoring each event is masked exactly once, in ceil(1/m) 
 on the length only; g is the smallest for which at most a share `miss_rate` of the held-out events of training normals
 are misses, and r the (1 - `alarm_rate`) quantile of their scores: both from normals; unknown keys are no class, since
 they are a miss anyway; a long sequence is cut into pieces (there: cut off); the squared distance to the centre is a
-mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 4,096 training
+mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 1,024 training
 sequences at the start of each epoch, in the common budget of each tenth of the steps; layers normalise first. Heads
 are not in the paper. An empty sequence scores 0.
 """

@@ -22,7 +22,7 @@ from methods.shared import masks as _masks
 from methods.shared.histories import MARGIN, SAMPLE, Integers, Pieces, count_above
 from methods.shared.masks import FIRST, FIRST_KEY, MASK, PAD, coverage
 
-_CENTRE_DRAWS = 4096
+_CENTRE_DRAWS = 1024
 
 _FAST_TOKENS = 2**12
 """Tokens computed at once in float32: their states fit into a core's cache."""
@@ -68,6 +68,7 @@ class Network(nn.Module):
         )
         self.key_head = nn.Linear(config.width, n_keys)
         self.register_buffer("centre", torch.zeros(config.width))
+        _layers.with_quick_dropout(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: int64 (B, L), DIST first, padded on the right -> states (B, L, width)."""
@@ -139,7 +140,7 @@ def _sums(net: Network, tokens: Tensor, masked: Tensor, given: Tensor, share: Te
 
 
 def mean_distance_vector(net: Network, pieces: Pieces, counts: Integers) -> Tensor:
-    """(width,): mean vector of DIST, without dropout, over up to 4,096 training sequences under their first mask."""
+    """(width,): mean vector of DIST, without dropout, over up to 1,024 training sequences under their first mask."""
     total = int(counts.sum())
     draws = np.searchsorted(np.cumsum(counts), np.arange(0, total, -(-total // _CENTRE_DRAWS)), side="right")
     items, repeats = np.unique(draws, return_counts=True)

@@ -132,7 +132,7 @@ class BiRecurrent(nn.Module):
         widths = [width] + [2 * hidden] * (layers - 1)
         self.ahead = nn.ModuleList(kind(w, hidden, batch_first=True) for w in widths)
         self.behind = nn.ModuleList(kind(w, hidden, batch_first=True) for w in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = _layers.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x: (B, L, width); lengths: (B,) -> (B, L, 2 * hidden), dropout between the layers."""
@@ -170,7 +170,7 @@ class AttentiveClassifier(nn.Module):
         super().__init__()
         self.states = BiRecurrent(kind, width, hidden, layers, dropout=dropout)
         self.pooling = AttentionPooling(2 * hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = _layers.Dropout(dropout)
         self.outlet = nn.Linear(2 * hidden, 2)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
