@@ -8,30 +8,34 @@ sentence vectors (Reimers, Gurevych, "Sentence-BERT", EMNLP 2019), the null mode
 Told: source normals. It reads texts and no log keys, so an unseen line is never blind to it.
 
 Works badly where one line of many is the failure (a mean hardly moves: use `unit="text"`), where order or number
-decides, and across systems: what is unlike the source is not what is abnormal. From `bgl@raw12k` to `tbird@raw29k`
-every window lies beyond the threshold, so that it equals `all-positive`, and the ranking is upside down (AUROC .12
-chronologically, .11 under `paper`; with `unit="text"` .24 and .39): Thunderbird's normal mail, login and cron lines are
-less like BGL's messages than its interconnect failures are. No sign is wrong: within Thunderbird it is .94 and .90.
+decides, and across systems: what is unlike the source is not what is abnormal.
 
-Reconstructions [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
-projection to 100 dimensions (profile `original`: the encoder's own 384).
+Reconstructed [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
+projection to 100 dimensions (`dimension=384`: the encoder's own vectors). More: docs/methods/knn-embedding.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(KNNEmbedding.tags.told)
+    >>> detector = KNNEmbedding().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from bench.data.embedding import DIMENSION, embed, project
+from bench.data.embedding import DIMENSION
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods.shared.counts import FittedArrays, Floats, Integers, State, blocks
 from methods.shared.occlusion import occlusion
+from methods.shared.text_inputs import Projection, TextInputs, TextSettings, texts_of
 
 _ROWS = 1024
 """Vectors of each side compared at once at most: their products, 8 MB, stay near the processor."""
@@ -39,8 +43,8 @@ _DECIMALS = 9
 """The distance of equal texts must be 0 and not what rounding leaves."""
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(TextSettings):
     """No paper fixes these; see the sheets of the methods that read texts."""
 
     unit: Literal["sequence", "text"] = "sequence"
@@ -62,20 +66,24 @@ class KNNEmbedding(FittedArrays):
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}), seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"dimension": DIMENSION}}
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to compare with."""
         return None if train.n_events else "no training sequence has an event"
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
-        vectors = _items(train, self.config).vectors()
-        return {"vectors": vectors[vectors.any(axis=1)]}
+        config: Config = self.config
+        projection: Projection = "fixed" if config.dimension < DIMENSION else "learned"
+        inputs = TextInputs.sentence(
+            texts_of(train), config.dimension, centred=config.centred, projection=projection, scale=1.0
+        )
+        vectors = _items(train, inputs, config.unit).vectors()
+        return {"vectors": vectors[vectors.any(axis=1)], **inputs.state()}
 
     def score(self, sequences: Sequences) -> Floats:
         """Return float64 (n_sequences,), in [0, 2]; an empty sequence scores 0."""
         train = self.state()["vectors"]
-        items = _items(sequences, self.config)
+        items = self._read(sequences)
         distances = _mean_distance(items, train, min(self.config.k, len(train)))
         if self.config.unit == "sequence":
             return distances[items.inverse]
@@ -87,9 +95,13 @@ class KNNEmbedding(FittedArrays):
         """Return float32 (n_events,): the distance of each text, or how far that of the sequence falls without it."""
         if self.config.unit == "sequence":
             return occlusion(sequences, self.score, "text_ids")
-        items, train = _items(sequences, self.config), self.state()["vectors"]
+        train = self.state()["vectors"]
+        items = self._read(sequences)
         distances = _mean_distance(items, train, min(self.config.k, len(train)))
         return distances[items.inverse].astype(np.float32)
+
+    def _read(self, sequences: Sequences) -> _Items:
+        return _items(sequences, TextInputs.from_state(self.state()), self.config.unit)
 
 
 class _Items(NamedTuple):
@@ -110,11 +122,11 @@ class _Items(NamedTuple):
         return self.texts[part] if self.counts is None else _unit(np.asarray(self.counts[part] @ self.texts))
 
 
-def _items(sequences: Sequences, config: Config) -> _Items:
+def _items(sequences: Sequences, inputs: TextInputs, unit: str) -> _Items:
     """What is compared: each distinct sequence, or each distinct text."""
-    used, text_of_event = np.unique(sequences.text_ids, return_inverse=True)
-    vectors = _text_vectors([sequences.texts[i] for i in used.tolist()], config.dimension)
-    if config.unit == "text":
+    vectors = _unit(inputs.features(texts_of(sequences)))
+    text_of_event = np.unique(sequences.text_ids, return_inverse=True)[1]
+    if unit == "text":
         return _Items(vectors, None, text_of_event.astype(np.int64))
     plain = replace(
         sequences,
@@ -123,18 +135,10 @@ def _items(sequences: Sequences, config: Config) -> _Items:
         system=np.zeros_like(sequences.system),
     )
     distinct, _, inverse = plain.unique()
-    shape = (len(distinct), len(used))
+    shape = (len(distinct), len(vectors))
     counts = csr_matrix((np.ones(distinct.n_events), distinct.text_ids, distinct.offsets), shape=shape, copy=True)
     counts.sum_duplicates()
     return _Items(vectors, counts, inverse)
-
-
-def _text_vectors(texts: list[str], dimension: int) -> Floats:
-    vectors = embed(texts).astype(np.float64)
-    if dimension < DIMENSION:
-        # In float64 a text's vector does not depend on how many others are projected with it.
-        vectors = vectors @ project(np.eye(DIMENSION, dtype=np.float32), dimension)
-    return _unit(vectors)
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -155,6 +159,8 @@ def _mean_distance(items: _Items, train: Floats, k: int) -> Floats:
 
 def _largest(vectors: Floats, train: Floats, k: int) -> Floats:
     """float64 (n, k): the k largest products of each vector with rows of train, in no order."""
+    if not len(train):  # centred, the only text of training is the zero vector: nothing is alike
+        return np.zeros((len(vectors), 1))
     found = np.full((len(vectors), k), -np.inf)
     for part in blocks(len(train), _ROWS):
         products = vectors @ train[part].T

@@ -3,26 +3,25 @@
 One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
 in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
 (0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
-top candidates, which is score > g - 1 (`native_threshold_`). A template that training never had is taken for the most
-similar one of training, if that is similar enough.
+top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of the sum of
+their ranks, within half a rank below it [R], so that no decision of that rule changes. A template that training never
+had is taken for the most similar one of training, if that is similar enough.
 
 Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
 Works badly where new kinds of events are normal and unlike the known ones: each is a miss by construction. The worst
-rank grows with length. Nothing ranks above a miss: where more than 1 % of the validation normals hold one,
-`conformal:0.01` is that top score and flags nothing. Sentence vectors put opposites ("link up", "link down") close
-together, which the paper's own template vectors are trained to avoid, so a new template may be taken for its opposite.
+rank grows with length. Sentence vectors put opposites ("link up", "link down") close together.
 
-Window, layers and units are the paper's (section 4), as far as known; there is no official code. Reconstructions [R]:
-template2Vec (synonyms, antonyms and word vectors of the operator's domain) is replaced by sentence vectors under the
-projection that all methods share, scaled to variance 1 per dimension; the counts enter as a sequence too, how often
-each template stood in the history so far; a new template is matched to the most similar one (public code: to the first
-that is similar enough) among those of training only, and one without a match is a miss; each event is predicted, from
-the first on, and the networks start at the first event of the history, without padding; training computes all
-predictions of up to w + 1 neighbouring events in one pass, so that behind the first w events of a sequence an event is
-learned from w/2 to w earlier ones (and scored from exactly w); a batch holds `batch_size` such stretches, of short
-sequences all. No loss on counts and no attention: not confirmed by the paper. An empty sequence scores 0. Histories
-that begin alike share their steps.
+Reconstructed [R]: there is no official code. Sentence vectors stand for template2Vec; a new template is taken for the
+most similar one of training; each event is predicted from the first on. An empty sequence scores 0. More:
+docs/methods/loganomaly.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogAnomaly.tags.told)
+    >>> detector = LogAnomaly().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -37,18 +36,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data.embedding import DIMENSION, embed, project
+from bench.data.embedding import embed
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
 from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.text_inputs import TextInputs, TextSettings
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the paper's architecture under the common budget; open choices by the study `network-choices`."""
 
     history: int = 20
@@ -97,6 +97,7 @@ class LogAnomaly(Detector):
         config: Config = self.config
         self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
         self.vectors_ = embed([train.texts[key] for key in self.keys_])
+        self.inputs_ = TextInputs.learn(train, config)
         self.native_threshold_ = float(config.g - 1)
         pieces, counts = self._training_pieces(train)
         with seeded(self.seed, self.device):
@@ -137,14 +138,20 @@ class LogAnomaly(Detector):
         return states.cpu().numpy().astype(np.float32)[inverse]
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters, the log keys of training and the sentence vectors of their templates."""
+        """Parameters, the log keys of training, the sentence vectors of their templates and how these enter."""
         if not hasattr(self, "net_"):
             raise NotFittedError("LogAnomaly: call fit before state")
-        return {**layers.arrays_of(self.net_), "keys": self.keys_.copy(), "vectors": self.vectors_.copy()}
+        return {
+            **layers.arrays_of(self.net_),
+            "keys": self.keys_.copy(),
+            "vectors": self.vectors_.copy(),
+            **self.inputs_.state(),
+        }
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
         self.keys_, self.vectors_ = state["keys"], state["vectors"]
+        self.inputs_ = TextInputs.from_state(state)
         self.native_threshold_ = float(self.config.g - 1)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
@@ -156,7 +163,7 @@ class LogAnomaly(Detector):
         return self.history_.as_json() if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:
-        return Network(self.config, self.vectors_).to(self.device)
+        return Network(self.config, self.inputs_.vectors_of(self.vectors_)).to(self.device)
 
     def _tokens(self, sequences: Sequences) -> Integers:
         """int64 (n_events,): 2 + position of the template, of the most similar one for others, or UNKNOWN."""
@@ -221,11 +228,11 @@ class Network(nn.Module):
 
     vectors: Tensor
 
-    def __init__(self, config: Config, vectors: NDArray[np.float32]) -> None:
+    def __init__(self, config: Config, vectors: NDArray[np.float64]) -> None:
         super().__init__()
         n = len(vectors)
         table = np.zeros((n + FIRST_KEY, config.width), np.float32)
-        table[FIRST_KEY:] = project(vectors, config.width) * DIMENSION**0.5
+        table[FIRST_KEY:] = vectors
         self.register_buffer("vectors", torch.as_tensor(table), persistent=False)
         dropout = config.dropout if config.layers > 1 else 0.0
         self.meanings, self.counts = (

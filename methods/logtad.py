@@ -8,23 +8,18 @@ Told: source normals and the first `target_normals` normals of the target's trai
 skipped. It reads texts, never log keys.
 
 Works badly where one centre cannot hold the normal behaviour of all systems, and on anomalies whose mean state lies
-within: the mean over time dilutes one event among many. On a chronological cut it can be below `random` (AUROC, means
-of three seeds): .33 on `spirit@lines-a2tbird@raw29k`, .29 on `tbird@raw29k2bgl@raw12k`; .64 on the way back. The 200
-target normals tell more: the distance of a window's most unusual text to the nearest of theirs has .99, .75 and .99.
-The mean state does not hold that: untrained networks have .41 to .74, .15 to .24 and .26 to .71, by the seed, and
-training draws all vectors to the centre (`vector_std`, in `monitor`, falls from .30 to .42 to .01 to .06). On the BGL
-part of `bgl@raw12k+tbird@raw29k` (.47) training is eleven log keys of one day and half of the test's normal windows
-hold unseen messages. Under `paper`, which trains on all months, AUROC is .64, .77, .77 and, on that part, .96.
+within: the mean over time dilutes one event among many. On a chronological cut it can be below `random`.
 
-Reconstructions [R]: sentence vectors stand for word2vec; no line is dropped for a short template, and the harness
-cuts the windows. The paper searches each radius on a labelled day; here it is a quantile of the distances of normal
-training sequences that were held out (`radius_quantile`), of all systems together for a system that training did not
-have. The loss is the paper's, mean squared distance (times 100) plus cross-entropy of the systems; the code multiplies
-the first by so much that the second has no effect (`distance_weight`, profile `original`). A sequence of a small
-system is drawn as often as its share needs, so that systems count the same (the code repeats the target's windows).
-The centre moves for three epochs, in the common budget tenths of the steps, and is then fixed (`centre_epochs`; the
-code moves it for ten). A system with fewer than 100 held-out normals, whose quantile would be their largest distance,
-gets the shape of all systems' distances in units of their medians. An empty sequence has distance 0.
+Reconstructed [R]: sentence vectors stand for word2vec; a radius is a quantile of held-out normals, not searched on a
+labelled day; systems count the same by how often they are drawn. An empty sequence has distance 0. More:
+docs/methods/logtad.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogTAD.tags.told)
+    >>> detector = LogTAD().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -52,16 +47,16 @@ from methods.shared.semantic import (
     batch_of,
     encode,
     encode_batch,
-    read,
     real,
 )
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import HeldOut, History, Loss, TrainingSettings, seeded, train_network
 
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the published code."""
 
     width: int = 100
@@ -136,7 +131,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         config: Config = self.config
         train = train.select(train.lengths > 0)
         self.systems_, system_of = np.unique(train.system, return_inverse=True)
-        reading = read(train, config.width, self.device)
+        reading = self._learn_inputs(train)
         pairs, counts = np.unique(reading.inverse * len(self.systems_) + system_of, return_counts=True)
         items = Items(pairs // len(self.systems_), pairs % len(self.systems_))
         parts = hold_out_of_each(counts, items.system, items.bag, config.validation_fraction, self.seed)
@@ -154,7 +149,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         place = np.where(self.systems_[place] == sequences.system, place, len(self.systems_))
         if not len(sequences):
             return np.zeros(0)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         distance = np.where(reading.bags.lengths > 0, self._apply(net.distance, reading), 0.0)
         return np.asarray(distance[reading.inverse] / net.radius.cpu().numpy()[place], dtype=np.float64)
 
@@ -167,7 +162,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         net = self._fitted("represent")
         if not len(sequences):
             return np.zeros((0, self.config.hidden), np.float32)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         return self._apply(net, reading)[reading.inverse].astype(np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:

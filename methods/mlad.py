@@ -7,39 +7,20 @@ negative log-likelihood, is a training term and the test score. One model and on
 Told: source normals. It reads texts, never log keys, so it sees something in lines of an unknown system.
 
 Works badly where an anomaly is the order or number of known events (no positions by default, and mean pooling dilutes
-one event among many) or where texts tell little. Against the controls (`bench compare mlad`, AP, 95 % intervals of the
-paired difference) it is better than all six on `bgl@stream-a`, and worse in these cases:
-- `ecvc` on `hdfs@blocks-a`, `paper`, by .051: an abnormal block has the known events in other numbers; and by .148 on
-  `hdfs@sessions-345k`, chronologically: it flags all normal sessions that end early (AP without them .75 and .76).
-- `new-event` on `spirit@lines-a`, chronologically, by .001: the alerts there are texts that training lacks.
-- `ecvc` (.102) and `new-event` (.182, .108 under `paper`) on `bgl@raw12k+tbird@raw29k`: each abnormal window of
-  Thunderbird has texts unseen in training (median 6 of 20, of normal ones 0), which `new-event` counts (AP .992
-  chronologically); plain mean sentence vectors (`knn-embedding`) have .952, MLAD .927.
-- all of them, or not separable, in transfers to and from Thunderbird: the energy says how unlike the source a sequence
-  is, and that ranks the wrong way (AUROC .11 to .35), since Thunderbird's alerts of the interconnect read more like
-  BGL's hardware messages than its mail and login lines do. That is the data: the distance of plain mean sentence
-  vectors to the nearest training one has AUROC .24 to .49 from BGL to Thunderbird.
-The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs that collapse
-is no error, but it costs accuracy: see `vector_std` in `monitor`.
+one event among many), where texts tell little, and where the system changes: the energy says how unlike the source a
+sequence is, not how bad. It pulls normal vectors to a point, and with the common vector of a system's texts in the
+inputs (not `centred`) their differences go first. Compare with `gaussian`, which has the same inputs and no network.
 
-The equations are the paper's; its published code cannot run (it makes all attention weights zero and all energies one
-constant). Reconstructions [R], the A-numbers being those of the method sheet: two heads, one for responsibilities and
-one for the first loss term (A1); that term is the squared distance of a decoder's output to the mean input vector (A2);
-components below 1e-4 drop out of the likelihood (A3); mean pooling (A4); the penalty is the mean Frobenius norm (A5);
-mixture on all 100 dimensions with jitter 1e-3 (A6); batch statistics in training and one final pass over the training
-set (A8). Layers, heads, d_ff and K are the published code's (A13). All choices are settings: `_mlad_config.py`. Two go
-beyond the sheet: input vectors have variance 1 per dimension (`input_scale`) and the squared distance is summed over
-dimensions, as in DAGMM (`rec_error`). The study `mlad-choices` (Spirit
-and two simulated systems, AP of the validation part, 5 seeds) has .787 with them, .729 and .767 with either left out.
-DAGMM's penalty with weight .005 has .813 and would be the default, did the paper not state -.005. The two were first
-noticed on labelled data of `bgl@stream-a`, so numbers there are not blind to them: the sheet's own scale (learned
-projection, norm 1, mean error, dropout .1) has F1 .914 there under `paper`, these .962. On `hdfs@blocks-a` it is the
-other way round (AP .988 against .940): there an anomaly is how often known events occur, as `ecvc` counts.
+Reconstructed [R]: the equations are the paper's, its published code cannot run. Two heads (A1), the reconstruction of
+the mean input (A2), mean pooling (A4), jitter (A6) and all other choices are settings of
+`methods/shared/mlad_config.py`. More: docs/methods/mlad.md
 
-Equal events of a sequence are one token with a multiplicity, and equal sequences of a batch one item with a weight:
-exact but for dropout, which they then share (`merge_repeats`). Where the sheet says to skip batches below 2K
-sequences, batches of nearly equal size make small ones rare, and the jitter keeps them finite. An empty sequence gets
-the energy of the best component's mean.
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(MLAD.tags.told)
+    >>> detector = MLAD().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -62,10 +43,11 @@ from methods.shared import layers, mlad_explain
 from methods.shared import mixture as _mixture
 from methods.shared.bags import Bags, BatchPlan, DeviceBags
 from methods.shared.entmax import entmax
+from methods.shared.entmax_package import entmax as package_entmax
 from methods.shared.mixture import Mixture
 from methods.shared.mlad_config import Config
 from methods.shared.mlad_explain import Reading
-from methods.shared.text_inputs import TextInputs
+from methods.shared.text_inputs import UNIT_SQUARE, TextInputs, texts_of
 from methods.shared.training import hold_out, seeded, train_network
 
 _BLOCK = 4096
@@ -93,8 +75,7 @@ class MLAD(Detector):
             raise ValueError(f"MLAD cannot be trained: {reason}")
         config: Config = self.config
         train = train.select(train.lengths > 0)
-        texts = [train.texts[i] for i in np.unique(train.text_ids)]
-        self.inputs_ = _inputs_of(texts, config)
+        self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
         data, rounded = DeviceBags(bags, self.device), features.to(torch.float32)
         with seeded(self.seed, self.device):
@@ -169,9 +150,8 @@ class MLAD(Detector):
         if not hasattr(self, "inputs_"):
             raise NotFittedError("MLAD: call fit before score")
         config: Config = self.config
-        used, found = np.unique(sequences.text_ids, return_inverse=True)
-        ids = found.astype(np.int64)
-        features = self.inputs_.features([sequences.texts[i] for i in used])
+        ids = np.unique(sequences.text_ids, return_inverse=True)[1].astype(np.int64)
+        features = torch.as_tensor(self.inputs_.features(texts_of(sequences)))
         merge = config.merge_repeats and config.positional == "none"
         unique = _bags.unique_bags(ids, sequences.offsets, merge_repeats=merge)
         return Reading(*unique, ids, features.to(self.device), merge)
@@ -215,6 +195,7 @@ class Network(nn.Module):
         elif config.projection == "learned":
             self.inlet = nn.Linear(DIMENSION, width)
         self.first = nn.Parameter(torch.randn(width) / width**0.5) if config.pooling == "cls" else None
+        self.normaliser = entmax if config.entmax == "own" else package_entmax
         scale = (config.width if config.attention_scale == "width" else config.width / config.heads) ** -0.5
         self.blocks = nn.ModuleList(
             layers.EncoderLayer(
@@ -225,6 +206,7 @@ class Network(nn.Module):
                 dropout=config.dropout,
                 scale=scale,
                 celu=config.celu,
+                normaliser=self.normaliser,
             )
             for _ in range(config.layers)
         )
@@ -274,7 +256,7 @@ class Network(nn.Module):
     def responsibilities(self, vectors: Tensor) -> Tensor:
         """(B, K), rows sum to 1."""
         alpha = self.config.alpha if self.config.head_alpha is None else self.config.head_alpha
-        return entmax(self.responsibility(vectors), alpha)
+        return self.normaliser(self.responsibility(vectors), alpha)
 
     def attention_zeros(self, features: Tensor, data: DeviceBags, plan: BatchPlan) -> Tensor:
         """Share of pairs of events whose attention weight is exactly zero, over all layers and heads, ()."""
@@ -392,4 +374,5 @@ def _final_pass(
 def _inputs_of(texts: list[str], config: Config) -> TextInputs:
     if config.embedding == "learned":
         return TextInputs.learned(texts)
-    return TextInputs.sentence(texts, config.projection, config.width, unit_variance=config.input_scale == "variance")
+    scale = UNIT_SQUARE if config.input_scale == "variance" else 1.0
+    return TextInputs.sentence(texts, config.width, centred=config.centred, projection=config.projection, scale=scale)

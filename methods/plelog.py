@@ -8,43 +8,32 @@ takes the more probable class (`native_threshold_` 0).
 Told: source first normals: of each system's normals the first half, as in the published code. The others are in the
 unlabelled pool: one that held abnormal sequences only would give the labels away. It reads texts, never log keys.
 
-Where the training part has no abnormal sequence, as in the split `paper` and in the chronological cut of `bgl@raw12k`
-and `tbird@raw29k`, the runner skips it: each estimated "abnormal" is a false one there, so the row would say which
-normals are rare and nothing about the method. Run all the same, with 5 seeds, it called 8 to 32 % of the training
-normals of `bgl@raw12k` and 26 to 47 % of those of `tbird@raw29k` abnormal; AUROC was .86 to .96 and .57 to .87 under
-`paper`, .32 to .36 and .26 to .43 chronologically, where it learns to flag the normals that came late.
-
 Works badly where normals come up after the known ones, in a cluster of their own: they are learned as abnormal.
-Chronologically five of six sequences that it estimates to be abnormal are such normals on `bgl@stream-a` (precision of
-the estimate .16, recall .92) and on `hdfs@blocks-a` (.18, 1.00), on Spirit one of twenty (.95, .95). AUROC by the seed
-is .31, .54 and .33, below `random`, since the test's normals are like those late ones; .90, .46 and .81; and .99.
-Anomalies that share the cluster of a known normal are learned as normal.
+Anomalies that share the cluster of a known normal are learned as normal. Without abnormal sequences in training it is
+skipped: each estimated "abnormal" would be a false one.
 
-Reconstructions [R]: sentence vectors stand for GloVe vectors with TF-IDF weights. FastICA to 50 dimensions is
-replaced by whitened principal components, which have exactly the same distances (what FastICA adds to the whitening
-is a rotation) and always converge. HDBSCAN is that of scikit-learn, which has no outlier scores: 1 - membership
-probability stands for them, both are 0 in the core of a cluster and near 1 at its edge. Sequences of the same
-multiset of texts are one point with at most `min_cluster_size` copies: more change no core distance. min_cluster_size
-and min_samples are the paper's 100, which is 0.4 % of its training set; on fewer sequences `cluster_share` lowers
-them: with a fixed 100 nearly everything is noise there (three settings tried on three simulated logs, one seed: AUROC
-0.79, 0.62 and 0.77 against 0.67, 0.63 and 0.67). HDBSCAN takes quadratic time, so above `max_points` fewer copies,
-then fewer points are clustered, and a point left out follows its nearest neighbour. A noise point is normal where its
-multiset is exactly that of a known normal. The learned query of the attention adds one constant to every event's
-relevance, which is the bias there. The published code picks its epoch by the true labels of a development set; here the
-last weights are kept.
+Reconstructed [R]: sentence vectors stand for GloVe with TF-IDF, whitened principal components for FastICA; copies of a
+multiset are capped; no true label picks an epoch. More: docs/methods/plelog.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(PLELog.tags.told)
+    >>> detector = PLELog().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from hdbscan import HDBSCAN
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,15 +42,8 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
-from methods.shared.semantic import (
-    AttentiveClassifier,
-    Batch,
-    ClassifierDetector,
-    Reading,
-    batch_of,
-    encode_batch,
-    read,
-)
+from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, Reading, batch_of, encode_batch
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
 Floats = NDArray[np.float64]
@@ -71,7 +53,7 @@ _FEWEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the shared budget, and the published code; they stood in the study `network-choices`."""
 
     width: int = 100
@@ -80,6 +62,8 @@ class Config(TrainingSettings):
     """Units of the GRU per direction."""
     layers: int = 2
     """Stacked bidirectional GRUs."""
+    dropout_on: Literal["states", "events"] = "states"
+    """Where dropout stands besides between the layers: on the pooled states [R], or on whole event vectors (code)."""
     known_share: float = 0.5
     """Where no sequence is unlabelled: the share of the normals, first in order, that are used as known."""
     components: int = 50
@@ -123,7 +107,7 @@ class PLELog(ClassifierDetector):
         known = np.full(len(train), True) if labels is None else labels == NORMAL
         if known.all():
             known = first_known(labels, train.system, config.known_share)
-        reading = read(train, config.width, self.device)
+        reading = self._learn_inputs(train)
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)
         parts = hold_out(reading.counts, config.validation_fraction, self.seed)
@@ -152,7 +136,7 @@ class PLELog(ClassifierDetector):
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
     def _new_network(self) -> AttentiveClassifier:
-        return self._network_of(nn.GRU)
+        return self._network_of(nn.GRU, self.config.dropout_on)
 
     def _targets(self, reading: Reading, known: NDArray[np.bool_]) -> Floats:
         """float64 (n_bags,): estimated probability that each distinct sequence is abnormal."""
@@ -199,7 +183,7 @@ class Clusters(NamedTuple):
     of_point: Integers
     """(n_points,) from 0, or -1 for noise."""
     uncertainty: Floats
-    """(n_points,) 1 - membership probability, 0 for noise."""
+    """(n_points,) in [0, 1]: outlier score, 0 for noise."""
 
 
 def first_known(labels: NDArray[np.int8] | None, system: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
@@ -231,21 +215,23 @@ def whitened(points: Floats, counts: Integers, components: int) -> Floats:
 def cluster(points: Floats, counts: Integers, size: int, max_points: int, seed: int) -> Clusters:
     """HDBSCAN with min_cluster_size and min_samples `size` on points (n_points, d) that stand for `counts` each."""
     n = len(points)
-    while size > _FEWEST and np.minimum(counts, size).sum() > max_points:
+    # hdbscan does not count a point among its own neighbours: with size copies besides itself its core distance is 0.
+    while size > _FEWEST and np.minimum(counts, size + 1).sum() > max_points:
         size = max(_FEWEST, size // 2)
-    copies = np.minimum(counts, size)
+    copies = np.minimum(counts, size + 1)
     order = np.random.default_rng([seed, 3]).permutation(n)
     chosen = np.sort(order[np.cumsum(copies[order]) <= max_points])
     if copies[chosen].sum() < 2 * size or not points.shape[1]:
         return Clusters(np.full(n, -1), np.zeros(n))
-    found = HDBSCAN(min_cluster_size=size, min_samples=size, copy=True).fit(
-        np.repeat(points[chosen], copies[chosen], 0)
-    )
+    # One job: others would be processes of their own for a second of work.
+    found = HDBSCAN(min_cluster_size=size, min_samples=size, core_dist_n_jobs=1)
+    found.fit(np.repeat(points[chosen], copies[chosen], 0))
     first = np.cumsum(copies[chosen]) - copies[chosen]
     nearest = first[NearestNeighbors(n_neighbors=1).fit(points[chosen]).kneighbors(points, return_distance=False)[:, 0]]
-    of_point = np.maximum(found.labels_[nearest], -1).astype(np.int64)
-    uncertainty = np.where(of_point < 0, 0.0, 1 - np.nan_to_num(found.probabilities_[nearest]))
-    return Clusters(of_point, uncertainty)
+    of_point = found.labels_[nearest].astype(np.int64)
+    # Beside infinitely dense points the score is inf / inf; its limit is 1.
+    uncertainty = np.nan_to_num(found.outlier_scores_[nearest], nan=1.0)
+    return Clusters(of_point, np.where(of_point < 0, 0.0, uncertainty))
 
 
 def probabilistic_labels(clusters: Clusters, has_known: NDArray[np.bool_]) -> Floats:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,11 @@ def log_part(prompt):
     return prompt.rpartition("<<<LOG")[2].partition("LOG>>>")[0]
 
 
+def items_of(prompt):
+    """The numbered lines of a prompt of LogPrompt."""
+    return re.split(r" \(\d+\) ", prompt.rpartition("the logs begin: ")[2])[1:]
+
+
 def is_alarming(text):
     return any(alarm in text for alarm in ALARMS)
 
@@ -38,8 +44,7 @@ def sensible(prompt, nth=0):
     if prompt.endswith("Templates:"):
         return f"Templates:\n{log_part(prompt).strip()}"
     if "logs begin:" in prompt:
-        items = [line for line in log_part(prompt).splitlines() if line.startswith("(")]
-        return "\n".join(f"({i}){'ab' * is_alarming(line)}normal-why" for i, line in enumerate(items, 1))
+        return "\n".join(f"({i}){'ab' * is_alarming(line)}normal-why" for i, line in enumerate(items_of(prompt), 1))
     return "Yes" if is_alarming(log_part(prompt)) else "No"
 
 

@@ -66,6 +66,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of records, scores and tables.")]
+Docs = Annotated[Path, typer.Option("--docs", help="Folder of the pages.")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with the files of data sets and further cards; BENCH_DATA if not given."),
@@ -73,7 +74,9 @@ Data = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 Suite = Annotated[
     str | None,
-    typer.Option("--suite", help="A shipped suite by name, or a TOML file.", autocompletion=complete_suites),
+    typer.Option(
+        "--suite", help="A shipped suite by name, or a TOML file; commas for several.", autocompletion=complete_suites
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -82,6 +85,10 @@ Set = Annotated[
 AllowEndpoint = Annotated[
     bool,
     typer.Option("--allow-endpoint", help="Let a suite file say where log lines, a key and answers go."),
+]
+Protocol = Annotated[
+    int | None,
+    typer.Option("--protocol", help="Show records of this version of the protocol; the newest if not given."),
 ]
 RESULTS = Path("results")
 EXIT_GATE, EXIT_BAD_INPUT, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 2, 3, 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED, say
-from bench.cli.llm import show_calls, tell_calls
+from bench.cli.llm import LlmOptions, llm_service, show_calls, tell_calls
 from bench.cli.plan import shipped, show_plan
 from bench.errors import BenchError
 
@@ -52,6 +53,29 @@ class Request:
     executor_options: dict[str, Any] = field(default_factory=dict)
 
 
+def execute_all(suites: Sequence[LoadedSuite], request: Request, llm: LlmOptions) -> None:
+    """Run suites one after the other; one whose cells fail keeps no other from its turn."""
+    if llm.batch and not llm.dry_run:
+        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
+    if len(suites) > 1:
+        from bench.cli._frozen import require_planned
+
+        if llm.dry_run or llm.max_cost is not None or llm.max_calls is not None:
+            raise BenchError("--dry-run, --max-cost and --max-calls count what one suite asks: name one suite")
+        require_planned(suites, request.data, request.out)
+    codes = []
+    for suite in suites:
+        try:
+            with llm_service(dataclasses.replace(llm, mode=llm.mode or suite.llm), request.out):
+                execute(suite, request)
+        except typer.Exit as ended:
+            if ended.exit_code != EXIT_FAILED_CELL or len(suites) == 1:
+                raise
+            codes.append(ended.exit_code)
+    if codes:
+        raise typer.Exit(max(codes))
+
+
 def execute(suite: LoadedSuite, request: Request) -> None:
     """Run what a suite names and print its tables; exits with another code than 0 where a cell failed."""
     from bench.data.cards.catalogue import catalogue as make_catalogue
@@ -75,10 +99,15 @@ def execute(suite: LoadedSuite, request: Request) -> None:
     extra = tuple(parse_rule(rule) for rule in request.rules)
     added = tuple(parse_rule(rule) for rule in suite.thresholds)
     settings = Settings(timeout_s=request.timeout, extra_rules=extra + added, **request.options)
+    if suite.study is not None:
+        _execute_study(suite, request, store, catalogue, settings, executor, policy)
+        return
     plan = plan_parts(suite.parts, catalogue, store.cache)
     _announce(list(plan.cells))
     for note in plan.notes if suite.name else ():
         say(note, err=True)
+    if suite.parts and not plan.cells:
+        raise BenchError(f"nothing of the suite '{suite.name}' can run here: the lines above say what is missing")
     if request.only_plan:
         show_plan(plan, store, catalogue, settings, jobs=jobs or 1, as_json=request.as_json)
         return
@@ -102,6 +131,38 @@ def execute(suite: LoadedSuite, request: Request) -> None:
         say(f"{name} was skipped everywhere: {reason}", err=True)
     if outcome.n_failed or idle:
         raise typer.Exit(EXIT_FAILED_CELL)
+
+
+def _execute_study(
+    suite: LoadedSuite,
+    request: Request,
+    store: Store,
+    catalogue: Catalogue,
+    settings: Settings,
+    executor: Executor,
+    policy: Policy,
+) -> None:
+    from bench.cli._study import plan_study, run_study
+    from bench.records.upkeep import pack as pack_records
+
+    if request.dry_run:
+        raise BenchError(
+            f"--dry-run counts questions to chat models, and the study '{suite.name}' asks none: use --plan"
+        )
+    if request.only_plan:
+        plan_study(suite, store, catalogue, settings, as_json=request.as_json, jobs=executor.jobs or 1)
+        return
+
+    def run(cells: list[Cell]) -> Outcome:
+        _announce(cells)
+        return _run_watched(cells, store, catalogue, settings, executor, policy)
+
+    with contextlib.closing(executor):
+        code = run_study(suite, store, catalogue, run, as_json=request.as_json)
+    if request.pack:
+        pack_records(store, tidy=False)
+    if code:
+        raise typer.Exit(code)
 
 
 def executor_options(executor: str, *, address: str | None, gpus_per_cell: float | None, device: str) -> dict[str, Any]:

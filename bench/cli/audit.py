@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._options import AsJson, Data, say
+from bench.cli._frozen import PLAN
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Docs, Out, say
+
+if TYPE_CHECKING:
+    from bench.experiment.freeze import Frozen, Held
 
 app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be true.")
 
@@ -36,6 +42,41 @@ def published(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def plan(
+    file: Annotated[
+        Path | None, typer.Argument(help="A plan that `bench run --freeze` wrote; OUT/plan.toml if not given.")
+    ] = None,
+    out: Out = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the records against a frozen plan; exit 1 when one of an evaluation edition is not in it."""
+    from bench.experiment.freeze import hold, read_frozen
+    from bench.records.store import Store
+
+    frozen = read_frozen(out / PLAN if file is None else file)
+    store = Store(out)
+    store.require_results()
+    held = hold(frozen, store.records())
+    if as_json:
+        said = {"runs": len(frozen.run_ids), "blind": list(frozen.blind), "not_blind": dict(frozen.not_blind)}
+        say(json.dumps({**said, **vars(held)}, indent=1))
+    else:
+        say("\n".join(_held_lines(frozen, held)))
+    if held.outside:
+        raise typer.Exit(EXIT_GATE)
+
+
+def _held_lines(frozen: Frozen, held: Held) -> Iterator[str]:
+    yield f"{len(frozen.run_ids)} runs in the plan: {held.done} done, {held.failed} failed, {held.missing} missing"
+    yield f"blind: {', '.join(frozen.blind) or 'nothing'}"
+    yield from (f"not blind: {edition}, as {why}" for edition, why in frozen.not_blind.items())
+    yield from (f"made by another code than the plan's: {row}" for row in held.other_code)
+    yield from (f"not in the plan, on an evaluation edition: {row}" for row in held.outside)
+    others = held.n_outside - sum(int(row.rpartition(": ")[2]) for row in held.outside)
+    yield f"{others} records of development and smoke editions are not in the plan, and need not be"
+
+
+@app.command()
 def data(
     edition: Annotated[str, typer.Argument(help="bgl, or an edition such as bgl@stream-a; it need not be here")],
     data: Data = None,
@@ -55,6 +96,24 @@ def data(
         return
     for name, value in facts.items():
         say(_lines_of(name, value))
+
+
+@app.command()
+def claims(docs: Docs = Path("docs"), out: Out = RESULTS, as_json: AsJson = False) -> None:
+    """Exit 1 where a number of the documentation is not what the records say, or says nothing of where it is from."""
+    from bench.records.store import Store
+    from bench.reporting.pages.check import as_rows, audit_claims, totals
+
+    found = audit_claims(docs, Store(out))
+    wrong = [judged for judged in found if judged.is_wrong]
+    if as_json:
+        say(json.dumps({"totals": totals(found), "claims": as_rows(found)}, indent=1))
+    else:
+        for judged in wrong:
+            say(judged.sentence)
+        say(", ".join(f"{count} {verdict}" for verdict, count in totals(found).items()) or "no claim", err=bool(wrong))
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
 
 
 def _lines_of(name: str, value: Any) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli._options import RESULTS, AsJson, Out, complete_methods, say
+from bench.cli._options import RESULTS, AsJson, Out, Protocol, complete_methods, say
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.records.store import Store
     from bench.reporting.comparisons.differences import Comparison
+    from bench.reporting.tables.rows import Table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def compare(
     stored: Annotated[
         bool, typer.Option("--stored", help="Print what is kept in OUT/comparisons; needs no scores.")
     ] = False,
+    protocol: Protocol = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -47,9 +49,9 @@ def compare(
 
     metrics, store = kept.parse_metrics(metric), Store(out)
     if stored:
-        found = kept.stored(store, method, scenario=scenario, split=split)
+        found = _of_one_protocol(kept.stored(store, method, scenario=scenario, split=split), protocol)
     else:
-        found = _make(method, against, scenario, split, store)
+        found = _make(method, against, scenario, split, store, protocol)
     shown = kept.chosen(found, against, metrics)
     _tell_stale(shown, store)
     if as_json:
@@ -60,12 +62,24 @@ def compare(
     say(kept.footer(shown))
 
 
-def _make(method: str, against: str, scenario: str | None, split: str | None, store: Store) -> list[Comparison]:
+def _of_one_protocol(found: list[Comparison], asked: int | None) -> list[Comparison]:
+    """The kept comparisons of the protocol asked for, else of the newest."""
+    versions = [comparison["protocol_version"] for comparison in found]
+    chosen = max(versions) if asked is None else asked
+    if chosen not in versions:
+        raise BenchError(f"no kept comparison that fits is of protocol {chosen}: leave --protocol out for the newest")
+    return [comparison for comparison in found if comparison["protocol_version"] == chosen]
+
+
+def _make(
+    method: str, against: str, scenario: str | None, split: str | None, store: Store, protocol: int | None
+) -> list[Comparison]:
     from bench.cli._progress import Steps
     from bench.data.sequences.protocols import expanded
     from bench.detector import report_progress
     from bench.reporting.comparisons import differences as made
     from bench.reporting.comparisons.kept import keep
+    from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.table import make_tables
 
     tables = make_tables(store.records())
@@ -77,6 +91,9 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
     ]
     if not fitting:
         raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")
+    fitting, note = of_one_protocol([table for table in fitting if _has_row(table, method)] or fitting, protocol)
+    if note:
+        say(note, err=True)
     store.require_unchanged(record for table in fitting for record in table.records)
     asked = made.comparison_requests(fitting, method, against)
     made.require_scores(asked, store)
@@ -90,24 +107,32 @@ def _make(method: str, against: str, scenario: str | None, split: str | None, st
     return found
 
 
+def _has_row(table: Table, method: str) -> bool:
+    return any(row.method == method for row in table.rows)
+
+
 def _tell_stale(shown: list[Comparison], store: Store) -> None:
     from bench.cli._stale import tell_stale
     from bench.reporting.tables.table import make_tables
 
-    places = {(comparison["scenario"], comparison["split"]) for comparison in shown}
+    places = {(c["scenario"], c["split"], c["protocol_version"]) for c in shown}
     rows = [row["method"] for comparison in shown for row in comparison["rows"]]
-    tables = [table for table in make_tables(store.records()) if (table.key.scenario, table.key.split) in places]
+    tables = [
+        table
+        for table in make_tables(store.records())
+        if (table.key.scenario, table.key.split, table.key.protocol_version) in places
+    ]
     tell_stale(tables, store, [*rows, *(comparison["method"] for comparison in shown)])
 
 
 def _print(comparison: Comparison) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as Grid
 
     from bench.reporting.comparisons.kept import heading, lines, notes
 
     method = comparison["method"]
-    table = Table("against", "", method, "other", "difference [95 %]", "seeds", "verdict", box=None, pad_edge=False)
+    table = Grid("against", "", method, "other", "difference [95 %]", "seeds", "verdict", box=None, pad_edge=False)
     for line in lines(comparison):
         table.add_row(*line)
     console = Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())

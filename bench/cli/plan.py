@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,16 +26,23 @@ _HEADERS = ("method", "scenario", "split", "cells", "CPU s", "MiB", "from")
 
 
 def show_plan(
-    plan: Plan, store: Store, catalogue: Catalogue, settings: Settings, *, as_json: bool, jobs: int = 1
+    plan: Plan,
+    store: Store,
+    catalogue: Catalogue,
+    settings: Settings,
+    *,
+    as_json: bool,
+    jobs: int = 1,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print what the run of a plan would do; nothing is run."""
+    """Print what the run of a plan would do; nothing is run. more: further fields of the JSON."""
     import json
 
     from bench.experiment.preview import preview
 
     found = preview(plan.cells, store, catalogue, settings, jobs=jobs, others=shipped())
     if as_json:
-        say(json.dumps(_plain(found), indent=1))
+        say(json.dumps({**_plain(found), **(more or {})}, indent=1))
     else:
         say("\n".join(_lines(found)))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench.cli._frozen import Freeze, FrozenOption, frozen_suites, together, write_plan
 from bench.cli._options import RESULTS, AllowEndpoint, AsJson, Data, Out, Set, Suite, say
 from bench.cli._run_options import (
     PRECISIONS,
@@ -38,8 +39,8 @@ from bench.cli._run_options import (
     WindowSize,
     WindowStep,
 )
-from bench.cli._running import Request, execute, executor_options
-from bench.cli.llm import Batch, DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service
+from bench.cli._running import Request, execute_all, executor_options
+from bench.cli.llm import Batch, DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price
 from bench.cli.plan import PlanOption
 from bench.errors import BenchError
 
@@ -90,29 +91,29 @@ def run(
     out: Out = RESULTS,
     pack: Pack = True,
     plan: PlanOption = False,
+    freeze: Freeze = None,
+    frozen: FrozenOption = None,
     as_json: AsJson = False,
     batch: Batch = None,
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
                  auxiliary, incidents)  # fmt: skip
-    if batch and not dry_run:
-        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
-    chosen = _suite(suite, what, allow_endpoint=allow_endpoint)
     _limit_threads(threads)
-    if precision not in PRECISIONS:
-        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
-    if compile_:
-        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    _require_one_source(what, suite, freeze, frozen)
+    trusts = {"allow_endpoint": allow_endpoint}
+    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else _suites(suite, what, **trusts)
+    if freeze:
+        write_plan(freeze, chosen, data, out)
+        return
     where = executor_options(executor, address=address, gpus_per_cell=gpus_per_cell, device=device)
-    chosen_device = _device(device) if executor == "local" else device
-    options = {"device": chosen_device, "precision": precision, "compile": compile_, "threads": threads}
+    options = _options(device, precision, compile_, threads, is_here=executor == "local")
     request = Request(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
         executor, where,
     )  # fmt: skip
-    with llm_service(LlmOptions(llm or chosen.llm, dry_run, price, max_cost, max_calls, batch), out):
-        execute(chosen, request)
+    chosen = [together(chosen)] if plan and len(chosen) > 1 else chosen
+    execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,26 @@ class _What:
     incidents: str | None
 
 
-def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuite:
-    from bench.experiment.suites import Suite as LoadedSuite
-    from bench.experiment.suites import SuitePart, load_suite, require_no_places
+def _suites(names: str | None, what: _What, *, allow_endpoint: bool) -> list[LoadedSuite]:
+    from bench.experiment.suites import load_suite, require_no_places
 
-    if name:
-        if any(value is not None for value in vars(what).values()):
-            raise BenchError(
-                "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
-                "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
-            )
-        named = load_suite(name)
-        if not allow_endpoint:
-            require_no_places(named)
-        return named
+    if not names:
+        return [_typed_suite(what)]
+    if any(value is not None for value in vars(what).values()):
+        raise BenchError(
+            "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
+            "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
+        )
+    found = [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+    for suite in found if not allow_endpoint else ():
+        require_no_places(suite)
+    return found
+
+
+def _typed_suite(what: _What) -> LoadedSuite:
+    from bench.experiment.suites import Suite as LoadedSuite
+    from bench.experiment.suites import SuitePart
+
     part = SuitePart(
         scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
         methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),
@@ -162,6 +169,14 @@ def _suite(name: str | None, what: _What, *, allow_endpoint: bool) -> LoadedSuit
         incidents=_incidents(what.incidents) if what.incidents else (),
     )
     return LoadedSuite("", "", (part,))
+
+
+def _require_one_source(what: _What, suite: str | None, freeze: Path | None, frozen: Path | None) -> None:
+    """What is run is named by options, by suites or by a plan."""
+    if freeze and not suite:
+        raise BenchError("--freeze writes down what suites run: name them with --suite")
+    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
+        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
 
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
@@ -237,6 +252,16 @@ def _limit_threads(threads: int) -> None:
     """Must come before numpy, polars and torch are imported: they read these once."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = str(threads)
+
+
+def _options(device: str, precision: str, compile_: bool, threads: int, *, is_here: bool) -> dict[str, Any]:
+    """What `Settings` takes; is_here: the device is of this machine, and is tried."""
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    if compile_:
+        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    chosen = _device(device) if is_here else device
+    return {"device": chosen, "precision": precision, "compile": compile_, "threads": threads}
 
 
 def _device(name: str) -> str:

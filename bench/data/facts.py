@@ -21,6 +21,7 @@ from bench.data.cards.card import Card, DataFile
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.log import Log
 from bench.data.reading.prepared import open_prepared
+from bench.data.sequences.ceiling import ceiling, flag_all
 from bench.data.sequences.drain import DrainParser
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.loader import Loader
@@ -113,29 +114,6 @@ def sequence_prints(groups: Groups, keys: NDArray[np.int32]) -> Sequences:
         system=np.zeros(len(groups), np.uint8),
         lines=np.empty(0, np.int64),
     )
-
-
-def ceiling(labels: NDArray[np.int8], kind: NDArray[np.int64]) -> float:
-    """The best F1 that any function of the event sequence can have; NaN without an abnormal sequence.
-
-    labels: int8 (n,);  kind: int64 (n,) equal where sequences are equal. Equal sequences are flagged together or not at
-    all, and the best set to flag takes kinds by their share of abnormal ones, highest first.
-    """
-    known = labels != UNLABELLED
-    n_kinds = int(kind.max()) + 1 if len(kind) else 0
-    sizes = np.bincount(kind[known], minlength=n_kinds)
-    abnormal = np.bincount(kind[known & (labels == ABNORMAL)], minlength=n_kinds)
-    if not abnormal.any():
-        return math.nan
-    order = np.argsort(-abnormal / np.maximum(sizes, 1), kind="stable")
-    found = np.cumsum(abnormal[order])
-    return float(np.max(2 * found / (abnormal.sum() + np.cumsum(sizes[order]))))
-
-
-def flag_all(labels: NDArray[np.int8]) -> float:
-    """F1 of flagging every labelled sequence; NaN without an abnormal one."""
-    n_abnormal, n_known = int((labels == ABNORMAL).sum()), int((labels != UNLABELLED).sum())
-    return 2 * n_abnormal / (n_abnormal + n_known) if n_abnormal else math.nan
 
 
 def incident_facts(log: Log, groups: Groups, card: Card) -> str:

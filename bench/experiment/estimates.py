@@ -79,7 +79,7 @@ class Estimates:
 
     def prepare_seconds(self, cell: Cell) -> float:
         """CPU seconds until its data are prepared; 0 where that is unknown."""
-        found = self._past.at(place_of(cell))
+        found = _of_newest_protocol(self._past.at(place_of(cell)))
         return self._typical(self._best(found), "prepare") if found else 0.0
 
     def skipped(self, cell: Cell) -> str | None:
@@ -118,7 +118,7 @@ class Estimates:
 
     def _estimate(self, cell: Cell, run_id: str) -> Estimate:
         place, setting = place_of(cell), setting_of(cell.spec()["detector"])
-        beside = [taken for taken in self._past.at(place) if taken.setting == setting]
+        beside = _of_newest_protocol(taken for taken in self._past.at(place) if taken.setting == setting)
         if beside:
             best = self._best(beside)
             own = [taken for taken in best if taken.run_id == run_id]
@@ -126,7 +126,7 @@ class Estimates:
             return self._of(own, "own record") if is_own else self._of(best, "same edition")
         known = [taken for taken in self._past.all if taken.setting.name == setting.name]
         same = [taken for taken in known if taken.setting == setting]
-        return self._elsewhere(same or known, place, self._past.lines_of(cell.scenario))
+        return self._elsewhere(_of_newest_protocol(same or known), place, self._past.lines_of(cell.scenario))
 
     def _elsewhere(self, known: Sequence[Taken], place: Place, lines: int) -> Estimate:
         """From runs of a method on other data, or on these with other settings."""
@@ -176,7 +176,8 @@ class Estimates:
     def _ratios(self) -> dict[tuple[Machine, str], list[float]]:
         """By other machine and method: what it took here by what it took there, for each setting on the same data."""
         found: dict[tuple[Machine, str], list[float]] = defaultdict(list)
-        for (setting, _), runs in grouped(self._past.all, lambda taken: (taken.setting, taken.place)).items():
+        same = grouped(self._past.all, lambda taken: (taken.setting, taken.place, taken.protocol))
+        for (setting, *_), runs in same.items():
             machines = grouped(runs, lambda taken: taken.machine)
             now = self._fit_and_score(machines.pop(self._here, []))
             for machine, theirs in machines.items():
@@ -214,6 +215,12 @@ class _Seen:
         """Measured by estimated of a method; the less of it was seen, the more that of all methods."""
         everything = _ratio(itertools.chain.from_iterable(self._compared.values()), 1.0)
         return _ratio(self._compared[name], everything)
+
+
+def _of_newest_protocol(runs: Iterable[Taken]) -> list[Taken]:
+    """The runs of the newest protocol among these: another one may take other steps."""
+    groups = grouped(runs, lambda taken: taken.protocol)
+    return groups[max(groups)] if groups else []
 
 
 def _ratio(pairs: Iterable[tuple[float, float]], prior: float) -> float:

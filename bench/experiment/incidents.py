@@ -1,13 +1,15 @@
-"""Known failures: of a card, of a file, or so many seconds around the abnormal lines of training."""
+"""Known failures: of a card, of a file, or so many seconds around the abnormal lines of training; and those tested."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.sequences.vocabulary import System
 from bench.detector import Incident
-from bench.types import ABNORMAL
+from bench.types import ABNORMAL, Sequences
 
 
 def incidents_of(system: System, given: str | tuple[tuple[float, float], ...]) -> tuple[Incident, ...]:
@@ -28,6 +30,37 @@ def incidents_of(system: System, given: str | tuple[tuple[float, float], ...]) -
     times = np.sort(times)
     found = [(max(start, times[0]), min(end, times[-1])) for start, end in ranges if _meets(times, start, end)]
     return tuple(Incident(float(start), float(end), system.index) for start, end in found)
+
+
+def tested_incidents(test: Sequences, labels: NDArray[np.int8], systems: Sequence[System]) -> NDArray[np.int32]:
+    """int32 (n_sequences,): the incident of each abnormal test sequence, -1 of normal ones.
+
+    labels: 0 normal, 1 abnormal, (n_sequences,);  systems: those that are tested
+
+    An incident is one that the card declares, where it starts no later than the sequence and has not ended; of other
+    abnormal sequences, those that follow each other in the order in which sequences end, with no normal one between.
+    """
+    found = np.full(len(labels), -1, np.int32)
+    ends = np.append(test.lines, -1)[test.offsets[1:] - 1]
+    made = 0
+    for system in systems:
+        here = np.flatnonzero(test.system == system.index)
+        here = here[np.argsort(ends[here], kind="stable")]
+        is_abnormal = labels[here] == ABNORMAL
+        declared = _declared(test.start_time[here], system.card.incidents)
+        begins = is_abnormal & ~np.concatenate([[False], is_abnormal[:-1]])
+        runs = len(system.card.incidents) + np.cumsum(begins) - 1
+        found[here] = np.where(is_abnormal, made + np.where(declared >= 0, declared, runs), -1)
+        made += len(system.card.incidents) + len(here)
+    return found
+
+
+def _declared(times: NDArray[np.float64], incidents: Sequence[tuple[float, float]]) -> NDArray[np.int64]:
+    """The declared incident that holds each time, -1 where none does; of several the last."""
+    found = np.full(len(times), -1, np.int64)
+    for number, (start, end) in enumerate(incidents):
+        found[(times >= start) & (times <= end)] = number
+    return found
 
 
 def _training_lines(system: System) -> NDArray[np.int64]:

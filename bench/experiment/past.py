@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import unit_of
 from bench.experiment.scenario import Scenario
-from bench.experiment.spec import Cell
+from bench.experiment.spec import PROTOCOL_VERSION, Cell
 from bench.records.record import Record, own_seconds, split_in_file, split_of_file
 from bench.records.store import Store
 
@@ -56,6 +56,8 @@ class Taken:
     memory_mib: float | None
     lines: int
     """Of the editions that were trained on."""
+    protocol: int = PROTOCOL_VERSION
+    """Version of the protocol it ran under."""
 
 
 class Past:
@@ -71,9 +73,11 @@ class Past:
         return [taken for taken in self._taken(place.scenario, place.split) if taken.place == place]
 
     def skipped(self, place: Place) -> dict[Setting, str]:
-        """Why methods were skipped on these data, where no seed of them ran."""
+        """Why methods were skipped on these data, where no seed of them ran; an older protocol gives no reason."""
         records = [
-            r for r in self._records(place.scenario, place.split) if _place_of(r["scenario"], r["spec"]) == place
+            r
+            for r in self._records(place.scenario, place.split)
+            if _place_of(r["scenario"], r["spec"]) == place and r["spec"]["protocol_version"] == PROTOCOL_VERSION
         ]
         reasons = {setting_of(r["spec"]["detector"]): str(r["reason"]) for r in records if r["status"] == "skipped"}
         ran = {setting_of(r["spec"]["detector"]) for r in records if r["status"] == "ok"}
@@ -156,6 +160,7 @@ def _taken_by(record: Record) -> Taken:
         "cpu_seconds" in record,
         record["memory_mib"].get("peak_rss"),
         sum(lines.get(part["edition"], 0) for part in spec["train"]),
+        spec["protocol_version"],
     )
 
 

@@ -33,6 +33,8 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
     for part in parts:
         scenarios = resolve_scenarios(part.scenarios, part.optional_scenarios, catalogue, notes)
         names = [*part.methods, *_installed(part.optional_methods, notes)]
+        if not scenarios or not names:
+            continue  # all of it is optional, and none of it here
         absent = {name.partition("+")[0] for name in part.optional_methods if name not in names}
         settings = [text for text in part.settings if text.partition("=")[0].rpartition(".")[0] not in absent]
         step = part.window_size if part.window_step is None else part.window_step

@@ -25,6 +25,7 @@ from bench.errors import BenchError
 from bench.experiment.again import Difference, differing
 from bench.experiment.code import InstalledCode
 from bench.experiment.environment import describe_environment
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import OLD_FOLDER, Record, Store
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -57,15 +58,15 @@ class Checked:
 
 
 def groups_of(records: Iterable[Record], code: InstalledCode, old: str | None) -> dict[Group, list[Record]]:
-    """Records that the installed code is not known to have made, by what one cell can speak for.
+    """Records of this protocol that the installed code is not known to have made, by what one cell can speak for.
 
     old: the commit to hold them against, whatever they name themselves
     """
     groups: dict[Group, list[Record]] = defaultdict(list)
     for record in records:
         said = record["spec"]["detector"]
-        is_local = bool(said["source_sha256"])
-        if record["status"] == "ok" and not is_local and code.standing(record).state in ("stale", "unknown"):
+        is_other = bool(said["source_sha256"]) or record["spec"]["protocol_version"] != PROTOCOL_VERSION
+        if record["status"] == "ok" and not is_other and code.standing(record).state in ("stale", "unknown"):
             variant = f"+{said['variant']['name']}" if said["variant"] else ""
             commit = old or _commit_of(record)
             groups[Group(said["name"] + variant, kind_of(record), commit)].append(record)

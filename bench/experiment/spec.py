@@ -25,7 +25,7 @@ from bench.isolation.lodging import describe
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised whenever code of grouping, splits, parsing, thresholds or metrics changes a number."""
 
 DEFAULT_PROFILE: Final = "paper"
@@ -66,6 +66,11 @@ class Method:
         }
         given = ",".join(f"{key}={value}" for key, value in sorted({**profile, **passed}.items()))
         return f"{name}[{given}]" if given else name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its config under the common budget, before any `--set`."""
+        return _defaults(self.description, DEFAULT_PROFILE)
 
     @property
     def uses_texts(self) -> bool:
@@ -215,12 +220,21 @@ def resolve_methods(
         for ref, variant in refs
         for method in _configured(ref, variant, describe(ref, cache), grids.get(ref.name, {}), profile)
     ]
-    if profile != DEFAULT_PROFILE and not any(method.profile == profile for method in methods):
-        known = sorted({name for method in methods for name in method.description.profiles})
-        raise BenchError(
-            f"no method of this run has the profile '{profile}': choose one of {', '.join([DEFAULT_PROFILE, *known])}"
-        )
+    _require_profile(methods, profile)
     return methods
+
+
+def _require_profile(methods: Sequence[Method], profile: str) -> None:
+    """Each method that was asked for has the profile; controls have none and run beside it as they are."""
+    for method in methods:
+        found = method.description
+        if profile == DEFAULT_PROFILE or method.ref.is_control or found.error or profile in found.profiles:
+            continue
+        known = [DEFAULT_PROFILE, *sorted(found.profiles.keys() - {DEFAULT_PROFILE})]
+        others = " or ".join(f"'{name}'" for name in known)
+        raise BenchError(
+            f"the method '{method.ref.name}' has no profile '{profile}': leave it out of this run, or use {others}"
+        )
 
 
 def resolve_one(name: str, settings: Sequence[str], cache: Path) -> Method:

@@ -1,7 +1,7 @@
 """Suites: named experiments in TOML, shipped in `suites/` or given as a file.
 
 A suite has [[run]] blocks, whose cells `bench run --suite` runs, and may have a [figure], which is made from their
-records. What is optional is left out where it is not here.
+records. What is optional is left out where it is not here. A suite with a table [study] is a study: see `study.py`.
 
 A suite names methods, and by design also `path.py:Class`: to run a suite file is to run the code that it names, so read
 one that came from elsewhere. What it may not do unasked is say where log lines and a key are sent, or where answers are
@@ -11,18 +11,19 @@ kept.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import BenchError
+from bench.experiment.study import Study, Trial, batched, read_study
 
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set", "auxiliary")
 _MAY_BE_EMPTY: Final = ("set", "auxiliary", "optional_scenarios", "optional_methods")
 _KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample")
-_SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run")
+_SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run", "study", "trials")
 _LLM_MODES: Final = ("record", "replay", "live")
 _PLACES: Final = ("base_url", "store")
 """Settings that say where something goes; whoever runs a suite gives them, or agrees."""
@@ -65,11 +66,29 @@ class Suite:
     """Where answers of chat models come from, unless the command line says: record, replay or live."""
     figure: Mapping[str, Any] = field(default_factory=dict)
     """What is made of its records: `kind` and the options of that kind."""
+    study: Study | None = None
+    """Its parts are then the first stage."""
+    path: Path | None = None
+    """Its file."""
 
 
 def suite_names() -> list[str]:
     """Names of the shipped suites."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def trial_parts(trials: Sequence[Trial], study: Study, seeds: str) -> list[SuitePart]:
+    """The runs of trials of a study, in few blocks: one trial of each method in each."""
+    return [
+        SuitePart(
+            batch[0].systems,
+            tuple(trial.method for trial in batch),
+            study.splits,
+            seeds,
+            tuple(setting for trial in batch for setting in trial.settings),
+        )
+        for batch in batched(trials)
+    ]
 
 
 def load_suite(name: str) -> Suite:
@@ -83,6 +102,12 @@ def load_suite(name: str) -> Suite:
         raise BenchError(f"the suite '{path}' cannot be read ({error}): correct its TOML") from None
     if unknown := sorted(set(content) - set(_SUITE_KEYS)):
         raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_SUITE_KEYS)}")
+    if "study" in content:
+        study = read_study(path, content)
+        parts = tuple(trial_parts(study.all_trials, study, study.first_seeds))
+        return Suite(path.stem, content.get("description", ""), parts, study=study, path=path)
+    if "trials" in content:
+        raise BenchError(f"the suite '{path}' has trials and no [study]: say there what they run on")
     figure = content.get("figure", {})
     if "figure" in content and not (isinstance(figure, dict) and isinstance(figure.get("kind"), str)):
         raise BenchError(f"the suite '{path}' has a [figure] without a kind: name one, or leave the block out")
@@ -97,6 +122,7 @@ def load_suite(name: str) -> Suite:
         tuple(content.get("thresholds", [])),
         _llm(path, content.get("llm")),
         figure,
+        path=path,
     )
 
 
@@ -117,7 +143,7 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
         _check_texts(path, key, texts, "in each [[run]] block")
-        may_be_empty = key in _MAY_BE_EMPTY or (key == "scenarios" and block.get("optional_scenarios"))
+        may_be_empty = key in _MAY_BE_EMPTY or block.get(f"optional_{key}")
         if not texts and not may_be_empty:
             raise BenchError(f"the suite '{path}' needs a list '{key}' that is not empty in each [[run]] block")
     for key, unit in (("window_size", "lines"), ("window_step", "lines"), ("sample", "test sequences")):

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from bench.contract import KNOWN_SHARE, needs_labels, reveal
 from bench.data.cards.checksums import file_sha256
 from bench.data.sequences.loader import Prepared
+from bench.data.sequences.protocols import in_time
 from bench.data.sequences.vocabulary import Part, System
 from bench.detector import Detector, Evidence, ExternalFile, Incident, Role
 from bench.experiment.grades import amount_of, grade_of
-from bench.experiment.incidents import incidents_of
+from bench.experiment.incidents import incidents_of, tested_incidents
 from bench.experiment.spec import Cell
 from bench.isolation.remote import RemoteDetector
 from bench.llm.teacher import teacher_of
@@ -75,10 +76,15 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
 
 def counts(cell: Cell, prepared: Prepared) -> dict[str, Any]:
     """What a record says of its data, and of how many normal sequences of the target its method was given."""
+    facts = prepared.facts
+    if in_time(cell.split):
+        test = prepared.test
+        incidents = tested_incidents(test.sequences, test.labels, prepared.targets or prepared.sources)
+        facts = facts | {"n_test_incidents": len(np.unique(incidents[incidents >= 0]))}
     if grade_of(cell.told.get("target", "")) != "first-normals":
-        return prepared.facts
+        return facts
     chosen = [_chosen(system, cell.told["target"]) for system in prepared.targets]
-    return prepared.facts | {"n_target_normals": sum(map(len, chosen))}
+    return facts | {"n_target_normals": sum(map(len, chosen))}
 
 
 def _visible(prepared: Prepared, detector: Detector) -> Prepared:

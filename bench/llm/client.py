@@ -89,6 +89,10 @@ class Chat:
         self.unread: set[tuple[str, ...]] = set()
         """Sequences whose answer could not be read."""
         self.plan = CallStore(service.plan, config.model) if self.mode == "dry" and service.plan else None
+        self.guessed = False
+        """Whether a dry run made an answer up."""
+        self.follows = False
+        """Whether what is asked from now on follows from an answer that a dry run made up."""
 
     def blocked(self) -> str | None:
         """The reason why nothing can be asked, or None."""
@@ -106,8 +110,11 @@ class Chat:
         text = shown_part(text)
         return neutralise(redact(text) if self.redacts else text)
 
-    def run(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]]) -> list[T]:
-        """Results of all jobs in their order; a BenchError, after all others have ended, when some call failed."""
+    def run(self, jobs: Sequence[Callable[[Ask], Awaitable[T]]], *, leads: bool = False) -> list[T]:
+        """Results of all jobs in their order; a BenchError, after all others have ended, when some call failed.
+
+        leads: whether later runs ask what follows from these answers
+        """
         if reason := self.blocked():
             raise BenchError(reason)
 
@@ -119,6 +126,7 @@ class Chat:
                 await session.close()
 
         results: list[T] = _run_async(work)
+        self.follows |= leads and self.guessed
         return results
 
     def facts(self) -> dict[str, Any]:
@@ -208,6 +216,7 @@ class _Session:
             call = await self._once(body, sample)
             if call.get("guessed"):
                 _GUESSED.set(True)
+                self.chat.guessed = True
             if not call.get("too_long"):
                 return self._answer_of(call, body[self.config.token_field])
             budget //= 2
@@ -275,7 +284,8 @@ class _Session:
         call = {"hash": key, "answer": answer, "guessed": True}
         if plan is not None:
             # What follows from an answer that was made up is counted, but cannot be asked yet.
-            asked = {} if _GUESSED.get() else {"request": body, "sample": sample, "redacted": self.chat.redacts}
+            is_open = self.chat.follows or _GUESSED.get()
+            asked = {} if is_open else {"request": body, "sample": sample, "redacted": self.chat.redacts}
             plan.append(call | asked)
         return call
 

@@ -32,6 +32,7 @@ from bench.reporting.gate_scores import (
     scores_of,
     scores_path,
 )
+from bench.reporting.tables.protocols import newest_protocol
 from bench.reporting.tables.rows import Row, TableKey, mean_of, shown_rule
 from bench.reporting.tables.table import make_tables
 from bench.reporting.tables.versions import standing
@@ -172,11 +173,13 @@ def _absence(row: Row | None, seeds: list[int]) -> str:
 def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[str]:
     """Rows that the baseline lacks, and `row: metric` of what its own rows lack, so that nothing holds them.
 
-    What was skipped has nothing to hold.
+    What was skipped has nothing to hold, nor has an older protocol.
     """
+    records = list(records)
     rows = {name: row for name, row in rows_by_name(records).items() if _is_chosen(name, scenarios)}
     held = baseline["rows"]
-    ran = [name for name, row in rows.items() if any(record["status"] != "skipped" for record in row.records)]
+    newest = rows_by_name(newest_protocol(records)).keys()
+    ran = [n for n in rows if n in newest and any(record["status"] != "skipped" for record in rows[n].records)]
     parts = {name: _with_seeds(row, held[name]["seeds"]) for name, row in rows.items() if name in held}
     values = {name: _values(part) for name, part in parts.items() if part}
     lacking = [f"{name}: {key}" for name, found in values.items() for key in found if key not in held[name]]
@@ -185,7 +188,7 @@ def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set
 
 def require_trusted(records: Iterable[Record], code: InstalledCode, scenarios: set[str] | None = None) -> None:
     """Raise BenchError where a row that would enter the baseline is stale."""
-    records = list(records)
+    records = newest_protocol(records)
     stale, _ = untrusted(records, {"rows": rows_by_name(records)}, code, scenarios)
     for name, why in stale.items():
         raise BenchError(f"'{name}' is stale ({why}): run it again before it can be a baseline, or give --accept-stale")
@@ -257,13 +260,15 @@ def write_baseline(
 ) -> Written:
     """Write the means of all rows as the new baseline, and the scores they are of, keeping tolerances set by hand.
 
+    Only records of the newest protocol become rows; rows of an older one go with their values.
+
     scenarios: only rows of these are replaced, the others are kept;  keep_values: rows that are there keep their
     values too, and get scores where these still give them. A failed run is a BenchError: its row would leave the
     baseline, and the gate would never miss it.
     """
     old = load_baseline(path) if path.is_file() else {"rows": {}}
     old_scores = load_scores(scores_path(path), old)
-    found = rows_by_name(r for r in records if scenarios is None or r["scenario"] in scenarios)
+    found = rows_by_name(newest_protocol(r for r in records if scenarios is None or r["scenario"] in scenarios))
     rows = {n: entry for n, entry in old["rows"].items() if keep_values or not _is_chosen(n, scenarios)}
     made: dict[str, KeptRow | str] = {}
     for name, row in found.items():

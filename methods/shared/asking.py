@@ -168,13 +168,18 @@ class ChatDetector(Detector):
         """The first lines of a sequence with their values, not clean yet."""
         begin, end = int(sequences.offsets[i]), int(sequences.offsets[i + 1])
         events = range(begin, min(end, begin + self.config.max_lines))
+        return tuple(self._line(sequences, event) for event in events)
+
+    def _line(self, sequences: Sequences, event: int) -> str:
+        """A line as `lines` wants it, not clean yet."""
         if self.config.lines == "line":
             assert sequences.raw is not None
-            return tuple(sequences.raw[event] for event in events)
+            return sequences.raw[event]
+        text: str = sequences.texts[sequences.text_ids[event]]
+        if self.config.lines == "masked":
+            return text
         assert sequences.words is not None
-        return tuple(
-            with_values(sequences.texts[sequences.text_ids[event]], sequences.words[event]) for event in events
-        )
+        return with_values(text, sequences.words[event])
 
     def _examples_for(self, windows: Sequence[Lines]) -> list[list[Lines]]:
         pool = [tuple(map(self.chat_.clean, lines)) for lines in self.examples_]

@@ -6,15 +6,15 @@ Sequences of equal events are one bag with a count, so a vector is computed once
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.embedding import DIMENSION, embed, project
 from bench.types import Sequences
 from methods.shared import histories
 from methods.shared.bags import Bags, Integers, UniqueBags, unique_bags
+from methods.shared.text_inputs import InputSettings, TextInputs, texts_of
 
 Floats = NDArray[np.float64]
 Kind = Literal["vectors", "counts"]
@@ -37,24 +37,35 @@ class BagInputs:
     """How a bag enters: made from the training sequences."""
 
     kind: Kind
-    """`vectors`: the mean sentence vector under the shared projection, variance 1 per dimension; `counts`: log1p of the
-    number of each log key, unknown ones in a column of their own, divided by its deviation in training."""
+    """`vectors`: the mean of what `texts` makes of the events; `counts`: log1p of the number of each log key, unknown
+    ones in a column of their own, divided by its deviation in training."""
     keys: NDArray[np.int32]
     """Log keys of training, sorted; empty where sentence vectors enter."""
     scale: Floats
     """(width,) what each column is divided by; ones where sentence vectors enter."""
+    texts: TextInputs
+    """How a text enters; without a use where counts do."""
 
     @classmethod
-    def learn(cls, train: Sequences, kind: Kind, width: int) -> tuple[Self, Vectors]:
-        """Return the inputs and the vectors of the training sequences; width: of a sentence vector."""
+    def learn(cls, train: Sequences, kind: Kind, settings: InputSettings) -> tuple[Self, Vectors]:
+        """Return the inputs and the vectors of the training sequences."""
         if kind == "vectors":
-            inputs = cls(kind, np.zeros(0, np.int32), np.ones(width))
+            inputs = cls(kind, np.zeros(0, np.int32), np.ones(settings.width), TextInputs.learn(train, settings))
             return inputs, inputs.of(train)
         keys = np.unique(train.log_keys[train.log_keys >= 0])
-        raw = cls(kind, keys, np.ones(len(keys) + 1))
+        raw = cls(kind, keys, np.ones(len(keys) + 1), TextInputs.learned(()))
         vectors, unique = raw.of(train)
         scale = _deviation(vectors, unique.counts)
         return replace(raw, scale=scale), Vectors(vectors / scale, unique)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """As arrays."""
+        return {"keys": self.keys.copy(), "scale": self.scale.copy(), **self.texts.state()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, NDArray[Any]], kind: Kind) -> Self:
+        """The reverse of `state`."""
+        return cls(kind, state["keys"], state["scale"], TextInputs.from_state(state))
 
     @property
     def width(self) -> int:
@@ -77,11 +88,9 @@ class BagInputs:
         return np.maximum(tokens - 1, 0).astype(np.int64), np.eye(self.width)
 
     def _texts(self, sequences: Sequences) -> tuple[Integers, Floats]:
-        """The row of each event's text, and the projected sentence vectors."""
-        used, ids = np.unique(sequences.text_ids, return_inverse=True)
-        # In float64 a text's vector does not depend on how many others are projected with it.
-        matrix = project(np.eye(DIMENSION, dtype=np.float32), self.width).astype(np.float64) * DIMENSION**0.5
-        return ids.astype(np.int64), embed([sequences.texts[i] for i in used]).astype(np.float64) @ matrix
+        """The row of each event's text, and what each text gives."""
+        ids = np.unique(sequences.text_ids, return_inverse=True)[1]
+        return ids.astype(np.int64), self.texts.features(texts_of(sequences))
 
     def _sums(self, ids: Integers, table: Floats, offsets: Integers) -> tuple[Floats, UniqueBags]:
         unique = unique_bags(ids, offsets)

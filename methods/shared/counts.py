@@ -193,6 +193,13 @@ def count_vectors(sequences: Sequences, known: NDArray[np.int32], *, reduced: bo
     return vectors(matrix.indices.astype(np.int32), counts, matrix.indptr.astype(np.int64))
 
 
+def frequencies(counts: csr_matrix) -> csr_matrix:
+    """Sparse float64 (n_vectors, width): counts divided by their sum."""
+    matrix = counts.copy()
+    matrix.data /= np.repeat(np.asarray(matrix.sum(axis=1)).ravel(), np.diff(matrix.indptr))
+    return matrix
+
+
 def vectors(columns: NDArray[np.int32], counts: NDArray[np.int32], offsets: Integers) -> Sequences:
     """Sparse count vectors in the form of sequences, columns as log keys and counts as text ids.
 

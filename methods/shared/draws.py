@@ -34,18 +34,15 @@ class HeldOut(NamedTuple):
     held_out: Counts
 
 
-def hold_out(counts: Counts, fraction: float, seed: int, *, at_least: int = 0) -> HeldOut:
+def hold_out(counts: Counts, fraction: float, seed: int) -> HeldOut:
     """Draw distinct items that training never sees, each with all its copies.
 
     Drawn are a share of the distinct items, at most 2,000, that together have at most the same share
     of all copies: a kind too common for that stays in training, as do all of fewer than 1 / share.
-    counts and both parts: int64 (n_items,). at_least: hold out so many, or half, where the share is
-    less, and as large a share of the copies.
+    counts and both parts: int64 (n_items,).
     """
     present = np.flatnonzero(counts)
-    wanted = max(int(len(present) * fraction), min(at_least, len(present) // 2) if fraction else 0)
-    limit = counts.sum() * max(fraction, wanted / max(1, len(present)))
-    wanted = min(wanted, _MOST_HELD_OUT)
+    wanted, limit = min(int(len(present) * fraction), _MOST_HELD_OUT), counts.sum() * fraction
     held, copies = np.zeros_like(counts), 0
     for item in np.random.default_rng([seed, 1]).permutation(present):
         if wanted == 0:
@@ -63,8 +60,6 @@ def hold_out_of_each(
     sequence_of: NDArray[np.int64],
     fraction: float,
     seed: int,
-    *,
-    at_least: int = 0,
 ) -> HeldOut:
     """Hold out of each group of items by itself; group_of, sequence_of: (n_items,).
 
@@ -73,7 +68,7 @@ def hold_out_of_each(
     held = np.zeros(int(sequence_of.max(initial=-1)) + 1, bool)
     for group in np.unique(group_of):
         own = np.where(group_of == group, counts, 0)
-        held[sequence_of[hold_out(own, fraction, seed, at_least=at_least).held_out > 0]] = True
+        held[sequence_of[hold_out(own, fraction, seed).held_out > 0]] = True
     held_out = np.where(held[sequence_of], counts, 0)
     return HeldOut(counts - held_out, held_out)
 

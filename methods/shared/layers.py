@@ -5,13 +5,11 @@ Bags of events and the Gaussian mixture have files of their own; their names can
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -35,7 +33,6 @@ __all__ = [
     "Moments",
     "SingularError",
     "UniqueBags",
-    "array_to_texts",
     "arrays_of",
     "dropout_mask",
     "entmax",
@@ -46,7 +43,6 @@ __all__ = [
     "moments",
     "pad",
     "sinusoidal",
-    "texts_to_array",
     "unique_bags",
     "weighted_mean",
     "with_quick_dropout",
@@ -119,13 +115,20 @@ def _(like: Tensor, p: float) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device=like.device)
 
 
+Normaliser = Callable[[Tensor, float, Tensor | None], Tensor]
+"""What makes weights of scores (..., n) under an alpha and the multiplicity of each entry: alpha-entmax."""
+
+
 class EntmaxAttention(nn.Module):
     """Multi-head self-attention whose softmax is alpha-entmax; memory bounded by blocks of queries."""
 
-    def __init__(self, width: int, heads: int, alpha: float, *, scale: float | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, alpha: float, *, scale: float | None = None, normaliser: Normaliser = entmax
+    ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of heads {heads}")
+        self.normaliser = normaliser
         self.heads = heads
         self.alpha = alpha
         self.scale = 1 / math.sqrt(width // heads) if scale is None else scale
@@ -172,7 +175,7 @@ class EntmaxAttention(nn.Module):
         return tuple(parts.permute(2, 0, 3, 1, 4).unbind(0))
 
     def _weights(self, query: Tensor, key: Tensor, multiplicity: Tensor) -> Tensor:
-        return entmax((query * self.scale) @ key.transpose(2, 3), self.alpha, multiplicity[:, None, None])
+        return self.normaliser((query * self.scale) @ key.transpose(2, 3), self.alpha, multiplicity[:, None, None])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, multiplicity: Tensor) -> Tensor:
         return self._weights(query, key, multiplicity) @ value
@@ -191,9 +194,10 @@ class EncoderLayer(nn.Module):
         dropout: float,
         scale: float | None = None,
         celu: float = 1.0,
+        normaliser: Normaliser = entmax,
     ) -> None:
         super().__init__()
-        self.attention = EntmaxAttention(width, heads, alpha, scale=scale)
+        self.attention = EntmaxAttention(width, heads, alpha, scale=scale, normaliser=normaliser)
         self.ffn = nn.Sequential(
             nn.Linear(width, ffn_width), nn.CELU(celu), Dropout(dropout), nn.Linear(ffn_width, width)
         )
@@ -235,14 +239,3 @@ def load_arrays(net: nn.Module, state: dict[str, NDArray[Any]]) -> None:
     net.load_state_dict(
         {name[4:]: torch.tensor(value) for name, value in state.items() if name.startswith("net.")}, strict=True
     )
-
-
-def texts_to_array(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Texts as the bytes of a JSON list, since a state holds numbers only."""
-    return np.frombuffer(json.dumps(list(texts)).encode(), np.uint8).copy()
-
-
-def array_to_texts(array: NDArray[Any]) -> list[str]:
-    """The reverse of `texts_to_array`."""
-    texts: list[str] = json.loads(array.tobytes())
-    return texts

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainingSettings):
+class Config(TextSettings, TrainingSettings):
     """Defaults: the paper where it states a value, else its code, else the resolutions A1-A19 of the method sheet.
 
     Not here: the threshold (A7) and windows and their step (A9) are the harness's; there are no counts to match (A10);
@@ -33,6 +34,8 @@ class Config(TrainingSettings):
     """Of entmax in attention and responsibilities; 1 is softmax, the ablation "w/o entmax" (published code)."""
     head_alpha: float | None = None
     """Of entmax in the responsibilities alone; None: the same alpha, 1: none is ever zero (A3)."""
+    entmax: Literal["own", "package"] = "own"
+    """Who computes it: our own, or the package of that name, which knows no merged events (merge_repeats=false) [R]."""
     k: int = 5
     """Components of the mixture (published code)."""
     min_share: float = 1e-4
@@ -47,7 +50,8 @@ class Config(TrainingSettings):
     rec_error: Literal["sum", "mean"] = "sum"
     """Of the squared error over dimensions: their sum, as DAGMM's squared distance, or their mean [R]."""
     input_scale: Literal["variance", "norm"] = "variance"
-    """Input vectors of variance 1 per dimension, the scale of normalised layers, or of norm 1 as encoded [R]."""
+    """`variance`: sentence vectors times the root of 384, so that the mean square of an entry is 1 and its variance
+    over texts at most that; `norm`: of norm 1 as encoded [R]."""
     energy_weight: float = 0.1
     """lambda 1 (equation 7)."""
     penalty: Literal["frobenius", "dagmm"] = "frobenius"
@@ -94,5 +98,8 @@ class Config(TrainingSettings):
             raise ValueError(
                 f"alpha {self.alpha} and head_alpha {self.head_alpha} are from 1 (softmax) to 2 (sparsemax)"
             )
+        if self.entmax == "package" and (self.merge_repeats or self.compile):
+            setting = "merge_repeats" if self.merge_repeats else "compile"
+            raise ValueError(f"entmax 'package' cannot work with {setting} true: set {setting}=false, or entmax=own")
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage {self.shrinkage} is not in [0, 1]")

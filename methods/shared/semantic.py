@@ -7,7 +7,7 @@ its states nor its attention, so company never changes a score.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bench.data.embedding import DIMENSION, embed, project
 from bench.detector import Detector, NotFittedError
 from bench.types import Sequences, ranges
 from methods.shared import layers as _layers
 from methods.shared.layers import Bags, Integers
+from methods.shared.text_inputs import TextInputs, texts_of
 from methods.shared.training import History, seeded
 
 MAX_TOKENS = 2**13
@@ -44,7 +44,7 @@ class Reading(NamedTuple):
     inverse: Integers
     """(n_sequences,) so that sequence i has bag inverse[i]."""
     vectors: Tensor
-    """float64 (n_texts, width): the projected sentence vectors, variance 1 per dimension."""
+    """float64 (n_texts, width): what `TextInputs` makes of each text."""
 
 
 class Chunk(NamedTuple):
@@ -67,14 +67,11 @@ class Batch(NamedTuple):
     n_tokens: int
 
 
-def read(sequences: Sequences, width: int, device: str) -> Reading:
-    """Embed each text once and return the distinct sequences of texts, whichever system they come from."""
-    used, ids = np.unique(sequences.text_ids, return_inverse=True)
-    # In float64 a text's vector does not depend on how many others are projected with it.
-    vectors = embed([sequences.texts[i] for i in used]).astype(np.float64) * DIMENSION**0.5
-    vectors = vectors @ project(np.eye(DIMENSION, dtype=np.float32), width)
-    if not len(vectors):
-        vectors = np.zeros((1, width))
+def read(sequences: Sequences, inputs: TextInputs, device: str) -> Reading:
+    """Look at each text once and return the distinct sequences of texts, whichever system they come from."""
+    ids = np.unique(sequences.text_ids, return_inverse=True)[1]
+    # Sequences without any event are padded with text 0.
+    vectors = inputs.features(texts_of(sequences)) if len(ids) else np.zeros((1, inputs.axes.shape[1]))
     bags, counts, inverse = _layers.unique_bags(ids.astype(np.int64), sequences.offsets, merge_repeats=False)
     return Reading(bags, counts, inverse, torch.tensor(vectors, dtype=torch.float64, device=device))
 
@@ -164,17 +161,34 @@ class AttentionPooling(nn.Module):
 
 
 class AttentiveClassifier(nn.Module):
-    """Bidirectional recurrent layers, attention, two logits (normal, abnormal)."""
+    """Bidirectional recurrent layers, attention, two logits (normal, abnormal).
 
-    def __init__(self, kind: type[nn.LSTM | nn.GRU], width: int, hidden: int, layers: int, *, dropout: float) -> None:
+    Dropout stands between the layers and on the pooled states, or with `dropout_on="events"` on whole
+    event vectors in place of these.
+    """
+
+    def __init__(
+        self,
+        kind: type[nn.LSTM | nn.GRU],
+        width: int,
+        hidden: int,
+        layers: int,
+        *,
+        dropout: float,
+        dropout_on: Literal["states", "events"] = "states",
+    ) -> None:
         super().__init__()
         self.states = BiRecurrent(kind, width, hidden, layers, dropout=dropout)
         self.pooling = AttentionPooling(2 * hidden)
         self.dropout = _layers.Dropout(dropout)
+        self.drops_events = dropout_on == "events"
         self.outlet = nn.Linear(2 * hidden, 2)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: (B, L, width); lengths: (B,) -> logits (B, 2)."""
+        if self.drops_events:
+            kept = self.dropout(torch.ones_like(tokens[:, :, :1]))
+            return torch.as_tensor(self.outlet(self.vectors(tokens * kept, lengths)))
         return torch.as_tensor(self.outlet(self.dropout(self.vectors(tokens, lengths))))
 
     def vectors(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -190,6 +204,7 @@ class TextNetworkDetector(Detector, Generic[Net]):
     """What is alike in detectors whose learned part is one network (`net_`) over sequences of texts."""
 
     net_: Net
+    inputs_: TextInputs
     history_: History
 
     def skip(self, train: Sequences) -> str | None:
@@ -197,11 +212,12 @@ class TextNetworkDetector(Detector, Generic[Net]):
         return None if train.n_events else "no training sequence has an event"
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Parameters of the network."""
-        return _layers.arrays_of(self._fitted("state"))
+        """Parameters of the network, and how texts enter."""
+        return {**_layers.arrays_of(self._fitted("state")), **self.inputs_.state()}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
+        self.inputs_ = TextInputs.from_state(state)
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)
@@ -213,6 +229,14 @@ class TextNetworkDetector(Detector, Generic[Net]):
 
     def _new_network(self) -> Net:
         raise NotImplementedError
+
+    def _learn_inputs(self, train: Sequences) -> Reading:
+        """Learn from the training texts how texts enter, and read the training sequences."""
+        self.inputs_ = TextInputs.learn(train, self.config)
+        return self._read(train)
+
+    def _read(self, sequences: Sequences) -> Reading:
+        return read(sequences, self.inputs_, self.device)
 
     def _fitted(self, wanted: str) -> Net:
         if not hasattr(self, "net_"):
@@ -240,14 +264,14 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         net = self._fitted("score")
         if not len(sequences):
             return np.zeros(0)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         logits = self._apply(net, reading)
         return (logits[:, 1] - logits[:, 0])[reading.inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the attention weight of each event, float32 (n_events,); they sum to 1 over a sequence."""
         net = self._fitted("explain")
-        bags, _, inverse, vectors = read(sequences, self.config.width, self.device)
+        bags, _, inverse, vectors = self._read(sequences)
         weights = np.zeros(len(bags.ids), np.float32)
         with torch.inference_mode():
             for chunk in chunks(bags, np.arange(len(bags.lengths)), vectors.device):
@@ -262,10 +286,14 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         net = self._fitted("represent")
         if not len(sequences):
             return np.zeros((0, 2 * self.config.hidden), np.float32)
-        reading = read(sequences, self.config.width, self.device)
+        reading = self._read(sequences)
         return self._apply(net.vectors, reading)[reading.inverse].astype(np.float32)
 
-    def _network_of(self, kind: type[nn.LSTM | nn.GRU]) -> AttentiveClassifier:
+    def _network_of(
+        self, kind: type[nn.LSTM | nn.GRU], dropout_on: Literal["states", "events"] = "states"
+    ) -> AttentiveClassifier:
         config = self.config
-        net = AttentiveClassifier(kind, config.width, config.hidden, config.layers, dropout=config.dropout)
+        net = AttentiveClassifier(
+            kind, config.width, config.hidden, config.layers, dropout=config.dropout, dropout_on=dropout_on
+        )
         return net.to(self.device)

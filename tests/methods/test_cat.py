@@ -12,23 +12,16 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import cat
 from methods.cat import CAT, Config, Network, blocked, halves, objective
-from methods.shared import semantic
+from methods.shared import text_inputs
 from methods.shared.semantic import read
 from methods.shared.training import hold_out
 
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(40))
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(
-    width=20,
-    hidden=16,
-    heads=2,
-    ffn_width=16,
-    steps=None,
-    max_epochs=5,
-    batch_size=64,
-    dropout=0.1,
-    learning_rate=0.01,
+    width=20, hidden=16, heads=2, ffn_width=16, steps=None, max_epochs=5, batch_size=64, dropout=0.1, learning_rate=0.01
 )
 
 
@@ -41,7 +34,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -192,7 +185,7 @@ def test_short_and_empty_sequences(fitted):
     assert scores[0] == 0 < scores[1]
     assert fitted.score(of([])).shape == (0,)
     assert fitted.represent(TEST).shape == (100, 16)
-    assert read(of([]), 20, "cpu").counts.shape == (0,)
+    assert read(of([]), INPUTS, "cpu").counts.shape == (0,)
 
 
 def test_labels_are_not_read(fitted):

@@ -3,19 +3,44 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import mahalanobis
+from sklearn.covariance import LedoitWolf
 
 from bench.detector import NotFittedError
 from bench.evaluation.metrics import metrics_at, ranking_metrics
 from bench.evaluation.thresholds import flag
 from bench.types import UNKNOWN_KEY, Sequences
-from methods.controls import ECVC, AllPositive, Clock, Length, NewEvent, NewEventConfig, Random
+from methods.controls import (
+    ECVC,
+    AllPositive,
+    Clock,
+    Gaussian,
+    GaussianConfig,
+    Length,
+    NewEvent,
+    NewEventConfig,
+    Random,
+)
+from methods.shared import text_inputs
 
-CONTROLS = [AllPositive, Random, NewEvent, Length, ECVC, Clock]
+CONTROLS = [AllPositive, Random, NewEvent, Length, ECVC, Clock, Gaussian]
 TEXTS = tuple(f"template {key}" for key in range(300))
 
 
 def of(*log_keys, **fields):
     return Sequences.from_lists(log_keys, TEXTS, **fields)
+
+
+def fake_embed(texts):
+    """A unit vector per text that depends on nothing else."""
+    numbers = [np.frombuffer(f"{text:>16}".encode()[-16:], np.uint32) for text in texts]
+    vectors = np.array([np.random.default_rng(key).standard_normal(384) for key in numbers]).reshape(-1, 384)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_sentence_encoder(monkeypatch):
+    monkeypatch.setattr(text_inputs, "embed", fake_embed)
 
 
 def random_sequences(seed, n=40, n_keys=12, unknown=True):
@@ -111,7 +136,7 @@ def test_names_in_the_entry_points_are_classes_of_this_file():
 
 def test_every_hyper_parameter_has_a_default():
     for control in CONTROLS:
-        assert len(fields(control.Config)) == (control is NewEvent)
+        assert len(fields(control.Config)) == {NewEvent: 1, Gaussian: 2}.get(control, 0)
 
 
 def test_all_positive_has_the_f1_of_flagging_everything():
@@ -271,3 +296,72 @@ def test_clock_is_the_last_line():
     lines = np.array([10, 70, 30, 40])
     assert Clock().fit(of([0])).score(of([0, 0], [], [1, 1], lines=lines)).tolist() == [70, 0, 40]
     assert Clock().fit(of([0])).score(of([], [])).tolist() == [0, 0]
+
+
+def mean_vectors(lists):
+    """The mean sentence vector of each, as every method has them: float64 (n, 100)."""
+    inputs = text_inputs.TextInputs.sentence((), 100, centred=False)
+    return np.array([inputs.features([TEXTS[key] for key in keys]).mean(0) for keys in lists])
+
+
+TRAINED = [[0, 1], [1, 2, 2], [0, 3], [4], [2, 3, 4], [0, 1, 2, 3], [5, 5, 1]]
+TESTED = [[0, 1], [7], [5, 4, 3], [1, 250]]
+
+
+def test_gaussian_is_the_squared_mahalanobis_distance_under_the_shrunk_covariance():
+    scores = Gaussian().fit(of(*TRAINED)).score(of(*TESTED))
+    found = LedoitWolf().fit(mean_vectors(TRAINED))
+    assert scores == pytest.approx(found.mahalanobis(mean_vectors(TESTED)), rel=1e-5)
+    assert 0 < found.shrinkage_ < 1
+
+
+def test_gaussian_with_a_jitter_is_the_energy_of_one_component():
+    detector = Gaussian(GaussianConfig(jitter=1e-3)).fit(of(*TRAINED))
+    vectors = mean_vectors(TRAINED)
+    covariance = np.cov(vectors.T, ddof=0) + 1e-3 * np.eye(100)
+    expected = [mahalanobis(x, vectors.mean(0), np.linalg.inv(covariance)) ** 2 for x in mean_vectors(TESTED)]
+    assert detector.score(of(*TESTED)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gaussian_counts_sequences_of_the_same_texts_once():
+    """Neither copies nor another order nor the same shares in a longer sequence are evidence of their own."""
+    copies = [*TRAINED, *[[4]] * 30, [1, 0], [2, 1, 2], [0, 1, 0, 1]]
+    once, often = (Gaussian().fit(of(*lists)) for lists in (TRAINED, copies))
+    assert once.score(of(*TESTED)) == pytest.approx(often.score(of(*TESTED)), rel=1e-6)
+
+
+def test_gaussian_is_higher_for_what_training_lacks_and_0_for_nothing():
+    train = random_sequences(0, n=200, unknown=False)
+    known, unseen, empty = Gaussian().fit(train).score(of([0, 3, 5], [0, 3, 200], []))
+    assert unseen > 3 * known
+    assert empty == 0
+
+
+def test_gaussian_does_not_ask_whether_vectors_are_centred(monkeypatch):
+    plain = Gaussian().fit(of(*TRAINED)).score(of(*TESTED))
+    sentence = text_inputs.TextInputs.sentence
+    monkeypatch.setattr(
+        "methods.controls.TextInputs.sentence", lambda texts, width, centred: sentence(texts, width, centred=True)
+    )
+    assert Gaussian().fit(of(*TRAINED)).score(of(*TESTED)) == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("train", [[[0]], [[0], [1]], [[0], [0, 0]]])
+def test_gaussian_has_a_distance_after_any_training(train):
+    """Two points have no spread across their line, and one has none at all."""
+    scores = Gaussian().fit(of(*train)).score(of([0], [9]))
+    assert np.isfinite(scores).all()
+    assert scores[1] > scores[0]
+
+
+def test_gaussian_says_why_it_cannot_run_or_be_set():
+    assert "has an event" in Gaussian().skip(of([], []))
+    with pytest.raises(ValueError, match="jitter 0"):
+        GaussianConfig(jitter=0.0)
+    with pytest.raises(ValueError, match="width 385"):
+        GaussianConfig(width=385)
+
+
+def test_gaussian_explains_its_score_by_the_unseen_text():
+    weights = Gaussian().fit(random_sequences(0, n=200, unknown=False)).explain(of([0, 3, 200, 5]))
+    assert weights.argmax() == 2

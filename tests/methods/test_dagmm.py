@@ -13,7 +13,7 @@ from bench.detector import NotFittedError
 from bench.types import UNKNOWN_KEY, Sequences
 from methods import dagmm
 from methods.dagmm import DAGMM, Config, Network, mixture_of_all, objective
-from methods.shared import bag_vectors
+from methods.shared import bag_vectors, text_inputs
 
 pytestmark = pytest.mark.trains
 
@@ -31,7 +31,7 @@ def fake_embed(texts):
 
 @pytest.fixture(autouse=True)
 def no_sentence_encoder(monkeypatch):
-    monkeypatch.setattr(bag_vectors, "embed", fake_embed)
+    monkeypatch.setattr(text_inputs, "embed", fake_embed)
 
 
 def of(log_keys):
@@ -50,7 +50,7 @@ TEST = of(random_lists(1, 60, n_keys=30))
 @pytest.fixture(scope="module", params=[QUICK, COUNTS], ids=["vectors", "counts"])
 def fitted(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bag_vectors, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         return DAGMM(request.param, seed=0).fit(TRAIN)
 
 

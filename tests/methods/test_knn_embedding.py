@@ -20,7 +20,7 @@ def _given_vectors(monkeypatch):
     def embed(texts):
         return VECTORS[[int(text) for text in texts]].astype(np.float32)
 
-    monkeypatch.setattr("methods.knn_embedding.embed", embed)
+    monkeypatch.setattr("methods.shared.text_inputs.embed", embed)
 
 
 def of(*text_ids):

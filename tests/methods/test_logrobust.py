@@ -12,12 +12,13 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import logrobust
 from methods.logrobust import Config, LogRobust
-from methods.shared import semantic
+from methods.shared import semantic, text_inputs
 from methods.shared.semantic import AttentiveClassifier
 
 pytestmark = pytest.mark.trains
 
 TEXTS = (*(f"template {key}" for key in range(20)), "template 3 reworded")
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(width=20, hidden=16, layers=1, steps=None, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
@@ -34,7 +35,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -109,7 +110,7 @@ def test_64_labelled_sequences_are_learned_by_heart():
 
 def test_the_score_is_the_log_odds_of_the_network(fitted):
     with torch.no_grad():
-        reading = semantic.read(of([[1, 10, 2]]), 20, "cpu")
+        reading = semantic.read(of([[1, 10, 2]]), INPUTS, "cpu")
         logits = fitted.net_(reading.vectors[reading.bags.ids][None], torch.tensor([3]))[0]
     p = torch.softmax(logits, 0)
     assert fitted.score(of([[1, 10, 2]]))[0] == pytest.approx(float(torch.log(p[1] / p[0])), abs=1e-5)
@@ -179,3 +180,32 @@ def test_the_profiles_are_configs():
     assert Config(**LogRobust.profiles["original"]).batch_size == 256
     with pytest.raises(ValueError, match="hidden"):
         Config(hidden=0)
+
+
+def test_both_classes_weigh_the_same_in_the_loss_however_rare_one_is():
+    class_of, counts = np.array([0, 1]), np.array([97, 3])
+    balance = torch.as_tensor(logrobust._class_weights(class_of, counts, "balanced"))
+    logits = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
+    of_each = nn.functional.cross_entropy(logits, torch.tensor([0, 1]), reduction="none")
+    weights = torch.tensor([0.97, 0.03])
+    loss = logrobust.objective(logits, torch.tensor([0, 1]), weights, balance)["loss"]
+    torch.testing.assert_close(loss, of_each.mean())
+    even = torch.as_tensor(logrobust._class_weights(class_of, counts, "none"))
+    torch.testing.assert_close(
+        logrobust.objective(logits, torch.tensor([0, 1]), weights, even)["loss"], weights @ of_each
+    )
+
+
+def test_as_many_of_each_class_are_drawn():
+    class_of, counts = np.array([0, 0, 0, 1, 1]), np.array([500, 300, 1, 20, 10])
+    drawn = logrobust.as_many_of_each(class_of, counts, 6000, 0)
+    assert np.bincount(class_of, drawn).tolist() == [30, 30]
+    assert drawn[3:].tolist() == [20, 10]
+    fewer = logrobust.as_many_of_each(class_of, counts, 12, 0)
+    assert np.bincount(class_of, fewer).tolist() == [12, 12]
+    assert (fewer <= counts).all()
+    train, labels = faulty_log(0, 100)
+    sampled = LogRobust(replace(QUICK, per_class=9)).fit(train, labels)
+    assert np.isfinite(sampled.score(train)).all()
+    with pytest.raises(ValueError, match="per_class 0"):
+        replace(QUICK, per_class=0)

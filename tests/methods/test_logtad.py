@@ -13,22 +13,16 @@ from bench.types import Sequences
 from methods import logtad
 from methods.controls import Random
 from methods.logtad import Config, Items, LogTAD, Network
-from methods.shared import semantic
+from methods.shared import semantic, text_inputs
 from methods.shared.alignment import Reversal, balanced
 from methods.shared.semantic import read
 
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(40))
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(
-    width=20,
-    hidden=16,
-    layers=1,
-    domain_hidden=8,
-    steps=None,
-    max_epochs=6,
-    batch_size=64,
-    learning_rate=0.01,
+    width=20, hidden=16, layers=1, domain_hidden=8, steps=None, max_epochs=6, batch_size=64, learning_rate=0.01
 )
 
 
@@ -41,7 +35,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -81,7 +75,7 @@ def test_no_entry_of_the_centre_is_near_zero(centre_epochs):
 
 def test_the_centre_is_the_mean_of_the_sequences_it_is_given():
     net = Network(QUICK, 2).double()
-    reading = read(TEST, 20, "cpu")
+    reading = read(TEST, INPUTS, "cpu")
     items = Items(np.arange(len(reading.counts)), np.zeros(len(reading.counts), np.int64))
     counts = np.arange(len(reading.counts))
     net.move_centre(reading, items, counts, 0.0)
@@ -90,7 +84,7 @@ def test_the_centre_is_the_mean_of_the_sequences_it_is_given():
 
 
 def test_training_normals_are_nearer_than_windows_of_shuffled_vectors(fitted):
-    reading = read(TRAIN, 20, "cpu")
+    reading = read(TRAIN, INPUTS, "cpu")
     order = torch.randperm(reading.vectors.numel(), generator=torch.Generator().manual_seed(0))
     shuffled = reading.vectors.flatten()[order].view_as(reading.vectors)
     which = np.arange(len(reading.counts))
@@ -124,7 +118,7 @@ def test_the_adversary_makes_systems_alike():
 
 def held_out_distances(fitted):
     """Distances of the held-out copies, by system."""
-    reading = read(TRAIN, 20, "cpu")
+    reading = read(TRAIN, INPUTS, "cpu")
     pairs, counts = np.unique(2 * reading.inverse + TRAIN.system, return_counts=True)
     held_out = logtad.hold_out_of_each(counts, pairs % 2, pairs // 2, 0.1, 0).held_out
     with torch.no_grad():
@@ -229,7 +223,7 @@ def test_forward_loss_and_backward_run_on_meta():
     config = replace(QUICK, layers=2, dropout=0.5)
     with torch.device("meta"):
         net = Network(config, 2)
-    reading = read(TEST, 20, "cpu")
+    reading = read(TEST, INPUTS, "cpu")
     reading = reading._replace(vectors=reading.vectors.to("meta"))
     items = Items(reading.inverse, TEST.system.astype(np.int64))
     parts = logtad.objective(net, reading, items, config)(np.arange(8), torch.full((8,), 1 / 8, device="meta"))

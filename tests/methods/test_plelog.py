@@ -14,12 +14,13 @@ from bench.detector import NotFittedError
 from bench.types import Sequences
 from methods import plelog
 from methods.plelog import Clusters, Config, PLELog, cluster, first_known, probabilistic_labels, sums_of, whitened
-from methods.shared import layers, semantic
+from methods.shared import layers, semantic, text_inputs
 from methods.shared.semantic import AttentiveClassifier
 
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(20))
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(width=20, hidden=12, layers=1, steps=None, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
@@ -32,7 +33,7 @@ def fake_embed(texts):
 @pytest.fixture(autouse=True, scope="module")
 def no_sentence_encoder():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semantic, "embed", fake_embed)
+        patch.setattr(text_inputs, "embed", fake_embed)
         yield
 
 
@@ -82,6 +83,26 @@ def test_two_blobs_one_with_a_known_normal():
     np.testing.assert_allclose(labels.sum(1), 1)
 
 
+def test_outlier_scores_are_glosh_by_hand():
+    """Ten points at equal steps: with five neighbours those at the ends fall out at 5, the next at 4, the rest at 3.
+
+    So their scores are 1 - 3/5 and 1 - 3/4 of the densest around them, whatever the step. The first two groups are one
+    cluster, so a membership probability would measure the second, of the wider step, by the first.
+    """
+    steps = np.arange(10.0)
+    along = np.concatenate([steps, 15 + 1.1 * steps, 1000 + steps])
+    found = cluster(np.stack([along, np.zeros(30)], 1), np.ones(30, np.int64), 5, 1000, seed=0)
+    assert found.of_point[0] == found.of_point[10] != found.of_point[20]
+    np.testing.assert_allclose(found.uncertainty, 3 * [0.4, 0.25, 0, 0, 0, 0, 0, 0, 0.25, 0.4], atol=1e-9)
+
+
+def test_a_point_beside_infinitely_dense_ones_is_as_uncertain_as_can_be():
+    points, counts = np.array([[0.0, 0.0], [1.0, 0.0], [90.0, 0.0], [91.0, 0.0]]), np.array([9, 1, 9, 1])
+    found = cluster(points, counts, 5, 1000, seed=0)
+    assert found.of_point[0] == found.of_point[1] != found.of_point[2]
+    assert found.uncertainty.tolist() == [0, 1, 0, 1]
+
+
 def test_labels_are_softened_by_uncertainty():
     clusters = Clusters(np.array([0, 0, 1, 1, -1, -1]), np.array([0.0, 0.5, 0.0, 1.0, 0.0, 0.0]))
     labels = probabilistic_labels(clusters, np.array([True, False, False, False, True, False]))
@@ -91,7 +112,7 @@ def test_labels_are_softened_by_uncertainty():
 def test_noise_like_a_known_normal_is_normal():
     """The lone multiset {9, 9, 8} is noise; in another order it is that of a known normal."""
     lists = [[0, 1]] * 30 + [[2, 3]] * 30 + [[9, 8, 9], [9, 9, 8], [7, 7, 7]]
-    reading = semantic.read(of(lists), 20, "cpu")
+    reading = semantic.read(of(lists), INPUTS, "cpu")
     detector = PLELog(replace(QUICK, min_cluster_size=20, cluster_share=1.0))
     known = np.isin(np.arange(63), [0, 60])
     targets = detector._targets(reading, known)[reading.inverse]
@@ -129,7 +150,7 @@ def test_the_cap_bounds_what_is_clustered(monkeypatch):
     monkeypatch.setattr(plelog, "HDBSCAN", Watched)
     cluster(blobs(50, 50), np.full(100, 1000), 100, 1500, seed=0)
     cluster(blobs(500, 500), np.full(1000, 1000), 100, 1500, seed=0)
-    assert sizes == [(1200, 12), (1500, 5)]
+    assert sizes == [(1300, 12), (1500, 5)]
 
 
 def test_too_few_points_are_noise():

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from bench.data.cards.checks import check_patterns
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
 from bench.data.cards.incidents import incident
-from bench.data.cards.origin import Origin, check_origin, origin_of
+from bench.data.cards.origin import NO_LICENCE, Origin, check_origin, origin_of
 from bench.errors import BenchError
 
 Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
@@ -186,6 +186,12 @@ class Card:
     def has_recipe(self) -> bool:
         """Whether declared steps make each of its files of a published one."""
         return bool(self.files) and all(file.origin is not None and file.origin.has_steps for file in self.files)
+
+    @property
+    def licence_of_files(self) -> str:
+        """Under which licence its files stand, each once; `none stated` where their owner states none."""
+        stated = [file.origin.licence if file.origin else self.licence for file in self.files] or [self.licence]
+        return "; ".join(dict.fromkeys(text or NO_LICENCE for text in stated))
 
     def files_of(self, role: Role) -> list[DataFile]:
         """The files that play this part, in order."""

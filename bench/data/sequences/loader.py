@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.data.reading.numbers import open_values
 from bench.data.reading.prepared import open_prepared
 from bench.data.reading.raw import open_raw, raw_of
 from bench.data.reading.words import open_words
+from bench.data.sequences.ceiling import ceiling
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.protocols import block_of
@@ -250,15 +252,18 @@ def _missing_in_test(targets: list[System], split: str) -> str | None:
 
 
 def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:
-    """Id streams can be transferred only where texts match."""
-    streams = [card.key for card in spec.systems if card.kind in ("id-stream", "id-sessions", "id-splits")]
-    if not spec.is_transfer or not streams or (test.sequences.log_keys != UNKNOWN_KEY).any():
+    """An id stream that brings no texts can be transferred only where its ids have equal names."""
+    kinds = ("id-stream", "id-sessions", "id-splits")
+    bare = [card.key for card in spec.systems if card.kind in kinds and not card.files_of("templates")]
+    if not spec.is_transfer or not bare or (test.sequences.log_keys != UNKNOWN_KEY).any():
         return None
-    return f"{streams[0]} is an id stream and none of the target's texts equals one of the source's"
+    return f"{bare[0]} is an id stream without texts, and none of its ids stands on the other side"
 
 
 def _facts(systems: list[System], train: Part, validation: Part, test: Part, n_keys: int) -> dict[str, Any]:
-    seen = np.isin(_contents(test.sequences), _contents(train.sequences)[train.labels == NORMAL])
+    contents = _contents(test.sequences)
+    seen = np.isin(contents, _contents(train.sequences)[train.labels == NORMAL])
+    best = ceiling(test.labels, np.unique(contents, return_inverse=True)[1])
     known = test.sequences.log_keys != UNKNOWN_KEY
     return {
         "n_train": len(train.labels),
@@ -274,6 +279,9 @@ def _facts(systems: list[System], train: Part, validation: Part, test: Part, n_k
         "n_lines": {system.card.key: len(system.log) for system in systems},
         "n_replaced_lines": {s.card.key: s.log.n_replaced for s in systems if s.log.n_replaced},
         "n_headerless_lines": {s.card.key: s.log.n_headerless for s in systems if s.log.n_headerless},
+        "ceiling_f1": None if math.isnan(best) else round(best, 6),
+        "n_alert_types": {s.card.key: len(s.log.alerts) for s in systems if s.log.alerts},
+        "licences": {s.card.key: s.card.licence_of_files for s in systems if s.card.standing != "simulated"},
     }
 
 

@@ -65,6 +65,11 @@ def is_cut(split: str) -> bool:
     return split.partition(":")[0] == "chronological"
 
 
+def in_time(split: str) -> bool:
+    """Whether what tests is all that a stretch of time holds, and not drawn or given by files."""
+    return is_cut(split) or split == "transfer" or block_of(split) is not None
+
+
 def cuts_of(split: str) -> tuple[int, int]:
     """Where training and validation end under a cut in time, in percent of the lines."""
     _, _, numbers = split.partition(":")

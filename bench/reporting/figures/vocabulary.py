@@ -17,7 +17,7 @@ from bench.reporting.published.papers import Paper, load_published
 
 _NOTES: Final = (
     "templates: of one Drain over all lines, masked first, as far as a sequence that takes part has them; "
-    "an id stream keeps the ids it came with, and its texts are inferred",
+    "an id stream keeps the ids it came with, and the texts of its table",
     "words: runs of two letters and more in templates, lower case",
     "in brackets: only in test, in no sequence that trains or validates (seed 0)",
 )

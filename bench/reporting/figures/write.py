@@ -11,6 +11,7 @@ from pathlib import Path
 import bench
 from bench._files import replace_text
 from bench.errors import BenchError
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.experiment.suites import Suite
 from bench.records.store import record_text
 from bench.reporting.figures import picture
@@ -19,7 +20,7 @@ from bench.reporting.figures.kinds import KINDS
 
 
 def check(suite: Suite) -> None:
-    """Raise BenchError for a suite without a [figure], or with a kind or an option that there is not."""
+    """Raise BenchError for a suite without a [figure], or with one that cannot be made: asked before its runs."""
     options = dict(suite.figure)
     if not options:
         raise BenchError(
@@ -28,6 +29,9 @@ def check(suite: Suite) -> None:
     kind = options.pop("kind")
     if kind not in KINDS:
         raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(KINDS))}")
+    needs = KINDS[kind].needs
+    if needs is not None:
+        needs()
     known = KINDS[kind].options
     if unknown := sorted(set(options) - set(known)):
         raise BenchError(
@@ -59,6 +63,7 @@ def write(figure: Figure, request: FigureRequest) -> list[Path]:
         "figure": figure.name,
         "kind": figure.kind,
         "suite": request.suite.name,
+        "protocol": PROTOCOL_VERSION,
         "rule": request.rule,
         "run_ids": list(figure.run_ids),
         "notes": list(figure.notes),

@@ -22,7 +22,7 @@ from bench.reporting import markdown
 from bench.reporting.published.audit import NOT_JUDGED, judge_value
 from bench.reporting.published.papers import METRICS, Paper, Value, load_published
 from bench.reporting.tables.answers import call_notes, models_of
-from bench.reporting.tables.rows import Row, Table, aggregate, mean_of, sample_lines, sampled, shown_rule
+from bench.reporting.tables.rows import Row, Table, aggregate, heading, mean_of, sample_lines, shown_rule
 from bench.reporting.tables.split_words import split_words
 
 _HEADERS: Final = (
@@ -116,9 +116,9 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
     grid = markdown.table(lines, _HEADERS)
     points = markdown.table(_differences(paper, table, rule), ["protocol", "published", "here"])
-    heading = f"### {table.key.scenario}, {table.key.split}{sampled(table.records)}: beside {paper.title}"
+    title = f"### {heading(table.key, table.records)}: beside {paper.title}"
     notes = [note for row in table.rows for note in call_notes(row)]
-    return "\n\n".join(filter(None, [heading, points, grid, "\n".join(notes)])) + "\n"
+    return "\n\n".join(filter(None, [title, points, grid, "\n".join(notes)])) + "\n"
 
 
 def _printed(value: Value) -> list[str]:

@@ -56,6 +56,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "run_id": record["run_id"],
         "scenario": record["scenario"],
         "split": spec["split"],
+        "protocol_version": spec["protocol_version"],
         "standing": standing(record),
         "method": record["method"],
         "told": group_of(record),

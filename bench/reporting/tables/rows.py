@@ -13,7 +13,8 @@ from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
-from bench.records.record import Record, split_in_file
+from bench.experiment.spec import PROTOCOL_VERSION
+from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
 
 NATIVE: Final = "native"
@@ -36,7 +37,7 @@ class TableKey(NamedTuple):
     def file_name(self) -> str:
         """`bgl@raw12k2tbird@raw29k--paper.md`."""
         window = "" if self.window in ("sessions", "20/20") else f"--{self.window.replace('/', 's')}"
-        version = "" if self.protocol_version == 1 else f"--protocol{self.protocol_version}"
+        version = "" if self.protocol_version == PROTOCOL_VERSION else f"--protocol{self.protocol_version}"
         sample = f"--sample{self.sample}" if self.sample else ""
         return f"{self.scenario}--{split_in_file(self.split)}{window}{sample}{version}.md"
 
@@ -132,6 +133,15 @@ def shown_rule(row: Row, rule: str) -> str:
     return NATIVE if native else rule
 
 
+def steps_of(row: Row) -> str:
+    """Optimiser steps that a network of the row was trained for, as its runs counted them; nothing of other rows."""
+    monitors = [record.get("monitor") for record in row.finished]
+    taken = sorted({m["steps_run"] for m in monitors if isinstance(m, dict) and "steps_run" in m})
+    if not taken:
+        return ""
+    return f"{taken[0]:g}" if len(taken) == 1 else f"{taken[0]:g}-{taken[-1]:g}"
+
+
 def flags_all(record: Record) -> bool:
     """Whether its detector's own rule flags every sequence."""
     return bool(record["thresholds"].get(NATIVE, {}).get("value") == "-inf")
@@ -149,6 +159,12 @@ def times_of(record: Record) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def heading(key: TableKey, records: Sequence[Record]) -> str:
+    """`bgl@simulated, paper (simulated), protocol 2`: what a table is of, as its first line says it."""
+    simulated = " (simulated)" if any(standing(record) == "simulated" for record in records) else ""
+    return f"{key.scenario}, {key.split}{simulated}{sampled(records)}, protocol {key.protocol_version}"
 
 
 def sampled(records: Sequence[Record]) -> str:

@@ -14,9 +14,9 @@ from bench.evaluation.measures import Measure, gated
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import group_rank
 from bench.experiment.measure import ALL
-from bench.records.record import standing
 from bench.reporting import markdown
-from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, sampled, shown_rule
+from bench.reporting.tables.headroom import licence_lines
+from bench.reporting.tables.rows import Row, Table, TableKey, heading, mean_of, shown_rule
 from bench.reporting.tables.split_words import block_words
 from bench.reporting.tables.table import render
 
@@ -96,17 +96,14 @@ def render_series(series: Series, rule: str) -> str:
     """A series as markdown: mean and worst of each method, and each table's values where these are few."""
     rule = str(parse_rule(rule))
     records = [record for table in series.tables for record in table.records]
-    simulated = " (simulated)" if any(standing(record) == "simulated" for record in records) else ""
-    parts = [
-        f"### {series.key.scenario}, {series.key.split}{simulated}{sampled(records)}",
-        "\n".join(_facts(series, rule)),
-    ]
+    parts = [f"### {heading(series.key, records)}", "\n".join(_facts(series, rule))]
     methods = _methods(series.tables)
     for group in dict.fromkeys(method.group for method in methods):
         same = [method for method in methods if method.group == group]
         parts.append(_means(series, group, same, rule))
         if len(series.tables) <= _MOST_COLUMNS:
             parts += [_each(series, measure, same, rule) for measure in gated()]
+    parts += licence_lines(records)
     return "\n\n".join(parts) + "\n"
 
 
@@ -160,7 +157,7 @@ def _facts(series: Series, rule: str) -> list[str]:
     tests = [f"{_short(table.key.split)}: {_test_size(table)}" for table in tables]
     sizes = [f"- test sequences: {'; '.join(tests)}"] if len(tables) <= _MOST_COLUMNS else []
     failed = [f"- {text}" for table in tables for text in _failures(table)]
-    return [what, note, *sizes, f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}", *failed]
+    return [what, note, *sizes, f"- {unit}; threshold rule {rule}", *failed]
 
 
 def _failures(table: Table) -> list[str]:

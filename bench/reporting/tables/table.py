@@ -10,29 +10,35 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from bench.errors import BenchError
-from bench.evaluation.measures import Measure, all_measures, columns
+from bench.evaluation.measures import Measure, all_measures
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import CONTROL, group_of, group_rank
 from bench.experiment.measure import ALL, LINES
-from bench.records.record import Record, own_seconds, standing, standings
+from bench.records.record import Record, own_seconds, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
+from bench.reporting.tables.headroom import data_lines, licence_lines
 from bench.reporting.tables.notes import table_notes
 from bench.reporting.tables.rows import (
     Row,
     Table,
     TableKey,
     aggregate,
+    heading,
     mean_of,
     sample_lines,
-    sampled,
     shown_rule,
+    steps_of,
 )
 from bench.reporting.tables.split_words import split_words
 from bench.reporting.tables.versions import newest_versions
+
+_WHERE_HELD: Final = {"recall_incident": "R inc"}
+"""Columns of the tables whose records hold the metric, and their headings."""
+_TIMES: Final = ("fit s", "score", "+MiB")
 
 
 def make_tables(records: Iterable[Record]) -> list[Table]:
@@ -65,13 +71,13 @@ def _digest(content: Any) -> str:
 def render(table: Table, rule: str) -> str:
     """One table as markdown, with what a reader must know of it; combined runs show each system by itself too."""
     rule = str(parse_rule(rule))
-    parts = [_heading(table), "\n".join(_facts(table, rule))]
+    parts = [f"### {heading(table.key, table.records)}", "\n".join(_facts(table, rule))]
     blocks = [ALL, *_system_blocks(table)]
     for block in blocks:
         if block != ALL:
             parts.append(f"**{block} by itself, at the shared threshold** ({_block_size(table, block)})")
         parts += _groups(table, rule, block)
-    notes = table_notes(table, rule)
+    notes = [*table_notes(table, rule), *licence_lines(table.records)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
@@ -92,6 +98,7 @@ def summary(table: Table, rule: str) -> list[dict[str, Any]]:
             "run_ids": [record["run_id"] for record in row.records],
             "failure": row.failure or None,
             "calls": calls_of(row),
+            "steps_run": steps_of(row) or None,
             "metrics": _metrics(row, shown_rule(row, rule)),
         }
         for row in table.rows
@@ -137,29 +144,11 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
 
 
-def _heading(table: Table) -> str:
-    simulated = " (simulated)" if any(standing(record) == "simulated" for record in table.records) else ""
-    return f"### {table.key.scenario}, {table.key.split}{simulated}{sampled(table.records)}"
-
-
 def _protocol(table: Table, rule: str) -> list[str]:
     key = table.key
     unit = "sessions" if key.window == "sessions" else "windows of {} lines, step {}".format(*key.window.split("/"))
     split = split_words(key.split, table.records[0]["counts"]["split"])
-    return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}; protocol {key.protocol_version}"]
-
-
-def _how_split(facts: Mapping[str, Any]) -> str:
-    """In words, from what the split wrote down of each system."""
-    cut = next((system["cut"] for system in facts.values() if "cut" in system), None)
-    if cut:
-        each = any(isinstance(line, list) for system in facts.values() for line in system.get("cut_lines", ()))
-        where = "the lines of each file" if each else "the lines"
-        return f"cut at {100 * cut[0]:.0f} % and {100 * cut[1]:.0f} % of {where}"
-    if any("given" in system for system in facts.values()):
-        return "as the files of the edition say"
-    drawn = ", ".join(f"m = {system['m']} of {name}" for name, system in facts.items() if "m" in system)
-    return f"balanced draw, {drawn} (as many normal; validation normals are exchangeable with those of the test)"
+    return [f"- split: {key.split}, {split}", f"- {unit}; threshold rule {rule}"]
 
 
 def _facts(table: Table, rule: str) -> list[str]:
@@ -196,13 +185,24 @@ def _facts(table: Table, rule: str) -> list[str]:
             f"- prevalence in test: {ranking['prevalence']:.3f}; F1 of flagging everything: "
             f"{ranking['all_positive_f1']:.3f}"
         )
+    lines += data_lines(table, rule)
     lines += sample_lines(table.records)
     lines.append(
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
+    lines += _legend_of_some(table)
     lines += legend(table.rows)
     lines.append(f"- fit s, score: {_time_words(table.records)}; +MiB: memory the run added; n/e: not estimable")
     return lines
+
+
+def _legend_of_some(table: Table) -> list[str]:
+    """What the columns mean that only some tables have."""
+    words = [
+        ("R inc: share of incidents with a flagged sequence", any(_is_held(m, table) for m in all_measures())),
+        ("steps: optimiser steps of a network's training", any(steps_of(row) for row in table.rows)),
+    ]
+    return [f"- {text}" for text, is_shown in words if is_shown]
 
 
 def _repairs(record: Record) -> list[str]:
@@ -234,26 +234,54 @@ def _block_size(table: Table, block: str) -> str:
 
 def _groups(table: Table, rule: str, block: str) -> list[str]:
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
+    chosen = [measure for measure in all_measures() if measure.column or _is_held(measure, table)]
+    measures = sorted(chosen, key=lambda measure: not measure.is_by_rule)
     parts = []
     for group in dict.fromkeys(row.group for row in table.rows):
         rows = [row for row in table.rows if row.group == group]
-        headers = [group if group == CONTROL else group + extra, *(measure.heading for measure in columns())]
-        asks = any(calls_of(row) for row in rows)
-        headers += [*(CALL_HEADERS if asks else ()), "fit s", "score", "+MiB", "seeds"]
-        lines = [_line(row, rule, block, asks=asks) for row in rows]
+        shown = _Columns(
+            tuple(measures), asks=any(calls_of(row) for row in rows), steps=any(steps_of(row) for row in rows)
+        )
+        headers = [group if group == CONTROL else group + extra, *shown.headers, "seeds"]
+        lines = [_line(row, rule, block, shown) for row in rows]
         parts.append(markdown.table(lines, headers))
     return parts
 
 
-def _line(row: Row, rule: str, block: str, *, asks: bool) -> list[str]:
+class _Columns(NamedTuple):
+    """The columns of one group of rows, between their names and their seeds."""
+
+    measures: tuple[Measure, ...]
+    asks: bool
+    """Whether a row asked a chat model."""
+    steps: bool
+    """Whether a row was trained by optimiser steps."""
+
+    @property
+    def headers(self) -> list[str]:
+        """Their headings."""
+        metrics = [_WHERE_HELD.get(measure.key, measure.heading) for measure in self.measures]
+        return [*metrics, *(CALL_HEADERS if self.asks else ()), *(["steps"] if self.steps else []), *_TIMES]
+
+
+def _is_held(measure: Measure, table: Table) -> bool:
+    """Whether it is a metric that only some tables have, and a record of this one holds it."""
+    blocks = [block for row in table.rows for r in row.finished for block in r["metrics"].values()]
+    return measure.key in _WHERE_HELD and any(
+        rule.get(measure.key) is not None for block in blocks for rule in block["rules"].values()
+    )
+
+
+def _line(row: Row, rule: str, block: str, columns: _Columns) -> list[str]:
     seeds = f"{len(row.finished)}/{len(row.records)}" if row.failure else str(len(row.records))
     if not row.finished:
-        return [row.label, *["-"] * (len(columns()) + len(CALL_HEADERS) * asks + 3), seeds]
+        return [row.label, *["-"] * len(columns.headers), seeds]
     shown = shown_rule(row, rule)
     return [
         row.label,
-        *(_cell(row, block, measure, shown) for measure in columns()),
-        *(call_cells(row) if asks else ()),
+        *(_cell(row, block, measure, shown) for measure in columns.measures),
+        *(call_cells(row) if columns.asks else ()),
+        *([steps_of(row) or "-"] if columns.steps else []),
         _mean_seconds(row, "fit"),
         _mean_seconds(row, "score"),
         f"{_mean([record['memory_mib']['added'] for record in row.finished]):.0f}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from bench.reporting import markdown
-from bench.reporting.tables.rows import Row, Table
+from bench.reporting.tables.rows import Row, Table, heading
 
 
 def render_choices(table: Table) -> str:
@@ -21,7 +21,7 @@ def render_choices(table: Table) -> str:
     of = f"{min(sizes)} sequences" if sizes else "no record holds one"
     return "\n\n".join(
         [
-            f"### {table.key.scenario}, {table.key.split}: choices by the validation part ({of})",
+            f"### {heading(table.key, table.records)}: choices by the validation part ({of})",
             markdown.table(lines, headers) + "\n",
         ]
     )

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
 
 RUN = ("run", "--scenario", "bgl@simulated2tbird@simulated,hdfs@simulated", "--seeds", "0,", "--methods")
@@ -14,8 +15,8 @@ RUN = ("run", "--scenario", "bgl@simulated2tbird@simulated,hdfs@simulated", "--s
 def gated(call):
     assert call(*RUN, "pca")[0] == 0
     code, out, err = call("gate", "--update")
-    assert (code, out) == (0, "results/baseline.json: 14 rows written\n")
-    assert err.startswith("results/baseline.npz: scores of 14 rows kept (")
+    assert (code, out) == (0, "results/baseline.json: 16 rows written\n")
+    assert err.startswith("results/baseline.npz: scores of 16 rows kept (")
     return call
 
 
@@ -42,7 +43,7 @@ def test_what_fell_is_told_with_its_interval_in_80_columns(gated, tmp_path):
     assert code == 1
     assert err == ""
     lines = out.splitlines()
-    assert lines[0] == "FAILED hdfs@simulated | chronological | sessions | protocol 1 | ecvc"
+    assert lines[0] == f"FAILED hdfs@simulated | chronological | sessions | protocol {PROTOCOL_VERSION} | ecvc"
     assert lines[1].startswith("  ")
     assert all("95 % interval 0." in line and ": worse by 0." in line for line in lines[1:-1])
     assert lines[-1] == f"gate: {42 - len(lines[1:-1])} of 42 values hold"
@@ -67,13 +68,13 @@ def test_a_long_row_is_broken_and_missing_rows_are_named_once(gated, tmp_path):
     assert code == 1
     rows = " ".join(out.split())
     assert rows.count("MISSING ") == 2
-    long = "bgl@simulated2tbird@simulated | chronological | 20/20 | protocol 1 | pca"
+    long = f"bgl@simulated2tbird@simulated | chronological | 20/20 | protocol {PROTOCOL_VERSION} | pca"
     assert f"MISSING {long}: no record MISSING hdfs@simulated" in rows
     assert max(map(len, out.splitlines())) <= 80
     found = json.loads(gated("gate", "--json")[1])
     assert found["missing"] == {
         long: "no record",
-        "hdfs@simulated | chronological | sessions | protocol 1 | pca": "no record",
+        f"hdfs@simulated | chronological | sessions | protocol {PROTOCOL_VERSION} | pca": "no record",
     }
     assert not found["holds"]
 
@@ -124,4 +125,4 @@ def test_damaged_and_foreign_scores_end_with_2(gated, tmp_path):
 
 def test_keep_values_is_of_an_update(gated):
     assert gated("gate", "--keep-values")[0] == 2
-    assert gated("gate", "--update", "--keep-values")[:2] == (0, "results/baseline.json: 14 rows written\n")
+    assert gated("gate", "--update", "--keep-values")[:2] == (0, "results/baseline.json: 16 rows written\n")

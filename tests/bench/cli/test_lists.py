@@ -74,7 +74,7 @@ def test_datasets_say_whether_their_files_are_here(call, tmp_path):
     assert rows["bgl@raw12k"]["available"] == rows["bgl@full"]["available"] == "files missing"
     assert rows["bgl@full"]["to get it"].startswith("fetch it with `bench data fetch bgl@full`")
     assert rows["bgl@raw12k"]["to get it"].startswith("fetch it with `bench data fetch bgl@raw12k`")
-    assert "bgl/stream_a.csv.gz, bgl/stream_a_templates.csv" in rows["bgl@stream-a"]["to get it"]
+    assert "bgl/stream_a.csv.gz, bgl/stream_a_templates_aligned.csv" in rows["bgl@stream-a"]["to get it"]
     assert all(bool(row["to get it"]) == (row["available"] == "files missing") for row in rows.values())
     inside = {row["edition"]: row for row in as_json(call("list", "datasets", "--json", "--data", tmp_path))}
     assert inside["bgl@stream-a"]["to get it"].endswith(f"into {tmp_path}")

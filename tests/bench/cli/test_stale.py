@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import record_digest
 
 
@@ -19,7 +20,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     place.document()
     assert place.gate().returncode == 0
     if kind != "local":  # whose bytes are part of the run's identity
-        assert "resumed 7 of 7 runs" in place.run()
+        assert "resumed 8 of 8 runs" in place.run()
 
     place.break_score()
     refused = place.gate()
@@ -36,7 +37,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     assert place.bench("table", "--check").returncode == 0
 
     told = place.run()
-    assert "resumed 6 of 7 runs" in told
+    assert "resumed 7 of 8 runs" in told
     if kind != "local":
         assert f"doing 1 runs again whose records another code made: {place.method} (the method's code" in told
     after = place.records()[-1] if kind != "local" else max(place.records(), key=lambda record: record["started_at"])
@@ -47,7 +48,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     assert fallen.returncode == 1
     assert "STALE" not in fallen.stdout
     row, _, values = fallen.stdout.partition("\n  ")
-    assert row == f"FAILED bgl@simulated | chronological | 20/20 | protocol 1 | {place.method}"
+    assert row == f"FAILED bgl@simulated | chronological | 20/20 | protocol {PROTOCOL_VERSION} | {place.method}"
     assert "auroc 0.5000, baseline " in values
 
 
@@ -58,9 +59,9 @@ def test_an_edited_engine_makes_every_row_stale(shipped):
     measure.write_text(measure.read_text() + "\nNEW = 1\n")
     refused = shipped.gate()
     assert refused.returncode == 1
-    assert refused.stdout.count("STALE") == 7
-    assert refused.stdout.count("the engine's code changed since") == 7
-    assert "7 runs again" in shipped.run()
+    assert refused.stdout.count("STALE") == 8
+    assert refused.stdout.count("the engine's code changed since") == 8
+    assert "8 runs again" in shipped.run()
     assert shipped.gate().returncode == 0
 
 
@@ -77,7 +78,8 @@ def test_a_row_whose_code_is_gone_is_one_sentence(local, plugin):
     ]
     refused = local.gate()
     assert refused.returncode == 1
-    assert "STALE bgl@simulated | chronological | 20/20 | protocol 1 | mine.py:Mine: the code of" in refused.stdout
+    row = f"bgl@simulated | chronological | 20/20 | protocol {PROTOCOL_VERSION} | mine.py:Mine"
+    assert f"STALE {row}: the code of" in refused.stdout
     plugin.run()
     shutil.rmtree(plugin.file.parent.parent)
     assert "the code of 'rarest_event.detector:RarestEvent' is not here any more" in plugin.bench("table").stderr
@@ -129,9 +131,9 @@ def test_a_module_beside_a_local_file_belongs_to_its_code(local):
     local.file.write_text(local.file.read_text().replace("import numpy as np", "import helper\nimport numpy as np"))
     local.run()
     helper.write_text('"""Help."""\n\nFACTOR = 1.0  # as before\n')
-    assert "resumed 7 of 7" in local.run()
+    assert "resumed 8 of 8" in local.run()
     helper.write_text('"""Help."""\nFACTOR = 2.0\n')
-    assert "resumed 6 of 7" in local.run()
+    assert "resumed 7 of 8" in local.run()
 
 
 def test_show_says_whose_code_a_record_is(local):

@@ -7,8 +7,9 @@ import pytest
 
 from bench.data.audit import audit_facts
 from bench.data.cards.catalogue import catalogue
-from bench.data.facts import ceiling, edition_facts, flag_all
+from bench.data.facts import edition_facts
 from bench.data.reading.prepared import open_prepared
+from bench.data.sequences.ceiling import ceiling, flag_all
 from bench.data.sequences.grouping import Grouping, group
 from bench.data.sequences.loader import DataSpec, Loader
 from bench.data.sequences.splits import split

@@ -9,7 +9,7 @@ from bench.data.sequences.grouping import Grouping
 from bench.experiment.environment import describe_environment
 from bench.experiment.estimates import Estimate, Estimates, makespan, scaled, shared_seconds
 from bench.experiment.scenario import parse_scenario
-from bench.experiment.spec import plan, resolve_methods
+from bench.experiment.spec import plan, resolve_methods, run_id
 from bench.records.store import Store
 from bench.records.upkeep import pack
 
@@ -230,4 +230,24 @@ def test_a_skipped_run_is_known_by_its_reason_unless_a_seed_ran(store, cell_of):
     assert Estimates(store).skipped(cell_of("deeplog")) == "no data for it"
     assert Estimates(store).skipped(cell_of("mlad")) is None
     keep(store, cell_of("deeplog", seed=2), 1.0)
+    assert Estimates(store).skipped(cell_of("deeplog")) is None
+
+
+def of_another_protocol(cell, version):
+    """The same cell, as another version of the protocol would have named its run."""
+    spec = cell.spec() | {"protocol_version": version}
+    return {"spec": spec, "run_id": run_id(spec)}
+
+
+def test_what_an_older_protocol_took_counts_only_where_the_newest_has_no_record(store, cell_of):
+    old, cell = of_another_protocol(cell_of("pca", seed=1), 0), cell_of("pca", seed=2)
+    keep(store, cell_of("pca", seed=1), 90.0, **old)
+    assert Estimates(store).seconds(cell).fit == 90.0
+    keep(store, cell_of("pca", seed=3), 10.0)
+    assert Estimates(store).seconds(cell).fit == 10.0
+
+
+def test_why_an_older_protocol_skipped_a_method_is_no_reason_now(store, cell_of):
+    old = of_another_protocol(cell_of("deeplog", seed=1), 0)
+    keep(store, cell_of("deeplog", seed=1), 0.0, **old, status="skipped", reason="refused then")
     assert Estimates(store).skipped(cell_of("deeplog")) is None

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,9 @@ from bench import registry
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
-from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.settings import parse_seeds, parse_settings
 from bench.experiment.spec import plan, resolve_methods, run_id
-from bench.experiment.suites import load_suite
-from bench.records.store import Store
 
 TOY = '''
 """A detector with a setting of every kind."""
@@ -47,7 +43,7 @@ class Toy(Detector):
         return np.zeros(len(sequences))
 '''
 
-CONTROLS = ["all-positive", "clock", "ecvc", "length", "new-event", "random"]
+CONTROLS = ["all-positive", "clock", "ecvc", "gaussian", "length", "new-event", "random"]
 
 
 @pytest.fixture(autouse=True)
@@ -366,29 +362,30 @@ def with_profile(tmp_path):
 
 def test_a_profile_replaces_defaults_and_is_overruled_by_settings(tmp_path, toy):
     tuned = with_profile(tmp_path)
-    made = resolve_methods([tuned, toy], [f"{tuned}.depth=4"], tmp_path, "original")
-    assert [m.label for m in made[:2]] == ["tuned.py:Toy[depth=4,profile=original]", "toy.py:Toy"]
+    made = resolve_methods([tuned], [f"{tuned}.depth=4"], tmp_path, "original")
+    assert made[0].label == "tuned.py:Toy[depth=4,profile=original]"
     assert (made[0].config["alpha"], made[0].config["depth"]) == (0.5, 4)
-    assert [m.profile for m in made[:2]] == ["original", "paper"]
+    assert made[0].profile == "original"
     plain = resolve_methods([tuned], [], tmp_path)[0]
-    assert (plain.label, plain.config["depth"]) == ("tuned.py:Toy", made[1].config["depth"])
+    assert (plain.label, plain.config["depth"]) == (
+        "tuned.py:Toy",
+        resolve_methods([toy], [], tmp_path)[0].config["depth"],
+    )
 
 
-def test_an_unknown_profile(tmp_path, toy):
-    with pytest.raises(BenchError, match="has the profile 'best': choose one of paper, original"):
-        resolve_methods([with_profile(tmp_path)], [], tmp_path, "best")
-    with pytest.raises(BenchError, match=r"has the profile 'original': choose one of paper$"):
-        resolve_methods([toy], [], tmp_path, "original")
+def test_controls_have_no_profile_and_run_beside_it_as_they_are(tmp_path):
+    made = resolve_methods([with_profile(tmp_path), "new-event"], [], tmp_path, "original")
+    assert [m.profile for m in made] == ["original", *["paper"] * (len(made) - 1)]
+    assert "new-event" in [m.label for m in made]
 
 
-def test_runs_that_were_recorded_are_still_found(monkeypatch, tmp_path):
-    """A field that came later must not change the identity of a run that does not use it."""
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    recorded = {record["run_id"] for record in Store(Path(__file__).parents[3] / "results").records()}
-    controls = [dataclasses.replace(part, methods=("random",), settings=()) for part in load_suite("smoke").parts]
-    cells = plan_parts(controls, catalogue(), tmp_path).cells
-    assert len(cells) == 24
-    assert {cell.run_id for cell in cells} <= recorded
+def test_a_method_without_the_profile_is_refused_and_not_run_under_another(tmp_path, toy):
+    tuned = with_profile(tmp_path)
+    with pytest.raises(BenchError, match=r"'.*toy.py:Toy' has no profile 'original': .*leave it out.*'paper'$"):
+        resolve_methods([tuned, toy], [], tmp_path, "original")
+    with pytest.raises(BenchError, match=r"tuned.py:Toy' has no profile 'best': .*'paper' or 'original'$"):
+        resolve_methods([tuned], [], tmp_path, "best")
+    assert resolve_methods([tuned, toy], [], tmp_path, "paper")
 
 
 def test_a_setting_that_came_later_belongs_to_the_identity_only_where_it_is_not_the_default(cells, toy):

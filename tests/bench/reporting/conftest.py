@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from bench.evaluation.stats import LEVELS
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import SCHEMA_VERSION
 
 RULE = "conformal:0.01"
@@ -43,16 +44,17 @@ def make_record():
         split="chronological",
         rules=(RULE,),
         systems=(),
+        protocol=PROTOCOL_VERSION,
         **changes,
     ):
         sides = [{"edition": part, "sha256": "00"} for part in edition.split("+")]
         name = method.partition("[")[0]
-        identity = repr((method, seed, config, edition, split))
+        identity = repr((method, seed, config, edition, split, protocol))
         return {
             "schema_version": SCHEMA_VERSION,
             "run_id": hashlib.sha256(identity.encode()).hexdigest()[:16],
             "spec": {
-                "protocol_version": 1,
+                "protocol_version": protocol,
                 "train": sides,
                 "test": sides,
                 "split": split,

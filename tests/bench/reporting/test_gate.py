@@ -290,6 +290,17 @@ def test_a_metric_that_a_row_of_the_baseline_lacks_is_named(baseline):
     assert unlisted(records, load_baseline(baseline)) == [f"{NAME}: ap"]
 
 
+def test_only_the_newest_protocol_becomes_a_baseline_and_is_missed_in_it(tmp_path):
+    path = tmp_path / "baseline.json"
+    write_baseline(path, [record(protocol=1)])
+    both = [record(protocol=1), record("gone", protocol=1), record(f1=0.7, protocol=2), record("new", protocol=2)]
+    newer, new = NAME.replace("protocol 1", "protocol 2"), NAME.replace("protocol 1 | toy", "protocol 2 | new")
+    assert unlisted(both, load_baseline(path)) == [new, newer]
+    assert write_baseline(path, both) == 2
+    assert load_baseline(path)["rows"].keys() == {newer, new}
+    assert unlisted(both, load_baseline(path)) == []
+
+
 def test_a_folder_is_no_baseline(tmp_path):
     with pytest.raises(BenchError, match=r"cannot be read .*: give a file"):
         load_baseline(tmp_path)

@@ -9,6 +9,7 @@ import torch
 
 from methods.shared import entmax as entmax_module
 from methods.shared.entmax import entmax
+from methods.shared.entmax_package import entmax as package_entmax
 
 ALPHAS = [1.05, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.75, 1.9, 1.99]
 
@@ -41,6 +42,16 @@ def test_gradient_equals_the_package(alpha):
     entmax(ours, alpha).backward(upstream)
     expected(theirs, alpha).backward(upstream)
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.3, 1.5, 2.0])
+def test_the_package_leaves_padding_out(alpha):
+    scores, there = random_scores(4, 9), torch.ones(4, 9)
+    there[1, 5:] = there[2, 0] = there[3] = 0
+    weights = package_entmax(scores, alpha, there)
+    torch.testing.assert_close(weights, entmax(scores, alpha, there), atol=1e-6, rtol=0)
+    assert (weights[there == 0] == 0).all()
+    assert package_entmax(scores.bfloat16(), alpha).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("n", [1, 2, 300])

@@ -231,11 +231,6 @@ def test_a_covariance_of_nan_is_a_clear_error():
         layers.mixture_of(bad, jitter=1e-3)
 
 
-def test_texts_survive_as_arrays():
-    texts = ["a <*> b", "ü\n", ""]
-    assert layers.array_to_texts(layers.texts_to_array(texts)) == texts
-
-
 def test_parameters_survive_as_arrays():
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
     layers.load_arrays(target, layers.arrays_of(source) | {"other": np.zeros(1)})

@@ -132,6 +132,8 @@ def test_ngrams_are_counted_at_each_of_their_events(n):
 
 
 def test_a_text_that_moves_the_mean_vector_away(monkeypatch):
-    monkeypatch.setattr("methods.knn_embedding.embed", lambda texts: np.eye(384, dtype=np.float32)[[*map(ord, texts)]])
+    monkeypatch.setattr(
+        "methods.shared.text_inputs.embed", lambda texts: np.eye(384, dtype=np.float32)[[*map(ord, texts)]]
+    )
     detector = KNNEmbedding().fit(of([0, 1], [0, 0, 1]))
     assert detector.explain(of([0, 5, 1, 0])).argmax() == 1

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bench.types import Sequences
-from methods.shared import semantic
+from methods.shared import semantic, text_inputs
 from methods.shared.semantic import (
     AttentionPooling,
     AttentiveClassifier,
@@ -19,6 +19,7 @@ from methods.shared.semantic import (
 )
 
 TEXTS = tuple(f"template {key}" for key in range(12))
+INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 LISTS = [[0, 1, 2], [5], [3, 2, 1, 0, 4, 4, 4], [], [0, 1, 2], [2, 1, 0]]
 
 
@@ -29,7 +30,7 @@ def no_sentence_encoder(monkeypatch):
         rows = np.reshape(rows, (-1, 384))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
-    monkeypatch.setattr(semantic, "embed", fake_embed)
+    monkeypatch.setattr(text_inputs, "embed", fake_embed)
 
 
 def of(lists):
@@ -37,24 +38,19 @@ def of(lists):
 
 
 def test_reading_keeps_order_and_counts_repeats():
-    reading = read(of(LISTS), 20, "cpu")
+    reading = read(of(LISTS), INPUTS, "cpu")
     assert reading.counts.tolist() == [2, 1, 1, 1, 1]
     assert reading.inverse.tolist() == [0, 1, 2, 3, 0, 4]
     assert reading.vectors.dtype == torch.float64
     for i, row in enumerate(LISTS):
         bag = reading.inverse[i]
         ids = reading.bags.ids[reading.bags.offsets[bag] : reading.bags.offsets[bag + 1]]
-        expected = read(of([[key] for key in row]), 20, "cpu") if row else None
+        expected = read(of([[key] for key in row]), INPUTS, "cpu") if row else None
         if expected is not None:
             torch.testing.assert_close(
                 reading.vectors[ids], expected.vectors[expected.bags.ids[expected.bags.offsets[expected.inverse]]]
             )
-    assert read(of([[], []]), 20, "cpu").counts.tolist() == [2]
-
-
-def test_input_vectors_have_variance_one():
-    many = Sequences.from_lists([list(range(500))], tuple(f"text {i}" for i in range(500)))
-    assert float(read(many, 100, "cpu").vectors.var()) == pytest.approx(1, abs=0.1)
+    assert read(of([[], []]), INPUTS, "cpu").counts.tolist() == [2]
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -86,7 +82,7 @@ def test_attention_ignores_padding_and_sums_to_one():
 
 
 def test_encoding_keeps_the_order_asked_for(monkeypatch):
-    reading, net = read(of(LISTS), 20, "cpu"), AttentiveClassifier(nn.GRU, 20, 4, 1, dropout=0.0).double().eval()
+    reading, net = read(of(LISTS), INPUTS, "cpu"), AttentiveClassifier(nn.GRU, 20, 4, 1, dropout=0.0).double().eval()
     which = np.array([4, 0, 3, 2, 1])
     together = encode(net, reading.vectors, reading.bags, which)
     alone = torch.cat([encode(net, reading.vectors, reading.bags, np.array([i])) for i in which])
@@ -94,7 +90,7 @@ def test_encoding_keeps_the_order_asked_for(monkeypatch):
 
 
 def test_recomputing_activations_changes_no_gradient(monkeypatch):
-    reading, net = read(of(LISTS * 3), 20, "cpu"), AttentiveClassifier(nn.LSTM, 20, 4, 2, dropout=0.0).double()
+    reading, net = read(of(LISTS * 3), INPUTS, "cpu"), AttentiveClassifier(nn.LSTM, 20, 4, 2, dropout=0.0).double()
     gradients = []
     for limit in (2**13, 2):
         monkeypatch.setattr(semantic, "MAX_TOKENS", limit)
@@ -107,3 +103,17 @@ def test_recomputing_activations_changes_no_gradient(monkeypatch):
 def test_no_entry_of_a_centre_is_near_zero():
     moved = away_from_zero(torch.tensor([0.0, 0.05, -0.05, 0.5, -0.5, -1e-9]), 0.1)
     torch.testing.assert_close(moved, torch.tensor([0.1, 0.1, -0.1, 0.5, -0.5, -0.1]))
+
+
+def test_dropout_on_events_drops_whole_events_and_no_pooled_state():
+    torch.manual_seed(0)
+    net = AttentiveClassifier(nn.GRU, 4, 3, 1, dropout=0.5, dropout_on="events").train()
+    tokens, lengths = torch.ones(1, 400, 4), torch.tensor([400])
+    seen = []
+    net.states.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    logits = net(tokens, lengths)
+    assert set(seen[0].unique().tolist()) == {0.0, 2.0}
+    assert (seen[0].amin(2) == seen[0].amax(2)).all()
+    torch.testing.assert_close(logits, net.outlet(net.vectors(seen[0], lengths)))
+    net.eval()
+    torch.testing.assert_close(net(tokens, lengths), net.outlet(net.vectors(tokens, lengths)))

@@ -154,7 +154,7 @@ def test_bare_names_with_the_real_data(real_data):
     found = catalogue(real_data)
     best = {name: found.resolve(name).key for name in ("bgl", "hdfs", "spirit", "tbird")}
     assert best == {
-        "bgl": "bgl@raw12k",
+        "bgl": "bgl@text-stream-a",
         "hdfs": "hdfs@blocks-a",
         "spirit": "spirit@lines-a",
         "tbird": "tbird@raw29k",

@@ -14,7 +14,7 @@ from bench.data.cards.catalogue import Catalogue, catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec, Loader
 from bench.errors import BenchError
-from bench.types import UNKNOWN_KEY
+from bench.types import ABNORMAL, UNKNOWN_KEY
 
 EPOCH = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
 PAIRS = Grouping(2, 2)
@@ -147,6 +147,9 @@ def test_facts_by_hand(system):
         "n_lines": {"app@mine": 20},
         "n_replaced_lines": {},
         "n_headerless_lines": {},
+        "ceiling_f1": 1.0,
+        "n_alert_types": {"app@mine": 1},
+        "licences": {"app@mine": "MIT"},
     }
 
 
@@ -158,6 +161,15 @@ def test_seen_means_seen_in_a_normal_training_sequence(system):
     made = prepare(loader, [card])
     assert made.test.sequences.log_keys.tolist() == [0, 1, 2, 1]
     assert (made.facts["known_keys_share"], made.facts["seen_in_training_share"]) == (1.0, 0.5)
+
+
+def test_equal_test_sequences_with_both_labels_lower_the_ceiling(system):
+    rows = list(TOY)
+    rows[16:20] = [("-", "start job 1"), ("-", "stop job 2"), ("BAD", "start job 3"), ("-", "stop job 4")]
+    loader, card = system(rows)
+    made = prepare(loader, [card])
+    assert made.test.labels.tolist() == [0, 1]
+    assert made.facts["ceiling_f1"] == 0.666667
 
 
 def test_odd_bytes_and_headers_are_counted(system):
@@ -313,11 +325,10 @@ def stream(own_system):
 
     def make(events, labels, templates, **fields):
         rows = "".join(f"{event},{label}\n" for event, label in zip(events, labels, strict=True))
-        texts = "".join(f"{event},{text}\n" for event, text in templates.items())
-        files = {
-            ("e.csv", "events"): f"event_id,label\n{rows}".encode(),
-            ("t.csv", "templates"): f"event_id,template\n{texts}".encode(),
-        }
+        files = {("e.csv", "events"): f"event_id,label\n{rows}".encode()}
+        if templates is not None:
+            texts = "".join(f"{event},{text}\n" for event, text in templates.items())
+            files["t.csv", "templates"] = f"event_id,template\n{texts}".encode()
         found = own_system(files, kind="id-stream", **fields)
         return Loader(found), found.resolve(f"{fields.get('name', 'app')}@mine")
 
@@ -429,15 +440,28 @@ def test_a_stream_beside_raw_lines(system, stream):
     check_contract(made.test, 5)
 
 
-def test_a_transfer_of_a_stream_whose_texts_are_strange_is_skipped(system, stream):
+def test_a_transfer_of_a_stream_without_texts_is_skipped(system, stream):
     _, raw = system(TOY)
-    loader, events = stream(STREAM, STREAM_LABELS, {5: "begin", 7: "end"}, name="web")
+    loader, events = stream(STREAM, STREAM_LABELS, None, name="web")
     for sources, targets in (([raw], [events]), ([events], [raw])):
         made = prepare(loader, sources, targets)
         assert made.skip_reason is not None
-        assert "web@mine is an id stream" in made.skip_reason
+        assert "web@mine is an id stream without texts" in made.skip_reason
         assert made.facts["known_keys_share"] == 0
     assert prepare(loader, [events]).skip_reason is None
+
+
+def test_a_stream_takes_part_in_a_transfer_by_its_texts(system, stream):
+    """As raw lines do: no log key is known, and what reads texts reads those of its table."""
+    _, raw = system(TOY)
+    loader, events = stream(STREAM, STREAM_LABELS, {5: "begin", 7: "end"}, name="web")
+    own = {"stop job <*>", "disk <*> broken"}
+    for sources, targets, texts in (([raw], [events], {"begin", "end"}), ([events], [raw], own)):
+        made = prepare(loader, sources, targets)
+        assert made.skip_reason is None
+        test = made.test.sequences
+        assert set(test.log_keys.tolist()) == {UNKNOWN_KEY}
+        assert texts <= {test.texts[i] for i in test.text_ids.tolist()}
 
 
 def test_a_transfer_of_a_stream_whose_texts_match(system, stream):
@@ -449,6 +473,18 @@ def test_a_transfer_of_a_stream_whose_texts_match(system, stream):
     back = prepare(loader, [events], [raw])
     assert back.test.sequences.log_keys.tolist() == [0, -1, -1, -1]
     assert back.skip_reason is None
+
+
+@pytest.mark.parametrize("name", ["export", "network3_multi", "shutdown_multi", "compaction_multi"])
+def test_no_node_tells_the_label_of_real_nodes(real_loader, real_data, name):
+    """A node with abnormal test windows has more normal ones: cut in each node's file, node 1 had no other."""
+    card = catalogue(real_data).resolve(f"iotdb_multilog@{name}")
+    test = prepare(real_loader, [card], grouping=Grouping()).test
+    log = real_loader.log(card)
+    last = test.sequences.lines[test.sequences.offsets[1:] - 1]
+    node = np.searchsorted(log.file_starts, last, side="right")
+    for number in np.unique(node[test.labels == ABNORMAL]):
+        assert (test.labels[node == number] == ABNORMAL).mean() < 0.5
 
 
 # --- What cannot be prepared -----------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from bench.reporting.tables.validation import render_choices
 
 def record(ap, test_ap=0.123456, status="ok"):
     validation = {"validation": {"n": 40, "n_abnormal": 4, "ranking": {"ap": ap, "auroc": 0.5}}} if ap else {}
-    return {"status": status, "metrics": {"all": {"ranking": {"ap": test_ap}}}, **validation}
+    facts = {"simulated": [], "tiers": {"made@up": "development"}}
+    return facts | {"status": status, "metrics": {"all": {"ranking": {"ap": test_ap}}}, **validation}
 
 
 def table(**rows):
@@ -17,7 +18,7 @@ def table(**rows):
 def test_best_mean_first_and_nothing_of_the_test_part():
     text = render_choices(table(worse=[record(0.5), record(0.7)], better=[record(0.8)], none=[record(None)]))
     lines = text.splitlines()
-    assert "40 sequences" in lines[0]
+    assert lines[0] == "### made@up, chronological, protocol 1: choices by the validation part (40 sequences)"
     assert [line.split("|")[1].strip() for line in lines if "|" in line][2:] == ["better", "worse"]
     assert "0.6000" in text
     assert "0.5000" in text
