@@ -26,7 +26,7 @@ docs/methods/dagmm.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -94,7 +94,7 @@ class DAGMM(Detector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts", "log_keys"}))
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 1e-4, "batch_size": 1024, "max_epochs": 200, "patience": 200}
+        "original": {"learning_rate": 1e-4, "batch_size": 1024, "steps": None, "max_epochs": 200}
     }
     """`original`: section 4.3, KDDCUP; there `dropout` is 0.5 as well."""
 
@@ -112,12 +112,16 @@ class DAGMM(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: NDArray[np.int64], weights: Tensor) -> dict[str, Tensor]:
-                rows = inputs[torch.as_tensor(items, device=inputs.device)]
-                return objective(net, rows.to(torch.float32), weights, config)
+            rounded = inputs.to(torch.float32)
+
+            def loss(rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, rounded[rows], weights, config)
+
+            def stage(batches: Iterable[NDArray[np.int64]]) -> list[Tensor]:
+                return [torch.as_tensor(items, device=inputs.device) for items in batches]
 
             parts = hold_out(bags.counts, config.validation_fraction, self.seed)
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
         self.net_ = net.double().eval()
         shares = torch.tensor(bags.counts / bags.counts.sum(), device=self.device)
         with torch.inference_mode():
@@ -160,7 +164,7 @@ class DAGMM(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and the mixture's shares and variances."""
+        """Loss parts by steps, and the mixture's shares and variances."""
         if not hasattr(self, "history_"):
             return {}
         variances = self.mixture_.covariance.diagonal(dim1=1, dim2=2)

@@ -23,7 +23,7 @@ long sequence is cut into pieces; short ones are kept. An empty sequence scores 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -36,7 +36,7 @@ from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories, layers, masked_keys
 from methods.shared.histories import Integers, Pieces
-from methods.shared.masked_keys import Network, mean_distance_vector, objective, padded
+from methods.shared.masked_keys import Chunk, Network, chunks_of, mean_distance_vector, objective, padded
 from methods.shared.masks import FIRST_KEY, UNKNOWN
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
@@ -93,6 +93,7 @@ class LogBERT(Detector):
             "dropout": 0.1,
             "learning_rate": 6.25e-4,
             "batch_size": 32,
+            "steps": None,
             "max_epochs": 200,
             "patience": 10,
         }
@@ -122,13 +123,17 @@ class LogBERT(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                if net.centre_is_old:
-                    net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
-                    net.centre_is_old = False
-                return objective(net, pieces, items, weights)
+            def move_centre(stretch: int = 0) -> None:
+                net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
 
-            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed)
+            def loss(chunks: list[Chunk], weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, chunks, weights)
+
+            def stage(batches: Iterable[Integers]) -> list[list[Chunk]]:
+                return [chunks_of(pieces, items, config.mask_ratio, self.device) for items in batches]
+
+            move_centre()
+            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed, stage=stage, before=move_centre)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
         self._choose_rule(unique, parts.held_out if parts.held_out.any() else parts.train)
@@ -172,7 +177,7 @@ class LogBERT(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and the chosen g."""
+        """Loss parts by steps, and the chosen g."""
         return {**self.history_.as_json(), "g": self.g_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:

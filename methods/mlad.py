@@ -77,7 +77,7 @@ class MLAD(Detector):
         train = train.select(train.lengths > 0)
         self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
-        data = DeviceBags(bags, self.device)
+        data, rounded = DeviceBags(bags, self.device), features.to(torch.float32)
         with seeded(self.seed, self.device):
             net = self._new_network()
             compiled = layers.compiled(net) if config.compile else net
@@ -85,10 +85,7 @@ class MLAD(Detector):
             def loss(plan: BatchPlan, weights: Tensor) -> dict[str, Tensor]:
                 # A forward pass alone is not worth a translation of its own.
                 forward = compiled if net.training else net
-                parts = objective(net, net.encode(features, data, plan, forward), weights, config)
-                if not net.training:
-                    parts["attention_zeros"] = net.attention_zeros(features, data, plan)
-                return parts
+                return objective(net, net.encode(rounded, data, plan, forward), weights, config)
 
             parts = hold_out(counts, config.validation_fraction, self.seed)
             self.history_ = train_network(
@@ -142,7 +139,7 @@ class MLAD(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts and signs of collapse per epoch, and those of the final pass."""
+        """Loss parts and signs of collapse by steps, and those of the final pass."""
         return {**self.history_.as_json(), **self.facts_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:

@@ -27,6 +27,9 @@ LogitsOf = Callable[[Integers], Tensor]
 BLOCK = 1024
 """Distinct histories computed at once, unless the caller knows better: their states fit into a core's cache."""
 
+STRETCH = 20
+"""Events of a sequence that training takes at once: as many as a window has."""
+
 MAX_LOGITS = 2**22
 """Logits computed at once."""
 
