@@ -42,6 +42,7 @@ from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, STRETCH, Integers, Pieces, Predictions, pieces_of, predictions_of
 from methods.shared.parameter_model import ParameterModel, has_numbers
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
@@ -84,6 +85,26 @@ class Config(TrainingSettings):
             raise ValueError("score 'probability' with parameter_model: errors of values stand on the scale of ranks")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((300, 350), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (370, "code (logdeep); the paper gives no budget"),
+    "batch_size": (102, "code (logdeep): 2,048 predictions, which are 102 stretches of 20"),
+    "history": (10, "section 5.1"),
+    "layers": (2, "section 5.1"),
+    "hidden": (64, "section 5.1"),
+    "g": (9, "section 5.1"),
+    "inputs": ("one-hot", "section 3.1"),
+    "embedding_dim": (64, "[R] not used by one-hot inputs"),
+    "score": ("rank", "section 3.1"),
+    "end_event": (False, "section 3.1 predicts keys only"),
+    "parameter_model": (False, "section 5.1 judges execution paths by the log-key model alone"),
+    "level": (0.98, "section 4.4; not used without parameter_model"),
+}
+
+
 class DeepLog(Detector):
     """Worst rank of a sequence's keys among the LSTM's predictions."""
 
@@ -91,10 +112,9 @@ class DeepLog(Detector):
         told={"source": "normals"}, uses=frozenset({"log_keys", "elapsed_s", "parameters"})
     )
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"inputs": "one-hot", "batch_size": 2048, "steps": None, "max_epochs": 370}
-    }
-    """`original`: the paper's input; it gives no budget, so that of the public code that reproduced its numbers."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where it states a value; its budget is that of the public code that reproduced its F1."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def uses(self) -> frozenset[SequencePart]:
         """Times and message parameters are read by `parameter_model` only."""
