@@ -73,7 +73,6 @@ ORIGINAL: Published = {
     "weights": ("idf", "code"),
     "thresholds": ("grid", "code"),
 }
-"""The code of Landauer et al."""
 
 
 class ECVCIdf(KeyDetector):
@@ -82,6 +81,7 @@ class ECVCIdf(KeyDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the code of Landauer et al."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

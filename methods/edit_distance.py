@@ -83,7 +83,6 @@ class Config:
 
 
 ORIGINAL: Published = {"thresholds": ("grid", "code")}
-"""The code of Landauer et al."""
 
 
 class EditDistance(KeyDetector):
@@ -92,6 +91,7 @@ class EditDistance(KeyDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the code of Landauer et al."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

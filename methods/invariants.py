@@ -77,7 +77,6 @@ ORIGINAL: Published = {
     "max_rows": (20_000, "[R] none is stated"),
     "max_candidates": (200_000, "[R] none is stated"),
 }
-"""The public implementation."""
 
 
 class Invariants(CountDetector):
@@ -86,6 +85,7 @@ class Invariants(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the public implementation."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 1e-6
 

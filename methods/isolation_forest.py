@@ -63,7 +63,6 @@ ORIGINAL: Published = {
     "max_samples": (0.9999, "code (loglizer), its benchmark on HDFS"),
     "contamination": (0.03, "code (loglizer), its benchmark on HDFS"),
 }
-"""As the public benchmark of logs runs it."""
 
 
 class IsolationForest(CountDetector):
@@ -72,6 +71,7 @@ class IsolationForest(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: as the public benchmark of logs runs it."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

@@ -60,7 +60,6 @@ ORIGINAL: Published = {
     "max_distance": (0.3, "code (loglizer)"),
     "bootstrap": (1000, "code (loglizer)"),
 }
-"""The public implementation."""
 
 
 class LogCluster(CountDetector):
@@ -69,6 +68,7 @@ class LogCluster(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the public implementation."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

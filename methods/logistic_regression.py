@@ -53,7 +53,6 @@ ORIGINAL: Published = {
     "inverse_penalty": (100.0, "code (loglizer)"),
     "max_iterations": (100, "code (loglizer)"),
 }
-"""The public implementation; its tolerance of .01 is no setting here."""
 
 
 class LogisticRegression(SupervisedCounts):
@@ -62,6 +61,7 @@ class LogisticRegression(SupervisedCounts):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the public implementation; its tolerance of .01 is no setting here."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 0.0
 

@@ -74,7 +74,6 @@ ORIGINAL: Published = {
     "normalise": ("test-maximum", "code"),
     "thresholds": ("grid", "code"),
 }
-"""The code of Landauer et al."""
 
 
 class NGram(KeyDetector):
@@ -83,6 +82,7 @@ class NGram(KeyDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the code of Landauer et al."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 0.0
 

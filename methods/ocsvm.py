@@ -61,7 +61,6 @@ ORIGINAL: Published = {
     "standardise": (False, "code (public wrappers)"),
     "max_vectors": (10_000, "[R] none is stated: the solver takes quadratic time"),
 }
-"""As public wrappers run it on logs."""
 
 
 class OCSVM(CountDetector):
@@ -70,6 +69,7 @@ class OCSVM(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"})
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: as public wrappers run it on logs."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

@@ -63,7 +63,6 @@ ORIGINAL: Published = {
     "alpha": (0.001, "section 4.2"),
     "weighting": ("tf-idf", "section 4.2"),
 }
-"""The paper, on event counts as in the public implementation."""
 
 
 class PCA(CountDetector):
@@ -72,6 +71,7 @@ class PCA(CountDetector):
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"}, seeded=False)
     Config: ClassVar[type] = Config
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper, on event counts as in the public implementation."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

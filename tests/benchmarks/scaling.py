@@ -174,6 +174,24 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+_HEADLINE = frozenset({"mlad", "deeplog", "logbert", "all-positive", "random", "new-event", "length", "ecvc", "clock"})
+"""What the two lines at the top of the page run: three networks, and the controls that were measured."""
+
+
+def _headline(model: Model, log: str) -> dict[str, str]:
+    """CPU and wall time with four jobs, and the memory of the command and its hungriest job, of the two lines."""
+    cells = _of_log(model, log)
+    wanted = cells.only(set(cells.seconds) & _HEADLINE)
+    lines = model.measured["logs"][log]["lines"] / 1e6
+    wall = model.prepare(lines) / 3600 + wall_h(wanted, 4, model.measured["efficiency"])
+    return {
+        "cpu": hours(sum(wanted.all())),
+        "wall": hours(3600 * wall),
+        "gib": f"{model.driver_gib(lines):.1f}",
+        "job_gib": f"{max(model.peak_gib(name, lines) for name in ('mlad', 'deeplog', 'logbert')):.1f}",
+    }
+
+
 def facts(measured: dict[str, Any]) -> dict[str, str]:
     """The numbers in the page's sentences, by name."""
     model = Model(measured)
@@ -208,6 +226,7 @@ def facts(measured: dict[str, Any]) -> dict[str, str]:
         "network_cells": f"{len(networks.all())}",
         "driver_mib_per_million": f"{1024 * (model.driver_gib(bgl) - model.driver_gib(1.0)) / (bgl - 1):.0f}",
     }
+    found |= {f"{log}_{name}": text for log in ("bgl", "hdfs") for name, text in _headline(model, log).items()}
     growing = max(model.peak_gib(name, 2.0) - model.peak_gib(name, 1.0) for name in model.networks)
     found["network_mib_per_million"] = f"{1024 * growing:.0f}"
     tbird = _of_log(model, "tbird")

@@ -17,10 +17,18 @@ DETECTORS = {
 }
 
 
+def source_of(name):
+    return registry.module_file(DETECTORS[name].target.partition(":")[0]).read_text(encoding="utf-8")
+
+
 def asks(name):
     """Whether it asks a language model, read from its source."""
-    source = registry.module_file(DETECTORS[name].target.partition(":")[0])
-    return "methods.shared.asking" in source.read_text(encoding="utf-8")
+    return "methods.shared.asking" in source_of(name)
+
+
+def with_mark(name):
+    """A network trains for seconds: `make test` leaves its example out."""
+    return pytest.param(name, marks=pytest.mark.slow) if "import torch" in source_of(name) else name
 
 
 def told_words(cls):
@@ -61,8 +69,7 @@ def test_numbers_of_results_stand_in_no_docstring():
     assert [n for n, found_in in nodes.items() if any(found.search(ast.get_docstring(x) or "") for x in found_in)] == []
 
 
-@pytest.mark.trains
-@pytest.mark.parametrize("name", [name for name in DETECTORS if not asks(name)])
+@pytest.mark.parametrize("name", [with_mark(name) for name in DETECTORS if not asks(name)])
 def test_the_example_of_a_docstring_runs(name):
     module = importlib.import_module(DETECTORS[name].target.partition(":")[0])
     found = doctest.DocTestParser().get_doctest(module.__doc__, dict(vars(module)), name, module.__file__, 1)

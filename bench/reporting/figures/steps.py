@@ -156,12 +156,11 @@ def _size(record: Record, part: str) -> dict[str, int]:
 
 
 def _best_control(rows: _Rows, part: str) -> dict[str, Any] | None:
-    controls = [
-        (spread(values)["mean"], row.method)
-        for row in rows.values()
-        if row.group == CONTROL and (values := _values(row, part))
+    controls = {row.method: _values(row, part) for row in rows.values() if row.group == CONTROL}
+    found: list[dict[str, Any]] = [
+        {"method": name, "ap": spread(values)["mean"]} for name, values in controls.items() if values
     ]
-    return {"method": max(controls)[1], "ap": max(controls)[0]} if controls else None
+    return max(found, key=lambda control: control["ap"], default=None)
 
 
 def _findings(panels: Sequence[Mapping[str, Any]], budget: int, part: str) -> dict[str, Any]:

@@ -89,19 +89,24 @@ def _tags(description: Description) -> list[list[str]]:
 def _settings(ref: DetectorRef, description: Description) -> str:
     """All settings that belong to a run's identity: default, published value, and the words below the field."""
     words, original = setting_words(ref), description.profiles.get(ORIGINAL)
+    sources = description.sources.get(ORIGINAL, {})
     fields = {name: info for name, info in description.fields.items() if info.identity}
     if not fields:
         return ""
     lines = []
     for name, info in fields.items():
         published = [] if original is None else [_published(original.get(name, _MISSING))]
-        lines.append([f"`{name}`", _value(info.default), *published, words.get(name, "").replace("|", r"\|")])
-    headers = ["setting", "default", *([] if original is None else [ORIGINAL]), "what it is, and its source"]
+        stands = [sources.get(name, "")] if sources else []
+        meaning = words.get(name, "").replace("|", r"\|")
+        lines.append([f"`{name}`", _value(info.default), *published, *stands, meaning])
+    columns = [*([] if original is None else [ORIGINAL]), *(["where it stands"] if sources else [])]
+    headers = ["setting", "default", *columns, "what it is, and its source"]
     table = markdown.table(lines, headers)
     if original is None:
         return table
     said = profile_words(ref)
-    return f"{table}\n\n`{ORIGINAL}`: {said or 'its published settings.'} Where its column is empty, it is the default."
+    whole = f"{table}\n\n`{ORIGINAL}`: {said or 'its published settings.'}"
+    return whole if fields.keys() <= original.keys() else f"{whole} Where its column is empty, it is the default."
 
 
 def _published(value: Any) -> str:

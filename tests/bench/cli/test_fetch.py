@@ -4,13 +4,18 @@ import hashlib
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
+
+from bench.data.cards.catalogue import catalogue
+from bench.data.fetching.fetch import downloadable
 
 N_LINES = 1500
 ROOM = 64 * 1024
@@ -52,6 +57,22 @@ def test_fetch_then_info_and_verify(call, web, offered):
     assert hashlib.sha256((data / "app/app.log").read_bytes()).hexdigest() in done
     assert call("data", "info", "app", "--data", data)[0] == 0
     assert call("data", "verify", "app", "--data", data)[1] == "app@full: ok\n"
+
+
+@pytest.mark.parametrize("name", ["bgl", "hdfs"])
+def test_the_two_lines_to_a_full_log_can_be_typed(call, tmp_path, name):
+    """As docs/scaling.md has them: an edition that can be fetched, and a run that lacks nothing but its file."""
+    page = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    fetches, runs = (
+        [line for line in page.splitlines() if line.startswith(f"bench {verb} ") and f" {name}@full " in line]
+        for verb in ("data fetch", "run")
+    )
+    assert (len(fetches), len(runs)) == (1, 1)
+    assert downloadable(catalogue(), shlex.split(fetches[0])[3]).key == f"{name}@full"
+    (tmp_path / "logs").mkdir()
+    code, _, err = call(*shlex.split(runs[0])[1:], "--plan")
+    assert code == 2
+    assert f"fetch it with `bench data fetch {name}@full`" in err
 
 
 def test_already_there(call, web, offered, monkeypatch):
