@@ -183,6 +183,10 @@ class Detector(ABC):
     """Config values by profile where they differ from the defaults, which are the profile `paper`; `original` holds
     the method's own published settings."""
 
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """Where the values of a profile stand, by profile and field: a section of the paper, public code, or "[R]" with the
+    reason, where nobody published one."""
+
     tolerance: ClassVar[float] = 1e-6
     """How far numbers and scores may be off where a record is run again (`bench reproduce`), relative where they are
     larger than 1: for a method that adds up in another order on another machine."""

@@ -84,6 +84,8 @@ class Description:
     summary: str = ""
     profiles: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """Config values by profile, where they differ from the defaults."""
+    sources: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """Where these values stand, by profile and field."""
     told_with: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     """What it is told besides, by the setting that must be on."""
     incidents: bool = False
@@ -354,6 +356,7 @@ def _describe_class(detector: type[Detector]) -> Description:
         fields=fields,
         summary=text.strip().splitlines()[0] if text.strip() else "",
         profiles=json.loads(json.dumps({name: dict(values) for name, values in detector.profiles.items()})),
+        sources={name: dict(stands) for name, stands in detector.sources.items()},
         told_with={name: dict(told.items()) for name, told in tags.told_with.items()},
         incidents=tags.incidents,
         unit=tags.unit,

@@ -7,21 +7,19 @@ normals (`native_threshold_`), so about 10 % false alarms are its design.
 
 Told: source normals. It reads texts, never log keys.
 
-Works badly where an anomaly hides among many usual events: [SEQ] sees one summary of them. Nothing but early stopping
-and the prediction of events keeps all states from shrinking to the centre; watch `distance` in `monitor`. In transfers
-it is below `random`, as is any distance to the source: AUROC (chronological, paper) .56 and .21 from `bgl@raw12k` to
-`tbird@raw29k`, .23 and .09 back; the distance of a window's mean sentence vector to the nearest of training, without a
-model, has .49 and .24, .18 and .04. On `bgl@raw12k`, chronologically, it has .44, the distance to training's mean .22.
+Works badly where an anomaly hides among many usual events, of which [SEQ] sees one summary, and in transfers, where it
+can be below `random` as any distance to the source. Nothing but the prediction of events keeps all states from
+shrinking to the centre; watch `distance` in `monitor`.
 
-The released code is a toy: it feeds ids, its centre has one dimension, and its reconstruction target is zeros. Like
-the sheet's version that is implemented here, these are reconstructions [R]: sentence vectors stand for BERT's; width
-100, 4 heads and 256 inner units, as the other transformers here; full attention in place of ProbSparse, whose random
-keys make scores random; a learned [SEQ] that sees the memory and the whole second half, while its events see only
-what came before (a causal [SEQ] in front would see nothing but the memory); the target is the next event's vector.
-The centre is the mean state of the untrained network, as in the code, no entry within 0.1 of zero. The squared
-distance is a sum over dimensions and the squared error a mean, as the code's formulas say: with a mean for both,
-AUROC was 0.92 and 0.94 in place of 0.98 on Spirit, a development set (five settings were tried there and on simulated
-logs, on one seed). An empty sequence scores 0.
+Reconstructed [R]: the released code is a toy (ids in, a centre of one dimension). Sentence vectors stand for BERT's,
+full attention for ProbSparse, a learned [SEQ] for a causal one; an empty sequence scores 0. More: docs/methods/cat.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(CAT.tags.told)
+    >>> detector = CAT().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

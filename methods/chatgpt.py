@@ -6,9 +6,8 @@ log p(no) at the answer position where the server reports probabilities, else +1
 Told: nothing, it asks a model; with `k` source normals, of which `k` are shown as examples. It reads texts.
 
 Works badly where the wording decides: "any anomaly?" invites Yes, and what a model finds alarming is not what the
-operators of a system labelled. The paper's F1 (HDFS .6721, BGL .6542, Thunderbird .7132 on a balanced test) is about
-that of "flag everything" (.6667). Public logs may be in a model's training data. A row says nothing but of the model
-that the server reported, which stands in the record.
+operators of a system labelled. Public logs may be in a model's training data. A row says nothing but of the model that
+the server reported, which stands in the record. More: docs/methods/chatgpt.md
 
 The sentence is the paper's. Reconstructions [R]: the model and its sampling (temperature 0); lines are the masked
 messages, as all detectors see them, unless `lines` says otherwise; the label column is out of reach; they stand between

@@ -8,8 +8,7 @@ Told: nothing, it asks a model; with `k` source normals, of which `k` are shown 
 texts.
 
 Works badly where the first answer loses what matters: in the paper's own example the template replaces the word that
-names the failure. It costs twice the calls of `chatgpt`. The paper's F1 on a balanced test: HDFS .7369, BGL .7221,
-Thunderbird .7738, where "flag everything" has .6667.
+names the failure. It costs twice the calls of `chatgpt`. More: docs/methods/chatgpt-cot.md
 
 Both sentences are the paper's; its layout was lost in print [R]. Other reconstructions [R]: as in `chatgpt`, above all
 that the lines are masked messages unless `lines` says otherwise, so that most variables are wildcards before the first

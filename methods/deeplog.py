@@ -2,29 +2,26 @@
 
 An LSTM predicts the next log key from the last h keys of the same sequence. The score of a sequence is the worst rank
 that one of its keys had among the predictions: 0 = most probable, n = a key that training never had. The paper flags a
-sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`).
+sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank
+are in the order of the sum of their ranks, within half a rank below it [R], so that no decision of that rule changes.
+`score="probability"` ranks by the worst -log p instead, and has no such rule.
 
 Told: source normals. It reads log keys and nothing of the texts.
 
 Works badly where the log changes: each key not seen in training is a miss by construction, so after a change of system
-(a transfer) it equals "flag everything". The worst rank grows with length, so long sequences are flagged more often.
-Nothing ranks above a miss: where more than 1 % of the validation normals hold an unknown key, `conformal:0.01` is that
-top score and flags nothing (recall 0 on `bgl@stream-a`, chronological, at AUROC 0.99). With
-`parameter_model`, times between events have longer tails than the Gaussian of their errors, they change with the load,
-and one event suffices: on `hdfs@blocks-a`, chronological, the native rule then flags 65 % of the normal blocks, nearly
-all by their times, and the values alone under 2 %.
+(a transfer) it equals "flag everything". The worst rank grows with length. With `parameter_model` times between events
+have longer tails than the Gaussian of their errors, and one event suffices.
 
-Implemented are the log-key model and, as a switch, the parameter-value model (`methods/shared/parameter_model.py`); the
-workflow model, which only helps diagnosis, is not. Defaults of h, L, alpha and g are the paper's (section 5.1).
-Reconstructions [R]: histories are left-padded, and each position is predicted from the first on, so that short
-sequences are scored like others (public code flags each session shorter than h + 1); keys enter by a learned embedding
-(the paper's one-hot vector is a switch: the same up to a factorisation); there are n classes, without one for unknown
-keys, since those are a miss anyway; Adam with early stopping. With `end_event` the end of a sequence is one more key to
-predict, which sees sequences that break off. With `parameter_model` an event whose values lie beyond the bound counts
-as a rank of g or more, in proportion, so that the paper's "either model alarms" stays one comparison; the log-key model
-is the same with and without. It is skipped on event ids and on logs without numbers. An empty sequence scores 0:
-nothing unexpected happened (with `end_event` the rank of ending at once). Distinct histories are computed once and
-weighted by their counts.
+Reconstructed [R]: histories are left-padded and each position is predicted from the first on; keys enter by a learned
+embedding; there are n classes, without one for unknown keys. The workflow model is left out. An empty sequence scores
+0. More: docs/methods/deeplog.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(DeepLog.tags.told)
+    >>> detector = DeepLog().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -69,6 +66,9 @@ class Config(TrainingSettings):
     """Draws per epoch at most; here of single predictions, so more than of sequences [R]."""
     dropout: float = 0.0
     """Between the LSTMs; the paper names none."""
+    score: Literal["rank", "probability"] = "rank"
+    """What is worst in a sequence: the rank of a key (section 3.1), or the -log of its probability [R]. A rank orders
+    improbable keys too, and where keys are few it separates ever less the longer the training."""
     end_event: bool = False
     """Whether the end of a sequence is predicted too [R]; meant for sessions: all windows end alike."""
     parameter_model: bool = False
@@ -82,6 +82,8 @@ class Config(TrainingSettings):
             raise ValueError("history, layers, hidden, g and embedding_dim must be at least 1")
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level} must be between 0 and 1")
+        if self.score == "probability" and self.parameter_model:
+            raise ValueError("score 'probability' with parameter_model: errors of values stand on the scale of ranks")
 
 
 class DeepLog(Detector):
@@ -120,7 +122,7 @@ class DeepLog(Detector):
             raise ValueError(f"DeepLog cannot be trained: {reason}")
         config: Config = self.config
         self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
-        self.native_threshold_ = float(config.g - 1)
+        self.native_threshold_ = self._native()
         predictions, counts = self._training_predictions(train.without_parameters())
         histories = torch.as_tensor(predictions.histories, device=self.device)
         with seeded(self.seed, self.device):
@@ -141,17 +143,21 @@ class DeepLog(Detector):
         return self
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
-        """Return float64 (n_sequences,): the worst rank, 0 = always the most probable key."""
+        """Return float64 (n_sequences,): the worst rank, 0 = always the most probable key; or the worst -log p."""
         unique, _, inverse = sequences.without_parameters().unique()
+        if self.config.score == "probability":
+            tokens, offsets = self._events(unique)
+            return _histories.worst_surprises(tokens, offsets, self._surprises(tokens, offsets))[inverse]
         worst = _histories.worst_ranks(*self._events(unique), self._ranks, self._n_classes)[inverse]
         if self.config.parameter_model:
             np.maximum.at(worst, sequences.sequence_of_event, self._ranks_of_values(sequences))
         return worst
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
-        """Return the rank of each event, float32 (n_events,); the end counts for the last one."""
+        """Return the rank of each event, or its -log p, float32 (n_events,); the end counts for the last one."""
         tokens, offsets = self._events(sequences)
-        ranks = self._ranks(tokens, offsets)
+        by_probability = self.config.score == "probability"
+        ranks = self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets)
         if self.config.end_event:
             owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
             ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
@@ -172,7 +178,7 @@ class DeepLog(Detector):
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
         config: Config = self.config
         self.keys_ = state["keys"]
-        self.native_threshold_ = float(config.g - 1)
+        self.native_threshold_ = self._native()
         with seeded(self.seed, self.device):
             self.net_ = self._new_network().double().eval()
         layers.load_arrays(self.net_, state)
@@ -228,6 +234,19 @@ class DeepLog(Detector):
                 predictions = predictions_of(tokens[events], inner, self.config.history)
                 ranks[events] = _histories.ranks_of(predictions, self._logits, self._n_classes, fast=fast)
         return ranks
+
+    def _surprises(self, tokens: Integers, offsets: Integers) -> NDArray[np.float64]:
+        """float64 (n_events,): -log p of the actual key, MISS for an unknown one."""
+        surprises = np.zeros(len(tokens))
+        with torch.inference_mode():
+            for events, inner in _histories.event_blocks(offsets):
+                predictions = predictions_of(tokens[events], inner, self.config.history)
+                surprises[events] = _histories.surprises_of(predictions, self._logits)
+        return surprises
+
+    def _native(self) -> float | None:
+        """The paper's rule, top g, as a threshold on ranks."""
+        return float(self.config.g - 1) if self.config.score == "rank" else None
 
     def _logits(self, histories: Integers) -> Tensor:
         return torch.as_tensor(self.net_(torch.as_tensor(histories, device=self.device)))

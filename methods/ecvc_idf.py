@@ -2,21 +2,24 @@
 
 Landauer, Skopik, Wurzenberger, "A Critical Review of Common Log Data Sets Used for Evaluation of Sequence-based Anomaly
 Detection Techniques" (FSE 2024), variant "idf" of the control `ecvc`: counts divided by the length to frequencies a, b,
-and every event weighing w = log10((1 + N) / n_e), where n_e of N training sequences have it; the distance is
-sum w |a - b| / sum w max(a, b). An event without such a weight, that is one unseen in training, weighs 1. It has no
-native threshold; the published one is the best of 0, .01, ..., .99 on test labels, here the rule `oracle` with
-`thresholds="grid"` (profile `original`), and F1 that way is .965 on HDFS, .937 on BGL, .947 on Thunderbird. On Hadoop
-(.915) it only flags everything. With `weights="none"` it is `ecvc` itself, for the published form of that one.
+and every event weighing w = log10((1 + N) / n_e), where n_e of N training sequences have it; the distance is sum w |a -
+b| / sum w max(a, b). There is no native threshold; the published one is the best of a grid on test labels, here the
+rule `oracle` with `thresholds="grid"` (profile `original`).
 
 Told: source normals.
 
 Works badly where `ecvc` does: it cannot see order. An event of every training sequence weighs next to nothing, so that
-its absence, which may be the failure, is next to invisible. A weight of 1 is that of an event in a tenth of the
-sequences: where training is large, an unseen event weighs less than a rare one.
+its absence is next to invisible; where training is large, an unseen event weighs less than a rare one.
 
-The published scores are these: they are in [0, 1] already and are divided by nothing else. Reconstructions [R]: all
-keys unseen in training share one column, which gives what a column for each would, as training has none of them. An
-empty sequence has distance 0 if training had an empty one, else 1.
+Reconstructed [R]: all keys unseen in training share one column. An empty sequence has distance 0 if training had one.
+More: docs/methods/ecvc-idf.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(ECVCIdf.tags.told)
+    >>> detector = ECVCIdf().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from methods.shared.counts import (
     vectors,
 )
 from methods.shared.nearest import nearest
+from methods.shared.published import Published, original, sources_of
 
 _DECIMALS = 10
 """Distances that are equal as fractions must be equal as floats, else a threshold would separate them by rounding."""
@@ -65,12 +69,20 @@ class Config:
             raise ValueError(f"thresholds '{self.thresholds}' is unknown: use any or grid")
 
 
+ORIGINAL: Published = {
+    "weights": ("idf", "code"),
+    "thresholds": ("grid", "code"),
+}
+
+
 class ECVCIdf(KeyDetector):
     """Distance of a sequence's idf-weighted event frequencies to the nearest ones of training, in [0, 1]."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"thresholds": "grid"}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the code of Landauer et al."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         known = known_keys(train)

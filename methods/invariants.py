@@ -8,20 +8,19 @@ Told: source unlabelled. It is fitted on the whole training period, abnormal seq
 it needs them to be few.
 
 Works badly on fixed windows, which cut programs anywhere: few relations hold, what remains are counts of rare events,
-and with hundreds of those the native rule flags half of the normal windows (false positive rate .53 on `bgl@stream-a`,
-chronological). It is blind to anomalies that keep all relations, and useless where training is mostly abnormal (AUROC
-.59 on `spirit@lines-a`, chronological, where 63 % are). Published on HDFS: precision .888, recall .945, F1 .915.
+and the native rule flags many normal windows. It is blind to anomalies that keep all relations, and useless where
+training is mostly abnormal.
 
-The search is the paper's: sets of columns by size, the eigenvector of the smallest eigenvalue of their Gram matrix
-scaled to integers by 1, 2, 3, until as many are found as the space has dimensions, estimated as in the paper, or to
-sets of three. Reconstructions [R]: by the definition, an event that at most 2 % of the sequences have is an invariant
-itself, unseen events (`oov`) among them, and the dimension is estimated on the others; the public implementation takes
-only columns that are zero in training (`singles="unseen"`, profile `original`). On the development systems (Spirit and
-the three simulated ones, both splits) the mean AUROC is .70 this way and .66 that way; HDFS had been seen as well: F1
-.998 and .854 under `paper`. What makes a thousand keys feasible: a relation must hold in 98 % of the sequences that
-have one of its events, since otherwise two uncommon events form one, and this bounds, from the numbers of sequences
-that share events, which sets can qualify at all; a relation that follows from those found is not kept, since a sequence
-that breaks it breaks one of them.
+Reconstructed [R]: an event that at most 2 % of the sequences have is an invariant itself (`singles`), and a relation
+must hold in 98 % of the sequences that have one of its events; one that follows from others is not kept. More:
+docs/methods/invariants.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(Invariants.tags.told)
+    >>> detector = Invariants().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from scipy.sparse import csr_matrix
 from bench.detector import DetectorTags, report_progress
 from bench.types import Sequences
 from methods.shared.counts import CountConfig, CountDetector, Floats, Integers, State, known_keys, sample_rows
+from methods.shared.published import Published, original, sources_of
 
 _EXACT = 1e-9
 _PREVIEW = 256
@@ -68,12 +68,25 @@ class Config(CountConfig):
             raise ValueError("max_length must be 1, 2 or 3, and max_rows and max_candidates at least 1")
 
 
+ORIGINAL: Published = {
+    "oov": (False, "code (loglizer) drops unseen events"),
+    "support": (0.98, "code (loglizer)"),
+    "singles": ("unseen", "code (loglizer)"),
+    "small": (0.5, "code (loglizer)"),
+    "max_length": (3, "[R] its search has no bound that many keys could bear"),
+    "max_rows": (20_000, "[R] none is stated"),
+    "max_candidates": (200_000, "[R] none is stated"),
+}
+
+
 class Invariants(CountDetector):
     """By how much a sequence's event counts break the integer relations that hold in training."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "unlabelled"})
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"oov": False, "singles": "unseen"}}
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the public implementation."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_ = 1e-6
 
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:

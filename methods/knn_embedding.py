@@ -8,20 +8,23 @@ sentence vectors (Reimers, Gurevych, "Sentence-BERT", EMNLP 2019), the null mode
 Told: source normals. It reads texts and no log keys, so an unseen line is never blind to it.
 
 Works badly where one line of many is the failure (a mean hardly moves: use `unit="text"`), where order or number
-decides, and across systems: what is unlike the source is not what is abnormal. From `bgl@raw12k` to `tbird@raw29k`
-every window lies beyond the threshold, so that it equals `all-positive`, and the ranking is upside down (AUROC .12
-chronologically, .11 under `paper`; with `unit="text"` .24 and .39): Thunderbird's normal mail, login and cron lines are
-less like BGL's messages than its interconnect failures are. No sign is wrong: within Thunderbird it is .94 and .90.
+decides, and across systems: what is unlike the source is not what is abnormal.
 
-Reconstructions [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
-projection to 100 dimensions (profile `original`: the encoder's own 384).
+Reconstructed [R]: all of it, as no log paper fixes this control. Cosine distance, k = 1 as in `ecvc`, and the shared
+projection to 100 dimensions (`dimension=384`: the encoder's own vectors). More: docs/methods/knn-embedding.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(KNNEmbedding.tags.told)
+    >>> detector = KNNEmbedding().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +66,6 @@ class KNNEmbedding(FittedArrays):
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}), seeded=False)
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"original": {"dimension": DIMENSION}}
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to compare with."""

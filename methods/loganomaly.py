@@ -3,26 +3,25 @@
 One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
 in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
 (0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
-top candidates, which is score > g - 1 (`native_threshold_`). A template that training never had is taken for the most
-similar one of training, if that is similar enough.
+top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of the sum of
+their ranks, within half a rank below it [R], so that no decision of that rule changes. A template that training never
+had is taken for the most similar one of training, if that is similar enough.
 
 Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
 Works badly where new kinds of events are normal and unlike the known ones: each is a miss by construction. The worst
-rank grows with length. Nothing ranks above a miss: where more than 1 % of the validation normals hold one,
-`conformal:0.01` is that top score and flags nothing. Sentence vectors put opposites ("link up", "link down") close
-together, which the paper's own template vectors are trained to avoid, so a new template may be taken for its opposite.
+rank grows with length. Sentence vectors put opposites ("link up", "link down") close together.
 
-Window, layers and units are the paper's (section 4), as far as known; there is no official code. Reconstructions [R]:
-template2Vec (synonyms, antonyms and word vectors of the operator's domain) is replaced by sentence vectors under the
-projection that all methods share, times the root of 384; the counts
-enter as a sequence too, how often each template stood in the history so far; a new template is matched to the most
-similar one (public code: to the first that is similar enough) among those of training only, and one without a match is
-a miss; each event is predicted, from the first on, and the networks start at the first event of the history, without
-padding; training computes all predictions of up to w + 1 neighbouring events in one pass, so that behind the first w
-events of a sequence an event is learned from w/2 to w earlier ones (and scored from exactly w); a batch holds about
-`batch_size` predictions. No loss on counts and no attention: not confirmed by the paper. An empty sequence scores 0.
-Histories that begin alike share their steps.
+Reconstructed [R]: there is no official code. Sentence vectors stand for template2Vec; a new template is taken for the
+most similar one of training; each event is predicted from the first on. An empty sequence scores 0. More:
+docs/methods/loganomaly.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogAnomaly.tags.told)
+    >>> detector = LogAnomaly().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

@@ -7,19 +7,18 @@ share r, which is score > r (`native_threshold_`).
 
 Told: source normals. It reads log keys and nothing of the texts.
 
-Works badly where new keys are normal: each is a miss by construction, and they are most of what it sees. A share has
-few values (21 in a window of 20), so one abnormal event among many has the score of a chance miss. After a change of
-system (a transfer) it equals "flag everything".
+Works badly where new keys are normal: each is a miss by construction. A share has few values, so one abnormal event
+among many has the score of a chance miss. After a change of system it equals "flag everything".
 
-Both objectives, masking, ratio and layers are the paper's (sections III and IV; two layers, 50 dimensions, 256 inside).
-Its numbers depend on choices not made here: sequences shorter than 10 are dropped there, in test too (here each is
-scored), r is picked on test labels, and dropout stays on where the centre is computed (here it is off). Reconstructions
-[R]: in scoring each event is masked exactly once, in ceil(1/m) passes over disjoint masks that depend on the length
-only; g is the smallest for which at most a share `miss_rate` of the held-out events of training normals are misses,
-and r the (1 - `alarm_rate`) quantile of their scores: both from normals; unknown keys are no class,
-since they are a miss anyway; a long sequence is cut into pieces (there: cut off); the squared distance to the centre is
-a mean over dimensions, as in the code to which alpha = 0.1 belongs; the centre is the mean over at most 4,096 training
-sequences at the start of each epoch; layers normalise first. Heads are not in the paper. An empty sequence scores 0.
+Reconstructed [R]: each event is masked exactly once in scoring; g and r come from held-out normals, not from labels; a
+long sequence is cut into pieces; short ones are kept. An empty sequence scores 0. More: docs/methods/logbert.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogBERT.tags.told)
+    >>> detector = LogBERT().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Told: nothing, it asks a model; with `k` source normals, with `labelled` source 
 with `labelled`), `self` (the model proposes tasks; the one right most often on labelled lines is put), `plain`.
 
 Works badly where a line is abnormal by its company only: lines are judged one by one, though in the same prompt. Long
-sequences have more lines to be called abnormal.
+sequences have more lines to be called abnormal. More: docs/methods/logprompt.md
 
 The prompts of `cot` and `in-context` are quoted from the authors' code with its slip ("an abnormal"), the task before
 the logs; runs of blanks are one. Reconstructions [R]: a prompt holds lines of one sequence (published: any), so that

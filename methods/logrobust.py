@@ -7,16 +7,19 @@ the name. The score is log p(abnormal) - log p(normal); the paper takes the more
 
 Told: source labels. It reads texts, never log keys.
 
-Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none
-at all, as in the split `paper`, it cannot be trained. With the labels of few kinds it learns these by heart, so its
-numbers say little about new ones: look at the share of test sequences seen in training.
+Works badly on kinds of anomalies that training never showed: nothing forces their score up. Where training has none at
+all, as in the split `paper`, it cannot be trained.
 
-There is no official code. Reconstructions [R]: the shared sentence vectors stand for FastText vectors with TF-IDF
-weights (so no IDF can leak from a test part); two layers of 128 units per direction, after public re-implementations;
-attention softmax(tanh(w h + b)) over the sequence's own events; dropout between the layers and before the last. The
-paper trains on as many abnormal as normal sessions of HDFS; here all training sequences are used and both classes
-weigh the same in the cross-entropy (`class_weight`). Equal sequences are one item per label with a count. An empty
-sequence gets the score of no evidence, which is the last layer's bias.
+Reconstructed [R]: there is no official code. Sentence vectors stand for FastText with TF-IDF; all training sequences
+are used and both classes weigh the same (`class_weight`). An empty sequence gets the score of no evidence. More:
+docs/methods/logrobust.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogRobust.tags.told)
+    >>> detector = LogRobust().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations
@@ -50,11 +53,16 @@ class Config(TextSettings, TrainingSettings):
     """Stacked bidirectional LSTMs [R]."""
     class_weight: Literal["balanced", "none"] = "balanced"
     """Both classes weigh the same in the loss, as in the paper's balanced training set, or each sequence does [R]."""
+    per_class: int | None = None
+    """Sequences of each class that are drawn to train on: as many as the rarer one has, at most this (paper: 6,000 of
+    each); None: all, of both."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if min(self.width, self.hidden, self.layers) < 1:
             raise ValueError("width, hidden and layers must be at least 1")
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"per_class {self.per_class} must be at least 1, or none")
 
 
 class LogRobust(ClassifierDetector):
@@ -85,6 +93,9 @@ class LogRobust(ClassifierDetector):
         labelled = labels >= 0
         bags, _, inverse, vectors = self._learn_inputs(train.select(labelled))
         pairs, counts = np.unique(2 * inverse + labels[labelled], return_counts=True)
+        if config.per_class is not None:
+            counts = as_many_of_each(pairs % 2, counts, config.per_class, self.seed)
+            pairs, counts = pairs[counts > 0], counts[counts > 0]
         bag_of, class_of = pairs // 2, pairs % 2
         parts = hold_out(counts, config.validation_fraction, self.seed)
         balance = torch.as_tensor(_class_weights(class_of, counts, config.class_weight), device=self.device)
@@ -107,6 +118,17 @@ class LogRobust(ClassifierDetector):
 def objective(logits: Tensor, classes: Tensor, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:
     """Cross-entropy of logits (B, 2); weights: (B,) summing to 1; balance: (2,) weight of each class."""
     return {"loss": (weights * balance[classes] * F.cross_entropy(logits, classes, reduction="none")).sum()}
+
+
+def as_many_of_each(class_of: NDArray[np.int64], counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """int64 (n,): how often each is drawn without replacement, the same number of both classes, at most `most`."""
+    size = min(most, *np.bincount(class_of, counts, minlength=2).astype(np.int64).tolist())
+    rng = np.random.default_rng([seed, 4])
+    drawn = np.zeros_like(counts)
+    for label in (NORMAL, ABNORMAL):
+        mine = class_of == label
+        drawn[mine] = rng.multivariate_hypergeometric(counts[mine], size, method="marginals")
+    return drawn
 
 
 def _class_weights(class_of: NDArray[np.int64], counts: NDArray[np.int64], kind: str) -> NDArray[np.float32]:

@@ -8,22 +8,18 @@ Told: source normals and the first `target_normals` normals of the target's trai
 skipped. It reads texts, never log keys.
 
 Works badly where one centre cannot hold the normal behaviour of all systems, and on anomalies whose mean state lies
-within: the mean over time dilutes one event among many. On a chronological cut it can be below `random` (AUROC, means
-of three seeds): .33 on `spirit@lines-a2tbird@raw29k`, .29 on `tbird@raw29k2bgl@raw12k`; .64 on the way back. The 200
-target normals tell more: the distance of a window's most unusual text to the nearest of theirs has .99, .75 and .99.
-The mean state does not hold that: untrained networks have .41 to .74, .15 to .24 and .26 to .71, by the seed, and
-training draws all vectors to the centre (`vector_std`, in `monitor`, falls from .30 to .42 to .01 to .06). On the BGL
-part of `bgl@raw12k+tbird@raw29k` (.47) training is eleven log keys of one day and half of the test's normal windows
-hold unseen messages. Under `paper`, which trains on all months, AUROC is .64, .77, .77 and, on that part, .96.
+within: the mean over time dilutes one event among many. On a chronological cut it can be below `random`.
 
-Reconstructions [R]: sentence vectors stand for word2vec; no line is dropped for a short template, and the harness
-cuts the windows. The paper searches each radius on a labelled day; here it is a quantile of the distances of normal
-training sequences that were held out (`radius_quantile`), of all systems together for a system that training did not
-have. The loss is the paper's, mean squared distance (times 100) plus cross-entropy of the systems; the code multiplies
-the first by so much that the second has no effect (`distance_weight`, profile `original`). A sequence of a small
-system is drawn as often as its share needs, so that systems count the same (the code repeats the target's windows).
-The centre moves for three epochs and is then fixed (`centre_epochs`; the code moves it for ten; Adam then starts anew
-each time). An empty sequence has distance 0.
+Reconstructed [R]: sentence vectors stand for word2vec; a radius is a quantile of held-out normals, not searched on a
+labelled day; systems count the same by how often they are drawn. An empty sequence has distance 0. More:
+docs/methods/logtad.md
+
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(LogTAD.tags.told)
+    >>> detector = LogTAD().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

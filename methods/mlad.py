@@ -7,29 +7,20 @@ negative log-likelihood, is a training term and the test score. One model and on
 Told: source normals. It reads texts, never log keys, so it sees something in lines of an unknown system.
 
 Works badly where an anomaly is the order or number of known events (no positions by default, and mean pooling dilutes
-one event among many), where texts tell little, and in transfers: the energy says how unlike the source a sequence is,
-not how bad. The energy pulls normal vectors to a point, down to the jitter on the covariance; with the paper's signs
-that collapse is no error (`vector_std` in `monitor`). Sentence vectors of one system share a large common vector. Where
-it stays in the inputs, as it does by default, the differences between texts are small beside it and go first, so that
-ranking can get worse while the loss falls. With `centred`, or with `rec_target="positions"`, it did not on editions
-where it does without; where a log goes on in other words (`bgl@text-stream-a`), it still does. Compare with the control
-`gaussian`, which has the same inputs and energy and no network, before any of it is laid to the data.
+one event among many), where texts tell little, and where the system changes: the energy says how unlike the source a
+sequence is, not how bad. It pulls normal vectors to a point, and with the common vector of a system's texts in the
+inputs (not `centred`) their differences go first. Compare with `gaussian`, which has the same inputs and no network.
 
-The equations are the paper's; its published code cannot run (it makes all attention weights zero and all energies one
-constant). Reconstructions [R], the A-numbers being those of the method sheet: two heads, one for responsibilities and
-one for the first loss term (A1); that term is the squared distance of a decoder's output to the mean input vector (A2);
-components below 1e-4 drop out of the likelihood (A3); mean pooling (A4); the penalty is the mean Frobenius norm (A5);
-mixture on all 100 dimensions with jitter 1e-3 (A6), which decides how much directions count in which training hardly
-varies; batch statistics in training and one final pass over the training set (A8). Layers, heads, d_ff and K are the
-published code's (A13). All choices are settings: `shared/mlad_config.py`. Two go beyond the sheet: sentence vectors
-are multiplied by the root of 384 (`input_scale`), and the squared distance is summed over dimensions, as in DAGMM
-(`rec_error`). They were first noticed on labelled data of `bgl@stream-a`, so numbers there are not blind to them, and
-`centred` was noticed on `hdfs@blocks-a`.
+Reconstructed [R]: the equations are the paper's, its published code cannot run. Two heads (A1), the reconstruction of
+the mean input (A2), mean pooling (A4), jitter (A6) and all other choices are settings of
+`methods/shared/mlad_config.py`. More: docs/methods/mlad.md
 
-Equal events of a sequence are one token with a multiplicity, and equal sequences of a batch one item with a weight:
-exact but for dropout, which they then share (`merge_repeats`). Where the sheet says to skip batches below 2K
-sequences, batches of nearly equal size make small ones rare, and the jitter keeps them finite. An empty sequence gets
-the energy of the best component's mean.
+    >>> from bench.testing.trial import toy_log
+    >>> log = toy_log(MLAD.tags.told)
+    >>> detector = MLAD().fit(log.train, log.labels, evidence=log.evidence)
+    >>> scores = detector.score(log.test)
+    >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
+    True
 """
 
 from __future__ import annotations

@@ -33,7 +33,17 @@ def rooms_of(page):
 
 
 MAY_IMPORT = rooms_of(HOUSE)
-HEAVY = {"torch", "sklearn", "sentence_transformers", "transformers", "entmax", "matplotlib", "ray"}
+HEAVY = {
+    "torch",
+    "sklearn",
+    "sentence_transformers",
+    "transformers",
+    "entmax",
+    "matplotlib",
+    "ray",
+    "scikit_posthocs",
+    "pandas",
+}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|root)/\w")
 MAX_FILE, MAX_FUNCTION = 400, 60
 

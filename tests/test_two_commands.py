@@ -34,7 +34,7 @@ def test_make_demo_ends_in_a_table(clone):
     assert "\ntraining on bgl@simulated (simulated), testing on tbird@simulated (simulated)\n" in f"\n{done.stderr}"
     table = clone / "results" / "tables" / "bgl@simulated2tbird@simulated--chronological.md"
     for text in (done.stdout, table.read_text(encoding="utf-8")):
-        for row in ("mlad", "deeplog", "all-positive", "random", "new-event", "length", "ecvc", "clock"):
+        for row in ("mlad", "deeplog", "all-positive", "random", "new-event", "length", "ecvc", "clock", "gaussian"):
             assert f"| {row} " in text
 
 

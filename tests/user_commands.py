@@ -29,6 +29,8 @@ QUICK = ("mlad", "deeplog")
 # A command of a block that does not run as it stands -> what runs instead: a suite of minutes, a pipe that never ends.
 BLOCKS = {
     "bench run --suite smoke": "bench run --suite small.toml",
+    "bench run --suite real,baselines --freeze plan.toml": "bench run --suite small.toml --freeze plan.toml",
+    "bench run --frozen plan.toml --jobs 2": "bench run --frozen plan.toml --jobs 2",
     "bench sweep --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
         "bench sweep --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.max_epochs=1"
     ),
@@ -57,6 +59,9 @@ TABLE = {
     "bench compare METHOD": [],
     "bench table --published": ["bench table --published"],
     "bench audit published": ["bench audit published"],
+    "bench audit plan FILE": ["bench audit plan plan.toml"],
+    "bench results pages": ["bench results pages", "bench results pages --check"],
+    "bench audit claims": ["bench audit claims", "bench audit claims --json"],
     "bench plot SUITE": ["bench plot fig4"],
     "bench show RUN_ID": ["bench show {run_id}"],
     "bench results pack": [

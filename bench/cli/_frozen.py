@@ -41,12 +41,15 @@ def write_plan(path: Path, suites: Sequence[Suite], data: Path | None, out: Path
         say(f"not blind: {edition}, as {why}", err=True)
 
 
-def frozen_suites(path: Path, data: Path | None, out: Path) -> list[Suite]:
+def frozen_suites(path: Path, data: Path | None, out: Path, *, allow_endpoint: bool = False) -> list[Suite]:
     """The suites of a plan file; a BenchError where what they run is not the plan any more."""
     from bench.experiment.freeze import changed_code, differences, read_frozen
+    from bench.experiment.suites import require_no_places
 
     frozen = read_frozen(path)
     named = [(suite.name, _load(path, suite.name)) for suite in frozen.suites]
+    for _, suite in named if not allow_endpoint else ():
+        require_no_places(suite)
     now = _frozen(named, data, out, None)
     if told := differences(frozen, now):
         raise BenchError(

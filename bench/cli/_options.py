@@ -66,6 +66,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of records, scores and tables.")]
+Docs = Annotated[Path, typer.Option("--docs", help="Folder of the pages.")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with the files of data sets and further cards; BENCH_DATA if not given."),

@@ -55,6 +55,8 @@ class Request:
 
 def execute_all(suites: Sequence[LoadedSuite], request: Request, llm: LlmOptions) -> None:
     """Run suites one after the other; one whose cells fail keeps no other from its turn."""
+    if llm.batch and not llm.dry_run:
+        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
     if len(suites) > 1:
         from bench.cli._frozen import require_planned
 

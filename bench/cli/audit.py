@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._frozen import PLAN
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, say
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Docs, Out, say
 
 if TYPE_CHECKING:
     from bench.experiment.freeze import Frozen, Held
@@ -96,6 +96,24 @@ def data(
         return
     for name, value in facts.items():
         say(_lines_of(name, value))
+
+
+@app.command()
+def claims(docs: Docs = Path("docs"), out: Out = RESULTS, as_json: AsJson = False) -> None:
+    """Exit 1 where a number of the documentation is not what the records say, or says nothing of where it is from."""
+    from bench.records.store import Store
+    from bench.reporting.pages.check import as_rows, audit_claims, totals
+
+    found = audit_claims(docs, Store(out))
+    wrong = [judged for judged in found if judged.is_wrong]
+    if as_json:
+        say(json.dumps({"totals": totals(found), "claims": as_rows(found)}, indent=1))
+    else:
+        for judged in wrong:
+            say(judged.sentence)
+        say(", ".join(f"{count} {verdict}" for verdict, count in totals(found).items()) or "no claim", err=bool(wrong))
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
 
 
 def _lines_of(name: str, value: Any) -> str:

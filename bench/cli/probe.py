@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +22,7 @@ from bench.cli._options import (
     complete_scenarios,
     say,
 )
+from bench.cli._probed import plain, print_table, show_probes
 from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.data.sequences.protocols import HELP
 from bench.errors import BenchError
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 
 class ProbeKind(StrEnum):
-    """What is done to the texts."""
+    """What is done to the sequences."""
 
     injection = "injection"
     memorisation = "memorisation"
+    shortcut = "shortcut"
 
 
 KindArgument = Annotated[
@@ -47,20 +48,27 @@ KindArgument = Annotated[
     typer.Argument(
         metavar="KIND",
         help="injection: plant instructions, see how far recall falls and how many false alarms they raise. "
-        "memorisation: score twins that say the same in other words; is the public wording easier?",
+        "memorisation: score twins that say the same in other words; is the public wording easier? "
+        "shortcut: make normal sequences anomalous by grades; does the score rise with the grade?",
     ),
 ]
 Methods = Annotated[
     str,
-    typer.Option("--methods", "-m", help="Methods that read texts: chatgpt,mlad", autocompletion=complete_methods),
+    typer.Option(
+        "--methods", "-m", help="Methods that read texts, or log keys (shortcut).", autocompletion=complete_methods
+    ),
 ]
 Scenario = Annotated[
     str, typer.Option("--scenario", "-s", help="What to train and test on.", autocompletion=complete_scenarios)
 ]
 Sample = Annotated[
-    int, typer.Option("--sample", "--limit", min=2, help="Test sequences, half of them abnormal where there are.")
+    int,
+    typer.Option(
+        "--sample", "--limit", min=2, help="Test sequences: half abnormal where there are, for shortcut normal ones."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Several, as in `bench run`, in place of --seed: 3 or 0,4")]
 Split = Annotated[str, typer.Option("--split", help=HELP)]
 Threshold = Annotated[
     str | None,
@@ -77,10 +85,6 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch, BLAS and polars.")]
 
 _CALLS: Final = {"recorded": "replayed", "calls": "calls", "tokens in": "tokens_in", "tokens out": "tokens_out"}
-_TITLES: Final = {
-    "hide": "abnormal sequences told to look normal",
-    "accuse": "normal sequences told to look abnormal",
-}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -97,6 +101,7 @@ def probe(
     positions: Positions = None,
     settings: Set = None,
     seed: Seed = 0,
+    seeds: Seeds = None,
     split: Split = "chronological",
     threshold: Threshold = None,
     window_size: WindowSize = 20,
@@ -113,7 +118,7 @@ def probe(
 ) -> None:
     """Alter the texts of test sequences and see what a detector makes of them."""
     what = _What(kind.value, _altered(kind, phrasings, positions), sample, threshold or "")
-    where = _Where(methods, scenario, settings, seed, split, window_size, device, threads, data, out)
+    where = _Where(methods, scenario, settings, seeds or f"{seed},", split, window_size, device, threads, data, out)
     _run(what, where, LlmOptions(llm, dry_run, price, max_cost, max_calls), as_json)
 
 
@@ -123,10 +128,11 @@ def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> d
 
         return injection_options(_items(phrasings), _items(positions))
     from bench.probes.memorisation import memory_options
+    from bench.probes.shortcut import shortcut_options
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
-    return memory_options()
+    return memory_options() if kind is ProbeKind.memorisation else shortcut_options()
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class _Where:
     methods: str
     scenario: str
     settings: list[str] | None
-    seed: int
+    seeds: str
     split: str
     window_size: int
     device: str
@@ -173,8 +179,7 @@ def _run(what: _What, where: _Where, calls: LlmOptions, as_json: bool) -> None:
     if as_json:
         say(json.dumps(records, indent=1))
     else:
-        for record in records:
-            _show(record)
+        show_probes(records)
     tell_calls(records)
     if len(records) < len(requests):
         raise typer.Exit(EXIT_FAILED_CELL)
@@ -184,7 +189,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     """A request for each method and scenario; whatever cannot be probed is a BenchError before anything is fitted."""
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import SuitePart
-    from bench.probes.probe import ProbeRequest, require_texts
+    from bench.probes.probe import ProbeRequest, require_reads
     from bench.records.store import Store
 
     names, scenarios = _items(where.methods), _items(where.scenario)
@@ -194,7 +199,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
         scenarios=scenarios,
         methods=names,
         splits=(where.split,),
-        seeds=f"{where.seed},",
+        seeds=where.seeds,
         settings=tuple(where.settings or ()),
         window_size=where.window_size,
     )
@@ -202,7 +207,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
     requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
-        require_texts(request.cell)
+        require_reads(what.kind, request.cell)
         request.spec()
     return requests
 
@@ -219,8 +224,10 @@ class _Prober:
         from bench.probes.injection import measure_injection
         from bench.probes.memorisation import measure_memory
         from bench.probes.probe import run_probe
+        from bench.probes.shortcut import measure_shortcut
 
-        measure = {"injection": measure_injection, "memorisation": measure_memory}[request.kind]
+        measures = {"injection": measure_injection, "memorisation": measure_memory, "shortcut": measure_shortcut}
+        measure = measures[request.kind]
         with Steps():
             return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
 
@@ -261,99 +268,11 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
     if not rows:
         say("no method of this probe asks a chat model")
         return
-    _print_table(list(rows[0]), [[_plain(value) for value in row.values()] for row in rows])
+    print_table(list(rows[0]), [[plain(value) for value in row.values()] for row in rows])
     say(
         "nothing was sent (tokens in are estimated without the model's own tokeniser; answers are counted at their "
         "greatest length)"
     )
-
-
-def _show(record: ProbeRecord) -> None:
-    found, population = record["results"], record["population"]
-    from bench.records.record import standings
-    from bench.reporting.tables.answers import models_of
-
-    tiers = ", ".join(sorted(set(standings(record).values())))
-    value, models = record["threshold"]["value"], ", ".join(models_of([record]))
-    say(
-        f"{record['probe']} of {record['method']}{f' (answered by {models})' if models else ''} on "
-        f"{record['scenario']} ({tiers}), {record['split']}, seed {record['seed']}: {found['n_abnormal']} abnormal and "
-        f"{found['n'] - found['n_abnormal']} normal test sequences, drawn from {population['n_abnormal']:,} and "
-        f"{population['n'] - population['n_abnormal']:,}; flagged above {_plain(value)} ({record['threshold']['rule']})"
-    )
-    (_show_injection if record["probe"] == "injection" else _show_memory)(found)
-
-
-def _show_injection(found: dict[str, Any]) -> None:
-    for direction, title in _TITLES.items():
-        rows = [row for row in found["rows"] if row["direction"] == direction]
-        if not rows:
-            continue
-        say(f"\n{title}: {rows[0]['metric']} {rows[0]['before']:.3f} as they are")
-        header = ["planted line", "place", rows[0]["metric"], "change", "95 %", "lost", "gained", "score"]
-        _print_table(
-            header,
-            [
-                [
-                    row["phrasing"],
-                    row["position"],
-                    f"{row['after']:.3f}",
-                    f"{row['change']:+.3f}",
-                    f"{row['low']:+.3f} to {row['high']:+.3f}",
-                    str(row["lost"]),
-                    str(row["gained"]),
-                    f"{row['score_change']:+.3g}",
-                ]
-                for row in rows
-            ],
-        )
-    say(
-        "\nlost and gained: sequences that are no longer, or newly, flagged; score: mean change. `harmless` asks for "
-        "nothing: what it changes, any further line does. The intervals hold for one row, not for the worst of all"
-    )
-
-
-def _show_memory(found: dict[str, Any]) -> None:
-    altered, moved = found["altered"], found["score_change"]
-    say(
-        f"altered: {altered['texts_share']:.1%} of {altered['n_texts']:,} distinct texts, "
-        f"{altered['events_share']:.1%} of events, {altered['sequences_share']:.1%} of sequences (by "
-        + ", ".join(f"{name} {n}" for name, n in altered["texts_altered_by"].items())
-        + f"); {altered['n_without_twin']:,} sequences have no twin and were left out. Texts are masked messages: "
-        "where names and numbers are wildcards already, there is none left to change"
-    )
-    columns = ("original", "twin", "difference")
-    rows = [[name, *(_interval(values[key]) for key in columns)] for name, values in reversed(found["metrics"].items())]
-    _print_table(["", "original", "twin", "original - twin"], rows)
-    if any(values[key]["low"] == values[key]["high"] for values in found["metrics"].values() for key in columns[:2]):
-        say("an interval without width: every resample ranks or flags alike; take more with --sample")
-    say(
-        f"mean change of the score: {_interval(moved['absolute'])} without sign, {_interval(moved['signed'])} with it. "
-        "A positive difference fits memory of the public wording, and proves none; weights restore the share of "
-        "abnormal sequences"
-    )
-
-
-def _print_table(header: list[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 or name == "place" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
-
-
-def _interval(spread: dict[str, float]) -> str:
-    return f"{spread['value']:.3f} [{spread['low']:.3f}, {spread['high']:.3f}]"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _items(text: str | None) -> tuple[str, ...]:

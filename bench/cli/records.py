@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, Out, say
+from bench.cli._options import EXIT_GATE, RESULTS, Docs, Out, say
 
 app = typer.Typer(no_args_is_help=True, help="Archive, merge, check and export records.")
 
@@ -91,3 +91,29 @@ def export(
     from bench.reporting.tables.export import export as export_records
 
     say(f"{export_records(Store(out).records(), file)} rows written to {file}")
+
+
+@app.command()
+def pages(
+    docs: Docs = Path("docs"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 where a page is not what the records say.")
+    ] = False,
+    out: Out = RESULTS,
+) -> None:
+    """Write the generated blocks of DOCS/results and DOCS/methods; the prose between them stays."""
+    from bench.records.store import Store
+    from bench.reporting.pages.write import outdated_pages, write_pages
+
+    store = Store(out)
+    store.require_results()
+    if not check:
+        for path in write_pages(store, docs):
+            say(f"written: {path}", err=True)
+        return
+    wrong = outdated_pages(store, docs)
+    for path, what in wrong.items():
+        say(f"{path} {what}")
+    if wrong:
+        raise typer.Exit(EXIT_GATE)
+    say("all pages are what their records say")

@@ -15,6 +15,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from bench.records.record import Record
     from bench.records.store import Store
+    from bench.reporting.tables.rows import Table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,13 +45,12 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of the stored records; `--write` writes those of every protocol, the others show one."""
-    from bench.data.sequences.protocols import expanded
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store
     from bench.reporting.tables.files import write_tables
     from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.series import render_all
-    from bench.reporting.tables.table import make_tables, require_rule, summary
+    from bench.reporting.tables.table import require_rule, summary
     from bench.reporting.tables.validation import render_choices
 
     store = Store(out)
@@ -58,15 +58,7 @@ def table(
         _check(store)
         return
     parse_rule(threshold)
-    splits = None if split is None else expanded([split])
-    tables = make_tables(
-        store.table_records(
-            lambda name, cut: (scenario is None or scenario in name) and (splits is None or cut in splits)
-        )
-    )
-    if not tables:
-        raise BenchError(f"no record in {out} fits: run something first, or give another --scenario, --split or --out")
-    everything = tables
+    everything = _fitting(store, scenario, split)
     tables, note = of_one_protocol(everything, protocol)
     if note and not write:
         say(note, err=True)
@@ -90,6 +82,24 @@ def table(
         say(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
     elif not write:
         say(render_all(tables, threshold))
+
+
+def _fitting(store: Store, scenario: str | None, split: str | None) -> list[Table]:
+    """The tables of all protocols that were asked for; BenchError where there is none."""
+    from bench.data.sequences.protocols import expanded
+    from bench.reporting.tables.table import make_tables
+
+    splits = None if split is None else expanded([split])
+    tables = make_tables(
+        store.table_records(
+            lambda name, cut: (scenario is None or scenario in name) and (splits is None or cut in splits)
+        )
+    )
+    if not tables:
+        raise BenchError(
+            f"no record in {store.root} fits: run something first, or give another --scenario, --split or --out"
+        )
+    return tables
 
 
 def _check(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -99,32 +99,20 @@ def run(
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
                  auxiliary, incidents)  # fmt: skip
-    if batch and not dry_run:
-        raise BenchError("--batch writes what a dry run would ask: add --dry-run, or use `bench llm batch write`")
-    if freeze and not suite:
-        raise BenchError("--freeze writes down what suites run: name them with --suite")
-    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
-        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
     _limit_threads(threads)
-    chosen = frozen_suites(frozen, data, out) if frozen else _suites(suite, what)
-    for found in chosen if not allow_endpoint else ():
-        _require_no_places(found)
-    if precision not in PRECISIONS:
-        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
-    if compile_:
-        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    _require_one_source(what, suite, freeze, frozen)
+    trusts = {"allow_endpoint": allow_endpoint}
+    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else _suites(suite, what, **trusts)
+    if freeze:
+        write_plan(freeze, chosen, data, out)
+        return
     where = executor_options(executor, address=address, gpus_per_cell=gpus_per_cell, device=device)
-    chosen_device = _device(device) if executor == "local" else device
-    options = {"device": chosen_device, "precision": precision, "compile": compile_, "threads": threads}
+    options = _options(device, precision, compile_, threads, is_here=executor == "local")
     request = Request(
         options, timeout, threshold or [], data, out, as_json, dry_run, pack, jobs, retry, fail_fast, plan,
         executor, where,
     )  # fmt: skip
-    if freeze:
-        write_plan(freeze, chosen, data, out)
-        return
-    if plan and len(chosen) > 1:
-        chosen = [together(chosen)]
+    chosen = [together(chosen)] if plan and len(chosen) > 1 else chosen
     execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
 
 
@@ -147,8 +135,8 @@ class _What:
     incidents: str | None
 
 
-def _suites(names: str | None, what: _What) -> list[LoadedSuite]:
-    from bench.experiment.suites import load_suite
+def _suites(names: str | None, what: _What, *, allow_endpoint: bool) -> list[LoadedSuite]:
+    from bench.experiment.suites import load_suite, require_no_places
 
     if not names:
         return [_typed_suite(what)]
@@ -157,7 +145,10 @@ def _suites(names: str | None, what: _What) -> list[LoadedSuite]:
             "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
             "auxiliary and incidents: leave these options out, or copy its TOML file and change that"
         )
-    return [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+    found = [load_suite(name) for name in _split_list(names, "--suite", "smoke")]
+    for suite in found if not allow_endpoint else ():
+        require_no_places(suite)
+    return found
 
 
 def _typed_suite(what: _What) -> LoadedSuite:
@@ -180,10 +171,12 @@ def _typed_suite(what: _What) -> LoadedSuite:
     return LoadedSuite("", "", (part,))
 
 
-def _require_no_places(suite: LoadedSuite) -> None:
-    from bench.experiment.suites import require_no_places
-
-    require_no_places(suite)
+def _require_one_source(what: _What, suite: str | None, freeze: Path | None, frozen: Path | None) -> None:
+    """What is run is named by options, by suites or by a plan."""
+    if freeze and not suite:
+        raise BenchError("--freeze writes down what suites run: name them with --suite")
+    if frozen and (suite or freeze or any(value is not None for value in vars(what).values())):
+        raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
 
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
@@ -259,6 +252,16 @@ def _limit_threads(threads: int) -> None:
     """Must come before numpy, polars and torch are imported: they read these once."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = str(threads)
+
+
+def _options(device: str, precision: str, compile_: bool, threads: int, *, is_here: bool) -> dict[str, Any]:
+    """What `Settings` takes; is_here: the device is of this machine, and is tried."""
+    if precision not in PRECISIONS:
+        raise BenchError(f"the precision '{precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+    if compile_:
+        say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
+    chosen = _device(device) if is_here else device
+    return {"device": chosen, "precision": precision, "compile": compile_, "threads": threads}
 
 
 def _device(name: str) -> str:

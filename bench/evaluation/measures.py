@@ -1,6 +1,6 @@
 """The metrics by name: one row for each says where records hold it and who shows it. Who lists metrics reads here.
 
-A metric that a record holds is computed in `metrics`, its bootstrap in `stats`. One with a `formula` stands in no
+A metric that a record holds is computed in `metrics`, its quantiles in `stats`. One with a `formula` stands in no
 record: it is derived on reading, from recall and false positive rate of a rule and the share of abnormal sequences, so
 no run need be made again for it. Of a stratified subsample all three are estimates for the whole part, and so is what
 is derived from them.
@@ -71,10 +71,11 @@ class Measure:
         return float(self.formula(_array(values["recall"]), _array(values["fpr"]), share))
 
     def quantiles(self, block: Mapping[str, Any], rule: str) -> list[float]:
-        """Its bootstrap quantiles at `stats.LEVELS`; its value at each where it has no bootstrap.
+        """Its quantiles at `stats.LEVELS` over test sets; its value at each where a record has none.
 
-        A bootstrap resamples abnormal and normal sequences apart, so recall and false positive rate vary independently:
-        a derived metric is resampled by all pairs of their quantiles. Only for a block in which it has a value.
+        Abnormal and normal sequences keep their numbers, so recall and false positive rate are taken to vary
+        independently: a derived metric has the quantiles of all pairs of theirs. Only for a block in which it has a
+        value.
         """
         spread = block["bootstrap"]["rules"].get(rule, {}) if self.is_by_rule else block["bootstrap"]
         if self.formula is None:
@@ -114,6 +115,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("recall_at_fpr_0.01", "ranking", "recall at 1 % FPR", "R@1%"),
     Measure("recall_at_fpr_0.001", "ranking", "recall at 0.1 % FPR", "R@.1%"),
     Measure("oracle_f1", "ranking", "oracle F1", "oracle"),
+    Measure("recall_incident", "rules", "recall by incident"),
     Measure("mcc", "rules", "MCC", formula=_matthews),
     Measure("balanced_accuracy", "rules", "balanced accuracy", formula=_balanced_accuracy),
 )

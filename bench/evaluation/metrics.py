@@ -57,6 +57,19 @@ def metrics_at(
     }
 
 
+def recall_of_incidents(
+    flagged: NDArray[np.bool_], incident: NDArray[np.int32], weights: NDArray[np.float64] | None = None
+) -> float | None:
+    """The share of incidents of which at least one sequence is flagged; None without an incident.
+
+    flagged: bool (n_sequences,);  incident: that of each abnormal sequence, -1 for none, (n_sequences,)
+    weights: float64 (n_sequences,); a sequence of weight 0 takes no part, else an incident counts once
+    """
+    is_in = incident >= 0 if weights is None else (incident >= 0) & (weights > 0)
+    found = np.unique(incident[is_in & flagged])
+    return _ratio(len(found), len(np.unique(incident[is_in])))
+
+
 def ranking_metrics(
     scores: NDArray[np.float64], labels: NDArray[Any], weights: NDArray[np.float64] | None = None
 ) -> dict[str, float | None]:

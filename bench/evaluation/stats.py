@@ -1,28 +1,26 @@
-"""Intervals: a stratified bootstrap over the test sequences of one record, and its combination over seeds."""
+"""Intervals: those of one record's metrics, and their combination over seeds."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evaluation.thresholds import as_abnormal, flag, operating_points, strata
+from bench.evaluation.blocks import ONE_BY_ONE, Resampling
+from bench.evaluation.influence import Design, Floats, Ranked
+from bench.evaluation.limits import Pairs, Rate, ap_limits, auroc_limits, rate_limits
+from bench.evaluation.seeds import half_width
+from bench.evaluation.thresholds import as_abnormal, flag
 
 LEVELS: Final = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
-"""Levels at which a record keeps the quantiles of its bootstrap distributions."""
+"""Levels at which a record keeps the quantiles of its metrics."""
 
-_AT: Final = np.asarray(LEVELS)
-_STEPS: Final = np.diff(_AT)
-_DECIMALS: Final = 4
-_CHUNK_CELLS: Final = 1_000_000
-"""Cells (replicates x groups of scores) held at once; some six arrays of 8 bytes each live at a time, so 50 MB."""
+_DECIMALS: Final = 5
 
-
-_Part = tuple[float, bool, NDArray[np.bool_]]
-"""Weight, whether abnormal, and where: the sequences of one stratum."""
+Quantiles = list[float] | None
 
 
 class Interval(NamedTuple):
@@ -34,204 +32,147 @@ class Interval(NamedTuple):
     n_seeds: int
 
 
-def bootstrap(
+def spread(
     scores: NDArray[np.float64],
     labels: NDArray[Any],
     thresholds: Mapping[str, float],
     *,
-    n: int = 400,
-    seed: int,
     weights: NDArray[np.float64] | None = None,
+    resampling: Resampling = ONE_BY_ONE,
 ) -> dict[str, Any]:
-    """Bootstrap quantiles of one record's metrics, as JSON.
+    """Quantiles of one record's metrics over test sets like this one, as JSON.
 
     scores: float64 (n_sequences,), finite;  labels: 0 normal, 1 abnormal (int or bool), (n_sequences,)
-    thresholds: threshold of each rule that has one, by name;  n: replicates
+    thresholds: threshold of each rule that has one, by name
     weights: float64 (n_sequences,), sampling weights of a stratified subsample; one of weight 0 takes no part
+    resampling: what is independent, of the sequences as they are given; in blocks no weight may differ from 0 and 1
 
-    Returns {"n": n, "levels": [...], "auroc": q, "ap": q, "rules": {name: {"f1": q, "precision": q, "recall": q,
-    "fpr": q}}}; q holds one value per level, rounded to 4 decimals, or is None where the metric is (see `metrics`).
+    Returns {"resampled": "sequences" or "blocks of 236", "levels": [...], "auroc": q, "ap": q,
+    "rules": {name: {"f1": q, "precision": q, "recall": q, "fpr": q}}}, and "reason" where blocks were too few.
+    q holds one value per level, rounded to 5 decimals, that of .5 is the metric itself; or it is None where the metric
+    is (see `metrics`).
 
-    Abnormal and normal sequences are resampled apart, each as many as there are, so the prevalence is kept; thresholds
-    stay as estimated. Resampling n1 abnormal sequences of which a share r is flagged gives Bin(n1, r) true positives
-    exactly, so no sequence is drawn. A rate that is exactly 0 or 1 never varies in a bootstrap: its quantiles are the
-    point. Sequences of one label that differ in weight come from different strata, which are resampled apart. Every
-    rule starts the same random stream, so its quantiles do not depend on which others are asked for.
+    Nothing is drawn. Abnormal and normal sequences keep their numbers, so the prevalence is kept, and thresholds stay
+    as estimated. AUROC and AP: by influence, see `limits`. Recall and false positive rate: Jeffreys' interval of as
+    many independent sequences as have the variance. F1 and precision: by all pairs of quantiles of both. What no other
+    sequence could change is its point: scores that are all equal, a threshold that flags all or nothing.
 
     Raises ValueError for other labels, other shapes and scores or weights that cannot be used.
     """
     abnormal = as_abnormal(scores, labels)
-    parts = [(weight, bool(abnormal[mask].any()), mask) for weight, mask in strata(abnormal, weights)]
-    rules = {
-        name: _resample_rule(flag(scores, threshold), parts, n, np.random.default_rng(seed))
-        for name, threshold in thresholds.items()
-    }
+    blocks = resampling.blocks
+    Design(abnormal, weights)  # checks the weights
+    if weights is not None:
+        kept = weights > 0
+        scores, abnormal, weights = scores[kept], abnormal[kept], weights[kept]
+        blocks = None if blocks is None else blocks[kept]
+    design = Design(abnormal, weights, blocks)
+    made: dict[str, Any] = {"resampled": resampling.unit}
+    if resampling.reason:
+        made["reason"] = resampling.reason
+    never = not len(scores) or float(scores.min()) == float(scores.max())
     return {
-        "n": n,
+        **made,
         "levels": list(LEVELS),
-        **_resample_ranking(scores, parts, n, np.random.default_rng(seed)),
-        "rules": rules,
+        **_of_ranking(scores, design, never),
+        "rules": {name: _of_rule(flag(scores, at), design, never or math.isinf(at)) for name, at in thresholds.items()},
     }
 
 
-def combine(
-    points: Sequence[float],
-    quantiles: Sequence[Sequence[float]],
-    *,
-    level: float = 0.95,
-    n: int = 2000,
-    seed: int = 0,
-) -> Interval:
+def combine(points: Sequence[float], quantiles: Sequence[Sequence[float]], *, level: float = 0.95) -> Interval:
     """Mean over seeds with an interval from seeds and test sequences.
 
-    points: the metric of each seed;  quantiles: its bootstrap quantiles at LEVELS, for each seed
-    level: coverage asked for;  n: replicates;  seed: of these draws
+    points: the metric of each seed;  quantiles: its quantiles at LEVELS, for each seed;  level: coverage asked for
 
-    A replicate draws as many seeds as there are, with replacement, and one uniform number u, takes each drawn seed's
-    u-quantile, and averages. Sharing u makes the test-sequence errors of all seeds move together. That is right when
-    the seeds share a test set, since a lucky test set is lucky for all, and too wide, never too narrow, when they do
-    not; independent draws would shrink an error that averaging over seeds cannot shrink. Quantiles beyond the outer
-    LEVELS are taken as the outermost. With few seeds the spread between them is underestimated, as in any bootstrap of
-    few items; one seed gives its bootstrap interval alone. The interval is widened to hold the mean where a skewed
-    bootstrap does not. Deterministic.
+    The error of the test set is the mean of the seeds' own: seeds that share a test set are lucky together, so it does
+    not shrink with their number. That is too wide, never too narrow, where seeds have test sets of their own. The
+    error of the mean by the seeds shrinks, and is Student's (`seeds.half_width` adds both). One seed gives its own
+    interval. Sides are added on the logit scale about the mean, so a seed at exactly 0 or 1 needs no care; where the
+    mean is 0 or 1 all seeds are, and the interval is that of the test set. A metric that can be negative is added as it
+    is. Quantiles beyond the outer LEVELS are taken as the outermost. Deterministic.
 
     Raises ValueError without points, or when points and quantiles do not match.
     """
     if not points or len(points) != len(quantiles) or any(len(row) != len(LEVELS) for row in quantiles):
         raise ValueError(f"need {len(LEVELS)} quantiles for each of at least one point; got {len(points)} points")
-    draws = _seed_draws(len(points), n, seed)
-    means = draws.quantiles_of(np.asarray(quantiles, np.float64))[draws.places].mean(axis=1)
-    low, high = _between(means, (1 - level) / 2), _between(means, (1 + level) / 2)
-    mean = float(np.mean(points))
-    return Interval(mean, min(low, mean), max(high, mean), len(points))
+    n, mean, tail = len(points), math.fsum(points) / len(points), (1 - level) / 2
+    mean = min(max(mean, min(points)), max(points))
+    own = np.asarray(quantiles, np.float64).mean(axis=0)
+    low, high = (float(end) for end in np.interp([tail, 1 - tail], LEVELS, own))
+    low, high = min(low, mean), max(high, mean)
+    error = math.sqrt(math.fsum((point - mean) ** 2 for point in points) / max(n - 1, 1) / n)
+    if error == 0:
+        return Interval(mean, low, high, n)
+    p = min(max(1 - level, 1e-12), 1.0)
+    if min(*points, low) < 0 or max(*points, high) > 1:
+        down, up = (half_width(abs(end - mean), error, n, p) for end in (low, high))
+        return Interval(mean, max(mean - down, -1.0), min(mean + up, 1.0), n)
+    centre, slope = _logit(mean), mean * (1 - mean)
+    down, up = (half_width(abs(_logit(end) - centre), error / slope, n, p) for end in (low, high))
+    return Interval(mean, min(_expit(centre - down), mean), max(_expit(centre + up), mean), n)
 
 
-class _SeedDraws(NamedTuple):
-    """The draws of `combine`, the same for all metrics of a table, and what of the interpolation they decide."""
-
-    places: NDArray[np.int64]
-    """(n, n_points) where in the flat array of `quantiles_of` each drawn seed's quantile stands"""
-    segments: NDArray[np.int64]
-    """(n,) the last level that does not exceed u, the first one for a u below all"""
-    beyond: NDArray[np.float64]
-    """(n,) how far u is beyond it, 0 for a u outside of the levels"""
-
-    def quantiles_of(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64 (n_points * n,): each point's u-quantiles, to the bit what numpy.interp makes of them."""
-        slopes = np.zeros(quantiles.shape)
-        slopes[:, :-1] = np.diff(quantiles, axis=1) / _STEPS
-        return np.asarray(slopes[:, self.segments] * self.beyond + quantiles[:, self.segments]).ravel()
+def _logit(value: float) -> float:
+    if value <= 0 or value >= 1:
+        return math.copysign(math.inf, value - 0.5)
+    return math.log(value) - math.log1p(-value)
 
 
-@functools.lru_cache(maxsize=32)
-def _seed_draws(n_points: int, n: int, seed: int) -> _SeedDraws:
-    rng = np.random.default_rng(seed)
-    u, drawn = rng.random(n), rng.integers(0, n_points, size=(n, n_points))
-    segments = np.maximum(np.searchsorted(_AT, u, side="right") - 1, 0)
-    beyond = np.clip(u, LEVELS[0], LEVELS[-1]) - _AT[segments]
-    draws = _SeedDraws(drawn * n + np.arange(n)[:, None], segments, beyond)
-    for array in draws:
-        array.flags.writeable = False
-    return draws
+def _expit(value: float) -> float:
+    if value < 0:
+        return math.exp(value) / (1 + math.exp(value)) if value > -700 else 0.0
+    return 1 / (1 + math.exp(-value))
 
 
-def _between(values: NDArray[np.float64], level: float) -> float:
-    """The quantile at this level as numpy.quantile gives it, without the time that it takes to start."""
-    place = (len(values) - 1) * level
-    low = int(place)
-    high = min(low + 1, len(values) - 1)
-    below, above = np.partition(values, (low, high))[[low, high]].tolist()
-    share = place - low
-    step: float = above - below
-    return float(above - step * (1 - share) if share >= 0.5 else below + step * share)
-
-
-def _resample_rule(
-    flagged: NDArray[np.bool_], parts: Sequence[_Part], n: int, rng: np.random.Generator
-) -> dict[str, list[float] | None]:
-    hits: dict[bool, Any] = {True: np.zeros(n, np.int64), False: np.zeros(n, np.int64)}
-    sizes = _sizes(parts)
-    for weight, is_abnormal, mask in parts:
-        size = int(np.count_nonzero(mask))
-        drawn = rng.binomial(size, np.count_nonzero(flagged & mask) / max(size, 1), size=n)
-        hits[is_abnormal] = hits[is_abnormal] + weight * drawn
-    tp, fp, n_abnormal, n_normal = hits[True], hits[False], sizes[True], sizes[False]
-    return {
-        "f1": _quantiles(2 * tp / (tp + fp + n_abnormal)) if n_abnormal else None,
-        "precision": _quantiles(_share(tp, tp + fp)) if n_abnormal else None,
-        "recall": _quantiles(tp / n_abnormal) if n_abnormal else None,
-        "fpr": _quantiles(fp / n_normal) if n_normal else None,
-    }
-
-
-def _sizes(parts: Sequence[_Part]) -> dict[bool, float]:
-    sizes: dict[bool, float] = {True: 0, False: 0}
-    for weight, is_abnormal, mask in parts:
-        sizes[is_abnormal] += weight * int(np.count_nonzero(mask))
-    return sizes
-
-
-def _resample_ranking(
-    scores: NDArray[np.float64], parts: Sequence[_Part], n: int, rng: np.random.Generator
-) -> dict[str, list[float] | None]:
-    sizes = _sizes(parts)
-    n_abnormal, n_normal = sizes[True], sizes[False]
+def _of_ranking(scores: NDArray[np.float64], design: Design, never: bool) -> dict[str, Quantiles]:
+    n_abnormal, n_normal = design.totals
     if not n_abnormal:
         return {"auroc": None, "ap": None}
     if not n_normal:
-        return {"auroc": None, "ap": _quantiles(np.ones(n))}
-    auroc, ap = [], []
-    for abnormal, normal in _draws(_groups(scores, parts), n, rng):
-        tp, fp = abnormal.cumsum(axis=1), normal.cumsum(axis=1)
-        auroc.append((normal * (tp - 0.5 * abnormal)).sum(axis=1) / (n_abnormal * n_normal))
-        ap.append((abnormal * _share(tp, tp + fp)).sum(axis=1) / n_abnormal)
-    return {"auroc": _quantiles(np.concatenate(auroc)), "ap": _quantiles(np.concatenate(ap))}
+        return {"auroc": None, "ap": [1.0] * len(LEVELS)}
+    ranked = Ranked(scores, design)
+    auroc, ap = ranked.auroc(), ranked.average_precision()
+    if never:
+        return {"auroc": _rounded(np.full(len(LEVELS), auroc[0])), "ap": _rounded(np.full(len(LEVELS), ap[0]))}
+    return {
+        "auroc": _rounded(auroc_limits(auroc[0], design.variance(auroc[1]), design, LEVELS)),
+        "ap": _rounded(ap_limits(ap[0], design.variance(ap[1]), design, LEVELS)),
+    }
 
 
-def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Their quotient, 0 where there is nothing."""
-    return np.asarray(part / np.where(whole > 0, whole, 1), np.float64)
+def _of_rule(flagged: NDArray[np.bool_], design: Design, never: bool) -> dict[str, Quantiles]:
+    n_abnormal, n_normal = design.totals
+    recall = Rate.of(flagged, 0, design) if n_abnormal else None
+    fpr = Rate.of(flagged, 1, design) if n_normal else None
+    made: dict[str, Quantiles] = dict.fromkeys(("f1", "precision", "recall", "fpr"))
+    for name, rate in (("recall", recall), ("fpr", fpr)):
+        if rate is not None:
+            made[name] = _rounded(np.full(len(LEVELS), rate.value) if never else rate_limits(rate, LEVELS))
+    if recall is None:
+        return made
+    pairs = Pairs(np.array([recall.value]), np.zeros(1)) if never else _pairs(recall, fpr, design)
+    for name, formula in (("f1", _f1), ("precision", _precision)):
+        alarms = 0.0 if fpr is None else fpr.value * n_normal
+        value = float(formula(np.array(recall.value * n_abnormal), np.array(alarms), n_abnormal))
+        metric = formula(pairs.recall * n_abnormal, pairs.fpr * n_normal, n_abnormal)
+        made[name] = _rounded(np.full(len(LEVELS), value) if never else pairs.limits(value, metric, LEVELS))
+    return made
 
 
-def _groups(scores: NDArray[np.float64], parts: Sequence[_Part]) -> list[tuple[float, bool, NDArray[np.int64]]]:
-    """For each stratum its weight, its label and its sequences per group of scores, highest first.
-
-    A group is a distinct score, except that neighbouring scores which only normal sequences have are one group: how
-    these rank among themselves changes neither AUROC nor AP, and abnormal sequences being few, few groups remain.
-    """
-    kept = np.any([mask for *_, mask in parts], axis=0)
-    abnormal = np.any([mask for _, is_abnormal, mask in parts if is_abnormal], axis=0)
-    points = operating_points(scores[kept], abnormal[kept])
-    has_abnormal = np.diff(points.tp) > 0
-    starts = np.flatnonzero(np.concatenate([[True], has_abnormal[1:] | has_abnormal[:-1]]))
-    place = np.searchsorted(-points.thresholds[:-1], -scores)
-    group = np.searchsorted(starts, place, side="right") - 1
-    return [
-        (weight, is_abnormal, np.bincount(group[mask], minlength=len(starts)).astype(np.int64))
-        for weight, is_abnormal, mask in parts
-    ]
+def _pairs(recall: Rate, fpr: Rate | None, design: Design) -> Pairs:
+    if fpr is not None:
+        return Pairs.of(recall, fpr, design)
+    at = recall.at((np.arange(400) + 0.5) / 400)
+    return Pairs(at, np.zeros(len(at)))
 
 
-def _draws(
-    groups: Sequence[tuple[float, bool, NDArray[np.int64]]], n: int, rng: np.random.Generator
-) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Resampled weights per group, abnormal and normal, in chunks of (replicates, n_groups)."""
-    chunk = max(1, _CHUNK_CELLS // len(groups[0][2]))
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        sums: dict[bool, Any] = {True: 0, False: 0}
-        for weight, is_abnormal, counts in groups:
-            sums[is_abnormal] = sums[is_abnormal] + weight * _multinomial(counts, size, rng)
-        yield sums[True], sums[False]
+def _f1(hits: Floats, alarms: Floats, n_abnormal: float) -> Floats:
+    return np.asarray(2 * hits / (hits + alarms + n_abnormal))
 
 
-def _multinomial(counts: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    total = int(counts.sum())
-    filled = np.flatnonzero(counts)
-    drawn = np.zeros((size, len(counts)), dtype=np.int64)
-    drawn[:, filled] = rng.multinomial(total, counts[filled] / total, size=size)
-    return drawn
+def _precision(hits: Floats, alarms: Floats, n_abnormal: float) -> Floats:
+    return np.asarray(hits / np.where(hits + alarms > 0, hits + alarms, 1))
 
 
-def _quantiles(values: NDArray[np.float64]) -> list[float]:
-    return [round(float(value), _DECIMALS) for value in np.quantile(values, LEVELS)]
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), _DECIMALS) for value in values]

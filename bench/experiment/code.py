@@ -47,7 +47,9 @@ ENGINE: Final = (
 )
 """Modules and rooms that can change a number of every cell."""
 
-ENGINE_OF_READERS: Final = frozenset(f"bench.evaluation.{name}" for name in ("measures", "paired", "paired_scorings"))
+ENGINE_OF_READERS: Final = frozenset(
+    f"bench.evaluation.{name}" for name in ("measures", "paired", "paired_scorings", "ranks")
+)
 """Modules of those rooms that only read records."""
 
 SIMULATION: Final = "bench.data.simulation"

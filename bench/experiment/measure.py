@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -10,9 +9,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evaluation.metrics import metrics_at, ranking_metrics
-from bench.evaluation.stats import bootstrap
-from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, parse_rule
+from bench.data.sequences.protocols import in_time
+from bench.evaluation.blocks import ONE_BY_ONE, Resampling, time_blocks
+from bench.evaluation.metrics import metrics_at, ranking_metrics, recall_of_incidents
+from bench.evaluation.stats import spread
+from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, flag, parse_rule
 from bench.records.record import Record, scores_digest
 from bench.types import ABNORMAL, NORMAL
 
@@ -35,13 +36,63 @@ class _Test(NamedTuple):
     scores: NDArray[np.float64]
     labels: NDArray[np.int8]
     weights: NDArray[np.float64] | None
+    resampling: Resampling = ONE_BY_ONE
+    incident: NDArray[np.int32] | None = None
+    """The incident of each, -1 for none; None where nobody asked for incidents."""
 
     @classmethod
-    def of(cls, scores: Mapping[str, NDArray[Any]], chosen: NDArray[np.bool_] | None = None) -> _Test:
-        """Of stored scores all that was tested, or what is chosen."""
+    def of(cls, scores: Mapping[str, NDArray[Any]], chosen: NDArray[np.bool_] | None = None, split: str = "") -> _Test:
+        """Of stored scores all that was tested, or what is chosen.
+
+        split: that of the run, to know of an order in time; without it there is none
+        """
         which = slice(None) if chosen is None else chosen
-        weights = scores.get("test_weights")
-        return cls(scores["test"][which], scores["test_labels"][which], None if weights is None else weights[which])
+        arrays = {name: values[which] for name, values in scores.items() if name in _BY_SEQUENCE}
+        return cls(
+            arrays["test"],
+            arrays["test_labels"],
+            arrays.get("test_weights"),
+            resampling_of(arrays, split),
+            arrays.get("test_incident") if in_time(split) else None,
+        )
+
+    @classmethod
+    def of_lines(cls, scores: Mapping[str, NDArray[Any]], split: str = "") -> _Test:
+        """Of the lines of a line method, which are stored in the order of their systems and in time."""
+        values, labels = scores["test_lines"], scores["test_lines_labels"]
+        return cls(values, labels, None, resampling_of({"test": values, "test_labels": labels}, split))
+
+    def rule(self, threshold: float) -> dict[str, float | None]:
+        """The metrics of a rule."""
+        found = metrics_at(self.scores, self.labels, threshold, self.weights)
+        if self.incident is None:
+            return found
+        flagged = flag(self.scores, threshold)
+        return found | {"recall_incident": recall_of_incidents(flagged, self.incident, self.weights)}
+
+
+_BY_SEQUENCE: Final = frozenset(
+    {"test", "test_labels", "test_weights", "test_system", "test_last_line", "test_index", "test_incident"}
+)
+
+
+def resampling_of(scores: Mapping[str, NDArray[Any]], split: str) -> Resampling:
+    """In blocks where test sequences are all that a stretch of time holds; those drawn for a sample are not.
+
+    scores: as `measure` has them;  split: that of the run
+    """
+    if not in_time(split) or "test_index" in scores:
+        return ONE_BY_ONE
+    place = scores.get("test_last_line", np.arange(len(scores["test"])))
+    system = scores.get("test_system", np.zeros(len(place), np.uint8))
+    weights = scores.get("test_weights")
+    kept = np.ones(len(place), np.bool_) if weights is None else weights > 0
+    found = time_blocks(scores["test_labels"][kept], place[kept], system[kept])
+    if found.blocks is None:
+        return found
+    blocks = np.zeros(len(place), np.int64)
+    blocks[kept] = found.blocks
+    return found._replace(blocks=blocks)
 
 
 def default_rules(*, is_transfer: bool) -> list[ThresholdRule]:
@@ -57,7 +108,8 @@ def measure(
     scores: the stored arrays `validation`, `validation_labels`, `validation_system`, `test`, `test_labels`,
     `test_system`, `native` (0 or 1 entry), in a transfer `target_validation`, `target_validation_labels`, and of a
     subsample `test_weights`, by which the metrics are estimates of those of the whole test part; of a line method
-    `test_lines` and `test_lines_labels`, which make the block `lines`.
+    `test_lines` and `test_lines_labels`, which make the block `lines`; and where test sequences are all that a stretch
+    of time holds, `test_last_line` (else they are taken to be in order) and `test_incident`.
 
     Returns {"thresholds": {rule: {...}}, "metrics": {"all": {...}, system: {...}}, "validation": {...}}; systems have
     blocks of their own where more than one is tested, at the shared threshold. A rule `@own-system` has a threshold for
@@ -65,17 +117,17 @@ def measure(
     """
     shared = {str(rule): _threshold(rule, scores, split) for rule in rules if not rule.is_per_system}
     values = {name: threshold.value for name, threshold in shared.items() if threshold.value is not None}
-    blocks = {ALL: _block(_Test.of(scores), values)}
+    blocks = {ALL: _block(_Test.of(scores, split=split), values)}
     tested = np.unique(scores["test_system"])
     for index in tested if len(tested) > 1 else ():
         chosen = scores["test_system"] == index
-        blocks[systems[index]] = _block(_Test.of(scores, chosen), values)
+        blocks[systems[index]] = _block(_Test.of(scores, chosen, split), values)
     thresholds = {name: _threshold_json(threshold) for name, threshold in shared.items()}
     if "test_lines" in scores:
-        blocks[LINES] = _block(_Test(scores["test_lines"], scores["test_lines_labels"], None), values)
+        blocks[LINES] = _block(_Test.of_lines(scores, split), values)
     for rule in rules:
         if rule.is_per_system:
-            thresholds[str(rule)] = _measure_own(rule, scores, systems, blocks)
+            thresholds[str(rule)] = _measure_own(rule, scores, systems, blocks, split)
     return {
         "thresholds": {str(rule): thresholds[str(rule)] for rule in rules},
         "metrics": blocks,
@@ -97,7 +149,7 @@ def are_scores_of(record: Record, scores: Mapping[str, NDArray[Any]]) -> bool:
     known = record.get("scores_sha256")
     if known is not None and scores_digest(scores) != known:
         return False
-    tests = _tests(record, scores)
+    tests = _tests(record, scores, record["spec"]["split"])
     if tests.keys() != record["metrics"].keys():
         return False
     systems = record["systems"]
@@ -109,8 +161,8 @@ def are_scores_of(record: Record, scores: Mapping[str, NDArray[Any]]) -> bool:
             cut = _stored_cut(record["thresholds"].get(rule, {}), name, systems, scores)
             if cut is None:
                 return False
-            measured = metrics_at(test.scores - cut[0], test.labels, cut[1], test.weights)
-            if not _are_same(values, measured):
+            moved = test._replace(scores=test.scores - cut[0])
+            if not _are_same(values, moved.rule(cut[1])):
                 return False
     return True
 
@@ -134,14 +186,14 @@ def _stored_cut(
     return None if value is None else (0.0, float(value))
 
 
-def _tests(record: Record, scores: Mapping[str, NDArray[Any]]) -> dict[str, _Test]:
+def _tests(record: Record, scores: Mapping[str, NDArray[Any]], split: str) -> dict[str, _Test]:
     """What each metric block of a record was measured on."""
-    tests = {ALL: _Test.of(scores)}
+    tests = {ALL: _Test.of(scores, split=split)}
     tested = np.unique(scores["test_system"])
     for index in tested if len(tested) > 1 else ():
-        tests[record["systems"][index]] = _Test.of(scores, scores["test_system"] == index)
+        tests[record["systems"][index]] = _Test.of(scores, scores["test_system"] == index, split)
     if "test_lines" in scores:
-        tests[LINES] = _Test(scores["test_lines"], scores["test_lines_labels"], None)
+        tests[LINES] = _Test.of_lines(scores)
     return tests
 
 
@@ -161,7 +213,11 @@ def can_measure(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> bool
 
 
 def _measure_own(
-    rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], systems: Sequence[str], blocks: dict[str, Any]
+    rule: ThresholdRule,
+    scores: Mapping[str, NDArray[Any]],
+    systems: Sequence[str],
+    blocks: dict[str, Any],
+    split: str,
 ) -> dict[str, Any]:
     """Add the metrics of a rule that gives each system its threshold to the blocks; returns its threshold entry."""
     own = _own_thresholds(rule, scores)
@@ -172,12 +228,12 @@ def _measure_own(
     for index, threshold in own.items():
         if threshold.value is not None:
             chosen = scores["test_system"] == index
-            _add_rule(blocks[systems[index]], name, _Test.of(scores, chosen), threshold.value)
+            _add_rule(blocks[systems[index]], name, _Test.of(scores, chosen, split), threshold.value)
     values = {index: threshold.value for index, threshold in own.items() if threshold.value is not None}
     if len(values) == len(own):
         # Less its system's threshold, every score is flagged above 0.
         offsets = np.array([values.get(index, 0.0) for index in range(len(systems))])
-        whole = _Test.of(scores)
+        whole = _Test.of(scores, split=split)
         _add_rule(blocks[ALL], name, whole._replace(scores=whole.scores - offsets[scores["test_system"]]), 0.0)
     return {
         "value": None,
@@ -204,13 +260,12 @@ def _own_thresholds(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]]) -> 
 
 
 def _add_rule(block: dict[str, Any], name: str, test: _Test, threshold: float) -> None:
-    block["rules"][name] = metrics_at(test.scores, test.labels, threshold, test.weights)
+    block["rules"][name] = test.rule(threshold)
     block["bootstrap"]["rules"][name] = _spread(test, {name: threshold})["rules"][name]
 
 
 def _spread(test: _Test, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    seed = _bootstrap_seed(test.labels)
-    return bootstrap(test.scores, test.labels, thresholds, seed=seed, weights=test.weights)
+    return spread(test.scores, test.labels, thresholds, weights=test.weights, resampling=test.resampling)
 
 
 def _threshold(rule: ThresholdRule, scores: Mapping[str, NDArray[Any]], split: str) -> Threshold:
@@ -245,11 +300,6 @@ def _block(test: _Test, thresholds: Mapping[str, float]) -> dict[str, Any]:
         "n": len(test.labels),
         "n_abnormal": int((test.labels == ABNORMAL).sum()),
         "ranking": ranking_metrics(test.scores, test.labels, test.weights),
-        "rules": {name: metrics_at(test.scores, test.labels, at, test.weights) for name, at in thresholds.items()},
+        "rules": {name: test.rule(at) for name, at in thresholds.items()},
         "bootstrap": _spread(test, thresholds),
     }
-
-
-def _bootstrap_seed(labels: NDArray[np.int8]) -> int:
-    """One resampling per test set, so that methods compared on it share their draws."""
-    return int.from_bytes(hashlib.sha256(labels.astype(np.int8).tobytes()).digest()[:8], "big")

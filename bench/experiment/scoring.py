@@ -11,6 +11,7 @@ from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
 from bench.detector import Detector, largest_lines
 from bench.evaluation.sampling import Sample, draw_sample
+from bench.experiment.incidents import tested_incidents
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
 from bench.isolation.remote import RemoteDetector
 from bench.records.record import Record, Scores
@@ -34,6 +35,9 @@ def score_parts(detector: Detector, prepared: Prepared, cell: Cell) -> Scores:
             values, excluded, _ = _score(detector, part, prepared, cell)
             scores |= _named(name, values, part) if excluded is None else _kept(_named(name, values, part), ~excluded)
     identity = _identity("test", test.sequences)  # before the method has these sequences in its hands
+    if sample is None:
+        tested = prepared.targets or prepared.sources
+        identity["test_incident"] = tested_incidents(test.sequences, test.labels, tested)
     values, excluded, lines = _score(detector, test, prepared, cell)
     scores |= _named("test", values, test) | identity
     if lines is not None:

@@ -17,7 +17,7 @@ so that the study stays what it was after its result became the default.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,9 +55,13 @@ class Trial:
     @property
     def settings(self) -> tuple[str, ...]:
         """As texts of `--set`; a change wins over the base."""
-        name = self.method.partition("+")[0]
         fields = dict(text.split("=", 1) for text in (*self.base, *self.changes))
-        return tuple(f"{name}.{key}={value}" for key, value in fields.items())
+        return tuple(f"{self.detector}.{key}={value}" for key, value in fields.items())
+
+    @property
+    def detector(self) -> str:
+        """The method without its variant, as `--set` names it."""
+        return self.method.partition("+")[0]
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,23 @@ def read_study(path: Path, content: Mapping[str, Any]) -> Study:
                 f"at most {most}: leave out {len(trials) - most}"
             )
     return study
+
+
+def batched(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials on the same systems, one of each detector at most: each detector takes one set of settings in a block."""
+    batches: list[list[Trial]] = []
+    for trial in trials:
+        fitting = (batch for batch in batches if _fits(trial, batch))
+        found = next(fitting, None)
+        if found is None:
+            batches.append([trial])
+        else:
+            found.append(trial)
+    return batches
+
+
+def _fits(trial: Trial, batch: Sequence[Trial]) -> bool:
+    return batch[0].systems == trial.systems and all(other.detector != trial.detector for other in batch)
 
 
 def _check_seeds(path: Path, study: Study) -> None:

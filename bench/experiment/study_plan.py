@@ -12,8 +12,8 @@ from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.experiment.planning import plan_parts
 from bench.experiment.spec import Cell
-from bench.experiment.study import Study, Trial
-from bench.experiment.suites import Suite, trial_part
+from bench.experiment.study import Study, Trial, batched
+from bench.experiment.suites import Suite, trial_parts
 from bench.records.record import Record
 
 
@@ -128,13 +128,12 @@ def _best(
 
 def _planned(suite: Suite, trials: Sequence[Trial], seeds: str, catalogue: Catalogue, cache: Path) -> list[TrialCells]:
     study = _study_of(suite)
-    planned = []
-    for trial in trials:
-        cells = plan_parts([trial_part(trial, study, seeds)], catalogue, cache).cells
-        own = tuple(cell for cell in cells if _name(cell) == trial.method)
-        _require_development(suite.name, own)
-        planned.append(TrialCells(trial, own))
-    return planned
+    found: dict[Trial, tuple[Cell, ...]] = {}
+    for batch, part in zip(batched(trials), trial_parts(trials, study, seeds), strict=True):
+        cells = plan_parts([part], catalogue, cache).cells
+        found |= {trial: tuple(cell for cell in cells if _name(cell) == trial.method) for trial in batch}
+        _require_development(suite.name, cells)
+    return [TrialCells(trial, found[trial]) for trial in trials]
 
 
 def _name(cell: Cell) -> str:

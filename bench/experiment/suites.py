@@ -11,13 +11,13 @@ kept.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import BenchError
-from bench.experiment.study import Study, Trial, read_study
+from bench.experiment.study import Study, Trial, batched, read_study
 
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set", "auxiliary")
@@ -77,9 +77,18 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
-def trial_part(trial: Trial, study: Study, seeds: str) -> SuitePart:
-    """The runs of one trial of a study."""
-    return SuitePart(trial.systems, (trial.method,), study.splits, seeds, trial.settings)
+def trial_parts(trials: Sequence[Trial], study: Study, seeds: str) -> list[SuitePart]:
+    """The runs of trials of a study, in few blocks: one trial of each method in each."""
+    return [
+        SuitePart(
+            batch[0].systems,
+            tuple(trial.method for trial in batch),
+            study.splits,
+            seeds,
+            tuple(setting for trial in batch for setting in trial.settings),
+        )
+        for batch in batched(trials)
+    ]
 
 
 def load_suite(name: str) -> Suite:
@@ -95,7 +104,7 @@ def load_suite(name: str) -> Suite:
         raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_SUITE_KEYS)}")
     if "study" in content:
         study = read_study(path, content)
-        parts = tuple(trial_part(trial, study, study.first_seeds) for trial in study.all_trials)
+        parts = tuple(trial_parts(study.all_trials, study, study.first_seeds))
         return Suite(path.stem, content.get("description", ""), parts, study=study, path=path)
     if "trials" in content:
         raise BenchError(f"the suite '{path}' has trials and no [study]: say there what they run on")

@@ -18,8 +18,8 @@ from bench.errors import BenchError
 from bench.evaluation.paired_scorings import Spread, compare_scorings, sampling_weights
 from bench.evaluation.thresholds import Threshold
 from bench.probes.paraphrase import CHANGES, paraphrase
-from bench.probes.probe import ProbeRequest, Subject, draw
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
+from bench.probes.probe import ProbeRequest, Subject, draw, with_texts
+from bench.types import ABNORMAL, NORMAL, Sequences
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,8 @@ def twins(sequences: Sequences, seed: int) -> Twins:
     # Behind the templates, since text k is the template of log key k.
     new_ids = np.where(differs, len(sequences.texts) + np.cumsum(differs) - 1, present).astype(np.int32)
     altered = differs[place]
-    made = replace(
-        sequences,
-        log_keys=np.where(altered, np.int32(UNKNOWN_KEY), sequences.log_keys),
-        text_ids=new_ids[place],
-        texts=(*sequences.texts, *(text for text, new in zip(said.texts, differs, strict=True) if new)),
-    )
+    new = [text for text, is_new in zip(said.texts, differs, strict=True) if is_new]
+    made = with_texts(sequences, new_ids[place], new)
     facts = {"n_texts": len(originals), "n_texts_altered": int(differs.sum()), "texts_altered_by": said.n_changed}
     return Twins(made, altered, facts)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,12 +30,12 @@ from bench.experiment.cell import CannotFitError, Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.records.record import SCHEMA_VERSION, record_text
-from bench.types import ABNORMAL, NORMAL, Sequences
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
-Kind = Literal["injection", "memorisation"]
+Kind = Literal["injection", "memorisation", "shortcut"]
 ProbeRecord = dict[str, Any]
 """What a probe found, as plain JSON."""
 
@@ -147,15 +147,29 @@ class Subject:
         return estimate(rule, validation_normals=nothing, target_normals=normals, target_unlabelled=scores)
 
 
-def require_texts(cell: Cell) -> None:
-    """Refuse a method that reads no texts: nothing that a probe alters would reach it."""
+def with_texts(sequences: Sequences, text_ids: NDArray[np.int32], texts: Sequence[str]) -> Sequences:
+    """The sequences with further texts behind theirs; an event whose text changes has an unknown log key.
+
+    text_ids: int32 (n_events,) index into the texts there were and, behind them, the further ones
+    """
+    return replace(
+        sequences,
+        log_keys=np.where(text_ids != sequences.text_ids, np.int32(UNKNOWN_KEY), sequences.log_keys),
+        text_ids=text_ids,
+        texts=(*sequences.texts, *texts),
+    )
+
+
+def require_reads(kind: Kind, cell: Cell) -> None:
+    """Refuse a method that reads nothing of what the probe alters."""
     method = cell.method
     if method.description.error:
         raise BenchError(f"'{method.label}' cannot be used: {method.description.error}")
-    if not method.uses_texts:
+    if not (method.uses_texts or (kind == "shortcut" and "log_keys" in method.description.uses)):
         reads = ", ".join(sorted(method.description.uses)) or "none of them"
+        lacks = "neither texts nor log keys" if kind == "shortcut" else "no texts"
         raise BenchError(
-            f"'{method.label}' reads no texts ({reads}), so nothing that a probe alters can reach it: choose a method "
+            f"'{method.label}' reads {lacks} ({reads}), so nothing that a probe alters can reach it: choose a method "
             "that does"
         )
     if (lines := method.config.get("lines", "masked")) != "masked" and "raw" in method.description.uses:

@@ -117,6 +117,7 @@ _EDITION: Final = _Table(edition=str, sha256=(str, dict))
 _NAMED: Final = _Table(name=str, config=dict)
 _BLOCK: Final = _Table(n=int, n_abnormal=int, ranking=dict, rules=dict, bootstrap=dict)
 _SPREAD: Final = _Table(levels=list, rules=dict)
+_OPTIONAL_SPREAD: Final = _Table(resampled=str, reason=str)
 _RANKING: Final = frozenset({"ap", "auroc", "prevalence", "all_positive_f1"})
 _RULE: Final = frozenset({"f1", "precision", "recall", "fpr"})
 _THRESHOLD: Final = _Table(
@@ -205,7 +206,7 @@ def _block_fault(block: Any) -> str:
     for rule, values in block["rules"].items():
         if type(values) is not dict or not values.keys() >= _RULE or not _are_plain(values.values()):
             return f"rules.{rule}"
-    wrong = _SPREAD.fault(spread)
+    wrong = _SPREAD.fault(spread) or _OPTIONAL_SPREAD.fault_of_present(spread)
     if wrong:
         return f"bootstrap.{wrong}"
     if not _MAPPINGS.issuperset(map(type, spread["rules"].values())):

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from bench._files import replace_file
 from bench._plain import jsonable
 from bench.errors import BenchError
+from bench.evaluation.blocks import ONE_BY_ONE, Resampling
 from bench.evaluation.paired import N_DRAWS, Difference, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.experiment.measure import are_scores_of
+from bench.experiment.measure import are_scores_of, resampling_of
 from bench.records.record import Record, Scores, scores_digest
 from bench.records.store import Store
 from bench.reporting.tables.rows import Row, is_drawn, shown_rule
@@ -40,6 +41,8 @@ class KeptRun(NamedTuple):
     scored: Scored
     labels: NDArray[np.int8]
     """(n_sequences,), 0 normal, 1 abnormal."""
+    resampling: Resampling = ONE_BY_ONE
+    """What of them is drawn again; a baseline keeps nothing of it, as its test sequences are those of the row."""
 
 
 class KeptRow(NamedTuple):
@@ -119,7 +122,8 @@ def scores_of(row: Row, values: Mapping[str, float], store: Store) -> KeptRow | 
         scores = _trusted(record, store)
         if scores is None:
             return f"its scores are not in {store.root}"
-        runs.append(KeptRun(record["spec"]["seed"], _scored(record, scores, rule), scores["test_labels"]))
+        unit = resampling_of(scores, record["spec"]["split"])
+        runs.append(KeptRun(record["spec"]["seed"], _scored(record, scores, rule), scores["test_labels"], unit))
     if any(len(np.unique(run.labels)) < 2 for run in runs):
         return "its test sequences are all of one kind"
     return KeptRow(dict(values), table_key(row.finished[0]).data, tuple(runs))
@@ -152,10 +156,10 @@ def _resampled(
     """The metrics of each pair; all pairs share their resamples unless each seed drew a test set."""
     made: list[tuple[dict[str, Resampled], dict[str, Resampled]]] = []
     for group in [[pair] for pair in pairs] if drawn else [pairs]:
-        labels = group[0][0].labels
+        labels, unit = group[0][0].labels, group[0][0].resampling
         n = 2 if all(_are_equal(*pair) for pair in group) else N_DRAWS  # no draw tells equal runs apart
         scored = [run.scored for pair in group for run in pair]
-        sides = resample(scored, labels, n=n, seed=draw_seed(labels))
+        sides = resample(scored, labels, n=n, seed=draw_seed(labels), resampling=unit)
         made += zip(sides[::2], sides[1::2], strict=True)
     return made
 

@@ -37,6 +37,9 @@ MARGIN = 32.0
 """By how much two logits may be apart, in multiples of the largest difference in the sample, and still be compared
 exactly."""
 
+MISS = 1000.0
+"""-log p of a key that has no probability, in nats: more than the networks ever give."""
+
 MAX_EVENTS = 2**18
 """Events unfolded at once: 40 MB of histories of 20."""
 
@@ -152,18 +155,63 @@ def event_blocks(offsets: Integers) -> Iterator[tuple[slice, Integers]]:
 def worst_ranks(
     tokens: Integers, offsets: Integers, ranks: Callable[[Integers, Integers], Integers], n_classes: int
 ) -> NDArray[np.float64]:
-    """float64 (n_sequences,): the worst rank in each; n_classes, without computing any, where a key is unknown.
+    """float64 (n_sequences,): the worst rank in each, as `ordered` puts equal ones in order.
 
-    ranks: tokens and offsets of the other sequences -> rank of each event.
+    It is n_classes, without computing any other, where a key is unknown. ranks: tokens and offsets of the other
+    sequences -> rank of each event.
     """
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    worst = np.zeros(len(offsets) - 1)
-    worst[owner[tokens == UNKNOWN]] = n_classes
-    known = worst == 0
+    n = len(offsets) - 1
+    owner = np.repeat(np.arange(n), np.diff(offsets))
+    unknown = np.bincount(owner, tokens == UNKNOWN, n)
+    worst, total = np.where(unknown > 0, float(n_classes), 0.0), n_classes * unknown
+    known = unknown == 0
     kept = known[owner]
-    inner = np.concatenate([[0], np.cumsum(np.diff(offsets)[known])])
-    np.maximum.at(worst, owner[kept], ranks(tokens[kept], inner))
-    return worst
+    found = ranks(tokens[kept], np.concatenate([[0], np.cumsum(np.diff(offsets)[known])]))
+    np.maximum.at(worst, owner[kept], found)
+    return ordered(worst, total + np.bincount(owner[kept], found, n))
+
+
+def ordered(worst: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 (n_sequences,): equal worst ranks in the order of `total`, the sum of all ranks of the sequence.
+
+    The worst rank r becomes a number from r - 1/2 to r, and 0 stays 0, so that it exceeds g - 1 for the same sequences
+    as before, whatever g is.
+    """
+    times = total / np.maximum(worst, 1)
+    return np.where(worst > 0, worst - 1 / (1 + times), 0.0)
+
+
+def worst_surprises(tokens: Integers, offsets: Integers, surprises: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 (n_sequences,): the largest of the events' -log p, 0 for none; beyond MISS where keys are unknown.
+
+    surprises: float64 (n_events,), MISS for an unknown key. Sequences with unknown keys are in order of their number.
+    """
+    n = len(offsets) - 1
+    owner = np.repeat(np.arange(n), np.diff(offsets))
+    worst = np.zeros(n)
+    np.maximum.at(worst, owner, surprises)
+    return worst + np.bincount(owner, tokens == UNKNOWN, n)
+
+
+def surprises_of(predictions: Predictions, logits_of: LogitsOf) -> NDArray[np.float64]:
+    """float64 (n_events,): -log of the probability of what followed, in nats; MISS for an unknown key.
+
+    logits_of: histories (B, h) -> logits (B, n_classes) in float64.
+    """
+    found = np.full(len(predictions.targets), MISS)
+    order = np.argsort(predictions.history_of, kind="stable")
+    order = order[predictions.targets[order] >= 0]
+    rows = predictions.history_of[order]
+    n = len(predictions.histories)
+    for part in np.array_split(np.arange(n), -(-n // BLOCK) or 1):
+        if not len(part):
+            continue
+        here = slice(*np.searchsorted(rows, [part[0], part[-1] + 1]))
+        likely = torch.log_softmax(logits_of(predictions.histories[part]), 1)
+        values = likely[torch.as_tensor(rows[here] - part[0]), torch.as_tensor(predictions.targets[order[here]])]
+        found[order[here]] = np.minimum(-values.cpu().numpy(), MISS - 1)
+    # Which histories share a block moves the last digits.
+    return np.round(found, 9)[predictions.prediction_of]
 
 
 def ranks_of(

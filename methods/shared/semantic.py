@@ -7,7 +7,7 @@ its states nor its attention, so company never changes a score.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -141,17 +141,34 @@ class AttentionPooling(nn.Module):
 
 
 class AttentiveClassifier(nn.Module):
-    """Bidirectional recurrent layers, attention, two logits (normal, abnormal)."""
+    """Bidirectional recurrent layers, attention, two logits (normal, abnormal).
 
-    def __init__(self, kind: type[nn.LSTM | nn.GRU], width: int, hidden: int, layers: int, *, dropout: float) -> None:
+    Dropout stands between the layers and on the pooled states, or with `dropout_on="events"` on whole
+    event vectors in place of these.
+    """
+
+    def __init__(
+        self,
+        kind: type[nn.LSTM | nn.GRU],
+        width: int,
+        hidden: int,
+        layers: int,
+        *,
+        dropout: float,
+        dropout_on: Literal["states", "events"] = "states",
+    ) -> None:
         super().__init__()
         self.states = BiRecurrent(kind, width, hidden, layers, dropout=dropout)
         self.pooling = AttentionPooling(2 * hidden)
         self.dropout = nn.Dropout(dropout)
+        self.drops_events = dropout_on == "events"
         self.outlet = nn.Linear(2 * hidden, 2)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: (B, L, width); lengths: (B,) -> logits (B, 2)."""
+        if self.drops_events:
+            kept = self.dropout(torch.ones_like(tokens[:, :, :1]))
+            return torch.as_tensor(self.outlet(self.vectors(tokens * kept, lengths)))
         return torch.as_tensor(self.outlet(self.dropout(self.vectors(tokens, lengths))))
 
     def vectors(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -248,7 +265,11 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         reading = self._read(sequences)
         return self._apply(net.vectors, reading)[reading.inverse]
 
-    def _network_of(self, kind: type[nn.LSTM | nn.GRU]) -> AttentiveClassifier:
+    def _network_of(
+        self, kind: type[nn.LSTM | nn.GRU], dropout_on: Literal["states", "events"] = "states"
+    ) -> AttentiveClassifier:
         config = self.config
-        net = AttentiveClassifier(kind, config.width, config.hidden, config.layers, dropout=config.dropout)
+        net = AttentiveClassifier(
+            kind, config.width, config.hidden, config.layers, dropout=config.dropout, dropout_on=dropout_on
+        )
         return net.to(self.device)

@@ -105,18 +105,19 @@ class TextInputs:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """As arrays; no log text unless rows were learned."""
-        return {
+        parts = {
             "texts.centre": self.centre.copy(),
             "texts.axes": self.axes.copy(),
             "texts.scale": np.array([self.scale]),
-            "texts.vocabulary": texts_to_array(self.vocabulary),
         }
+        return {**parts, "texts.vocabulary": texts_to_array(self.vocabulary)} if self.vocabulary else parts
 
     @classmethod
     def from_state(cls, state: dict[str, NDArray[Any]]) -> Self:
         """The reverse of `state`."""
         centre, axes = state["texts.centre"].copy(), state["texts.axes"].copy()
-        return cls(centre, axes, float(state["texts.scale"][0]), tuple(array_to_texts(state["texts.vocabulary"])))
+        vocabulary = array_to_texts(state["texts.vocabulary"]) if "texts.vocabulary" in state else []
+        return cls(centre, axes, float(state["texts.scale"][0]), tuple(vocabulary))
 
 
 def texts_of(sequences: Sequences) -> list[str]:

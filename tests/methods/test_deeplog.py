@@ -51,7 +51,8 @@ def test_a_swapped_key_has_a_rank_above_zero(fitted):
 
 def test_an_unknown_key_has_the_rank_n_and_is_flagged_by_any_g(fitted):
     scores = fitted.score(of([[0, 1, UNKNOWN_KEY], [0, 1, 7], [UNKNOWN_KEY], [7] * 20]))
-    assert scores.tolist() == [3, 3, 3, 3]
+    assert np.ceil(scores).tolist() == [3, 3, 3, 3]
+    assert scores[3] > scores[0] == scores[1] == scores[2]
     assert (scores > len(fitted.keys_) - 1).all()
 
 
@@ -80,14 +81,17 @@ def slow_scores(detector, lists):
     scores = []
     for keys in lists:
         tokens = [class_of.get(key, -1) + 2 for key in keys]
-        worst = 0
+        ranks = []
         for t, token in enumerate(tokens):
             past = ([0] * h + tokens[:t])[-h:]
             with torch.no_grad():
                 logits = detector.net_(torch.tensor([past]))[0]
             rank = len(class_of) if token < 2 else int((logits > logits[token - 2]).sum())
-            worst = max(worst, rank)
-        scores.append(worst)
+            ranks.append(rank)
+        worst = max(ranks, default=0)
+        # With an unknown key the ranks of the others do not count.
+        total = sum(rank for rank in ranks if worst < len(class_of) or rank == worst)
+        scores.append(worst - 1 / (1 + total / worst) if worst else 0)
     return scores
 
 
@@ -118,6 +122,35 @@ def test_order_and_duplicates_change_nothing(fitted):
     tested = of(random_lists(4, 40, n_keys=4, low=-1))
     order = np.random.default_rng(0).integers(0, 40, 100)
     assert fitted.score(tested.select(order)).tolist() == fitted.score(tested)[order].tolist()
+
+
+def test_no_native_decision_depends_on_how_equal_ranks_are_ordered(fitted):
+    lists = random_lists(8, 200, n_keys=4, low=-1)
+    scores, ranks = fitted.score(of(lists)), fitted.explain(of(lists))
+    ends = np.cumsum([len(keys) for keys in lists])
+    worst = np.array([max(part, default=0) for part in np.split(ranks, ends[:-1])])
+    for g in range(1, 6):
+        assert ((scores > g - 1) == (worst > g - 1)).all()
+    assert len(np.unique(scores)) > len(np.unique(worst))
+
+
+def test_by_probability_the_score_is_the_worst_surprise(fitted):
+    detector = DeepLog(replace(QUICK, score="probability"), seed=0).fit(of(CYCLE))
+    lists = [[0, 1, 2, 0], [0, 1, 2, 0, 2, 1], [0, 7], [7, 7], []]
+    usual, swapped, *unknown, empty = detector.score(of(lists))
+    with torch.no_grad():
+        past = torch.tensor([[0] * (detector.config.history - 4) + [2, 3, 4, 2]])
+        likely = torch.log_softmax(detector.net_(past)[0], 0)
+    assert swapped == pytest.approx(detector.explain(of(lists[1:2])).max(), rel=1e-6)
+    assert detector.explain(of(lists[1:2]))[4] == pytest.approx(-float(likely[2]), rel=1e-6)
+    assert 0 == empty < usual < swapped < _histories.MISS
+    assert unknown == [_histories.MISS + 1, _histories.MISS + 2]
+    assert detector.native_threshold_ is None
+    assert detector.score(of(lists[::-1])).tolist() == detector.score(of(lists))[::-1].tolist()
+    assert DeepLog(detector.config).load_state(detector.state()).native_threshold_ is None
+    assert detector.keys_.tolist() == fitted.keys_.tolist()
+    with pytest.raises(ValueError, match="'probability' with parameter_model"):
+        Config(score="probability", parameter_model=True)
 
 
 def test_flags_do_not_increase_with_g(fitted):
@@ -232,8 +265,8 @@ def test_the_end_of_a_sequence_is_predicted_on_request():
     assert min(broken, too_long, empty) > 0
     ranks = detector.explain(of([[0, 1, 2, 0], [], [0]]))
     assert ranks.shape == (5,)
-    assert ranks[3] == broken
-    assert detector.score(of([[UNKNOWN_KEY]])) == 4
+    assert ranks[3] == np.ceil(broken)
+    assert np.ceil(detector.score(of([[UNKNOWN_KEY]]))) == 4
 
 
 def with_values(log_keys, values):

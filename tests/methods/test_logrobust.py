@@ -180,3 +180,32 @@ def test_the_profiles_are_configs():
     assert Config(**LogRobust.profiles["original"]).batch_size == 256
     with pytest.raises(ValueError, match="hidden"):
         Config(hidden=0)
+
+
+def test_both_classes_weigh_the_same_in_the_loss_however_rare_one_is():
+    class_of, counts = np.array([0, 1]), np.array([97, 3])
+    balance = torch.as_tensor(logrobust._class_weights(class_of, counts, "balanced"))
+    logits = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
+    of_each = nn.functional.cross_entropy(logits, torch.tensor([0, 1]), reduction="none")
+    weights = torch.tensor([0.97, 0.03])
+    loss = logrobust.objective(logits, torch.tensor([0, 1]), weights, balance)["loss"]
+    torch.testing.assert_close(loss, of_each.mean())
+    even = torch.as_tensor(logrobust._class_weights(class_of, counts, "none"))
+    torch.testing.assert_close(
+        logrobust.objective(logits, torch.tensor([0, 1]), weights, even)["loss"], weights @ of_each
+    )
+
+
+def test_as_many_of_each_class_are_drawn():
+    class_of, counts = np.array([0, 0, 0, 1, 1]), np.array([500, 300, 1, 20, 10])
+    drawn = logrobust.as_many_of_each(class_of, counts, 6000, 0)
+    assert np.bincount(class_of, drawn).tolist() == [30, 30]
+    assert drawn[3:].tolist() == [20, 10]
+    fewer = logrobust.as_many_of_each(class_of, counts, 12, 0)
+    assert np.bincount(class_of, fewer).tolist() == [12, 12]
+    assert (fewer <= counts).all()
+    train, labels = faulty_log(0, 100)
+    sampled = LogRobust(replace(QUICK, per_class=9)).fit(train, labels)
+    assert np.isfinite(sampled.score(train)).all()
+    with pytest.raises(ValueError, match="per_class 0"):
+        replace(QUICK, per_class=0)

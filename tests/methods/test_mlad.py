@@ -350,11 +350,11 @@ def test_scores_depend_on_texts_not_on_keys_or_ids(fitted):
 def test_the_learned_embedding_has_one_row_for_unseen_texts():
     detector = MLAD(replace(QUICK, embedding="learned", max_epochs=1)).fit(TRAIN)
     a, b, c = detector.score(of([[25], [29], [0]]))
-    assert a == b != c
+    assert a == pytest.approx(b, rel=1e-12) != c
 
 
 def test_only_the_learned_embedding_saves_texts(fitted):
-    assert text_inputs.array_to_texts(fitted.state()["texts.vocabulary"]) == []
+    assert all(value.dtype.kind in "if" for value in fitted.state().values())
     learned = MLAD(replace(QUICK, embedding="learned", max_epochs=1)).fit(TRAIN)
     assert text_inputs.array_to_texts(learned.state()["texts.vocabulary"]) == list(TEXTS[:20])
 

@@ -15,18 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.evaluation.blocks import Resampling
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.grades import CONTROL
-from bench.experiment.measure import ALL
+from bench.experiment.measure import ALL, resampling_of
 from bench.records.record import scores_digest
 from bench.records.store import Record, Store
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
 Comparison = dict[str, Any]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of how differences are resampled and kept; one of another version is outdated."""
 CONTROLS, EVERYTHING = "controls", "all"
 
@@ -43,6 +44,7 @@ class _Loaded(NamedTuple):
 
     scored: Scored
     labels: NDArray[Any]
+    resampling: Resampling
 
 
 class ComparisonRequest(NamedTuple):
@@ -205,7 +207,7 @@ def _on_one_test_set(
     same = {run_id: run.scored for run_id, run in ours.items() if np.array_equal(run.labels, labels)}
     others = ours.keys() - same.keys()
     measured |= dict.fromkeys(others, f"its test labels are not those of {method}: run both again")
-    resampled = resample(list(same.values()), labels, seed=draw_seed(labels))
+    resampled = resample(list(same.values()), labels, seed=draw_seed(labels), resampling=ours[own].resampling)
     for run_id, metrics in zip(same, resampled, strict=True):
         expected = facts(*runs[run_id])
         wrong = [name for name, found in metrics.items() if abs(found.point - expected[name]) > _TOLERANCE]
@@ -224,7 +226,8 @@ def _load(store: Store, run_id: str, record: Record, rule: str) -> _Loaded | str
     if known is not None and scores_digest(scores) != known:
         return f"the stored scores of {run_id} are not those of its record: delete both and run it again"
     value = record["thresholds"].get(rule, {}).get("value")
-    return _Loaded(Scored(scores["test"], None if value is None else float(value)), scores["test_labels"])
+    scored = Scored(scores["test"], None if value is None else float(value))
+    return _Loaded(scored, scores["test_labels"], resampling_of(scores, record["spec"]["split"]))
 
 
 def _compared(

@@ -88,6 +88,11 @@ def stored(store: Store, method: str, *, scenario: str | None, split: str | None
     return found
 
 
+def every_kept(store: Store) -> list[Comparison]:
+    """All comparisons that are kept, as they are; whether they hold, `outdated_comparisons` says."""
+    return [_load(path) for path in sorted((store.root / "comparisons").glob("*.json"))]
+
+
 def outdated_comparisons(store: Store) -> dict[Path, str]:
     """Kept comparisons that are not what the records say, and what is wrong with each."""
     tables = make_tables(store.records())

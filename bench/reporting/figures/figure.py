@@ -96,6 +96,8 @@ class Kind:
     gather: Callable[[FigureRequest, Options], list[Figure]]
     draw: Callable[[Mapping[str, Any]], Picture] | None = None
     """None: it is a page alone."""
+    needs: Callable[[], object] | None = None
+    """Raises BenchError where something it cannot do without is not installed: asked before a suite runs."""
 
 
 def interval_of(row: Row | None, block: str, metric: str, rule: str) -> dict[str, Any]:

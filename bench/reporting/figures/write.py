@@ -20,7 +20,7 @@ from bench.reporting.figures.kinds import KINDS
 
 
 def check(suite: Suite) -> None:
-    """Raise BenchError for a suite without a [figure], or with a kind or an option that there is not."""
+    """Raise BenchError for a suite without a [figure], or with one that cannot be made: asked before its runs."""
     options = dict(suite.figure)
     if not options:
         raise BenchError(
@@ -29,6 +29,9 @@ def check(suite: Suite) -> None:
     kind = options.pop("kind")
     if kind not in KINDS:
         raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(KINDS))}")
+    needs = KINDS[kind].needs
+    if needs is not None:
+        needs()
     known = KINDS[kind].options
     if unknown := sorted(set(options) - set(known)):
         raise BenchError(

@@ -234,7 +234,8 @@ def _block_size(table: Table, block: str) -> str:
 
 def _groups(table: Table, rule: str, block: str) -> list[str]:
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
-    measures = [measure for measure in all_measures() if measure.column or _is_held(measure, table)]
+    chosen = [measure for measure in all_measures() if measure.column or _is_held(measure, table)]
+    measures = sorted(chosen, key=lambda measure: not measure.is_by_rule)
     parts = []
     for group in dict.fromkeys(row.group for row in table.rows):
         rows = [row for row in table.rows if row.group == group]

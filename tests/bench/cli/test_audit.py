@@ -35,3 +35,35 @@ def test_what_is_no_edition(call, name):
     code, _, err = call("audit", "data", name)
     assert code == 2
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def docs(tmp_path):
+    folder = tmp_path / "docs" / "results"
+    folder.mkdir(parents=True)
+    (folder / "a.md").write_text("It has .5.\n\n<!-- claims\n.5 = quoted: elsewhere\n-->\n")
+    return folder.parent
+
+
+def test_claims_that_hold(call, docs, tmp_path):
+    code, out, err = call("audit", "claims", "--docs", docs, "--out", tmp_path / "none")
+    assert (code, out, err) == (0, "1 quoted\n", "")
+
+
+def test_claims_that_do_not_hold(call, docs, tmp_path):
+    page = docs / "results" / "b.md"
+    page.write_text("F1 .5 and .6.\n\n<!-- claims\n.5 = f1 mlad bgl paper\n-->\n")
+    code, out, err = call("audit", "claims", "--docs", docs, "--out", tmp_path / "none")
+    assert code == 1
+    assert [line.split(": ")[0] for line in out.splitlines()] == [f"{page}:1", f"{page}:1"]
+    assert err == "1 quoted, 1 unmarked, 1 wrong\n"
+    code, out, _ = call("audit", "claims", "--docs", docs, "--out", tmp_path / "none", "--json")
+    found = json.loads(out)
+    assert (code, found["totals"]) == (1, {"quoted": 1, "unmarked": 1, "wrong": 1})
+    assert {row["verdict"] for row in found["claims"]} == {"quoted", "unmarked", "wrong"}
+
+
+def test_pages_that_are_not_there(call, tmp_path):
+    code, _, err = call("audit", "claims", "--docs", tmp_path / "nowhere")
+    assert code == 2
+    assert "there is no folder" in err

@@ -31,8 +31,8 @@ class Slow(Detector):
         return sequences.lengths.astype(np.float64)
 '''
 COMMAND = ("run", "--methods", "slow.py:Slow", "--scenario", "bgl@simulated", "--seeds", "2", "--no-pack")
-DRAW_NOTHING = {"all-positive", "clock", "ecvc", "length", "new-event"}
-N_ALL = 14
+DRAW_NOTHING = {"all-positive", "clock", "ecvc", "gaussian", "length", "new-event"}
+N_ALL = 16
 N_BEFORE = N_ALL - 2
 """Both seeds of the controls that draw nothing, which share a fit; the first of `random` and of the slow detector."""
 
@@ -92,7 +92,7 @@ def test_it_was_stopped_in_the_middle(interrupted):
         lines = err.splitlines()
         assert lines[0] == "using bgl@simulated (simulated)"
         assert lines[1] == "finishing the runs that have begun; Ctrl-C again stops now"
-        assert lines[2:] == ["interrupted: 12 of 14 runs finished and were kept; the same command goes on from there"]
+        assert lines[2:] == ["interrupted: 14 of 16 runs finished and were kept; the same command goes on from there"]
 
 
 def test_what_was_finished_is_kept_and_nothing_else(interrupted):
@@ -105,7 +105,7 @@ def test_what_was_finished_is_kept_and_nothing_else(interrupted):
 def test_the_same_command_says_what_it_resumes_and_finishes(interrupted):
     code, out, err = interrupted["again"]
     assert code == 0, err
-    assert "resumed 12 of 14 runs from their records" in err
+    assert "resumed 14 of 16 runs from their records" in err
     assert "### bgl@simulated, chronological (simulated)" in out
     assert len(records(interrupted["folder"])) == N_ALL
     assert not list((interrupted["folder"] / "results").rglob("*.tmp"))

@@ -37,7 +37,7 @@ class Asks(Toy):
 class Weak(Toy):
     tags = DetectorTags(told={"source": "unlabelled"}, incidents=True)
 """
-CONTROLS = 6
+CONTROLS = 7
 RUN = ("run", "--scenario", "hdfs@simulated", "--methods")
 
 
@@ -79,9 +79,9 @@ def test_what_is_there_is_resumed_and_the_rest_is_estimated_from_it(call, method
     call(*RUN, method("Toy"), "--seeds", "2")
     before = kept(tmp_path)
     done = planned(call, method("Toy"), "--seeds", "2")
-    assert (done["cells"], done["resumed"], done["groups"], done["cpu_seconds"]) == (14, 14, [], 0.0)
+    assert (done["cells"], done["resumed"], done["groups"], done["cpu_seconds"]) == (16, 16, [], 0.0)
     more = planned(call, method("Toy"), "--seeds", "4")
-    assert (more["cells"], more["resumed"], more["preparations"], more["without_record"]) == (28, 14, 1, 0)
+    assert (more["cells"], more["resumed"], more["preparations"], more["without_record"]) == (32, 16, 1, 0)
     assert row(more, "mine.py:Toy")["sources"] == ["same edition"]
     assert row(more, "mine.py:Toy")["cells"] == 2
     assert row(more, "mine.py:Toy")["memory_mib"] > 10

@@ -5,9 +5,13 @@ import re
 
 import pytest
 
+from bench.data.embedding import FALLBACK_ENCODER, embed
+from bench.probes import shortcut
+
 KEY = "sk-canary-0123456789abcdef"
 INJECTION = ("probe", "injection", "--methods", "chatgpt", "--scenario", "bgl@simulated", "--sample", "20")
 MEMORISATION = ("probe", "memorisation", *INJECTION[2:])
+SHORTCUT = ("probe", "shortcut", "--scenario", "bgl@simulated", "--sample", "20")
 FEW = ("--phrasings", "override", "--positions", "first,last")
 
 TRAINED = """
@@ -204,6 +208,53 @@ def test_what_fails_is_told_and_ends_no_other_probe(chat, tmp_path):
     assert code == 3
     assert "failed: RuntimeError: no scores today" in err
     assert [record["method"] for record in probes(tmp_path)] == ["chatgpt"]
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Texts of graded distance without the sentence encoder."""
+    monkeypatch.setattr(shortcut, "embed", lambda texts: embed(texts, encoder=FALLBACK_ENCODER))
+
+
+def test_the_shortcut_probe_says_whose_score_rises(bench, hashed, tmp_path):
+    (tmp_path / "mine.py").write_text(TRAINED)
+    methods = ("--methods", "mine.py:Words,new-event,length", "--seeds", "2")
+    code, out, err = bench(*SHORTCUT, *methods)
+    assert code == 0, err
+    last = out[out.index("does the score rise") :].splitlines()
+    cells = [line.split() for line in last[2:]]
+    found = {(words[0], words[2]): words[3] for words in cells if words[1:2] == ["bgl@simulated"]}
+    assert found == {
+        ("mine.py:Words", "share"): "yes",
+        ("mine.py:Words", "distance"): "yes",
+        ("new-event", "share"): "yes",
+        ("length", "share"): "flat",
+    }
+    assert max(len(line) for line in last) <= 80
+    records = probes(tmp_path)
+    assert sorted(record["seed"] for record in records) == [0, 0, 0, 1, 1, 1]
+    assert {record["results"]["n_abnormal"] for record in records} == {0}
+    assert "taken from" in bench(*SHORTCUT, *methods)[2]
+
+
+def test_the_shortcut_probe_as_json(bench, hashed, tmp_path):
+    code, out, _ = bench(*SHORTCUT, "--methods", "new-event", "--json")
+    (record,) = json.loads(out)
+    assert (code, record["probe"], list(record["results"]["ways"])) == (0, "shortcut", ["share"])
+    assert record["spec"]["options"]["shares"] == [0.05, 0.1, 0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "clock"), "'clock' reads neither texts nor log keys (lines)"),
+        (("--methods", "new-event", "--phrasings", "plain"), "belong to `bench probe injection`"),
+        (("--methods", "new-event", "--seeds", "many"), "many"),
+    ],
+)
+def test_what_the_shortcut_probe_refuses(bench, options, message):
+    code, _, err = bench(*SHORTCUT, *options)
+    assert (code, message in err, "Traceback" in err) == (2, True, False)
 
 
 @pytest.mark.parametrize(

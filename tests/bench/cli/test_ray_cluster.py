@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 INSIDE = Path(__file__).with_name("inside_ray_cluster.py")
 APART = ("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-N_RUNS = 6 * 8
-"""Six seeds of the slow method, pca and six controls."""
+N_RUNS = 6 * 9
+"""Six seeds of the slow method, pca and seven controls."""
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_records_that_old_code_made_are_verified_with_the_new(repository):
     assert verified["code"]["method"] != before["code"]["method"]
     assert verified["environment"]["python"] == before["environment"]["python"]
     assert repository.gate().returncode == 0
-    assert "resumed 7 of 7" in repository.run()
+    assert "resumed 8 of 8" in repository.run()
     assert "verified 20" in repository.bench("show", before["run_id"]).stdout
     assert git(repository.folder / "copy", "worktree", "list").count("\n") == 0
 

@@ -18,16 +18,16 @@ def stored(folder):
 def test_a_run_archives_its_records_unless_told_not_to(call, tmp_path):
     assert call(*RUN, "--no-pack")[0] == 0
     inbox = tmp_path / "results" / "inbox"
-    assert len(list(inbox.iterdir())) == len(stored(tmp_path)) == 12
+    assert len(list(inbox.iterdir())) == len(stored(tmp_path)) == 14
     assert not (tmp_path / "results" / "records").exists()
     code, _, err = call(*RUN)
     assert (code, list(inbox.iterdir())) == (0, [])
-    assert "resumed 12 of 12" in err
+    assert "resumed 14 of 14" in err
     assert [path.name for path in sorted((tmp_path / "results" / "records").iterdir())] == [
         "bgl@simulated--chronological.jsonl",
         "facts.jsonl",
     ]
-    assert "resumed 12 of 12" in call(*RUN)[2]
+    assert "resumed 14 of 14" in call(*RUN)[2]
     assert call("table", "--check")[0] == call("results", "verify")[0] == 0
 
 
@@ -57,7 +57,7 @@ def test_swapped_scores_are_found_by_table_check(call, tmp_path):
 
 def test_pack_merge_and_prune(call, tmp_path):
     call(*RUN, "--no-pack")
-    assert call("results", "pack")[1] == "12 records moved into results/records\n"
+    assert call("results", "pack")[1] == "14 records moved into results/records\n"
     call("run", "--methods", "random", "--scenario", "bgl@simulated", "--seeds", "3", "--out", "other")
     assert call("results", "merge", "other")[1].startswith("6 new records, ")
     assert len(stored(tmp_path)) == 18
@@ -108,7 +108,7 @@ def test_a_store_of_schema_version_1_is_refused_by_every_command_and_migrated_by
     assert not folder.exists()
     assert call("table", "--check")[0] == 0
     assert {path: path.read_bytes() for path in (tmp_path / "results" / "tables").iterdir()} == tables
-    assert "resumed 12 of 12" in call(*RUN)[2]
+    assert "resumed 14 of 14" in call(*RUN)[2]
 
 
 def test_a_line_of_the_archive_is_readable(call, tmp_path, monkeypatch):
@@ -118,8 +118,30 @@ def test_a_line_of_the_archive_is_readable(call, tmp_path, monkeypatch):
         monkeypatch.setattr("sys.stdin", stream)
         code, out, _ = call("show", "--stdin")
     assert code == 0
-    assert out.count('\n "run_id": "') == 12
+    assert out.count('\n "run_id": "') == 14
     assert '    "auroc": 0.5,\n' in out
     code, _, err = call("show")
     assert code == 2
     assert "say which record to show" in err
+
+
+def test_pages_are_written_checked_and_keep_what_is_written_by_hand(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.reporting.pages.write.method_pages", lambda *ignored: {})
+    assert call(*RUN)[0] == 0
+    docs = tmp_path / "docs"
+    code, out, err = call("results", "pages", "--docs", docs)
+    assert (code, out) == (0, "")
+    assert f"written: {docs / 'results' / 'index.md'}" in err
+    assert call("results", "pages", "--docs", docs, "--check") == (0, "all pages are what their records say\n", "")
+    page = docs / "results" / "index.md"
+    page.write_text(page.read_text().replace("Numbers of protocol", "Numbers of a protocol") + "\nBy hand.\n")
+    code, out, _ = call("results", "pages", "--docs", docs, "--check")
+    assert (code, out) == (1, f"{page} differs from the records: run `bench results pages`\n")
+    assert call("results", "pages", "--docs", docs)[2] == f"written: {page}\n"
+    assert page.read_text().endswith("\nBy hand.\n")
+
+
+def test_pages_of_nothing(call, tmp_path):
+    code, _, err = call("results", "pages", "--docs", tmp_path / "docs", "--out", tmp_path / "nowhere")
+    assert code == 2
+    assert err.count("\n") == 1

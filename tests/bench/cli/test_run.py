@@ -81,6 +81,7 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
         "all-positive",
         "clock",
         "ecvc",
+        "gaussian",
         "length",
         "new-event",
         "random",
@@ -101,7 +102,7 @@ def test_a_second_run_resumes_everything_and_prints_the_same(shell):
     first = shell(*RUN, "toy.py:Toy")
     second = shell(*RUN, "toy.py:Toy", "--threads", "2")
     assert second[:2] == first[:2]
-    assert second[2].splitlines()[1] == "resumed 14 of 14 runs from their records"
+    assert second[2].splitlines()[1] == "resumed 16 of 16 runs from their records"
 
 
 def test_a_failed_cell_is_a_row_and_exit_code_3(shell):
@@ -113,7 +114,7 @@ def test_a_failed_cell_is_a_row_and_exit_code_3(shell):
     assert "Traceback" not in out + err
     code, _, err = shell(*RUN, "toy.py:Broken,toy.py:Toy")
     assert code == 3
-    assert "resumed 14 of 16 runs" in err
+    assert "resumed 16 of 18 runs" in err
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])
@@ -191,7 +192,7 @@ def test_a_threshold_is_added_to_what_is_recorded(shell):
     shell(*RUN, "toy.py:Toy")
     code, out, err = shell(*RUN, "toy.py:Toy", "--threshold", "quantile:0.9", "--threshold", "fixed:1")
     assert code == 0
-    assert "resumed 14 of 14" in err
+    assert "resumed 16 of 16" in err
     assert "threshold rule quantile:0.9;" in out
     assert all({"quantile:0.9", "fixed:1"} <= set(record["thresholds"]) for record in shell.records())
     assert "threshold rule fixed:1;" in shell("table", "--threshold", "fixed:1.0")[1]
@@ -211,7 +212,7 @@ def test_a_suite_file_runs(shell):
     code, out, _ = shell("run", "--suite", "mine.toml")
     assert code == 0
     assert "windows of 10 lines, step 10" in out
-    assert shell("gate", "--update", "--suite", "mine.toml")[1] == "results/baseline.json: 7 rows written\n"
+    assert shell("gate", "--update", "--suite", "mine.toml")[1] == "results/baseline.json: 8 rows written\n"
     assert shell("gate", "--suite", "mine.toml")[0] == 0
 
 
@@ -254,7 +255,7 @@ def test_show_of_a_failure_has_its_traceback(shell):
 
 def test_the_gate_passes_fails_and_names_what_fell(shell):
     shell(*RUN, "toy.py:Toy")
-    assert shell("gate", "--update")[:2] == (0, "results/baseline.json: 7 rows written\n")
+    assert shell("gate", "--update")[:2] == (0, "results/baseline.json: 8 rows written\n")
     code, out, _ = shell("gate")
     assert code == 0
     assert re.fullmatch(r"gate: (\d+) of \1 values hold\n", out)
@@ -287,7 +288,7 @@ def test_the_main_job_end_to_end(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {"mlad[max_epochs=1]", "deeplog[max_epochs=1]", "all-positive"} <= set(rows(done.stdout))
     found = list(Store(tmp_path / "results").records())
-    assert len(found) == 8
+    assert len(found) == 9
     assert {record["status"] for record in found} == {"ok"}
 
 

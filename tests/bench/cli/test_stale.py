@@ -20,7 +20,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     place.document()
     assert place.gate().returncode == 0
     if kind != "local":  # whose bytes are part of the run's identity
-        assert "resumed 7 of 7 runs" in place.run()
+        assert "resumed 8 of 8 runs" in place.run()
 
     place.break_score()
     refused = place.gate()
@@ -37,7 +37,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     assert place.bench("table", "--check").returncode == 0
 
     told = place.run()
-    assert "resumed 6 of 7 runs" in told
+    assert "resumed 7 of 8 runs" in told
     if kind != "local":
         assert f"doing 1 runs again whose records another code made: {place.method} (the method's code" in told
     after = place.records()[-1] if kind != "local" else max(place.records(), key=lambda record: record["started_at"])
@@ -59,9 +59,9 @@ def test_an_edited_engine_makes_every_row_stale(shipped):
     measure.write_text(measure.read_text() + "\nNEW = 1\n")
     refused = shipped.gate()
     assert refused.returncode == 1
-    assert refused.stdout.count("STALE") == 7
-    assert refused.stdout.count("the engine's code changed since") == 7
-    assert "7 runs again" in shipped.run()
+    assert refused.stdout.count("STALE") == 8
+    assert refused.stdout.count("the engine's code changed since") == 8
+    assert "8 runs again" in shipped.run()
     assert shipped.gate().returncode == 0
 
 
@@ -131,9 +131,9 @@ def test_a_module_beside_a_local_file_belongs_to_its_code(local):
     local.file.write_text(local.file.read_text().replace("import numpy as np", "import helper\nimport numpy as np"))
     local.run()
     helper.write_text('"""Help."""\n\nFACTOR = 1.0  # as before\n')
-    assert "resumed 7 of 7" in local.run()
+    assert "resumed 8 of 8" in local.run()
     helper.write_text('"""Help."""\nFACTOR = 2.0\n')
-    assert "resumed 6 of 7" in local.run()
+    assert "resumed 7 of 8" in local.run()
 
 
 def test_show_says_whose_code_a_record_is(local):

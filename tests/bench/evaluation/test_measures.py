@@ -8,17 +8,17 @@ from bench.evaluation import measures
 from bench.evaluation.measures import Measure, all_measures, columns, compared, gated, measure_of
 from bench.evaluation.metrics import metrics_at, ranking_metrics
 from bench.evaluation.paired import Scored, resample
-from bench.evaluation.stats import LEVELS, bootstrap
+from bench.evaluation.stats import LEVELS, spread
 
 RULE = "conformal:0.01"
 
 
-def block_of(scores, labels, threshold, weights=None, seed=0):
+def block_of(scores, labels, threshold, weights=None):
     """A metric block as a record holds it."""
     return {
         "ranking": ranking_metrics(scores, labels, weights),
-        "rules": {RULE: metrics_at(scores, labels, threshold, weights)},
-        "bootstrap": bootstrap(scores, labels, {RULE: threshold}, seed=seed, weights=weights),
+        "rules": {RULE: metrics_at(scores, labels, threshold, weights) | {"recall_incident": 0.5}},
+        "bootstrap": spread(scores, labels, {RULE: threshold}, weights=weights),
     }
 
 
@@ -76,7 +76,7 @@ def test_the_quantiles_of_a_derived_metric_are_those_of_a_bootstrap():
     }
     for key, values in by_hand.items():
         found = measure_of(key).quantiles(block, RULE)
-        # Inner levels: the stored quantiles are of 400 draws, and end at 0.005 and 0.995.
+        # Inner levels: the stored quantiles end at 0.005 and 0.995.
         assert found[1:-1] == pytest.approx(np.quantile(values, LEVELS)[1:-1], abs=0.02)
 
 

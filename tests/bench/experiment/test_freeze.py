@@ -173,5 +173,5 @@ def test_what_is_no_plan_is_a_sentence(tmp_path, content):
 
 
 def test_a_plan_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(BenchError, match="cannot be read.*--freeze"):
+    with pytest.raises(BenchError, match=r"cannot be read.*--freeze"):
         read_frozen(tmp_path / "plan.toml")

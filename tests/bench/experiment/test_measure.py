@@ -227,11 +227,72 @@ def test_a_rule_added_later_equals_one_asked_for_at_once():
     assert at_once["metrics"]["all"]["ranking"] == alone["metrics"]["all"]["ranking"]
 
 
-def test_methods_on_one_test_set_share_their_bootstrap_draws():
-    """The same ranking under other scores must give the same interval."""
+def test_equal_rankings_have_equal_intervals():
     one = measured("oracle")["metrics"]["all"]["bootstrap"]
     other = measured("oracle", test=scores()["test"] * 3 - 1)["metrics"]["all"]["bootstrap"]
     assert one == other
+
+
+def in_time(n=1000, **changes):
+    rng = np.random.default_rng(0)
+    labels = (np.arange(n) // 10 % 5 == 0).astype(np.int8)
+    made = {
+        "test": rng.normal(size=n) + labels,
+        "test_labels": labels,
+        "test_system": np.zeros(n, np.uint8),
+        "test_last_line": np.arange(n) * 20,
+        "test_incident": np.where(labels == 1, np.arange(n) // 50, -1).astype(np.int32),
+    }
+    return made | changes
+
+
+@pytest.mark.parametrize("split", ["chronological", "chronological:50,70", "prequential:5,2", "transfer"])
+def test_what_a_stretch_of_time_holds_is_resampled_in_blocks(split):
+    block = measured("fixed:1", split=split, **in_time())["metrics"]["all"]
+    assert block["bootstrap"]["resampled"] == "blocks of 20"
+    assert 0 < block["rules"]["fixed:1"]["recall_incident"] <= 1
+
+
+@pytest.mark.parametrize("split", ["paper", "blind", "given"])
+def test_what_is_drawn_or_given_is_resampled_one_by_one(split):
+    block = measured("fixed:1", split=split, **in_time())["metrics"]["all"]
+    assert block["bootstrap"]["resampled"] == "sequences"
+    assert "recall_incident" not in block["rules"]["fixed:1"]
+
+
+def test_a_sample_of_a_stretch_is_resampled_one_by_one():
+    weights = {"test_index": np.arange(1000), "test_weights": np.ones(1000)}
+    assert measured("fixed:1", **in_time(**weights))["metrics"]["all"]["bootstrap"]["resampled"] == "sequences"
+
+
+def test_too_few_blocks_with_abnormal_sequences_are_told():
+    labels = np.zeros(1000, np.int8)
+    labels[300:310] = 1
+    spread = measured("fixed:1", **in_time(test_labels=labels))["metrics"]["all"]["bootstrap"]
+    assert spread["resampled"] == "sequences"
+    assert spread["reason"] == "abnormal sequences stand in 1 of the blocks of 10"
+
+
+def test_an_order_in_the_file_that_is_not_that_of_time_changes_nothing():
+    one = in_time()
+    order = np.random.default_rng(1).permutation(1000)
+    other = {name: values[order] for name, values in one.items()}
+    first, second = (measured("fixed:1", **each)["metrics"]["all"] for each in (one, other))
+    assert first["rules"] == second["rules"]
+    assert first["bootstrap"]["auroc"] == pytest.approx(second["bootstrap"]["auroc"], abs=1e-5)
+
+
+def test_recall_by_incident_by_hand():
+    """Incident 0 has two flagged of three sequences, incident 1 none, incident 4 its only one."""
+    given = {
+        "test": np.array([3.0, 3, 0, 0, 0, 3, 3]),
+        "test_labels": np.array([1, 1, 1, 1, 1, 1, 0], np.int8),
+        "test_system": np.zeros(7, np.uint8),
+        "test_incident": np.array([0, 0, 0, 1, 1, 4, -1], np.int32),
+    }
+    rule = measured("fixed:2", **given)["metrics"]["all"]["rules"]["fixed:2"]
+    assert rule["recall_incident"] == pytest.approx(2 / 3)
+    assert rule["recall"] == pytest.approx(3 / 6)
 
 
 def test_sampling_weights_reach_every_metric_and_the_oracle():

@@ -43,7 +43,7 @@ class Toy(Detector):
         return np.zeros(len(sequences))
 '''
 
-CONTROLS = ["all-positive", "clock", "ecvc", "length", "new-event", "random"]
+CONTROLS = ["all-positive", "clock", "ecvc", "gaussian", "length", "new-event", "random"]
 
 
 @pytest.fixture(autouse=True)

@@ -133,6 +133,7 @@ def test_differences_are_paired_by_seed(played):
     values |= {"default": lambda system, seed: 0.2 + 0.1 * seed, "variance=0.9": lambda system, seed: 0.25 + 0.1 * seed}
     decision = played().decide(values)
     assert decision.chosen.label == "variance=0.9"
+    assert decision.trials[1].difference.by_seed == pytest.approx((0.05,) * 5)
 
 
 def test_the_interval_is_students():

@@ -152,4 +152,4 @@ def test_what_is_on_a_disk_is_json(place):
     code, err = run_on(place, place.out, more=["--no-pack"])
     assert code == 0, err
     assert all(json.loads(path.read_text())["status"] == "ok" for path in (place.out / "inbox").glob("*.json"))
-    assert len(place.check_whole()) == 7
+    assert len(place.check_whole()) == 8

@@ -30,4 +30,4 @@ def test_overlapping_commands_do_each_cell_once(place):
     all_ended = [ended(driver) for driver in drivers]
     assert [code for code, _, _ in all_ended] == [0, 0, 0], all_ended
     check_done_once(place, ("Quick", "Other", "Third"), 3)
-    assert len(place.records()) == 3 * 3 + 6 * 3  # and six controls
+    assert len(place.records()) == 3 * 3 + 7 * 3  # and seven controls

@@ -169,6 +169,6 @@ def test_tables_and_json_hold_nothing_that_a_method_prints(tmp_path):
         assert "of a table" not in done.stdout
         assert done.returncode == 3
         if more:
-            assert len(json.loads(done.stdout)) == 8
+            assert len(json.loads(done.stdout)) == 9
         else:
             assert "of a table" in done.stderr

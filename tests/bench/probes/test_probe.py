@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from bench.experiment.suites import SuitePart
 from bench.probes.injection import HARMLESS, PHRASINGS, injection_options, plant
 from bench.probes.memorisation import memory_options, twins
 from bench.probes.paraphrase import paraphrase
-from bench.probes.probe import ProbeRequest, draw, require_texts
+from bench.probes.probe import ProbeRequest, draw, require_reads
 from bench.types import UNKNOWN_KEY, Parameters, Sequences
 
 TEXTS = ("user <*> came", "kernel: error at 0x1f3ab0", "all is well")
@@ -181,5 +182,13 @@ def test_the_rule_is_the_methods_own_only_where_it_is_training_free(cells):
 
 def test_a_method_that_reads_no_texts_is_refused_unless_its_variant_does(cells):
     with pytest.raises(BenchError, match="'ngram' reads no texts"):
-        require_texts(cells("ngram")[0])
-    require_texts(cells("ngram+nearest")[0])
+        require_reads("injection", cells("ngram")[0])
+    require_reads("injection", cells("ngram+nearest")[0])
+
+
+def test_the_shortcut_takes_a_method_that_reads_keys_alone_and_refuses_one_that_reads_neither(cells):
+    (ngram,) = cells("ngram")
+    require_reads("shortcut", ngram)
+    blind = replace(ngram.method.description, uses=frozenset({"lines"}))
+    with pytest.raises(BenchError, match="'ngram' reads neither texts nor log keys"):
+        require_reads("shortcut", replace(ngram, method=replace(ngram.method, description=blind)))

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from bench.evaluation.stats import LEVELS
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import SCHEMA_VERSION
 
 RULE = "conformal:0.01"
@@ -43,7 +44,7 @@ def make_record():
         split="chronological",
         rules=(RULE,),
         systems=(),
-        protocol=1,
+        protocol=PROTOCOL_VERSION,
         **changes,
     ):
         sides = [{"edition": part, "sha256": "00"} for part in edition.split("+")]

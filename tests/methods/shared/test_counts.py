@@ -59,13 +59,6 @@ def test_what_it_is_told_is_that_of_the_sheet(method):
     assert method.tags.told == {"source": TOLD[method]}
 
 
-@pytest.mark.parametrize("method", TOLD)
-def test_profiles_are_values_that_the_config_takes_and_that_differ(method):
-    for values in method.profiles.values():
-        config = method.Config(**values)
-        assert all(getattr(config, name) != getattr(method.Config(), name) for name in values)
-
-
 @pytest.mark.parametrize("method", [method for method in TOLD if "original" in method.profiles])
 def test_the_published_settings_pass_the_conformance_kit(method):
     config = method.Config(**method.profiles["original"])

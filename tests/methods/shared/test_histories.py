@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from methods.shared import histories as _histories
-from methods.shared.histories import event_blocks, pieces_of, predictions_of, ranks_of, with_end_events, worst_ranks
+from methods.shared.histories import (
+    event_blocks,
+    ordered,
+    pieces_of,
+    predictions_of,
+    ranks_of,
+    with_end_events,
+    worst_ranks,
+)
 from methods.shared.stepwise import Branch, StepwisePredictor
 
 TOKENS, OFFSETS = np.array([2, 3, 2, 3, 4, 2, 3]), np.array([0, 2, 2, 7])
@@ -172,7 +180,8 @@ def test_worst_ranks_compute_nothing_where_a_key_is_unknown():
         return tokens * 10
 
     worst = worst_ranks(np.array([2, 3, 1, 4, 5, 2]), np.array([0, 2, 4, 4, 6]), ranks, 99)
-    assert worst.tolist() == [30, 99, 0, 50]
+    assert np.ceil(worst).tolist() == [30, 99, 0, 50]
+    assert worst.tolist() == ordered(np.array([30.0, 99, 0, 50]), np.array([50, 99, 0, 70])).tolist()
     assert seen == [([2, 3, 5, 2], [0, 2, 2, 4])]
 
 
@@ -180,3 +189,16 @@ def test_pieces_of_a_periodic_log_begin_everywhere_in_the_period():
     pieces = pieces_of(np.arange(600) % 3, np.array([0, 600]), 5, given=(2, 3))
     starts = pieces.tokens[pieces.offsets[:-1]]
     assert set(starts.tolist()) == {0, 1, 2}
+
+
+def test_equal_worst_ranks_are_ordered_by_their_sum_and_no_top_g_rule_changes():
+    rng = np.random.default_rng(0)
+    worst = rng.integers(0, 400, 500).astype(float)
+    total = worst * rng.integers(1, 300, 500) + rng.integers(0, 100, 500)
+    total[worst == 0] = 0
+    scores = ordered(worst, total)
+    for g in range(1, 402):
+        assert ((scores > g - 1) == (worst >= g)).all()
+    order = np.lexsort([total, worst])
+    assert (np.diff(scores[order]) >= 0).all()
+    assert len(np.unique(scores)) > len(np.unique(worst))

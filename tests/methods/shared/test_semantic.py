@@ -103,3 +103,17 @@ def test_recomputing_activations_changes_no_gradient(monkeypatch):
 def test_no_entry_of_a_centre_is_near_zero():
     moved = away_from_zero(torch.tensor([0.0, 0.05, -0.05, 0.5, -0.5, -1e-9]), 0.1)
     torch.testing.assert_close(moved, torch.tensor([0.1, 0.1, -0.1, 0.5, -0.5, -0.1]))
+
+
+def test_dropout_on_events_drops_whole_events_and_no_pooled_state():
+    torch.manual_seed(0)
+    net = AttentiveClassifier(nn.GRU, 4, 3, 1, dropout=0.5, dropout_on="events").train()
+    tokens, lengths = torch.ones(1, 400, 4), torch.tensor([400])
+    seen = []
+    net.states.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    logits = net(tokens, lengths)
+    assert set(seen[0].unique().tolist()) == {0.0, 2.0}
+    assert (seen[0].amin(2) == seen[0].amax(2)).all()
+    torch.testing.assert_close(logits, net.outlet(net.vectors(seen[0], lengths)))
+    net.eval()
+    torch.testing.assert_close(net(tokens, lengths), net.outlet(net.vectors(tokens, lengths)))

@@ -84,7 +84,7 @@ def test_what_was_learned_can_be_saved(settings):
     inputs = TextInputs.sentence(TEXTS[:9], 5, **settings)
     state = inputs.state()
     assert np.array_equal(TextInputs.from_state(state).features(TEXTS), inputs.features(TEXTS))
-    assert text_inputs.array_to_texts(state["texts.vocabulary"]) == []
+    assert all(value.dtype.kind == "f" for value in state.values())
 
 
 def test_learned_rows_save_their_texts():

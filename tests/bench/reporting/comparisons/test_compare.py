@@ -8,8 +8,9 @@ import pytest
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
-from bench.reporting.comparisons.differences import compare_rows, comparison_requests, require_scores
+from bench.reporting.comparisons.differences import VERSION, compare_rows, comparison_requests, require_scores
 from bench.reporting.comparisons.kept import (
     chosen,
     footer,
@@ -224,7 +225,10 @@ def test_what_is_kept_prints_again_without_scores(store, add):
         scores.unlink()
     (again,) = stored(store, "toy", scenario="bgl", split="chronological")
     assert lines(again) == lines(made)
-    assert heading(again) == "toy on bgl@raw12k, chronological, protocol 1: 40 test sequences, 10 abnormal"
+    assert (
+        heading(again)
+        == f"toy on bgl@raw12k, chronological, protocol {PROTOCOL_VERSION}: 40 test sequences, 10 abnormal"
+    )
     assert outdated_comparisons(store) == {}
     for scenario, split in (("hdfs", None), (None, "paper")):
         with pytest.raises(BenchError, match="leave --stored out"):
@@ -264,7 +268,7 @@ def test_a_comparison_without_records_of_another_version_or_damaged_is_outdated(
     assert "damaged" in outdated_comparisons(store)[path]
     path.write_text("[]")
     assert "damaged" in outdated_comparisons(store)[path]
-    path.write_text(json.dumps({"rows": [], "runs": {}, "version": 1}))
+    path.write_text(json.dumps({"rows": [], "runs": {}, "version": VERSION}))
     assert "damaged" in outdated_comparisons(store)[path]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.reporting.published.page import render_published, scenario_name
 from bench.reporting.published.papers import load_published, published_file
 from bench.reporting.tables.table import make_tables
@@ -175,7 +176,7 @@ def test_a_sample_is_named_beside_published_values(papers, tmp_path, ecvc):
     strata = [{"system": "bgl@raw12k", "label": 0, "size": 30, "drawn": 12}]
     sampled["sample"] = {"drawn": 24, "of": 40, "strata": strata}
     text = page(papers, tmp_path, sampled)
-    assert "sample of 24 of 40 test sequences, weighted, protocol 1: beside A toy paper" in text
+    assert f"sample of 24 of 40 test sequences, weighted, protocol {PROTOCOL_VERSION}: beside A toy paper" in text
     assert "sample: 12 of 30 normal of bgl@raw12k" in text
 
 

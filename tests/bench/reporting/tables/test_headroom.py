@@ -90,6 +90,8 @@ def test_recall_by_incident_is_a_column_where_a_record_holds_it(rendered, monkey
         zip(*(line.split("|") for line in text.splitlines() if line.startswith(("| source", "| toy"))), strict=True)
     )
     assert cells[" R inc "].strip() == "0.250"
+    headings = [cell.strip() for cell in header_of(text, "source").split("|")]
+    assert headings.index("FPR") + 1 == headings.index("R inc") == headings.index("AP [95 %]") - 1
     assert "R inc: share of incidents with a flagged sequence" in text
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
 from bench.reporting.tables.files import outdated_tables, write_tables
 from bench.reporting.tables.series import make_series, render_all, render_series
@@ -30,7 +31,7 @@ def test_mean_and_worst_over_cuts(made):
     tables = make_tables([made("chronological", 0.9), made("chronological:50,70", 0.5)])
     (series,) = make_series(tables)
     text = render_series(series, RULE)
-    assert text.startswith("### bgl@raw12k, cuts, protocol 1\n\n- cuts: 50/70, 60/80 % of the lines")
+    assert text.startswith(f"### bgl@raw12k, cuts, protocol {PROTOCOL_VERSION}\n\n- cuts: 50/70, 60/80 % of the lines")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert ["toy", *["0.700", "0.500"] * 3, "2/2"] in rows
     assert rows.count(["toy", "0.500", "0.900"]) == 3

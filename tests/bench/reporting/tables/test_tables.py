@@ -9,6 +9,7 @@ import pytest
 from bench.errors import BenchError
 from bench.evaluation.measures import columns
 from bench.evaluation.stats import LEVELS, combine
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import SCHEMA_VERSION, Store
 from bench.reporting.gate import rows_by_name
 from bench.reporting.tables.answers import answered_by
@@ -16,6 +17,7 @@ from bench.reporting.tables.files import outdated_tables, write_tables
 from bench.reporting.tables.rows import times_of
 from bench.reporting.tables.table import make_tables, render, require_rule, summary
 
+OLDER = PROTOCOL_VERSION - 1
 RULE = "conformal:0.01"
 
 
@@ -48,7 +50,7 @@ def record(
     edition="bgl@raw12k",
     tier="evaluation",
     split="chronological",
-    protocol=1,
+    protocol=PROTOCOL_VERSION,
     window=(20, 20),
     native=None,
     reasons=None,
@@ -132,15 +134,16 @@ def row_of(text, method):
 
 
 def test_a_row_holds_the_mean_over_seeds_and_its_interval():
+    """Student's interval of two seeds, 12.7 standard errors, says nearly nothing."""
     row = row_of(rendered(record(seed=0, f1=0.8), record(seed=1, f1=0.6)), "toy")
     assert row == {
         "source normals": "toy",
         "P": "0.700",
         "R": "0.700",
-        "F1 [95 %]": "0.700 [.600,.800]",
+        "F1 [95 %]": "0.700 [.005,.999]",
         "FPR": "0.700",
-        "AP [95 %]": "0.700 [.600,.800]",
-        "AUROC [95 %]": "0.700 [.600,.800]",
+        "AP [95 %]": "0.700 [.005,.999]",
+        "AUROC [95 %]": "0.700 [.005,.999]",
         "R@1%": "0.700",
         "R@.1%": "0.700",
         "oracle": "0.700",
@@ -205,7 +208,7 @@ def test_methods_that_are_told_different_things_stand_in_groups_of_their_own_and
 
 def test_a_reader_is_told_protocol_editions_sizes_and_what_makes_it_easy():
     text = rendered(record())
-    assert text.startswith("### bgl@raw12k, chronological, protocol 1\n")
+    assert text.startswith(f"### bgl@raw12k, chronological, protocol {PROTOCOL_VERSION}\n")
     assert "chronological, cut at 60 % and 80 % of the lines" in text
     assert "windows of 20 lines, step 20; threshold rule conformal:0.01\n" in text
     assert "100 train (9 abnormal), 30 validation (3), 40 test (10); 17 log keys" in text
@@ -249,7 +252,7 @@ def test_sessions_that_a_cut_by_lines_tears_are_named():
 def test_smoke_and_simulated_are_marked():
     assert "put together from pieces (tier smoke): never part of a finding" in rendered(record(tier="smoke"))
     text = rendered(record(tier="simulated"))
-    assert text.startswith("### bgl@raw12k, chronological (simulated), protocol 1\n")
+    assert text.startswith(f"### bgl@raw12k, chronological (simulated), protocol {PROTOCOL_VERSION}\n")
     assert "bgl@raw12k (simulated, data " in text
 
 
@@ -360,7 +363,7 @@ def test_two_versions_of_a_method_under_one_name_can_be_told_apart():
     "other",
     [
         {"edition": "bgl@stream-a"},
-        {"protocol": 2},
+        {"protocol": OLDER},
         {"split": "paper"},
         {"window": (10, 10)},
         {"window": (20, 10)},
@@ -418,7 +421,7 @@ def test_a_rule_that_no_record_holds_lists_those_there_are():
 @pytest.fixture
 def store(tmp_path):
     made = Store(tmp_path)
-    for one in (record("a"), record("b", seed=1), record("a", split="paper"), record("a", protocol=2)):
+    for one in (record("a"), record("b", seed=1), record("a", split="paper"), record("a", protocol=OLDER)):
         made.write(one)
     return made
 
@@ -428,7 +431,7 @@ def test_written_tables_equal_the_records_until_one_is_changed(store):
     keys = {table.key for table in make_tables(store.records())}
     paths = write_tables(store, keys)
     assert sorted(path.name for path in paths) == [
-        "bgl@raw12k--chronological--protocol2.md",
+        f"bgl@raw12k--chronological--protocol{OLDER}.md",
         "bgl@raw12k--chronological.md",
         "bgl@raw12k--paper.md",
     ]
@@ -506,7 +509,9 @@ def test_a_sample_is_named_in_heading_facts_and_file_and_shares_no_table_with_wh
     tables = make_tables([sampled(), record(), sampled(drawn=40)])
     assert [table.key.sample for table in tables] == [0, 24, 40]
     text = render(tables[1], RULE)
-    assert text.startswith("### bgl@raw12k, chronological, sample of 24 of 44 test sequences, weighted, protocol 1\n")
+    assert text.startswith(
+        f"### bgl@raw12k, chronological, sample of 24 of 44 test sequences, weighted, protocol {PROTOCOL_VERSION}\n"
+    )
     assert "- sample: 12 of 30 normal of bgl@raw12k, 12 of 14 abnormal of bgl@raw12k; metrics weight" in text
     assert "sample" not in render(tables[0], RULE)
     names = [table.key.file_name for table in tables]
@@ -517,8 +522,8 @@ def test_a_sample_is_named_in_heading_facts_and_file_and_shares_no_table_with_wh
 
 def test_rows_of_different_samples_keep_names_of_their_own_in_the_gate():
     assert sorted(rows_by_name([sampled(), record()])) == [
-        "bgl@raw12k | chronological | 20/20 | protocol 1 | toy",
-        "bgl@raw12k | chronological | 20/20 | sample 24 | protocol 1 | toy",
+        f"bgl@raw12k | chronological | 20/20 | protocol {PROTOCOL_VERSION} | toy",
+        f"bgl@raw12k | chronological | 20/20 | sample 24 | protocol {PROTOCOL_VERSION} | toy",
     ]
 
 

@@ -1,0 +1,188 @@
+"""Blocks along other axes than editions: budget in steps, drift in time, published settings, mean ranks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from bench.data.sequences.protocols import block_of
+from bench.evaluation.agreement import kendall_tau, ranks
+from bench.evaluation.measures import measure_of
+from bench.experiment.grades import CONTROL
+from bench.reporting import markdown
+from bench.reporting.pages.gather import (
+    RANKED_BY,
+    Results,
+    base_of,
+    kind_of,
+    methods_of,
+    standing_of,
+    steps_of,
+    value_of,
+)
+from bench.reporting.pages.matrix import METRICS, NOTHING, column, short
+from bench.reporting.tables.rows import Row, Table
+from bench.reporting.tables.series import Series, make_series
+
+FACTORS: Final = (0.25, 1, 4)
+"""Of the budget, at which rankings are compared."""
+_DRIFT_METRIC: Final = "auroc"
+
+Curve = dict[int, Row]
+"""Rows of one method by their steps."""
+
+
+def steps(results: Results) -> str:
+    """AP against optimiser steps on each edition, and how far the ranking depends on them."""
+    parts = []
+    for table in results.of("within", "paper", "transfers", "combined", simulated=True):
+        curves = {name: curve for name, curve in _curves(table).items() if len(curve) > 1}
+        if curves:
+            parts += [f"**{column(table)}, {table.key.split}** (AP)", _curve_table(curves), _curve_words(table, curves)]
+    return "\n\n".join(parts) or f"({NOTHING})"
+
+
+def untrained(results: Results, name: str) -> str:
+    """Where a network was also scored without training: its AP then and at the budget, edition by edition."""
+    lines = []
+    for table in results.of("within", "paper", "transfers", "combined", simulated=True):
+        curve = _curves(table).get(name, {})
+        plain = next((row for row in curve.values() if kind_of(row) == "plain"), None)
+        first = value_of(curve[0], RANKED_BY) if 0 in curve else None
+        last = None if plain is None else value_of(plain, RANKED_BY)
+        if first is not None and last is not None:
+            words = ": **below its untrained self**" if last < first else ""
+            lines.append(
+                f"- {column(table)}, {table.key.split}: {short(first)} untrained, {short(last)} trained{words}"
+            )
+    return "\n".join(["AP without and with training:", "", *lines]) if lines else ""
+
+
+def _curves(table: Table) -> dict[str, Curve]:
+    found: dict[str, Curve] = defaultdict(dict)
+    for row in table.rows:
+        count = steps_of(row)
+        if count is not None and kind_of(row) in ("plain", "steps") and row.finished:
+            found[base_of(row)][count] = row
+    return dict(sorted(found.items()))
+
+
+def _curve_table(curves: dict[str, Curve]) -> str:
+    counts = sorted({count for curve in curves.values() for count in curve})
+    lines = [
+        [name, *(short(value_of(curve[count], RANKED_BY)) if count in curve else "" for count in counts)]
+        for name, curve in curves.items()
+    ]
+    return markdown.table(lines, ["steps", *(f"{count:,}" for count in counts)])
+
+
+def _curve_words(table: Table, curves: dict[str, Curve]) -> str:
+    budgets = {count for curve in curves.values() for count, row in curve.items() if kind_of(row) == "plain"}
+    lines = []
+    for budget in sorted(budgets):
+        at = {factor: _at(curves, round(factor * budget)) for factor in FACTORS}
+        for one, other in itertools.combinations(FACTORS, 2):
+            both = sorted(at[one].keys() & at[other].keys())
+            tau = kendall_tau([at[one][name] for name in both], [at[other][name] for name in both])
+            if tau is not None and len(both) > 2:
+                lines.append(
+                    f"- Rankings at {one:g} and {other:g} times the budget of {budget:,} steps: "
+                    f"Kendall's tau {tau:+.2f} ({len(both)} methods)."
+                )
+        below = sorted(name for name, value in at[1].items() if value < _at(curves, 0).get(name, -1.0))
+        if _at(curves, 0):
+            lines.append(f"- Below its untrained self at {budget:,} steps: {', '.join(below) or 'no method'}.")
+    return "\n".join(lines)
+
+
+def _at(curves: dict[str, Curve], count: int) -> dict[str, float]:
+    values = {name: value_of(curve[count], RANKED_BY) for name, curve in curves.items() if count in curve}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def drift(results: Results) -> str:
+    """AUROC over several cuts, and block by block after refits: the mean and the worst of each method."""
+    parts = []
+    for series in make_series(_with_chronological(results)):
+        names = sorted({row.method for table in series.tables for row in table.rows})
+        lines = [line for name in names if (line := _drift_line(series, name))]
+        where = f"{column(series.tables[0])}, {series.key.split} ({len(series.tables)} {series.unit})"
+        parts += [f"**{where}**", markdown.table(lines, ["AUROC", "first", "last", "mean", "worst"])]
+    return "\n\n".join(parts) or f"({NOTHING})"
+
+
+def _with_chronological(results: Results) -> list[Table]:
+    """The tables of the drift, and the default cut where there are others of the scenario."""
+    found = results.of("drift", simulated=True)
+    scenarios = {table.key.scenario for table in found if block_of(table.key.split) is None}
+    usual = results.of("within", "combined", simulated=True)
+    return found + [t for t in usual if t.key.split == "chronological" and t.key.scenario in scenarios]
+
+
+def _drift_line(series: Series, name: str) -> list[str]:
+    rows = [row for table in series.tables for row in table.rows if row.method == name]
+    values = [value for row in rows if (value := value_of(row, _DRIFT_METRIC)) is not None]
+    if not values:
+        return []
+    return [markdown.plain(name), *map(short, (values[0], values[-1], sum(values) / len(values), min(values)))]
+
+
+def originals(results: Results) -> str:
+    """Methods under their published settings beside their rows under the common ones."""
+    lines = []
+    for table in results.of("within", "paper", "transfers", "combined", "chat"):
+        usual = {base_of(row): row for row in table.rows if kind_of(row) == "plain"}
+        for row in table.rows:
+            if kind_of(row) == "original" and row.finished:
+                lines.append([column(table), table.key.split, base_of(row), _cell(usual.get(base_of(row))), _cell(row)])
+    headers = ["edition", "split", "method", "common settings", "original"]
+    words = "F1 / AUROC / AP, means over seeds."
+    return f"{markdown.table(lines, headers)}\n\n{words}" if lines else f"({NOTHING})"
+
+
+def _cell(row: Row | None) -> str:
+    return "" if row is None else " / ".join(short(value_of(row, metric)) for metric in METRICS)
+
+
+def mean_ranks(results: Results) -> str:
+    """The mean place by AP over the editions that are good for a finding, for methods told the same."""
+    parts = []
+    for family, split in (("within", "chronological"), ("paper", "paper")):
+        tables = [
+            t
+            for t in results.of(family)  # type: ignore[arg-type]  # both are families
+            if t.key.split == split and standing_of(t) in ("evaluation", "development")
+        ]
+        for group in sorted({row.group for table in tables for row in methods_of(table)}):
+            parts += _rank_parts(tables, group, split)
+    return "\n\n".join(parts) or f"({NOTHING})"
+
+
+def _rank_parts(tables: Sequence[Table], group: str, split: str) -> list[str]:
+    """A table of places; only rows that every one of the editions has are ranked."""
+    per_table = [_ranked_rows(table, group) for table in tables]
+    names = sorted(set.intersection(*(set(found) for found in per_table))) if per_table else []
+    if len(names) < 2 or len(tables) < 2:
+        return []
+    places = np.array([ranks([found[name] for name in names]) for found in per_table])
+    order = np.argsort(places.mean(axis=0), kind="stable")
+    lines = [
+        [markdown.plain(names[i]), f"{places[:, i].mean():.2f}", *(f"{place:g}" for place in places[:, i])]
+        for i in order
+    ]
+    pairs = [kendall_tau(-places[i], -places[j]) for i, j in itertools.combinations(range(len(tables)), 2)]
+    known = [tau for tau in pairs if tau is not None]
+    words = f"{len(names)} rows, {len(tables)} editions; Kendall's tau of two editions' rankings is "
+    words += f"{np.mean(known):+.2f} in the mean, {min(known):+.2f} at the least." if known else "not defined."
+    title = f"**{split}, {group}, controls beside them** (places by {measure_of(RANKED_BY).title}, 1 is the best)"
+    return [title, markdown.table(lines, ["", "mean place", *(column(table) for table in tables)]), words]
+
+
+def _ranked_rows(table: Table, group: str) -> dict[str, float]:
+    rows = [row for row in table.rows if row.group in (group, CONTROL) and kind_of(row) == "plain"]
+    values = {row.method: value_of(row, RANKED_BY) for row in rows}
+    return {name: value for name, value in values.items() if value is not None}

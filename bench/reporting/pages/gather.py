@@ -1,0 +1,154 @@
+"""What the pages are made of: tables by page, rows by what is special about them, verdicts of paired comparisons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from bench.data.sequences.protocols import block_of, is_cut
+from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.grades import CONTROL, asks_a_model
+from bench.experiment.measure import ALL
+from bench.records.record import standing
+from bench.records.store import Store
+from bench.reporting.comparisons.differences import VERSION
+from bench.reporting.comparisons.kept import every_kept
+from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, shown_rule
+from bench.reporting.tables.table import make_tables
+
+Family = Literal["within", "paper", "transfers", "combined", "chat", "drift"]
+Kind = Literal["plain", "original", "steps", "setting"]
+"""What a row is: a method as it comes, its published form, another budget, another setting changed."""
+
+RANKED_BY: Final = "ap"
+"""The metric of headroom, verdicts and ranks: no threshold stands in it."""
+_INVERSE: Final = {"better": "worse", "worse": "better"}
+_STEPS, _PROFILE = "steps", "profile"
+_SETTINGS: Final = re.compile(r"\[([^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What kept comparisons say of two rows of a table."""
+
+    _by_key: dict[tuple[TableKey, str, str], str]
+
+    @classmethod
+    def of(cls, comparisons: Iterable[dict[str, Any]]) -> Verdicts:
+        """Those of the ranking metric, in both directions; what another version of the program kept says nothing."""
+        found = {}
+        for comparison in comparisons:
+            if comparison.get("version") != VERSION or not comparison.keys() >= set(TableKey._fields):
+                continue
+            fields = {name: comparison[name] for name in TableKey._fields}
+            key = TableKey(**fields | {"data": tuple(comparison["data"])})
+            for row in comparison["rows"]:
+                values = (row["metrics"] or {}).get(RANKED_BY)
+                if values:
+                    one, other, verdict = comparison["method"], row["method"], values["verdict"]
+                    found[key, one, other] = verdict
+                    found.setdefault((key, other, one), _INVERSE.get(verdict, verdict))
+        return cls(found)
+
+    def of_rows(self, table: Table, one: Row, other: Row | None) -> str | None:
+        """`better`, `worse`, `not separable`, or None where they were not compared."""
+        return None if other is None else self._by_key.get((table.key, one.method, other.method))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the pages say comes from here."""
+
+    tables: tuple[Table, ...]
+    """Of the newest protocol alone."""
+    protocol: int
+    older: tuple[int, ...]
+    """Earlier protocols whose records are here, and on no page."""
+    verdicts: Verdicts
+
+    def of(self, *families: Family, simulated: bool = False) -> list[Table]:
+        """The tables of these families, the most telling editions first."""
+        found = [
+            table
+            for table in self.tables
+            if family_of(table) in families and (simulated or standing_of(table) != "simulated")
+        ]
+        return sorted(found, key=lambda table: (_WORTH.index(standing_of(table)), table.key))
+
+
+_WORTH: Final = ("evaluation", "development", "smoke", "simulated")
+
+
+def gather(store: Store) -> Results:
+    """Read a results folder."""
+    tables = make_tables(store.records())
+    protocols = sorted({table.key.protocol_version for table in tables})
+    newest = protocols[-1] if protocols else 0
+    chosen = tuple(table for table in tables if table.key.protocol_version == newest)
+    return Results(chosen, newest, tuple(protocols[:-1]), Verdicts.of(every_kept(store)))
+
+
+def standing_of(table: Table) -> str:
+    """What its numbers are good for."""
+    return standing(table.records[0])
+
+
+def family_of(table: Table) -> Family:
+    """The page a table belongs to."""
+    key, spec = table.key, table.records[0]["spec"]
+    methods = [row for row in table.rows if row.group != CONTROL]
+    if key.sample or (methods and all(asks_a_model(row.records[0]) for row in methods)):
+        return "chat"
+    if block_of(key.split) is not None or (is_cut(key.split) and key.split != "chronological"):
+        return "drift"
+    if spec["train"] != spec["test"]:
+        return "transfers"
+    if len(spec["train"]) > 1:
+        return "combined"
+    return "paper" if key.split == "paper" else "within"
+
+
+def kind_of(row: Row) -> Kind:
+    """What is special about a row: its name says what it does not share with the plain one."""
+    settings = _SETTINGS.search(row.records[0]["method"])
+    names = {part.partition("=")[0] for part in settings[1].split(",")} if settings else set()
+    if not names:
+        return "plain"
+    alone: dict[str, Kind] = {_PROFILE: "original", _STEPS: "steps"}
+    return alone.get(next(iter(names)), "setting") if len(names) == 1 else "setting"
+
+
+def base_of(row: Row) -> str:
+    """The method of a row, without its settings: `deeplog+nearest`."""
+    detector = row.records[0]["spec"]["detector"]
+    variant = detector.get("variant")
+    return f"{detector['name']}+{variant}" if variant else str(detector["name"])
+
+
+def steps_of(row: Row) -> int | None:
+    """Its budget in optimiser steps; None of what is not trained in steps."""
+    steps = row.records[0]["detector"]["config"].get(_STEPS)
+    return None if steps is None else int(steps)
+
+
+def value_of(row: Row, metric: str) -> float | None:
+    """The mean over seeds by the rule that tables show."""
+    return mean_of(row, ALL, metric, shown_rule(row, DEFAULT_RULE)) if row.finished else None
+
+
+def best_of(rows: Sequence[Row]) -> Row | None:
+    """The row that ranks first; None where none has a value. Of equals the first."""
+    known = [(value, row) for row in rows if (value := value_of(row, RANKED_BY)) is not None]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def controls_of(table: Table) -> list[Row]:
+    """The controls of a table."""
+    return [row for row in table.rows if row.group == CONTROL]
+
+
+def methods_of(table: Table) -> list[Row]:
+    """The methods of a table as they come, without changed settings."""
+    return [row for row in table.rows if row.group != CONTROL and kind_of(row) == "plain"]

@@ -1,0 +1,164 @@
+"""What the records say to the query of a claim: `METRIC METHOD SCENARIO SPLIT`, then any `name=value`.
+
+A name may be several, separated by commas: then there are as many answers, in that order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final, NamedTuple
+
+from bench.errors import BenchError
+from bench.evaluation.measures import all_measures, measure_of
+from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.measure import ALL
+from bench.records.record import Record
+from bench.records.store import Store
+from bench.reporting.tables.rows import Row, Table, shown_rule
+from bench.reporting.tables.table import make_tables
+
+COUNTS: Final = ("n_train", "n_train_abnormal", "n_validation", "n_validation_abnormal", "n_test", "n_test_abnormal")
+"""What is not measured but counted; the same for all methods of a table."""
+SEEDS: Final = "seeds"
+_OPTIONS: Final[Mapping[str, str]] = {
+    "seed": "only these seeds, as 0 or 0+1",
+    "rule": "the threshold rule, if not that of the tables",
+    "system": "one system of a combined run",
+    "of": "min, max or range over the seeds in place of their mean",
+    "minus": "another method, whose value is taken off",
+    "window": "as 10/10, where there are several",
+    "sample": "the size of a sample, where there are several",
+    "protocol": "where records of several are here",
+}
+_OVER_SEEDS: Final[Mapping[str, Any]] = {
+    "mean": lambda values: sum(values) / len(values),
+    "min": min,
+    "max": max,
+    "range": lambda values: max(values) - min(values),
+}
+_COMMA: Final = re.compile(r",(?![^\[]*\])")
+_SPACE: Final = re.compile(r"\s+")
+
+
+class Query(NamedTuple):
+    """A question to the records."""
+
+    metric: str
+    method: str
+    scenario: str
+    split: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        words = (self.metric, self.method, self.scenario, self.split, *("=".join(pair) for pair in self.options))
+        return " ".join(words)
+
+
+def parse_queries(text: str) -> list[Query]:
+    """The queries of an entry; a BenchError says what is wrong with it."""
+    words = _SPACE.split(text.strip())
+    plain = [word for word in words if not _is_option(word)]
+    if len(plain) != 4:
+        raise BenchError(f"'{text}' is not METRIC METHOD SCENARIO SPLIT: write `f1 mlad hdfs@blocks-a paper`")
+    pairs = [word.split("=", 1) for word in words if _is_option(word)]
+    many = [_COMMA.split(word) for word in plain]
+    values = [[(name, value) for value in _COMMA.split(said)] for name, said in pairs]
+    known = {*(measure.key for measure in all_measures()), *COUNTS, SEEDS}
+    unknown = [name for name in many[0] if name not in known]
+    if unknown:
+        raise BenchError(f"'{unknown[0]}' is no metric: choose one of {', '.join(sorted(known))}")
+    return [
+        Query(metric, method, scenario, split, options)
+        for metric, method, scenario, split in itertools.product(*many)
+        for options in itertools.product(*values)
+    ]
+
+
+def _is_option(word: str) -> bool:
+    return word.partition("=")[0] in _OPTIONS
+
+
+class Lookup:
+    """Answers queries from the records of a store; only the scenarios and splits that are asked for are read."""
+
+    def __init__(self, store: Store, queries: Collection[Query]) -> None:
+        wanted = {(query.scenario, query.split) for query in queries}
+        self._root = store.root
+        self._tables = make_tables(store.table_records(lambda *place: place in wanted)) if wanted else []
+
+    def value(self, query: Query) -> float:
+        """What the records say; a BenchError where they do not, or not with one voice."""
+        options = dict(query.options)
+        found = self._value_of(query, query.method, options)
+        return found - self._value_of(query, options["minus"], options) if "minus" in options else found
+
+    def _value_of(self, query: Query, method: str, options: Mapping[str, str]) -> float:
+        table = self._table(query, options)
+        if query.metric in COUNTS:
+            return _count(table.records, query.metric)
+        row = _row(table, method)
+        records = _of_seeds(row, options.get("seed"))
+        if query.metric == SEEDS:
+            return len(records)
+        values = _values(row, records, query.metric, options)
+        over = options.get("of", "mean")
+        if over not in _OVER_SEEDS:
+            raise BenchError(f"of={over} is unknown: choose one of {', '.join(_OVER_SEEDS)}")
+        return float(_OVER_SEEDS[over](values))
+
+    def _table(self, query: Query, options: Mapping[str, str]) -> Table:
+        tables = [
+            table
+            for table in self._tables
+            if (table.key.scenario, table.key.split) == (query.scenario, query.split)
+            and options.get("window") in (None, table.key.window)
+            and options.get("sample") in (None, str(table.key.sample))
+            and options.get("protocol") in (None, str(table.key.protocol_version))
+        ]
+        if not tables:
+            raise BenchError(f"no record of {query.scenario}, {query.split} fits in {self._root}")
+        protocols = sorted({table.key.protocol_version for table in tables})
+        if len(protocols) > 1:
+            raise BenchError(f"records of protocols {' and '.join(map(str, protocols))} fit: name one by protocol=")
+        if len(tables) > 1:
+            raise BenchError(f"{len(tables)} tables fit, of other data or windows: name one by window= or sample=")
+        return tables[0]
+
+
+def _row(table: Table, method: str) -> Row:
+    rows = [row for row in table.rows if method in (row.method, row.records[0]["method"])]
+    if len(rows) != 1:
+        known = ", ".join(row.method for row in table.rows)
+        raise BenchError(f"{len(rows) or 'no'} rows are called '{method}': choose one of {known}")
+    return rows[0]
+
+
+def _of_seeds(row: Row, seeds: str | None) -> list[Record]:
+    wanted = None if seeds is None else seeds.split("+")
+    records = [r for r in row.finished if wanted is None or str(r["spec"]["seed"]) in wanted]
+    if not records or (wanted is not None and len(records) != len(wanted)):
+        raise BenchError(f"{row.method} has no finished record" + (f" of seed {seeds}" if seeds else ""))
+    return records
+
+
+def _values(row: Row, records: list[Record], metric: str, options: Mapping[str, str]) -> list[float]:
+    """The value of each seed; all must have one, or a mean would be of fewer than it seems."""
+    block, measure = options.get("system", ALL), measure_of(metric)
+    rule = options.get("rule") or shown_rule(row, DEFAULT_RULE)
+    values = []
+    for record in records:
+        metrics = record["metrics"].get(block)
+        value = None if metrics is None else measure.value(metrics, rule)
+        if value is None:
+            raise BenchError(f"{row.method}, seed {record['spec']['seed']}, has no {metric} of {block} by {rule}")
+        values.append(value)
+    return values
+
+
+def _count(records: list[Record], name: str) -> int:
+    found = {record["counts"][name] for record in records}
+    if len(found) != 1:
+        raise BenchError(f"{name} is not the same in all records: {', '.join(map(str, sorted(found)))}")
+    return int(found.pop())
