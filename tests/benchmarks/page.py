@@ -41,6 +41,7 @@ SCRIPTS = {
     "entmax": "bench_entmax.py",
     "ecvc": "bench_ecvc.py",
     "compare": "bench_compare.py",
+    "intervals": "bench_intervals.py",
     "chat": "bench_chat.py",
     "archive": "bench_archive.py",
     "tables": "bench_tables.py",
