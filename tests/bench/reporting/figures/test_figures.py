@@ -62,7 +62,8 @@ def test_a_sweep_holds_means_intervals_and_run_ids(requested, alphas):
     (panel,) = figure.content["panels"]
     points = panel["series"]["f1"]
     assert [(point["x"], pytest.approx(point["mean"])) for point in points] == [(1.0, 0.3), (1.5, 0.7)]
-    assert (points[0]["low"], points[0]["high"], points[0]["n_seeds"]) == (0.2, 0.4, 2)
+    assert points[0]["low"] < 0.2 < 0.4 < points[0]["high"]  # two seeds: Student's factor is 12.7
+    assert points[0]["n_seeds"] == 2
     assert {run for point in points for run in point["run_ids"]} == set(figure.run_ids)
     assert figure.run_ids == tuple(record["run_id"] for record, config in alphas if config)
     assert (panel["scenario"], panel["split"], panel["all_positive_f1"]) == ("bgl@raw12k", "chronological", 0.4)
