@@ -24,7 +24,7 @@ full attention for ProbSparse, a learned [SEQ] for a causal one; an empty sequen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -38,7 +38,8 @@ from bench.types import Sequences
 from methods.shared import layers
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
-from methods.shared.semantic import TextNetworkDetector, away_from_zero, encode, real
+from methods.shared.published import ADAM, Published, original, sources_of
+from methods.shared.semantic import Batch, TextNetworkDetector, away_from_zero, batch_of, encode, encode_batch, real
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
@@ -79,23 +80,40 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"normal_share {self.normal_share} must be above 0 and at most 1")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-4, "code"),
+    "decay": (0.5, "code"),
+    "decay_epochs": (tuple(range(2, 100)), "code: halved after each epoch from the second on"),
+    "clip_norm": (None, "code clips nothing"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (100, "code"),
+    "patience": (3, "code"),
+    "batch_size": (32, "code"),
+    "validation_fraction": (0.25, "code: 30 % of the normals train, 10 % validate"),
+    "dropout": (0.05, "code"),
+    "width": (384, "[R] 768 of BERT in the code; here the encoder's own"),
+    "centred": (False, "code has no such step"),
+    "hidden": (32, "code"),
+    "heads": (8, "code"),
+    "ffn_width": (2048, "code"),
+    "encoder_layers": (2, "code"),
+    "decoder_layers": (1, "code"),
+    "prediction_weight": (1.0, "code"),
+    "centre_margin": (0.0, "code moves no entry of the centre"),
+    "normal_share": (0.9, "code"),
+}
+
+
 class CAT(TextNetworkDetector["Network"]):
     """Squared distance of the status token's state to the centre."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "learning_rate": 1e-4,
-            "batch_size": 32,
-            "max_epochs": 100,
-            "dropout": 0.05,
-            "hidden": 32,
-            "heads": 8,
-            "ffn_width": 2048,
-        }
-    }
-    """The released code, without halving the learning rate after each epoch."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' released code; its convolutional embedding, distilling and ProbSparse attention are
+    no settings here."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,
@@ -110,21 +128,29 @@ class CAT(TextNetworkDetector["Network"]):
         config: Config = self.config
         bags, counts, _, vectors = reading = self._learn_inputs(train.select(train.lengths > 0))
         parts = hold_out(counts, config.validation_fraction, self.seed)
+        vectors = vectors.float()
+
+        def stage(batches: Iterable[Integers]) -> list[Batch]:
+            return [batch_of(bags, items, vectors.device, max_cells=_CELLS) for items in batches]
+
         with seeded(self.seed, self.device):
             net = self._new_network().eval()
+            trained = np.flatnonzero(parts.train)
             with torch.no_grad():
-                weights = torch.as_tensor(counts / counts.sum(), dtype=torch.float32, device=vectors.device)
-                status = encode(net.status, vectors, bags, np.arange(len(counts)), max_cells=_CELLS)
-                net.centre.copy_(away_from_zero(weights @ status, config.centre_margin))
+                share = torch.as_tensor(parts.train[trained] / parts.train.sum()).to(vectors)
+                status = encode(net.status, vectors, bags, trained, max_cells=_CELLS)
+                net.centre.copy_(away_from_zero(share @ status, config.centre_margin))
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                return objective(encode(net, vectors, bags, items, max_cells=_CELLS), weights, config)
+            def loss(batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+                return objective(encode_batch(net, vectors, batch), weights, config)
 
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
-        self.net_ = net.eval()
-        distances = self._apply(net, reading, max_cells=_CELLS)[:, 0]
-        normals = np.repeat(distances, parts.held_out if parts.held_out.any() else counts)
-        net.native.fill_(float(np.quantile(normals, config.normal_share)))
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
+        self.net_ = net.double().eval()
+        # Where nothing is held out, what was trained on decides.
+        normals = parts.held_out if parts.held_out.any() else parts.train
+        which = np.flatnonzero(normals)
+        distances = self._apply(net, reading, which, max_cells=_CELLS)[:, 0]
+        net.native.fill_(float(np.quantile(np.repeat(distances, normals[which]), config.normal_share)))
         self.native_threshold_ = float(net.native)
         return self
 
@@ -134,7 +160,7 @@ class CAT(TextNetworkDetector["Network"]):
         if not len(sequences):
             return np.zeros(0)
         reading = self._read(sequences)
-        distances = self._apply(net, reading, max_cells=_CELLS)[:, 0].astype(np.float64)
+        distances = self._apply(net, reading, max_cells=_CELLS)[:, 0]
         return np.where(reading.bags.lengths > 0, distances, 0.0)[reading.inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
@@ -147,7 +173,7 @@ class CAT(TextNetworkDetector["Network"]):
         if not len(sequences):
             return np.zeros((0, self.config.hidden), np.float32)
         reading = self._read(sequences)
-        return self._apply(net.status, reading, max_cells=_CELLS)[reading.inverse]
+        return self._apply(net.status, reading, max_cells=_CELLS)[reading.inverse].astype(np.float32)
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
@@ -177,6 +203,7 @@ class Network(nn.Module):
         self.heads = config.heads
         self.register_buffer("centre", torch.zeros(config.hidden))
         self.register_buffer("native", torch.zeros((), dtype=torch.float64))
+        layers.with_quick_dropout(self)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: (B, L, width); lengths: (B,) -> (B, 2): squared distance, mean squared error of predicted vectors."""

@@ -26,7 +26,7 @@ docs/methods/dagmm.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -43,6 +43,7 @@ from methods.shared import layers as _layers
 from methods.shared.bag_vectors import BagInputs
 from methods.shared.layers import Mixture
 from methods.shared.occlusion import occlusion
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
@@ -88,15 +89,36 @@ class Config(TextSettings, TrainingSettings):
             )
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-4, "section 4.3"),
+    "steps": (None, "section 4.3 counts epochs"),
+    "max_epochs": (200, "section 4.3, KDDCUP"),
+    "patience": (None, "section 4.3: all epochs are run"),
+    "batch_size": (1024, "section 4.3, KDDCUP"),
+    "validation_fraction": (0.0, "section 4.3 trains on the whole training part"),
+    "dropout": (0.5, "section 4.3"),
+    "inputs": ("vectors", "[R] the paper does not treat logs"),
+    "width": (100, "[R] the paper does not treat logs; MLAD section 4.1 gives it 100"),
+    "centred": (False, "[R] the paper does not treat logs"),
+    "encoder": ((60, 30, 10), "section 4.3, KDDCUP"),
+    "latent": (1, "section 4.3, KDDCUP"),
+    "estimator": (10, "section 4.3, KDDCUP"),
+    "k": (4, "section 4.3, KDDCUP"),
+    "energy_weight": (0.1, "section 4.3"),
+    "penalty_weight": (0.005, "section 4.3"),
+    "jitter": (1e-6, "code (tnakae/DAGMM); the paper names none"),
+}
+
+
 class DAGMM(Detector):
     """Energy of code and reconstruction error under the mixture of the training set."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts", "log_keys"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 1e-4, "batch_size": 1024, "max_epochs": 200, "patience": 200}
-    }
-    """`original`: section 4.3, KDDCUP; there `dropout` is 0.5 as well."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper, for its data set KDDCUP."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""
@@ -112,12 +134,16 @@ class DAGMM(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: NDArray[np.int64], weights: Tensor) -> dict[str, Tensor]:
-                rows = inputs[torch.as_tensor(items, device=inputs.device)]
-                return objective(net, rows.to(torch.float32), weights, config)
+            rounded = inputs.to(torch.float32)
+
+            def loss(rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, rounded[rows], weights, config)
+
+            def stage(batches: Iterable[NDArray[np.int64]]) -> list[Tensor]:
+                return [torch.as_tensor(items, device=inputs.device) for items in batches]
 
             parts = hold_out(bags.counts, config.validation_fraction, self.seed)
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
         self.net_ = net.double().eval()
         shares = torch.tensor(bags.counts / bags.counts.sum(), device=self.device)
         with torch.inference_mode():
@@ -160,7 +186,7 @@ class DAGMM(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and the mixture's shares and variances."""
+        """Loss parts by steps, and the mixture's shares and variances."""
         if not hasattr(self, "history_"):
             return {}
         variances = self.mixture_.covariance.diagonal(dim1=1, dim2=2)

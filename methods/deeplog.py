@@ -3,7 +3,7 @@
 An LSTM predicts the next log key from the last h keys of the same sequence. The score of a sequence is the worst rank
 that one of its keys had among the predictions: 0 = most probable, n = a key that training never had. The paper flags a
 sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank
-are in the order of the sum of their ranks, within half a rank below it [R], so that no decision of that rule changes.
+are in the order of their mean rank, within half a rank below it [R], so that no decision of that rule changes.
 `score="probability"` ranks by the worst -log p instead, and has no such rule.
 
 Told: source normals. It reads log keys and nothing of the texts.
@@ -26,9 +26,9 @@ embedding; there are n classes, without one for unknown keys. The workflow model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -37,11 +37,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, SequencePart
-from bench.types import Sequences
+from bench.types import Sequences, ranges
 from methods.shared import histories as _histories
 from methods.shared import layers
-from methods.shared.histories import FIRST_KEY, Integers, Predictions, predictions_of
+from methods.shared.histories import FIRST_KEY, STRETCH, Integers, Pieces, Predictions, pieces_of, predictions_of
 from methods.shared.parameter_model import ParameterModel, has_numbers
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
@@ -62,8 +63,6 @@ class Config(TrainingSettings):
     """How a key enters: a learned vector [R] or the paper's one-hot vector."""
     embedding_dim: int = 64
     """Dimensions of that learned vector (sheet: 64)."""
-    max_draws: int = 50_000
-    """Draws per epoch at most; here of single predictions, so more than of sequences [R]."""
     dropout: float = 0.0
     """Between the LSTMs; the paper names none."""
     score: Literal["rank", "probability"] = "rank"
@@ -86,6 +85,26 @@ class Config(TrainingSettings):
             raise ValueError("score 'probability' with parameter_model: errors of values stand on the scale of ranks")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((300, 350), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (370, "code (logdeep); the paper gives no budget"),
+    "batch_size": (102, "code (logdeep): 2,048 predictions, which are 102 stretches of 20"),
+    "history": (10, "section 5.1"),
+    "layers": (2, "section 5.1"),
+    "hidden": (64, "section 5.1"),
+    "g": (9, "section 5.1"),
+    "inputs": ("one-hot", "section 3.1"),
+    "embedding_dim": (64, "[R] not used by one-hot inputs"),
+    "score": ("rank", "section 3.1"),
+    "end_event": (False, "section 3.1 predicts keys only"),
+    "parameter_model": (False, "section 5.1 judges execution paths by the log-key model alone"),
+    "level": (0.98, "section 4.4; not used without parameter_model"),
+}
+
+
 class DeepLog(Detector):
     """Worst rank of a sequence's keys among the LSTM's predictions."""
 
@@ -93,10 +112,9 @@ class DeepLog(Detector):
         told={"source": "normals"}, uses=frozenset({"log_keys", "elapsed_s", "parameters"})
     )
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"inputs": "one-hot", "batch_size": 2048, "max_epochs": 370, "patience": 370}
-    }
-    """`original`: the paper's input; it gives no budget, so that of the public code that reproduced its numbers."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where it states a value; its budget is that of the public code that reproduced its F1."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def uses(self) -> frozenset[SequencePart]:
         """Times and message parameters are read by `parameter_model` only."""
@@ -123,18 +141,17 @@ class DeepLog(Detector):
         config: Config = self.config
         self.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
         self.native_threshold_ = self._native()
-        predictions, counts = self._training_predictions(train.without_parameters())
-        histories = torch.as_tensor(predictions.histories, device=self.device)
+        lessons, counts = self._lessons(train.without_parameters())
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                rows, row_of = np.unique(predictions.history_of[items], return_inverse=True)
-                logits = net(histories[torch.as_tensor(rows)])[torch.as_tensor(row_of)]
-                targets = torch.as_tensor(predictions.targets[items], device=logits.device)
-                return {"loss": (weights * F.cross_entropy(logits, targets, reduction="none")).sum()}
+            def loss(batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, batch, weights)
 
-            self.history_ = train_network(net, loss, counts, config, seed=self.seed)
+            def stage(batches: Iterable[Integers]) -> list[Batch]:
+                return [lessons.batch(items, self.device) for items in batches]
+
+            self.history_ = train_network(net, loss, counts, config, seed=self.seed, stage=stage)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
         self.parameters_ = ParameterModel(config, config.history, config.hidden, config.layers)
@@ -157,13 +174,15 @@ class DeepLog(Detector):
         """Return the rank of each event, or its -log p, float32 (n_events,); the end counts for the last one."""
         tokens, offsets = self._events(sequences)
         by_probability = self.config.score == "probability"
-        ranks = self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets)
+        ranks: NDArray[np.float64] = (
+            self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets).astype(np.float64)
+        )
         if self.config.end_event:
             owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
             ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
             last = ends[sequences.lengths > 0]
             ranks[last - 1] = np.maximum(ranks[last - 1], ranks[last])
-            ranks = np.delete(ranks, ends)
+            ranks = np.asarray(np.delete(ranks, ends), np.float64)
         if self.config.parameter_model:
             ranks = np.maximum(ranks, self._ranks_of_values(sequences))
         return ranks.astype(np.float32)
@@ -187,7 +206,7 @@ class DeepLog(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss per epoch, and how many keys have a model of their parameters."""
+        """Loss by steps, and how many keys have a model of their parameters."""
         if not hasattr(self, "history_"):
             return {}
         extra = self.parameters_.monitor() if self.config.parameter_model else {}
@@ -209,21 +228,16 @@ class DeepLog(Detector):
             return _histories.with_end_events(tokens, sequences.offsets, FIRST_KEY + len(self.keys_))
         return tokens, sequences.offsets
 
-    def _training_predictions(self, train: Sequences) -> tuple[Predictions, HeldOut]:
-        """The distinct predictions of known keys, and how often each stands in the two parts of the training set."""
+    def _lessons(self, train: Sequences) -> tuple[Lessons, HeldOut]:
+        """What is drawn: stretches of the distinct sequences, and how often each stands in both parts."""
         unique, counts, _ = train.unique()
         parts = hold_out(counts, self.config.validation_fraction, self.seed)
         tokens, offsets = self._events(unique)
         predictions = predictions_of(tokens, offsets, self.config.history)
-        repeats = [
-            np.bincount(predictions.prediction_of, np.repeat(part, np.diff(offsets)), len(predictions.targets))
-            for part in parts
-        ]
-        known = predictions.targets >= 0
-        kept = predictions._replace(
-            history_of=predictions.history_of[known], targets=predictions.targets[known], prediction_of=np.zeros(0, int)
-        )
-        return kept, HeldOut(*(part[known].astype(np.int64) for part in repeats))
+        known = predictions.targets[predictions.prediction_of] >= 0
+        known_before = np.concatenate([[0], np.cumsum(known)])
+        pieces = pieces_of(predictions.prediction_of[known], known_before[offsets], STRETCH)
+        return Lessons(predictions, pieces), HeldOut(*(part[pieces.sequence] for part in parts))
 
     def _ranks(self, tokens: Integers, offsets: Integers) -> Integers:
         """int64 (n_events,): how many keys were more probable than the actual one; all of them for an unknown key."""
@@ -255,6 +269,51 @@ class DeepLog(Detector):
         """float64 (n_events,): above g - 1 exactly where the error of the values exceeds the bound."""
         g: int = self.config.g
         return np.maximum(g * self.parameters_.excess(sequences) - 1, 0)
+
+
+class Batch(NamedTuple):
+    """The predictions of some stretches, on the device; equal ones are computed once."""
+
+    histories: Tensor
+    """int64 (n_histories, h)"""
+    history_of: Tensor
+    """int64 (n_predictions,)"""
+    targets: Tensor
+    """int64 (n_predictions,)"""
+    prediction_of: Tensor
+    """int64 (n_events,)"""
+    stretch_of: Tensor
+    """int64 (n_events,) which of the stretches each event stands in."""
+
+
+class Lessons(NamedTuple):
+    """Stretches of sequences as the predictions that their events are."""
+
+    predictions: Predictions
+    pieces: Pieces
+    """`tokens` are predictions."""
+
+    def batch(self, items: Integers, device: str) -> Batch:
+        """The predictions of these stretches."""
+        lengths = self.pieces.lengths[items]
+        found = self.pieces.tokens[ranges(self.pieces.offsets[items], lengths)]
+        distinct, prediction_of = np.unique(found, return_inverse=True)
+        rows, history_of = np.unique(self.predictions.history_of[distinct], return_inverse=True)
+        arrays = (
+            self.predictions.histories[rows],
+            history_of,
+            self.predictions.targets[distinct],
+            prediction_of,
+            np.repeat(np.arange(len(items)), lengths),
+        )
+        return Batch(*(torch.as_tensor(array, device=device) for array in arrays))
+
+
+def objective(net: Network, batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+    """Mean cross-entropy of the predictions; weights: (n_stretches,) summing to 1."""
+    repeats = weights.new_zeros(len(batch.targets)).index_add(0, batch.prediction_of, weights[batch.stretch_of])
+    each = F.cross_entropy(net(batch.histories)[batch.history_of], batch.targets, reduction="none")
+    return {"loss": (repeats * each).sum() / repeats.sum().clamp_min(1e-12)}
 
 
 class Network(nn.Module):

@@ -3,9 +3,9 @@
 One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
 in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
 (0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
-top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of the sum of
-their ranks, within half a rank below it [R], so that no decision of that rule changes. A template that training never
-had is taken for the most similar one of training, if that is similar enough.
+top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of
+their mean rank, within half a rank below it [R], so that no decision of that rule changes. A template that training
+never had is taken for the most similar one of training, if that is similar enough.
 
 Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
@@ -26,9 +26,9 @@ docs/methods/loganomaly.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
 from methods.shared.text_inputs import TextInputs, TextSettings
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
@@ -70,15 +71,31 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError("layers, hidden and g must be at least 1, history at least 2")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((300, 350), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (370, "code (logdeep); the paper gives no budget"),
+    "batch_size": (102, "code (logdeep): 2,048 predictions, which are 102 stretches of 20"),
+    "history": (20, "section 4"),
+    "layers": (2, "section 4"),
+    "hidden": (128, "section 4"),
+    "g": (9, "code (logdeep)"),
+    "min_cosine": (0.9, "code (LogADEmpirical)"),
+    "width": (300, "[R] that of template2Vec is not stated: the usual one of word vectors"),
+    "centred": (False, "[R] template2Vec has no such step"),
+}
+
+
 class LogAnomaly(Detector):
     """Worst rank of a sequence's templates among the predictions from meanings and counts."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys", "texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"dropout": 0.0, "batch_size": 2048, "max_epochs": 370, "patience": 370}
-    }
-    """`original`: the paper gives no budget, so that of the public code that reproduced its numbers."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where it states a value, else public code; there is no code by its authors."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""
@@ -103,23 +120,13 @@ class LogAnomaly(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                tokens = layers.pad(pieces.tokens, pieces.offsets, items)
-                place = np.arange(tokens.shape[1])
-                learned = (tokens >= FIRST_KEY) & (place >= pieces.given[items][:, None])
-                logits = net(torch.as_tensor(tokens, device=self.device))
-                targets = torch.as_tensor(np.where(learned, tokens - FIRST_KEY, 0), device=self.device)
-                each = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-                of_event = weights[:, None] * torch.as_tensor(learned, device=self.device)
-                return {"loss": (of_event * each).sum() / of_event.sum().clamp_min(1e-12)}
+            def loss(batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, batch, weights)
 
-            # A piece holds up to `history` predictions, and the budget speaks of predictions.
-            settings = replace(
-                config,
-                batch_size=max(1, config.batch_size // config.history),
-                max_draws=max(1, config.max_draws // config.history),
-            )
-            self.history_ = train_network(net, loss, counts, settings, seed=self.seed)
+            def stage(batches: Iterable[Integers]) -> list[Batch]:
+                return [batch_of(pieces, items, self.device) for items in batches]
+
+            self.history_ = train_network(net, loss, counts, config, seed=self.seed, stage=stage)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
         return self
@@ -169,7 +176,7 @@ class LogAnomaly(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss per epoch."""
+        """Loss by steps."""
         return self.history_.as_json() if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:
@@ -207,6 +214,30 @@ class LogAnomaly(Detector):
                 predictions = predictions_of(tokens[events], inner, self.config.history, align="left")
                 ranks[events] = _histories.ranks_of(predictions, exact, n, fast=fast, block=block)
         return ranks
+
+
+class Batch(NamedTuple):
+    """Some pieces on the device."""
+
+    tokens: Tensor
+    """int64 (B, L), padded on the right"""
+    learned: Tensor
+    """bool (B, L): the events to predict; not those that the piece before holds too."""
+
+
+def batch_of(pieces: Pieces, items: Integers, device: str) -> Batch:
+    """The pieces at `items`."""
+    tokens = layers.pad(pieces.tokens, pieces.offsets, items)
+    learned = (tokens >= FIRST_KEY) & (np.arange(tokens.shape[1]) >= pieces.given[items][:, None])
+    return Batch(torch.as_tensor(tokens, device=device), torch.as_tensor(learned, device=device))
+
+
+def objective(net: Network, batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+    """Mean cross-entropy of the events to predict; weights: (B,) summing to 1."""
+    targets = torch.where(batch.learned, batch.tokens - FIRST_KEY, 0)
+    each = F.cross_entropy(net(batch.tokens).transpose(1, 2), targets, reduction="none")
+    of_event = weights[:, None] * batch.learned
+    return {"loss": (of_event * each).sum() / of_event.sum().clamp_min(1e-12)}
 
 
 class Network(nn.Module):

@@ -23,7 +23,7 @@ long sequence is cut into pieces; short ones are kept. An empty sequence scores 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -36,8 +36,9 @@ from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences
 from methods.shared import histories, layers, masked_keys
 from methods.shared.histories import Integers, Pieces
-from methods.shared.masked_keys import Network, mean_distance_vector, objective, padded
+from methods.shared.masked_keys import Chunk, Network, chunks_of, mean_distance_vector, objective, padded
 from methods.shared.masks import FIRST_KEY, UNKNOWN
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -79,25 +80,39 @@ class Config(TrainingSettings):
             )
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (6.25e-4, "code: the peak of its schedule, 256^-.5 * 10,000^-.5"),
+    "warmup_steps": (10_000, "code: the rate rises for so many steps, then falls with their root"),
+    "betas": ((0.9, 0.999), "code"),
+    "weight_decay": (0.0, "code"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (200, "code"),
+    "patience": (10, "code"),
+    "batch_size": (32, "code"),
+    "validation_fraction": (0.1, "code"),
+    "dropout": (0.1, "code"),
+    "width": (256, "code"),
+    "heads": (4, "code"),
+    "layers": (4, "code"),
+    "ffn_width": (512, "code"),
+    "mask_ratio": (0.5, "section IV for BGL and Thunderbird; HDFS has .65"),
+    "distance_weight": (0.1, "code"),
+    "g": (15, "code for BGL and Thunderbird; HDFS has 6"),
+    "miss_rate": (0.001, "[R] not used where g is given"),
+    "alarm_rate": (0.01, "[R] the code picks r on test labels"),
+    "max_length": (512, "code"),
+}
+
+
 class LogBERT(Detector):
     """Share of a sequence's keys that the encoder does not predict when they are masked."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "width": 256,
-            "heads": 4,
-            "layers": 4,
-            "ffn_width": 512,
-            "dropout": 0.1,
-            "learning_rate": 6.25e-4,
-            "batch_size": 32,
-            "max_epochs": 200,
-            "patience": 10,
-        }
-    }
-    """`original`: the authors' code; its learning rate rises to this one in 10,000 steps, here it is constant."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code. What it sets by system is here as for two of its three systems."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""
@@ -122,13 +137,17 @@ class LogBERT(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                if net.centre_is_old:
-                    net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
-                    net.centre_is_old = False
-                return objective(net, pieces, items, weights)
+            def move_centre(stretch: int = 0) -> None:
+                net.centre.copy_(mean_distance_vector(net, pieces, in_pieces.train))
 
-            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed)
+            def loss(chunks: list[Chunk], weights: Tensor) -> dict[str, Tensor]:
+                return objective(net, chunks, weights)
+
+            def stage(batches: Iterable[Integers]) -> list[list[Chunk]]:
+                return [chunks_of(pieces, items, config.mask_ratio, self.device) for items in batches]
+
+            move_centre()
+            self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed, stage=stage, before=move_centre)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()
         self._choose_rule(unique, parts.held_out if parts.held_out.any() else parts.train)
@@ -172,7 +191,7 @@ class LogBERT(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, and the chosen g."""
+        """Loss parts by steps, and the chosen g."""
         return {**self.history_.as_json(), "g": self.g_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:

@@ -24,9 +24,9 @@ docs/methods/logrobust.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -36,9 +36,12 @@ from torch.nn import functional as F
 
 from bench.detector import DetectorTags, Evidence
 from bench.types import ABNORMAL, NORMAL, Sequences
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode
+from methods.shared.draws import hold_out_of_each
+from methods.shared.layers import Bags, Integers
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
+from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, batch_of, encode_batch
 from methods.shared.text_inputs import TextSettings
-from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
+from methods.shared.training import TrainingSettings, seeded, train_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +68,30 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"per_class {self.per_class} must be at least 1, or none")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((40, 50), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (60, "code (logdeep)"),
+    "batch_size": (256, "code (logdeep)"),
+    "width": (300, "paper: FastText vectors of 300 dimensions"),
+    "centred": (False, "[R] the paper has no such step"),
+    "hidden": (128, "code (logdeep)"),
+    "layers": (2, "code (logdeep)"),
+    "class_weight": ("none", "paper: its training sample is balanced instead"),
+    "per_class": (6000, "paper: 6,000 normal and 6,000 abnormal sessions of HDFS"),
+}
+
+
 class LogRobust(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional LSTM."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"batch_size": 256, "max_epochs": 60, "patience": 60}
-    }
-    """Batch and epochs of the public re-implementation in logdeep, which does not stop early."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where its settings are known, else the re-implementation in logdeep."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,
@@ -97,22 +115,42 @@ class LogRobust(ClassifierDetector):
             counts = as_many_of_each(pairs % 2, counts, config.per_class, self.seed)
             pairs, counts = pairs[counts > 0], counts[counts > 0]
         bag_of, class_of = pairs // 2, pairs % 2
-        parts = hold_out(counts, config.validation_fraction, self.seed)
+        vectors = vectors.float()
+        parts = hold_out_of_each(counts, class_of, bag_of, config.validation_fraction, self.seed)
         balance = torch.as_tensor(_class_weights(class_of, counts, config.class_weight), device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: NDArray[np.int64], weights: Tensor) -> dict[str, Tensor]:
-                distinct, row_of = np.unique(bag_of[items], return_inverse=True)
-                logits = encode(net, vectors, bags, distinct)[torch.as_tensor(row_of, device=vectors.device)]
-                return objective(logits, torch.as_tensor(class_of[items], device=vectors.device), weights, balance)
+            def loss(lesson: Lesson, weights: Tensor) -> dict[str, Tensor]:
+                logits = encode_batch(net, vectors, lesson.batch)[lesson.row_of]
+                return objective(logits, lesson.classes, weights, balance)
 
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
-        self.net_ = net.eval()
+            def stage(batches: Iterable[NDArray[np.int64]]) -> list[Lesson]:
+                return [lesson_of(bags, bag_of[items], class_of[items], vectors.device) for items in batches]
+
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
+        self.net_ = net.double().eval()
         return self
 
     def _new_network(self) -> AttentiveClassifier:
         return self._network_of(nn.LSTM)
+
+
+class Lesson(NamedTuple):
+    """Pairs of a sequence and a class, on the device; a sequence is computed once."""
+
+    batch: Batch
+    row_of: Tensor
+    """int64 (n,) place of each pair's sequence in the batch."""
+    classes: Tensor
+    """int64 (n,)"""
+
+
+def lesson_of(bags: Bags, bag_of: Integers, class_of: Integers, device: torch.device) -> Lesson:
+    """The pairs of the sequences `bag_of` and these classes."""
+    distinct, row_of = np.unique(bag_of, return_inverse=True)
+    moved = (torch.as_tensor(array, device=device) for array in (row_of, class_of))
+    return Lesson(batch_of(bags, distinct, device), *moved)
 
 
 def objective(logits: Tensor, classes: Tensor, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ docs/methods/logtad.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -36,11 +36,22 @@ from torch import Tensor, nn
 from bench.detector import DetectorTags, Evidence
 from bench.types import Sequences
 from methods.shared.alignment import SystemClassifier, balanced
+from methods.shared.draws import hold_out_of_each
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
-from methods.shared.semantic import Reading, TextNetworkDetector, away_from_zero, encode, real
+from methods.shared.published import ADAM, Published, original, sources_of
+from methods.shared.semantic import (
+    Batch,
+    Reading,
+    TextNetworkDetector,
+    away_from_zero,
+    batch_of,
+    encode,
+    encode_batch,
+    real,
+)
 from methods.shared.text_inputs import TextSettings
-from methods.shared.training import HeldOut, History, Loss, TrainingSettings, hold_out, seeded, train_network
+from methods.shared.training import HeldOut, History, Loss, TrainingSettings, seeded, train_network
 
 _TINY = 1e-9
 
@@ -64,7 +75,8 @@ class Config(TextSettings, TrainingSettings):
     hidden). 10 and 100 rank better in the study `network-choices`, but on the kit's toy log all vectors collapse."""
     centre_epochs: int = 3
     """0: the centre is the mean vector of the untrained network, as in Deep SVDD; else it is 0 in the first epoch, the
-    mean vector after each of so many, then fixed (code: 10). Chosen in the study `network-choices`."""
+    mean vector after each of so many, then fixed (code: 10). Under `steps` a tenth of them counts as an epoch. Chosen
+    in the study `network-choices`."""
     centre_margin: float = 0.1
     """Entries of the centre nearer to 0 are moved to this distance."""
     radius_quantile: float = 0.99
@@ -82,6 +94,31 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"target_normals is {self.target_normals}: it must be at least 0")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-3, "code: the library's default, as its option is not passed on"),
+    "weight_decay": (1e-6, "code"),
+    "clip_norm": (None, "code clips nothing"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (100, "code"),
+    "patience": (100, "code: all epochs are run, and the best weights kept"),
+    "batch_size": (1024, "code"),
+    "validation_fraction": (0.2, "code"),
+    "dropout": (0.3, "code"),
+    "width": (300, "code"),
+    "centred": (False, "code has no such step"),
+    "hidden": (128, "code"),
+    "layers": (2, "code"),
+    "domain_hidden": (64, "code"),
+    "reversal": (0.1, "code"),
+    "distance_weight": (8e5, "code: 1e5, summed over 1,024 sequences and divided by 128 units"),
+    "centre_epochs": (10, "code"),
+    "centre_margin": (0.1, "code"),
+    "radius_quantile": (0.99, "[R] the code searches the radius on a labelled day"),
+    "target_normals": (1000, "code"),
+}
+
+
 class LogTAD(TextNetworkDetector["Network"]):
     """Distance to the centre of all systems, in radii of the sequence's own system."""
 
@@ -89,21 +126,9 @@ class LogTAD(TextNetworkDetector["Network"]):
         told={"source": "normals", "target": "first-normals"}, uses=frozenset({"texts"})
     )
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "batch_size": 1024,
-            "max_epochs": 100,
-            "patience": 100,
-            "validation_fraction": 0.2,
-            "dropout": 0.3,
-            "distance_weight": 8e5,
-            "centre_epochs": 10,
-            "target_normals": 1000,
-            "clip_norm": 1e12,
-        }
-    }
-    """The published code without its weight decay of 1e-6; 8e5 is its factor 1e5, summed over 1024 sequences and
-    divided by 128 units, and it needs a gradient that is not clipped."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_: float | None = 1.0
 
     def skip(self, train: Sequences) -> str | None:
@@ -123,11 +148,11 @@ class LogTAD(TextNetworkDetector["Network"]):
         reading = self._learn_inputs(train)
         pairs, counts = np.unique(reading.inverse * len(self.systems_) + system_of, return_counts=True)
         items = Items(pairs // len(self.systems_), pairs % len(self.systems_))
-        parts = hold_out(counts, config.validation_fraction, self.seed)
+        parts = hold_out_of_each(counts, items.system, items.bag, config.validation_fraction, self.seed)
         with seeded(self.seed, self.device):
             net = self._new_network()
             self.history_ = self._train(net, reading, items, HeldOut(*(balanced(part, items.system) for part in parts)))
-        self.net_ = net.eval()
+        self.net_ = net.double().eval()
         self._measure(reading, items, counts, parts.held_out)
         return self
 
@@ -152,7 +177,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         if not len(sequences):
             return np.zeros((0, self.config.hidden), np.float32)
         reading = self._read(sequences)
-        return self._apply(net, reading)[reading.inverse]
+        return self._apply(net, reading)[reading.inverse].astype(np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Parameters, centre, radii and the systems they belong to."""
@@ -164,7 +189,7 @@ class LogTAD(TextNetworkDetector["Network"]):
         return super().load_state(state)
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch, the radii, and the spread of the vectors, which tells a collapse."""
+        """Loss parts by steps, the radii, and the spread of the vectors, which tells a collapse."""
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
     def _new_network(self) -> Network:
@@ -172,29 +197,34 @@ class LogTAD(TextNetworkDetector["Network"]):
 
     def _train(self, net: Network, reading: Reading, items: Items, parts: HeldOut) -> History:
         config: Config = self.config
-        loss = objective(net, reading, items, config)
-        if not config.centre_epochs:
+        reading = reading._replace(vectors=reading.vectors.float())
+        device = reading.vectors.device
+
+        def move_centre(stretch: int) -> None:
+            if 0 < stretch <= config.centre_epochs:
+                net.move_centre(reading, items, parts.train, config.centre_margin)
+
+        def stage(batches: Iterable[Integers]) -> list[Lesson]:
+            return [
+                Lesson(
+                    batch_of(reading.bags, items.bag[which], device),
+                    torch.as_tensor(items.system[which], device=device),
+                )
+                for which in batches
+            ]
+
+        if not config.centre_epochs or config.steps == 0:
             net.move_centre(reading, items, parts.train, config.centre_margin)
-        moving: list[History] = []
-        for epoch in range(min(config.centre_epochs, config.max_epochs - 1)):
-            settings = replace(config, max_epochs=1)
-            moving.append(train_network(net, loss, parts, settings, seed=self.seed + 1_000_003 * (epoch + 1)))
-            net.move_centre(reading, items, parts.train, config.centre_margin)
-        settings = replace(config, max_epochs=config.max_epochs - len(moving))
-        fixed = train_network(net, loss, parts, settings, seed=self.seed)
-        epochs = tuple(record for history in (*moving, fixed) for record in history.epochs)
-        return History(epochs, len(moving) + fixed.best_epoch, fixed.stopped_by)
+        loss = objective(net, reading.vectors, config)
+        return train_network(net, loss, parts, config, seed=self.seed, stage=stage, before=move_centre)
 
     def _measure(self, reading: Reading, items: Items, counts: Integers, held_out: Integers) -> None:
         """The radii from held-out normals (from all where a system has none there), and what `monitor` tells."""
-        vectors = self._apply(self.net_, reading).astype(np.float64)
-        distance = self._apply(self.net_.distance, reading).astype(np.float64)[items.bag]
-        systems = np.arange(len(self.systems_))
-        masks = [*(items.system == system for system in systems), np.full(len(counts), True)]
-        radii = []
-        for mask in masks:
-            weights = np.where(mask, held_out if held_out[mask].any() else counts, 0)
-            radii.append(np.quantile(np.repeat(distance, weights), self.config.radius_quantile))
+        vectors = self._apply(self.net_, reading)
+        distance = np.linalg.norm(vectors - self.net_.centre.cpu().numpy(), axis=1)[items.bag]
+        own = [items.system == system for system in range(len(self.systems_))]
+        weights = [np.where(mask, held_out if held_out[mask].any() else counts, 0) for mask in own]
+        radii = radii_of([np.repeat(distance, weight) for weight in weights], self.config.radius_quantile)
         self.net_.radius.copy_(torch.as_tensor(np.maximum(radii, _TINY)))
         share = counts / counts.sum()
         mean = share @ vectors[items.bag]
@@ -202,6 +232,31 @@ class LogTAD(TextNetworkDetector["Network"]):
             "radii": [float(radius) for radius in radii],
             "vector_std": float(np.sqrt((share @ (vectors[items.bag] - mean) ** 2).sum())),
         }
+
+
+def radii_of(distances: Sequence[NDArray[np.float64]], quantile: float) -> list[float]:
+    """The radius of each system, then that of a system not in training: a quantile of normal distances.
+
+    Too few distances would make it their largest one. Such a system gets the quantile that all systems have together
+    in units of their medians, times its own median.
+    """
+    together = np.concatenate(distances)
+    in_medians = np.concatenate([part / max(np.median(part), _TINY) for part in distances])
+    radii = []
+    for part in distances:
+        if len(part) * (1 - quantile) >= 1 - 1e-9:
+            radii.append(float(np.quantile(part, quantile)))
+        else:
+            radii.append(float(np.median(part) * np.quantile(in_medians, quantile)))
+    return [*radii, float(np.quantile(together, quantile))]
+
+
+class Lesson(NamedTuple):
+    """Some items on the device."""
+
+    batch: Batch
+    systems: Tensor
+    """int64 (n,)"""
 
 
 class Items(NamedTuple):
@@ -227,8 +282,9 @@ class Network(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens: (B, L, width); lengths: (B,) -> mean states (B, hidden); zeros for an empty sequence."""
-        weights = real(tokens.shape[1], lengths) / lengths.clamp_min(1)[:, None]
-        return torch.einsum("bl,bld->bd", weights, self.lstm(tokens)[0])
+        states = self.lstm(tokens)[0]
+        weights = real(tokens.shape[1], lengths).to(states) / lengths.clamp_min(1)[:, None]
+        return torch.einsum("bl,bld->bd", weights, states)
 
     def distance(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Euclidean distance to the centre (B,)."""
@@ -238,18 +294,20 @@ class Network(nn.Module):
     def move_centre(self, reading: Reading, items: Items, counts: Integers, margin: float) -> None:
         """Put the centre at the mean vector, with no entry nearer to 0 than the margin."""
         self.eval()
-        vectors = encode(self, reading.vectors, reading.bags, items.bag)
-        self.centre.copy_(away_from_zero(torch.as_tensor(counts / counts.sum()).to(vectors) @ vectors, margin))
+        of_bag = np.bincount(items.bag, counts, len(reading.counts))
+        which = np.flatnonzero(of_bag)
+        vectors = encode(self, reading.vectors, reading.bags, which)
+        share = torch.as_tensor(of_bag[which] / of_bag.sum()).to(vectors)
+        self.centre.copy_(away_from_zero(share @ vectors, margin))
 
 
-def objective(net: Network, reading: Reading, items: Items, config: Config) -> Loss:
+def objective(net: Network, texts: Tensor, config: Config) -> Loss:
     """Squared distance to the centre, and the cross-entropy of the systems behind the gradient reversal."""
 
-    def loss(which: Integers, weights: Tensor) -> dict[str, Tensor]:
-        vectors = encode(net, reading.vectors, reading.bags, items.bag[which])
+    def loss(lesson: Lesson, weights: Tensor) -> dict[str, Tensor]:
+        vectors = encode_batch(net, texts, lesson.batch)
         distance = (weights * (vectors - net.centre).square().sum(1)).sum()
-        systems = torch.as_tensor(items.system[which], device=vectors.device)
-        domain, correct = net.domain(vectors, systems, weights, config.reversal)
+        domain, correct = net.domain(vectors, lesson.systems, weights, config.reversal)
         total = config.distance_weight * distance + domain
         return {"loss": total, "distance": distance, "domain": domain, "domain_accuracy": correct}
 

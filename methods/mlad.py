@@ -25,7 +25,7 @@ the mean input (A2), mean pooling (A4), jitter (A6) and all other choices are se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
@@ -45,8 +45,9 @@ from methods.shared.bags import Bags, BatchPlan, DeviceBags
 from methods.shared.entmax import entmax
 from methods.shared.entmax_package import entmax as package_entmax
 from methods.shared.mixture import Mixture
-from methods.shared.mlad_config import Config
+from methods.shared.mlad_config import ORIGINAL, Config
 from methods.shared.mlad_explain import Reading
+from methods.shared.published import original, sources_of
 from methods.shared.text_inputs import UNIT_SQUARE, TextInputs, texts_of
 from methods.shared.training import hold_out, seeded, train_network
 
@@ -58,6 +59,9 @@ class MLAD(Detector):
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper (sections as in its text), else its code, else the resolutions A1-A19 of its sheet."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""
@@ -77,7 +81,7 @@ class MLAD(Detector):
         train = train.select(train.lengths > 0)
         self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
-        data = DeviceBags(bags, self.device)
+        data, rounded = DeviceBags(bags, self.device), features.to(torch.float32)
         with seeded(self.seed, self.device):
             net = self._new_network()
             compiled = layers.compiled(net) if config.compile else net
@@ -85,10 +89,7 @@ class MLAD(Detector):
             def loss(plan: BatchPlan, weights: Tensor) -> dict[str, Tensor]:
                 # A forward pass alone is not worth a translation of its own.
                 forward = compiled if net.training else net
-                parts = objective(net, net.encode(features, data, plan, forward), weights, config)
-                if not net.training:
-                    parts["attention_zeros"] = net.attention_zeros(features, data, plan)
-                return parts
+                return objective(net, net.encode(rounded, data, plan, forward), weights, config)
 
             parts = hold_out(counts, config.validation_fraction, self.seed)
             self.history_ = train_network(
@@ -142,7 +143,7 @@ class MLAD(Detector):
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts and signs of collapse per epoch, and those of the final pass."""
+        """Loss parts and signs of collapse by steps, and those of the final pass."""
         return {**self.history_.as_json(), **self.facts_} if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Network:

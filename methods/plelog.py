@@ -13,7 +13,7 @@ Anomalies that share the cluster of a known normal are learned as normal. Withou
 skipped: each estimated "abnormal" would be a false one.
 
 Reconstructed [R]: sentence vectors stand for GloVe with TF-IDF, whitened principal components for FastICA; copies of a
-multiset are capped; early stopping looks at estimated labels, never at true ones. More: docs/methods/plelog.md
+multiset are capped; no true label picks an epoch. More: docs/methods/plelog.md
 
     >>> from bench.testing.trial import toy_log
     >>> log = toy_log(PLELog.tags.told)
@@ -25,7 +25,7 @@ multiset are capped; early stopping looks at estimated labels, never at true one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -42,7 +42,8 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading, encode
+from methods.shared.published import ADAM, Published, original, sources_of
+from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, Reading, batch_of, encode_batch
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
@@ -83,15 +84,41 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError("width, hidden, layers and components must be at least 1, min_cluster_size at least 5")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (2e-3, "code"),
+    "betas": ((0.9, 0.9), "code"),
+    "epsilon": (1e-12, "code"),
+    "decay": (0.75, "code"),
+    "decay_steps": (1000, "code"),
+    "clip_norm": (1.0, "code"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (5, "code"),
+    "patience": (None, "code: the last weights; its best ones go by test labels"),
+    "batch_size": (100, "code"),
+    "validation_fraction": (0.0, "code trains on the whole training part"),
+    "dropout": (0.33, "code"),
+    "dropout_on": ("events", "code: on whole event vectors and between the layers"),
+    "width": (300, "section 3: GloVe vectors of 300 dimensions"),
+    "centred": (False, "code has no such step"),
+    "hidden": (100, "code"),
+    "layers": (2, "code"),
+    "known_share": (0.5, "code"),
+    "components": (50, "code"),
+    "min_cluster_size": (100, "code"),
+    "cluster_share": (1.0, "code: 100, whatever the size of the training part"),
+    "max_points": (10_000, "[R] the code clusters all, in quadratic time"),
+}
+
+
 class PLELog(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional GRU that was taught estimated labels."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "first-normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 2e-3, "batch_size": 100, "max_epochs": 5, "patience": 5, "clip_norm": 1.0}
-    }
-    """The published code; its decay of the learning rate and Adam's other constants are not taken over."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,
@@ -111,20 +138,28 @@ class PLELog(ClassifierDetector):
         targets = self._targets(reading, known)
         self._require_two_kinds(targets, known)
         parts = hold_out(reading.counts, config.validation_fraction, self.seed)
+        vectors = reading.vectors.float()
         soft = torch.as_tensor(targets, dtype=torch.float32, device=self.device)
         with seeded(self.seed, self.device):
             net = self._new_network()
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                logits = encode(net, reading.vectors, reading.bags, items)
-                return objective(logits, soft[torch.as_tensor(items, device=soft.device)], weights)
+            def loss(lesson: tuple[Batch, Tensor], weights: Tensor) -> dict[str, Tensor]:
+                batch, targets = lesson
+                return objective(encode_batch(net, vectors, batch), targets, weights)
 
-            self.history_ = train_network(net, loss, parts, config, seed=self.seed)
-        self.net_ = net.eval()
+            def stage(batches: Iterable[Integers]) -> list[tuple[Batch, Tensor]]:
+                device = vectors.device
+                return [
+                    (batch_of(reading.bags, items, device), soft[torch.as_tensor(items, device=device)])
+                    for items in batches
+                ]
+
+            self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
+        self.net_ = net.double().eval()
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss per epoch, and what the clustering found."""
+        """Loss by steps, and what the clustering found."""
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
     def _new_network(self) -> AttentiveClassifier:

@@ -32,13 +32,13 @@ BLOCKS = {
     "bench run --suite real,baselines --freeze plan.toml": "bench run --suite small.toml --freeze plan.toml",
     "bench run --frozen plan.toml --jobs 2": "bench run --frozen plan.toml --jobs 2",
     "bench sweep --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
-        "bench sweep --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.max_epochs=1"
+        "bench sweep --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.steps=2"
     ),
-    "bench compare mlad": "bench compare mlad[max_epochs=1]",
-    "bench compare mlad --against all --scenario bgl": "bench compare mlad[max_epochs=1] --against all --scenario bgl",
-    "bench compare mlad --stored --metric ap": "bench compare mlad[max_epochs=1] --stored --metric ap",
+    "bench compare mlad": "bench compare mlad[steps=2]",
+    "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
+    "bench compare mlad --stored --metric ap": "bench compare mlad[steps=2] --stored --metric ap",
     "bench fit mlad --scenario bgl@simulated --save model": (
-        "bench fit mlad --scenario bgl@simulated --save model --set mlad.max_epochs=1"
+        "bench fit mlad --scenario bgl@simulated --save model --set mlad.steps=2"
     ),
 }
 # A command of the table -> what runs for it, in this order; none where a block runs it.
@@ -160,7 +160,7 @@ def quick(command):
     seeds = "" if "--seeds" in command else " --seeds 1"
     named = re.search(r"--methods (\S+)", command)
     methods = re.split(r"[,+]", named[1]) if named else []
-    return command + seeds + "".join(f" --set {name}.max_epochs=1" for name in QUICK if name in methods)
+    return command + seeds + "".join(f" --set {name}.steps=2" for name in QUICK if name in methods)
 
 
 def prepare(folder, readme):

@@ -45,6 +45,7 @@ __all__ = [
     "sinusoidal",
     "unique_bags",
     "weighted_mean",
+    "with_quick_dropout",
 ]
 
 
@@ -84,6 +85,14 @@ class Dropout(nn.Module):
             return F.dropout(x, self.p)
         mask = _dropout_mask(x.detach(), self.p) if torch.compiler.is_compiling() else dropout_mask(x, self.p)
         return x * mask
+
+
+def with_quick_dropout(net: nn.Module) -> None:
+    """Put `Dropout` in the place of each `nn.Dropout` of a network that is being built."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, Dropout(child.p))
 
 
 def dropout_mask(like: Tensor, p: float) -> Tensor:

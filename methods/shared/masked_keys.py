@@ -7,8 +7,8 @@ rounding might decide are computed again.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, Self, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from methods.shared import masks as _masks
 from methods.shared.histories import MARGIN, SAMPLE, Integers, Pieces, count_above
 from methods.shared.masks import FIRST, FIRST_KEY, MASK, PAD, coverage
 
-_CENTRE_DRAWS = 4096
+_CENTRE_DRAWS = 1024
 
 _FAST_TOKENS = 2**12
 """Tokens computed at once in float32: their states fit into a core's cache."""
@@ -68,7 +68,7 @@ class Network(nn.Module):
         )
         self.key_head = nn.Linear(config.width, n_keys)
         self.register_buffer("centre", torch.zeros(config.width))
-        self.centre_is_old = True
+        _layers.with_quick_dropout(self)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: int64 (B, L), DIST first, padded on the right -> states (B, L, width)."""
@@ -76,25 +76,39 @@ class Network(nn.Module):
         x = self.dropout(x + _layers.sinusoidal(x.shape[1], x.shape[2], x))
         return torch.as_tensor(self.encoder(x, src_key_padding_mask=tokens == PAD))
 
-    def train(self, mode: bool = True) -> Self:
-        """As always; an epoch begins with it, and an epoch begins with a new centre."""
-        self.centre_is_old = mode
-        return super().train(mode)
+
+class Chunk(NamedTuple):
+    """Some pieces of similar length on the device."""
+
+    places: Tensor
+    """int64 (n,) among those of the batch."""
+    tokens: Tensor
+    """int64 (n, L) DIST first, padded on the right."""
+    passes: Tensor
+    """int64 (n, L) which disjoint mask holds each, -1 for what is never masked."""
 
 
-def objective(net: Network, pieces: Pieces, items: Integers, weights: Tensor) -> dict[str, Tensor]:
+def chunks_of(pieces: Pieces, items: Integers, ratio: float, device: str) -> list[Chunk]:
+    """Cut a batch into chunks."""
+    chunks = []
+    for places in _layers.length_chunks(pieces.lengths[items]):
+        passes = coverage(pieces.lengths[items[places]], ratio)
+        arrays = (places, padded(pieces, items[places]), passes)
+        chunks.append(Chunk(*(torch.as_tensor(array, device=device) for array in arrays)))
+    return chunks
+
+
+def objective(net: Network, chunks: Sequence[Chunk], weights: Tensor) -> dict[str, Tensor]:
     """Masked prediction plus alpha times the distance to the centre; weights: (B,) summing to 1.
 
     In training masks are random, 80 % MASK, 10 % another key and 10 % left as they are; else all disjoint masks count.
     """
-    recompute = net.training and int(pieces.lengths[items].sum()) > _layers.MAX_TOKENS
+    recompute = net.training and sum(chunk.tokens.numel() for chunk in chunks) > _layers.MAX_TOKENS
     sums = torch.zeros(3, device=weights.device)
-    for chunk in _layers.length_chunks(pieces.lengths[items]):
-        tokens = torch.as_tensor(padded(pieces, items[chunk]), device=weights.device)
-        passes = coverage(pieces.lengths[items[chunk]], net.config.mask_ratio)
-        share = weights[torch.as_tensor(chunk, device=weights.device)]
-        for masked, given in _masked(net, tokens, torch.as_tensor(passes, device=weights.device)):
-            arguments = (net, tokens, masked, given, share)
+    for chunk in chunks:
+        share = weights[chunk.places]
+        for masked, given in _masked(net, chunk.tokens, chunk.passes):
+            arguments = (net, chunk.tokens, masked, given, share)
             sums = sums + (checkpoint(_sums, *arguments, use_reentrant=False) if recompute else _sums(*arguments))
     times = 1 if net.training else _masks.n_passes(net.config.mask_ratio)
     prediction, distance = sums[0] / sums[1].clamp_min(1e-12), sums[2] / times
@@ -126,7 +140,7 @@ def _sums(net: Network, tokens: Tensor, masked: Tensor, given: Tensor, share: Te
 
 
 def mean_distance_vector(net: Network, pieces: Pieces, counts: Integers) -> Tensor:
-    """(width,): mean vector of DIST, without dropout, over up to 4,096 training sequences under their first mask."""
+    """(width,): mean vector of DIST, without dropout, over up to 1,024 training sequences under their first mask."""
     total = int(counts.sum())
     draws = np.searchsorted(np.cumsum(counts), np.arange(0, total, -(-total // _CENTRE_DRAWS)), side="right")
     items, repeats = np.unique(draws, return_counts=True)

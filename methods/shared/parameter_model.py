@@ -9,14 +9,15 @@ Reconstructions [R]: the history does not cross the border of a sequence, since 
 paper draws one series per key through the log); a shorter one is padded with zeros, the mean. A place of the template
 counts where training had a number in at least half of its events, so that a hex word that happens to hold no letter is
 none. A value that is missing later is left out of the error, as is one whose event has its key by similarity only
-(`+nearest`), since its places are not the template's. A key with fewer than 20 events has no model. The events held out
-for the Gaussian are those that stop the training. All keys together have the draws of one network, each by its share
-of the events. Low errors are no alarm. Distinct pairs of a history and a vector are computed once and weighted by their
-counts.
+(`+nearest`), since its places are not the template's. A key with fewer than 20 events has no model. The events held
+out for the Gaussian are of sequences that are not trained on. All keys together have the steps of one network, each by
+its share of the events, but at least a tenth of them; a step takes 20 events where it takes a sequence elsewhere. Low
+errors are no alarm. Distinct pairs of a history and a vector are computed once and weighted by their counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, cast
 
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from bench.types import Parameters, Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers as _layers
-from methods.shared.histories import FIRST_KEY, Predictions, predictions_of
+from methods.shared.histories import FIRST_KEY, STRETCH, Predictions, predictions_of
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 _FEWEST: Final = 20
@@ -134,7 +135,9 @@ class ParameterModel:
 
     def fit(self, train: Sequences, keys: NDArray[np.int32], *, seed: int, device: str) -> None:
         """Train the network of each key; part of the sequences is held out for stopping and for the bound."""
-        parts = hold_out(np.ones(len(train), np.int64), self.settings.validation_fraction, seed)
+        _, counts, inverse = train.unique()
+        held = hold_out(counts, self.settings.validation_fraction, seed).held_out[inverse] > 0
+        parts = HeldOut((~held).astype(np.int64), held.astype(np.int64))
         values = _Values(train)
         modelled = [key for key in keys.tolist() if _has_model(values.of(key), parts)]
         n_events = {key: len(values.of(key).which) for key in modelled}
@@ -185,12 +188,14 @@ class ParameterModel:
             found = series.predictions(series.tokens, series.offsets)
             repeats = (np.bincount(found.prediction_of, part, len(found.targets)).astype(np.int64) for part in counts)
 
-            def loss(items: Integers, weights: Tensor) -> dict[str, Tensor]:
-                return {"loss": (weights * net.errors(*series.inputs(found, items))).sum()}
+            def loss(batch: tuple[Tensor, Tensor], weights: Tensor) -> dict[str, Tensor]:
+                return {"loss": (weights * net.errors(*batch)).sum()}
+
+            def stage(batches: Iterable[Integers]) -> list[tuple[Tensor, Tensor]]:
+                return [series.inputs(found, items) for items in batches]
 
             if counts.train.any():
-                draws = max(self.settings.batch_size, round(share * self.settings.max_draws))
-                train_network(net, loss, HeldOut(*repeats), replace(self.settings, max_draws=draws), seed=seed)
+                train_network(net, loss, HeldOut(*repeats), _share_of(self.settings, share), seed=seed, stage=stage)
         net = net.double().eval()
         held_out = counts.held_out > 0
         watched = held_out if held_out.sum() >= _FEWEST // 2 else np.full(len(held_out), True)
@@ -212,6 +217,12 @@ class ParameterModel:
                 errors = torch.cat([net.errors(*series.inputs(found, block)) for block in blocks]).cpu().numpy()
                 result[part] = errors[found.prediction_of]
         return result
+
+
+def _share_of(settings: TrainingSettings, share: float) -> TrainingSettings:
+    """The budget of a key with this share of the events."""
+    steps = settings.steps if settings.steps is None else max(-(-settings.steps // 10), round(share * settings.steps))
+    return replace(settings, steps=steps, batch_size=settings.batch_size * STRETCH)
 
 
 def has_numbers(sequences: Sequences) -> bool:

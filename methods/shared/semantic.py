@@ -44,7 +44,7 @@ class Reading(NamedTuple):
     inverse: Integers
     """(n_sequences,) so that sequence i has bag inverse[i]."""
     vectors: Tensor
-    """float32 (n_texts, width): what `TextInputs` makes of each text."""
+    """float64 (n_texts, width): what `TextInputs` makes of each text."""
 
 
 class Chunk(NamedTuple):
@@ -52,10 +52,19 @@ class Chunk(NamedTuple):
 
     places: Integers
     """(B,) positions among those asked for."""
-    tokens: Tensor
-    """(B, L, width)"""
+    ids: Tensor
+    """int64 (B, L) rows of the vectors, 0 behind a sequence."""
     lengths: Tensor
     """int64 (B,)"""
+
+
+class Batch(NamedTuple):
+    """Sequences on a device, at least one, ready to be encoded."""
+
+    chunks: list[Chunk]
+    back: Tensor
+    """int64 (n,): place of each sequence in the chunks one after another."""
+    n_tokens: int
 
 
 def read(sequences: Sequences, inputs: TextInputs, device: str) -> Reading:
@@ -64,30 +73,41 @@ def read(sequences: Sequences, inputs: TextInputs, device: str) -> Reading:
     # Sequences without any event are padded with text 0.
     vectors = inputs.features(texts_of(sequences)) if len(ids) else np.zeros((1, inputs.axes.shape[1]))
     bags, counts, inverse = _layers.unique_bags(ids.astype(np.int64), sequences.offsets, merge_repeats=False)
-    return Reading(bags, counts, inverse, torch.tensor(vectors, dtype=torch.float32, device=device))
+    return Reading(bags, counts, inverse, torch.tensor(vectors, dtype=torch.float64, device=device))
 
 
-def chunks(vectors: Tensor, bags: Bags, which: Integers, *, max_cells: int = 2**62) -> Iterator[Chunk]:
+def chunks(bags: Bags, which: Integers, device: torch.device, *, max_cells: int = 2**62) -> Iterator[Chunk]:
     """Cut the bags at `which` into padded chunks, longest first."""
     lengths = bags.lengths[which]
     for places in _layers.length_chunks(lengths, max_tokens=MAX_TOKENS, max_cells=max_cells):
-        ids = torch.as_tensor(_layers.pad(bags.ids, bags.offsets, which[places]), device=vectors.device)
-        yield Chunk(places, F.embedding(ids, vectors), torch.as_tensor(lengths[places], device=vectors.device))
+        ids = torch.as_tensor(_layers.pad(bags.ids, bags.offsets, which[places]), device=device)
+        yield Chunk(places, ids, torch.as_tensor(lengths[places], device=device))
+
+
+def batch_of(bags: Bags, which: Integers, device: torch.device, **limits: int) -> Batch:
+    """The bags at `which` on the device."""
+    parts = list(chunks(bags, which, device, **limits))
+    back = torch.as_tensor(np.argsort(np.concatenate([part.places for part in parts])), device=device)
+    return Batch(parts, back, int(bags.lengths[which].sum()))
 
 
 def encode(forward: Forward, vectors: Tensor, bags: Bags, which: Integers, **limits: int) -> Tensor:
     """Apply a network to the bags at `which` (at least one) -> (len(which), d), in their order."""
+    return encode_batch(forward, vectors, batch_of(bags, which, vectors.device, **limits))
+
+
+def encode_batch(forward: Forward, vectors: Tensor, batch: Batch) -> Tensor:
+    """Apply a network to sequences of rows of the vectors -> (n, d), in their order."""
     # Large training batches keep no activations: the backward pass computes each chunk again.
-    recompute = torch.is_grad_enabled() and int(bags.lengths[which].sum()) > 4 * MAX_TOKENS
-    results, places = [], []
-    for chunk in chunks(vectors, bags, which, **limits):
+    recompute = torch.is_grad_enabled() and batch.n_tokens > 4 * MAX_TOKENS
+    results = []
+    for chunk in batch.chunks:
+        tokens = F.embedding(chunk.ids, vectors)
         if recompute:
-            results.append(cast(Tensor, checkpoint(forward, chunk.tokens, chunk.lengths, use_reentrant=False)))
+            results.append(cast(Tensor, checkpoint(forward, tokens, chunk.lengths, use_reentrant=False)))
         else:
-            results.append(forward(chunk.tokens, chunk.lengths))
-        places.append(chunk.places)
-    back = torch.as_tensor(np.argsort(np.concatenate(places)), device=vectors.device)
-    return torch.cat(results)[back]
+            results.append(forward(tokens, chunk.lengths))
+    return (results[0] if len(results) == 1 else torch.cat(results))[batch.back]
 
 
 def real(length: int, lengths: Tensor) -> Tensor:
@@ -109,7 +129,7 @@ class BiRecurrent(nn.Module):
         widths = [width] + [2 * hidden] * (layers - 1)
         self.ahead = nn.ModuleList(kind(w, hidden, batch_first=True) for w in widths)
         self.behind = nn.ModuleList(kind(w, hidden, batch_first=True) for w in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = _layers.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x: (B, L, width); lengths: (B,) -> (B, L, 2 * hidden), dropout between the layers."""
@@ -160,7 +180,7 @@ class AttentiveClassifier(nn.Module):
         super().__init__()
         self.states = BiRecurrent(kind, width, hidden, layers, dropout=dropout)
         self.pooling = AttentionPooling(2 * hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = _layers.Dropout(dropout)
         self.drops_events = dropout_on == "events"
         self.outlet = nn.Linear(2 * hidden, 2)
 
@@ -199,12 +219,12 @@ class TextNetworkDetector(Detector, Generic[Net]):
         """Take over what `state` returned; the training facts of `monitor` are not part of it."""
         self.inputs_ = TextInputs.from_state(state)
         with seeded(self.seed, self.device):
-            self.net_ = self._new_network().eval()
+            self.net_ = self._new_network().double().eval()
         _layers.load_arrays(self.net_, state)
         return self
 
     def monitor(self) -> dict[str, Any]:
-        """Loss parts per epoch."""
+        """Loss parts by steps."""
         return self.history_.as_json() if hasattr(self, "history_") else {}
 
     def _new_network(self) -> Net:
@@ -223,10 +243,14 @@ class TextNetworkDetector(Detector, Generic[Net]):
             raise NotFittedError(f"{type(self).__name__}: call fit before {wanted}")
         return self.net_
 
-    def _apply(self, forward: Forward, reading: Reading, **limits: int) -> NDArray[np.float32]:
-        """A function of the network for each distinct sequence, float32 (n_bags, d)."""
+    def _apply(
+        self, forward: Forward, reading: Reading, which: Integers | None = None, **limits: int
+    ) -> NDArray[np.float64]:
+        """A function of the network for each distinct sequence, or for those at `which`, float64 (n, d)."""
+        which = np.arange(len(reading.counts)) if which is None else which
+        # In float64 the company of a sequence in a batch moves no score by as much as a rounding of float32.
         with torch.inference_mode():
-            values = encode(forward, reading.vectors, reading.bags, np.arange(len(reading.counts)), **limits)
+            values = encode(forward, reading.vectors, reading.bags, which, **limits)
         return values.cpu().numpy()
 
 
@@ -241,7 +265,7 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         if not len(sequences):
             return np.zeros(0)
         reading = self._read(sequences)
-        logits = self._apply(net, reading).astype(np.float64)
+        logits = self._apply(net, reading)
         return (logits[:, 1] - logits[:, 0])[reading.inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
@@ -250,8 +274,8 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         bags, _, inverse, vectors = self._read(sequences)
         weights = np.zeros(len(bags.ids), np.float32)
         with torch.inference_mode():
-            for chunk in chunks(vectors, bags, np.arange(len(bags.lengths))):
-                found = net.attention(chunk.tokens, chunk.lengths).cpu().numpy()
+            for chunk in chunks(bags, np.arange(len(bags.lengths)), vectors.device):
+                found = net.attention(F.embedding(chunk.ids, vectors), chunk.lengths).cpu().numpy()
                 place = np.arange(found.shape[1])
                 mask = place < bags.lengths[chunk.places][:, None]
                 weights[(bags.offsets[chunk.places][:, None] + place)[mask]] = found[mask]
@@ -263,7 +287,7 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         if not len(sequences):
             return np.zeros((0, 2 * self.config.hidden), np.float32)
         reading = self._read(sequences)
-        return self._apply(net.vectors, reading)[reading.inverse]
+        return self._apply(net.vectors, reading)[reading.inverse].astype(np.float32)
 
     def _network_of(
         self, kind: type[nn.LSTM | nn.GRU], dropout_on: Literal["states", "events"] = "states"

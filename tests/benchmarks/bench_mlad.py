@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from methods.mlad import Config, Network, objective
 from methods.shared import mixture as mixture_module
 from methods.shared import training as training_module
 from methods.shared.bags import DeviceBags, unique_bags
+from methods.shared.draws import batches_of
 
 BATCH, LENGTH, WIDTH = 512, 20, 100
 
@@ -46,12 +48,11 @@ def mlad_step(config, ids, offsets, n_texts, counts=None):
     net, features = Network(config, 1).train(), torch.randn(n_texts, WIDTH, dtype=torch.float64)
     data, update = DeviceBags(bags, "cpu"), training_module._updater(net, config)
     rng = np.random.default_rng(0)
-    settings = replace(config, max_draws=BATCH)
     counts = multiplicities if counts is None else counts
+    batches = batches_of(counts, BATCH, rng, config.merge_repeats)
 
     def step():
-        batches = training_module._epoch_batches(counts, settings, rng, config.merge_repeats)
-        (batch,) = training_module._staged(batches, data.plan, torch.device("cpu"))
+        (batch,) = training_module._staged(islice(batches, 1), data.plan, torch.device("cpu"))
         parts = objective(net, net.encode(features, data, batch.items), batch.weights, config)
         update(parts["loss"])
         return batch.items.n_tokens

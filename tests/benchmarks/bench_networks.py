@@ -43,10 +43,10 @@ def seconds(detector, sequences, context):
         return time.process_time() - start, time.perf_counter() - wall, scores
 
 
-def fitted(name, train, labels, epochs):
+def fitted(name, train, labels, steps):
     """A detector after a short training: the time of scoring does not depend on its length."""
     found = registry.load(registry.find(name))
-    detector = found(found.Config(max_epochs=epochs, max_draws=2000), seed=0)
+    detector = found(found.Config(steps=steps), seed=0)
     normal_only = detector.tags.told["source"] == "normals"
     return detector.fit(train.select(labels == 0) if normal_only else train, None if normal_only else labels)
 
@@ -94,7 +94,7 @@ def main():
         for name in args.methods.split(","):
             told = registry.load(registry.find(name)).tags.told
             if truth.any() or told["source"] == "normals":
-                report(name, fitted(name, known, truth, 1), tested, args.sample, args.rounds)
+                report(name, fitted(name, known, truth, 16), tested, args.sample, args.rounds)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ SHEET = {
     "rec_error": "mean",
     "input_scale": "norm",
     "dropout": 0.1,
+    "steps": None,
     "max_epochs": 12,
+    "batch_size": 512,
     "validation_fraction": 0.0,
-    "patience": 99,
 }
 DAGMM = {"penalty": "dagmm", "penalty_weight": 0.005}
 ROWS = {

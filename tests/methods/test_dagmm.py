@@ -18,7 +18,7 @@ from methods.shared import bag_vectors, text_inputs
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(30))
-QUICK = Config(width=20, encoder=(12, 6), max_epochs=10, batch_size=64)
+QUICK = Config(width=20, encoder=(12, 6), steps=None, max_epochs=10, batch_size=64)
 COUNTS = replace(QUICK, inputs="counts")
 
 

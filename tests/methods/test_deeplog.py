@@ -16,12 +16,13 @@ from methods import deeplog
 from methods.deeplog import Config, DeepLog
 from methods.shared import histories as _histories
 from methods.shared import parameter_model
+from methods.shared.histories import FIRST_KEY, PAD
 from methods.shared.training import train_network
 
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(9))
-QUICK = Config(history=3, hidden=16, embedding_dim=8, max_epochs=30, batch_size=32, learning_rate=0.02, epoch="all")
+QUICK = Config(history=3, hidden=16, embedding_dim=8, steps=None, max_epochs=30, batch_size=32, learning_rate=0.02)
 CYCLE = [[(start + i) % 3 for i in range(12)] for start in range(3)] * 20
 
 
@@ -52,7 +53,7 @@ def test_a_swapped_key_has_a_rank_above_zero(fitted):
 def test_an_unknown_key_has_the_rank_n_and_is_flagged_by_any_g(fitted):
     scores = fitted.score(of([[0, 1, UNKNOWN_KEY], [0, 1, 7], [UNKNOWN_KEY], [7] * 20]))
     assert np.ceil(scores).tolist() == [3, 3, 3, 3]
-    assert scores[3] > scores[0] == scores[1] == scores[2]
+    assert scores[3] == scores[2] == 3 > scores[0] == scores[1]
     assert (scores > len(fitted.keys_) - 1).all()
 
 
@@ -91,7 +92,7 @@ def slow_scores(detector, lists):
         worst = max(ranks, default=0)
         # With an unknown key the ranks of the others do not count.
         total = sum(rank for rank in ranks if worst < len(class_of) or rank == worst)
-        scores.append(worst - 1 / (1 + total / worst) if worst else 0)
+        scores.append(worst - (1 - total / len(keys) / worst) / 2 if worst else 0)
     return scores
 
 
@@ -175,12 +176,30 @@ def test_distinct_rows_is_exact_beyond_64_bits():
     assert (rows[first][inverse] == rows).all()
 
 
-def test_training_predictions_are_distinct_with_counts(fitted):
-    (once, few), (often, many) = (fitted._training_predictions(of(lists)) for lists in (CYCLE[:3], CYCLE))
-    assert often.targets.tolist() == once.targets.tolist()
-    total = (many.train + many.held_out).tolist()
-    assert total == [20 * (a + b) for a, b in zip(few.train, few.held_out, strict=True)]
-    assert sum(total) == sum(map(len, CYCLE))
+def test_a_batch_holds_all_predictions_of_its_sequences_once(fitted):
+    lessons, counts = fitted._lessons(of(CYCLE))
+    assert (counts.train + counts.held_out).tolist() == [20] * 3
+    batch = lessons.batch(np.array([0, 2]), "cpu")
+    lists = [CYCLE[0], CYCLE[2]]
+    found = [
+        (tuple(batch.histories[batch.history_of[p]].tolist()), int(batch.targets[p]), int(s))
+        for p, s in zip(batch.prediction_of, batch.stretch_of, strict=True)
+    ]
+    h = fitted.config.history
+    assert found == [
+        (tuple(([PAD] * h + [k + FIRST_KEY for k in keys[:i]])[-h:]), key, s)
+        for s, keys in enumerate(lists)
+        for i, key in enumerate(keys)
+    ]
+    assert len(batch.targets) == len({pair[:2] for pair in found})
+
+
+def test_a_long_sequence_is_drawn_in_stretches_that_see_what_came_before(fitted):
+    lessons, counts = fitted._lessons(of([[i % 3 for i in range(50)]] * 12))
+    assert lessons.pieces.lengths.tolist() == [20, 20, 10]
+    assert counts.train.tolist() == [12] * 3
+    histories = lessons.batch(np.array([1]), "cpu").histories
+    assert (histories != PAD).all()
 
 
 def test_unknown_keys_in_training_are_no_target():
@@ -217,10 +236,10 @@ def test_state_round_trip(fitted):
     assert loaded.native_threshold_ == fitted.native_threshold_
 
 
-def test_monitor_tells_the_epochs(fitted):
+def test_monitor_tells_the_steps(fitted):
     facts = fitted.monitor()
-    assert facts["epochs_run"] == len(facts["epochs"])
-    assert {"train_loss", "held_out_loss"} <= set(facts["epochs"][0])
+    assert facts["steps_run"] == facts["epochs"][-1]["step"]
+    assert {"step", "train_loss"} <= set(facts["epochs"][0])
     assert DeepLog().monitor() == {}
 
 
@@ -353,17 +372,17 @@ def test_state_keeps_the_parameter_model(fitted_to_values):
     assert loaded.score(tested).tolist() == fitted_to_values.score(tested).tolist()
 
 
-def test_all_keys_together_draw_as_often_as_one_network(monkeypatch):
+def test_all_keys_together_take_as_many_steps_as_one_network(monkeypatch):
     drawn = []
 
-    def watched(net, loss, counts, settings, *, seed):
-        drawn.append(settings.max_draws)
-        return train_network(net, loss, counts, settings, seed=seed)
+    def watched(net, loss, counts, settings, *, seed, stage):
+        drawn.append((settings.steps, settings.batch_size))
+        return train_network(net, loss, counts, settings, seed=seed, stage=stage)
 
     monkeypatch.setattr(parameter_model, "train_network", watched)
     train = with_values([[0, 0, 0, 1] * 3] * 40, np.arange(480.0) % 7)
-    DeepLog(replace(QUICK, parameter_model=True, max_draws=200, batch_size=20), seed=0).fit(train)
-    assert drawn == [150, 50]
+    DeepLog(replace(QUICK, parameter_model=True, steps=20, max_epochs=None, batch_size=2), seed=0).fit(train)
+    assert drawn == [(15, 40), (5, 40)]
 
 
 def test_missing_and_surplus_values_are_left_out():

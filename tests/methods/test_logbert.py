@@ -19,7 +19,15 @@ pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(9))
 QUICK = Config(
-    width=16, ffn_width=32, layers=1, max_epochs=15, batch_size=32, learning_rate=0.01, dropout=0.0, max_length=64
+    width=16,
+    ffn_width=32,
+    layers=1,
+    steps=None,
+    max_epochs=15,
+    batch_size=32,
+    learning_rate=0.01,
+    dropout=0.0,
+    max_length=64,
 )
 PAIRS = [[first, second] * 6 for first, second in ((0, 1), (2, 3), (1, 0), (3, 2))] * 20
 

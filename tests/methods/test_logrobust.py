@@ -19,7 +19,7 @@ pytestmark = pytest.mark.trains
 
 TEXTS = (*(f"template {key}" for key in range(20)), "template 3 reworded")
 INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
-QUICK = Config(width=20, hidden=16, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
+QUICK = Config(width=20, hidden=16, layers=1, steps=None, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
 def fake_embed(texts):
@@ -103,7 +103,7 @@ def test_equal_sequences_are_explained_alike(fitted):
 def test_64_labelled_sequences_are_learned_by_heart():
     train = of([[i % 8, i // 8, i % 3] for i in range(64)])
     labels = np.random.default_rng(0).integers(0, 2, 64).astype(np.int8)
-    config = replace(QUICK, dropout=0.0, max_epochs=150, validation_fraction=0.0, patience=50, batch_size=64)
+    config = replace(QUICK, dropout=0.0, max_epochs=150, validation_fraction=0.0, batch_size=64)
     detector = LogRobust(config).fit(train, labels)
     assert ((detector.score(train) > 0) == labels).all()
 
@@ -176,7 +176,7 @@ def test_before_fit():
 
 
 def test_the_profiles_are_configs():
-    assert Config() == Config(learning_rate=1e-3, batch_size=512, max_epochs=30, dropout=0.5, hidden=128, layers=2)
+    assert Config() == Config(learning_rate=1e-3, batch_size=128, steps=600, dropout=0.5, hidden=128, layers=2)
     assert Config(**LogRobust.profiles["original"]).batch_size == 256
     with pytest.raises(ValueError, match="hidden"):
         Config(hidden=0)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(20))
 INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
-QUICK = Config(width=20, hidden=12, layers=1, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
+QUICK = Config(width=20, hidden=12, layers=1, steps=None, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
 
 
 def fake_embed(texts):

@@ -51,7 +51,7 @@ def rows(out):
 @pytest.mark.parametrize("method", ["ecvc", "new-event", "length", "deeplog"])
 def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method):
     """The windows of the test part stand in the file as they stood in the run."""
-    settings = ("--set", "deeplog.max_epochs=2") if method == "deeplog" else ()
+    settings = ("--set", "deeplog.steps=20") if method == "deeplog" else ()
     folder = saved(method, *settings)
     code, out, err = call("score", folder, data / "app" / "a.log", "--json")
     assert code == 0, err
@@ -68,7 +68,7 @@ def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method
 
 @pytest.mark.trains
 def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call, data, tmp_path):
-    settings = [part for text in ("parameter_model=true", "max_epochs=2") for part in ("--set", f"deeplog.{text}")]
+    settings = [part for text in ("parameter_model=true", "steps=20") for part in ("--set", f"deeplog.{text}")]
     folder = saved("deeplog", *settings)
     _, out, _ = call("score", folder, data / "app" / "a.log", "--json")
     found = [row["score"] for row in rows(out)]
@@ -192,7 +192,7 @@ def test_only_flagged_sequences_are_explained_where_only_they_are_shown(saved, c
 
 @pytest.mark.trains
 def test_mlad_names_the_line_and_its_attention(saved, call, data):
-    folder = saved("mlad", "--set", "mlad.max_epochs=10", "--set", "mlad.batch_size=8")
+    folder = saved("mlad", "--set", "mlad.steps=100", "--set", "mlad.batch_size=8")
     code, out, err = call("score", folder, data / "app" / "a.log", "--json", "--explain", 20)
     assert code == 0, err
     planted = [row for row in rows(out) if any("explosion" in event["text"] for event in row["events"])]

@@ -276,7 +276,7 @@ def test_the_main_job_end_to_end(tmp_path):
     """The command of the README with the real methods, trained for one epoch, as a program of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"}
     arguments = ["run", "--methods", "mlad,deeplog", "--scenario", "bgl2tbird", "--seeds", "1"]
-    arguments += ["--set", "mlad.max_epochs=1", "--set", "deeplog.max_epochs=1"]
+    arguments += ["--set", "mlad.steps=2", "--set", "deeplog.steps=2"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
         cwd=tmp_path,
@@ -286,7 +286,7 @@ def test_the_main_job_end_to_end(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert {"mlad[max_epochs=1]", "deeplog[max_epochs=1]", "all-positive"} <= set(rows(done.stdout))
+    assert {"mlad[steps=2]", "deeplog[steps=2]", "all-positive"} <= set(rows(done.stdout))
     found = list(Store(tmp_path / "results").records())
     assert len(found) == 9
     assert {record["status"] for record in found} == {"ok"}

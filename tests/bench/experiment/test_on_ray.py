@@ -157,7 +157,7 @@ def test_records_are_those_of_this_machine(cluster, cells, tmp_path):
 @pytest.mark.trains
 @pytest.mark.slow
 def test_records_of_networks_and_variants_are_those_of_this_machine(cluster, cells, tmp_path):
-    more, settings = ["ngram", "ngram+nearest", "deeplog"], ["deeplog.max_epochs=2"]
+    more, settings = ["ngram", "ngram+nearest", "deeplog"], ["deeplog.steps=20"]
     made = cells(scenario="hdfs@simulated,bgl@simulated", seeds=(0, 1), more=more, settings=settings)
     same_as_here(made, tmp_path)
 

@@ -14,7 +14,7 @@ from methods.shared import layers, occlusion, text_inputs
 pytestmark = pytest.mark.trains
 
 TEXTS = tuple(f"template {key}" for key in range(30))
-QUICK = Config(width=20, heads=2, ffn_width=16, k=3, max_epochs=8, batch_size=64, dropout=0.1)
+QUICK = Config(width=20, heads=2, ffn_width=16, k=3, steps=None, max_epochs=8, batch_size=64, dropout=0.1)
 SWITCHES = [
     {},
     {"use_gmm": False},

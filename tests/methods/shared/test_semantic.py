@@ -41,7 +41,7 @@ def test_reading_keeps_order_and_counts_repeats():
     reading = read(of(LISTS), INPUTS, "cpu")
     assert reading.counts.tolist() == [2, 1, 1, 1, 1]
     assert reading.inverse.tolist() == [0, 1, 2, 3, 0, 4]
-    assert reading.vectors.dtype == torch.float32
+    assert reading.vectors.dtype == torch.float64
     for i, row in enumerate(LISTS):
         bag = reading.inverse[i]
         ids = reading.bags.ids[reading.bags.offsets[bag] : reading.bags.offsets[bag + 1]]
@@ -82,7 +82,7 @@ def test_attention_ignores_padding_and_sums_to_one():
 
 
 def test_encoding_keeps_the_order_asked_for(monkeypatch):
-    reading, net = read(of(LISTS), INPUTS, "cpu"), AttentiveClassifier(nn.GRU, 20, 4, 1, dropout=0.0).eval()
+    reading, net = read(of(LISTS), INPUTS, "cpu"), AttentiveClassifier(nn.GRU, 20, 4, 1, dropout=0.0).double().eval()
     which = np.array([4, 0, 3, 2, 1])
     together = encode(net, reading.vectors, reading.bags, which)
     alone = torch.cat([encode(net, reading.vectors, reading.bags, np.array([i])) for i in which])
@@ -90,7 +90,7 @@ def test_encoding_keeps_the_order_asked_for(monkeypatch):
 
 
 def test_recomputing_activations_changes_no_gradient(monkeypatch):
-    reading, net = read(of(LISTS * 3), INPUTS, "cpu"), AttentiveClassifier(nn.LSTM, 20, 4, 2, dropout=0.0)
+    reading, net = read(of(LISTS * 3), INPUTS, "cpu"), AttentiveClassifier(nn.LSTM, 20, 4, 2, dropout=0.0).double()
     gradients = []
     for limit in (2**13, 2):
         monkeypatch.setattr(semantic, "MAX_TOKENS", limit)

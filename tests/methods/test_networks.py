@@ -1,0 +1,76 @@
+"""What holds for every network: the budget, and scores that do not depend on what stands beside a sequence."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.types import Sequences
+from methods import loganomaly
+from methods.shared import bag_vectors, semantic, text_inputs
+
+pytestmark = pytest.mark.trains
+
+NETWORKS = ("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat")
+TEXTS = tuple(f"template {key}" for key in range(30))
+
+
+def fake_embed(texts):
+    """A unit vector per text that depends on nothing else."""
+    seeds = [int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) for text in texts]
+    rows = np.array([np.random.default_rng(seed).standard_normal(384) for seed in seeds]).reshape(-1, 384)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_sentence_encoder(monkeypatch):
+    for module in (bag_vectors, loganomaly, semantic, text_inputs):
+        if hasattr(module, "embed"):
+            monkeypatch.setattr(module, "embed", fake_embed)
+
+
+def log_of(n, n_keys, longest, seed):
+    """Random sequences of two systems."""
+    rng = np.random.default_rng(seed)
+    lists = [rng.integers(0, n_keys, rng.integers(0 if seed else 1, longest)).tolist() for _ in range(n)]
+    return Sequences.from_lists(lists, TEXTS, system=(np.arange(n) % 2).astype(np.uint8))
+
+
+TRAIN, TEST = log_of(200, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
+
+
+def fitted(name, **settings):
+    """A network of this name, told what it must be told."""
+    cls = registry.load(registry.find(name))
+    grade, n = cls.tags.told["source"], np.arange(len(TRAIN))
+    labels = {"labels": (n % 7 == 0), "first-normals": np.where(n < 100, 0, -1)}.get(grade)
+    return cls(cls.Config(**settings), seed=0).fit(TRAIN, None if labels is None else labels.astype(np.int8))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_company_moves_no_score(name):
+    detector = fitted(name, steps=12)
+    together = detector.score(TEST)
+    alone = np.concatenate([detector.score(TEST.select(np.array([i]))) for i in range(len(TEST))])
+    np.testing.assert_allclose(alone, together, rtol=1e-12, atol=1e-12)
+    assert together.dtype == np.float64
+    halves = np.concatenate([detector.score(TEST.select(part)) for part in np.array_split(np.arange(len(TEST)), 2)])
+    np.testing.assert_allclose(halves, together, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_steps_leave_an_untrained_network_that_scores(name):
+    detector = fitted(name, steps=0)
+    assert np.isfinite(detector.score(TEST)).all()
+    assert detector.monitor()["steps_run"] == 0
+    assert getattr(detector, "native_threshold_", None) is None or np.isfinite(detector.native_threshold_)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_has_the_common_budget_and_tells_it(name):
+    config = registry.load(registry.find(name)).Config()
+    assert (config.steps, config.batch_size, config.max_epochs, config.patience) == (600, 128, None, None)
+    facts = fitted(name, steps=3).monitor()
+    assert (facts["steps_run"], facts["stopped_by"], facts["kept_step"]) == (3, "steps", 3)
+    assert facts["batch_size"] == 128
