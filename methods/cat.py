@@ -38,6 +38,7 @@ from bench.types import Sequences
 from methods.shared import layers
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.semantic import Batch, TextNetworkDetector, away_from_zero, batch_of, encode, encode_batch, real
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
@@ -79,24 +80,40 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"normal_share {self.normal_share} must be above 0 and at most 1")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-4, "code"),
+    "decay": (0.5, "code"),
+    "decay_epochs": (tuple(range(2, 100)), "code: halved after each epoch from the second on"),
+    "clip_norm": (None, "code clips nothing"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (100, "code"),
+    "patience": (3, "code"),
+    "batch_size": (32, "code"),
+    "validation_fraction": (0.25, "code: 30 % of the normals train, 10 % validate"),
+    "dropout": (0.05, "code"),
+    "width": (384, "[R] 768 of BERT in the code; here the encoder's own"),
+    "centred": (False, "code has no such step"),
+    "hidden": (32, "code"),
+    "heads": (8, "code"),
+    "ffn_width": (2048, "code"),
+    "encoder_layers": (2, "code"),
+    "decoder_layers": (1, "code"),
+    "prediction_weight": (1.0, "code"),
+    "centre_margin": (0.0, "code moves no entry of the centre"),
+    "normal_share": (0.9, "code"),
+}
+
+
 class CAT(TextNetworkDetector["Network"]):
     """Squared distance of the status token's state to the centre."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "learning_rate": 1e-4,
-            "batch_size": 32,
-            "steps": None,
-            "max_epochs": 100,
-            "dropout": 0.05,
-            "hidden": 32,
-            "heads": 8,
-            "ffn_width": 2048,
-        }
-    }
-    """The released code, without halving the learning rate after each epoch."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' released code; its convolutional embedding, distilling and ProbSparse attention are
+    no settings here."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,

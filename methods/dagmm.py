@@ -43,6 +43,7 @@ from methods.shared import layers as _layers
 from methods.shared.bag_vectors import BagInputs
 from methods.shared.layers import Mixture
 from methods.shared.occlusion import occlusion
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
 
@@ -88,15 +89,36 @@ class Config(TextSettings, TrainingSettings):
             )
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-4, "section 4.3"),
+    "steps": (None, "section 4.3 counts epochs"),
+    "max_epochs": (200, "section 4.3, KDDCUP"),
+    "patience": (None, "section 4.3: all epochs are run"),
+    "batch_size": (1024, "section 4.3, KDDCUP"),
+    "validation_fraction": (0.0, "section 4.3 trains on the whole training part"),
+    "dropout": (0.5, "section 4.3"),
+    "inputs": ("vectors", "[R] the paper does not treat logs"),
+    "width": (100, "[R] the paper does not treat logs; MLAD section 4.1 gives it 100"),
+    "centred": (False, "[R] the paper does not treat logs"),
+    "encoder": ((60, 30, 10), "section 4.3, KDDCUP"),
+    "latent": (1, "section 4.3, KDDCUP"),
+    "estimator": (10, "section 4.3, KDDCUP"),
+    "k": (4, "section 4.3, KDDCUP"),
+    "energy_weight": (0.1, "section 4.3"),
+    "penalty_weight": (0.005, "section 4.3"),
+    "jitter": (1e-6, "code (tnakae/DAGMM); the paper names none"),
+}
+
+
 class DAGMM(Detector):
     """Energy of code and reconstruction error under the mixture of the training set."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts", "log_keys"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 1e-4, "batch_size": 1024, "steps": None, "max_epochs": 200}
-    }
-    """`original`: section 4.3, KDDCUP; there `dropout` is 0.5 as well."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper, for its data set KDDCUP."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""

@@ -3,7 +3,7 @@
 An LSTM predicts the next log key from the last h keys of the same sequence. The score of a sequence is the worst rank
 that one of its keys had among the predictions: 0 = most probable, n = a key that training never had. The paper flags a
 sequence where a key is not among the top g, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank
-are in the order of the sum of their ranks, within half a rank below it [R], so that no decision of that rule changes.
+are in the order of their mean rank, within half a rank below it [R], so that no decision of that rule changes.
 `score="probability"` ranks by the worst -log p instead, and has no such rule.
 
 Told: source normals. It reads log keys and nothing of the texts.
@@ -42,6 +42,7 @@ from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, STRETCH, Integers, Pieces, Predictions, pieces_of, predictions_of
 from methods.shared.parameter_model import ParameterModel, has_numbers
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
@@ -84,6 +85,26 @@ class Config(TrainingSettings):
             raise ValueError("score 'probability' with parameter_model: errors of values stand on the scale of ranks")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((300, 350), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (370, "code (logdeep); the paper gives no budget"),
+    "batch_size": (102, "code (logdeep): 2,048 predictions, which are 102 stretches of 20"),
+    "history": (10, "section 5.1"),
+    "layers": (2, "section 5.1"),
+    "hidden": (64, "section 5.1"),
+    "g": (9, "section 5.1"),
+    "inputs": ("one-hot", "section 3.1"),
+    "embedding_dim": (64, "[R] not used by one-hot inputs"),
+    "score": ("rank", "section 3.1"),
+    "end_event": (False, "section 3.1 predicts keys only"),
+    "parameter_model": (False, "section 5.1 judges execution paths by the log-key model alone"),
+    "level": (0.98, "section 4.4; not used without parameter_model"),
+}
+
+
 class DeepLog(Detector):
     """Worst rank of a sequence's keys among the LSTM's predictions."""
 
@@ -91,10 +112,9 @@ class DeepLog(Detector):
         told={"source": "normals"}, uses=frozenset({"log_keys", "elapsed_s", "parameters"})
     )
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"inputs": "one-hot", "batch_size": 2048, "steps": None, "max_epochs": 370}
-    }
-    """`original`: the paper's input; it gives no budget, so that of the public code that reproduced its numbers."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where it states a value; its budget is that of the public code that reproduced its F1."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def uses(self) -> frozenset[SequencePart]:
         """Times and message parameters are read by `parameter_model` only."""
@@ -154,13 +174,15 @@ class DeepLog(Detector):
         """Return the rank of each event, or its -log p, float32 (n_events,); the end counts for the last one."""
         tokens, offsets = self._events(sequences)
         by_probability = self.config.score == "probability"
-        ranks = self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets)
+        ranks: NDArray[np.float64] = (
+            self._surprises(tokens, offsets) if by_probability else self._ranks(tokens, offsets).astype(np.float64)
+        )
         if self.config.end_event:
             owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
             ends = np.cumsum(np.bincount(owner, minlength=len(sequences))) - 1
             last = ends[sequences.lengths > 0]
             ranks[last - 1] = np.maximum(ranks[last - 1], ranks[last])
-            ranks = np.delete(ranks, ends)
+            ranks = np.asarray(np.delete(ranks, ends), np.float64)
         if self.config.parameter_model:
             ranks = np.maximum(ranks, self._ranks_of_values(sequences))
         return ranks.astype(np.float32)

@@ -3,9 +3,9 @@
 One LSTM reads the semantic vectors of the last w events of the sequence, a second one the counts of each log template
 in them; together they predict the next template. The score of a sequence is the worst rank that one of its events had
 (0 = most probable, n = a template unlike all of training). The paper flags a sequence where an event is not among the
-top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of the sum of
-their ranks, within half a rank below it [R], so that no decision of that rule changes. A template that training never
-had is taken for the most similar one of training, if that is similar enough.
+top candidates, which is score > g - 1 (`native_threshold_`). Sequences of one worst rank are in the order of
+their mean rank, within half a rank below it [R], so that no decision of that rule changes. A template that training
+never had is taken for the most similar one of training, if that is similar enough.
 
 Told: source normals. It reads log keys, and the texts of training templates and of events unknown to training.
 
@@ -42,6 +42,7 @@ from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
 from methods.shared.histories import FIRST_KEY, PAD, UNKNOWN, Integers, Pieces, pieces_of, predictions_of
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
 from methods.shared.text_inputs import TextInputs, TextSettings
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
@@ -70,15 +71,31 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError("layers, hidden and g must be at least 1, history at least 2")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((300, 350), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (370, "code (logdeep); the paper gives no budget"),
+    "batch_size": (102, "code (logdeep): 2,048 predictions, which are 102 stretches of 20"),
+    "history": (20, "section 4"),
+    "layers": (2, "section 4"),
+    "hidden": (128, "section 4"),
+    "g": (9, "code (logdeep)"),
+    "min_cosine": (0.9, "code (LogADEmpirical)"),
+    "width": (300, "[R] that of template2Vec is not stated: the usual one of word vectors"),
+    "centred": (False, "[R] template2Vec has no such step"),
+}
+
+
 class LogAnomaly(Detector):
     """Worst rank of a sequence's templates among the predictions from meanings and counts."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys", "texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"dropout": 0.0, "batch_size": 2048, "steps": None, "max_epochs": 370}
-    }
-    """`original`: the paper gives no budget, so that of the public code that reproduced its numbers."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where it states a value, else public code; there is no code by its authors."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""

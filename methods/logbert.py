@@ -38,6 +38,7 @@ from methods.shared import histories, layers, masked_keys
 from methods.shared.histories import Integers, Pieces
 from methods.shared.masked_keys import Chunk, Network, chunks_of, mean_distance_vector, objective, padded
 from methods.shared.masks import FIRST_KEY, UNKNOWN
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -79,26 +80,39 @@ class Config(TrainingSettings):
             )
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (6.25e-4, "code: the peak of its schedule, 256^-.5 * 10,000^-.5"),
+    "warmup_steps": (10_000, "code: the rate rises for so many steps, then falls with their root"),
+    "betas": ((0.9, 0.999), "code"),
+    "weight_decay": (0.0, "code"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (200, "code"),
+    "patience": (10, "code"),
+    "batch_size": (32, "code"),
+    "validation_fraction": (0.1, "code"),
+    "dropout": (0.1, "code"),
+    "width": (256, "code"),
+    "heads": (4, "code"),
+    "layers": (4, "code"),
+    "ffn_width": (512, "code"),
+    "mask_ratio": (0.5, "section IV for BGL and Thunderbird; HDFS has .65"),
+    "distance_weight": (0.1, "code"),
+    "g": (15, "code for BGL and Thunderbird; HDFS has 6"),
+    "miss_rate": (0.001, "[R] not used where g is given"),
+    "alarm_rate": (0.01, "[R] the code picks r on test labels"),
+    "max_length": (512, "code"),
+}
+
+
 class LogBERT(Detector):
     """Share of a sequence's keys that the encoder does not predict when they are masked."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"log_keys"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "width": 256,
-            "heads": 4,
-            "layers": 4,
-            "ffn_width": 512,
-            "dropout": 0.1,
-            "learning_rate": 6.25e-4,
-            "batch_size": 32,
-            "steps": None,
-            "max_epochs": 200,
-            "patience": 10,
-        }
-    }
-    """`original`: the authors' code; its learning rate rises to this one in 10,000 steps, here it is constant."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code. What it sets by system is here as for two of its three systems."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""

@@ -38,6 +38,7 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import ABNORMAL, NORMAL, Sequences
 from methods.shared.draws import hold_out_of_each
 from methods.shared.layers import Bags, Integers
+from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, batch_of, encode_batch
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, seeded, train_network
@@ -67,15 +68,30 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"per_class {self.per_class} must be at least 1, or none")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    **LOGDEEP,
+    "decay_epochs": ((40, 50), "code (logdeep)"),
+    "steps": (None, "code (logdeep) counts epochs"),
+    "max_epochs": (60, "code (logdeep)"),
+    "batch_size": (256, "code (logdeep)"),
+    "width": (300, "paper: FastText vectors of 300 dimensions"),
+    "centred": (False, "[R] the paper has no such step"),
+    "hidden": (128, "code (logdeep)"),
+    "layers": (2, "code (logdeep)"),
+    "class_weight": ("none", "paper: its training sample is balanced instead"),
+    "per_class": (6000, "paper: 6,000 normal and 6,000 abnormal sessions of HDFS"),
+}
+
+
 class LogRobust(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional LSTM."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"batch_size": 256, "steps": None, "max_epochs": 60}
-    }
-    """Batch and epochs of the public re-implementation in logdeep, which does not stop early."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper where its settings are known, else the re-implementation in logdeep."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,

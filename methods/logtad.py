@@ -39,6 +39,7 @@ from methods.shared.alignment import SystemClassifier, balanced
 from methods.shared.draws import hold_out_of_each
 from methods.shared.layers import Integers
 from methods.shared.occlusion import occlusion
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.semantic import (
     Batch,
     Reading,
@@ -93,6 +94,31 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"target_normals is {self.target_normals}: it must be at least 0")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-3, "code: the library's default, as its option is not passed on"),
+    "weight_decay": (1e-6, "code"),
+    "clip_norm": (None, "code clips nothing"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (100, "code"),
+    "patience": (100, "code: all epochs are run, and the best weights kept"),
+    "batch_size": (1024, "code"),
+    "validation_fraction": (0.2, "code"),
+    "dropout": (0.3, "code"),
+    "width": (300, "code"),
+    "centred": (False, "code has no such step"),
+    "hidden": (128, "code"),
+    "layers": (2, "code"),
+    "domain_hidden": (64, "code"),
+    "reversal": (0.1, "code"),
+    "distance_weight": (8e5, "code: 1e5, summed over 1,024 sequences and divided by 128 units"),
+    "centre_epochs": (10, "code"),
+    "centre_margin": (0.1, "code"),
+    "radius_quantile": (0.99, "[R] the code searches the radius on a labelled day"),
+    "target_normals": (1000, "code"),
+}
+
+
 class LogTAD(TextNetworkDetector["Network"]):
     """Distance to the centre of all systems, in radii of the sequence's own system."""
 
@@ -100,21 +126,9 @@ class LogTAD(TextNetworkDetector["Network"]):
         told={"source": "normals", "target": "first-normals"}, uses=frozenset({"texts"})
     )
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {
-            "batch_size": 1024,
-            "steps": None,
-            "max_epochs": 100,
-            "validation_fraction": 0.2,
-            "dropout": 0.3,
-            "distance_weight": 8e5,
-            "centre_epochs": 10,
-            "target_normals": 1000,
-            "clip_norm": 1e12,
-        }
-    }
-    """The published code without its weight decay of 1e-6; 8e5 is its factor 1e5, summed over 1024 sequences and
-    divided by 128 units, and it needs a gradient that is not clipped."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
     native_threshold_: float | None = 1.0
 
     def skip(self, train: Sequences) -> str | None:

@@ -25,7 +25,7 @@ the mean input (A2), mean pooling (A4), jitter (A6) and all other choices are se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
@@ -45,8 +45,9 @@ from methods.shared.bags import Bags, BatchPlan, DeviceBags
 from methods.shared.entmax import entmax
 from methods.shared.entmax_package import entmax as package_entmax
 from methods.shared.mixture import Mixture
-from methods.shared.mlad_config import Config
+from methods.shared.mlad_config import ORIGINAL, Config
 from methods.shared.mlad_explain import Reading
+from methods.shared.published import original, sources_of
 from methods.shared.text_inputs import UNIT_SQUARE, TextInputs, texts_of
 from methods.shared.training import hold_out, seeded, train_network
 
@@ -58,6 +59,9 @@ class MLAD(Detector):
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the paper (sections as in its text), else its code, else the resolutions A1-A19 of its sheet."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from."""

@@ -42,6 +42,7 @@ from bench.detector import DetectorTags, Evidence
 from bench.types import NORMAL, Sequences
 from methods.shared import layers
 from methods.shared.layers import Bags, Integers
+from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, Reading, batch_of, encode_batch
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
@@ -83,15 +84,41 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError("width, hidden, layers and components must be at least 1, min_cluster_size at least 5")
 
 
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (2e-3, "code"),
+    "betas": ((0.9, 0.9), "code"),
+    "epsilon": (1e-12, "code"),
+    "decay": (0.75, "code"),
+    "decay_steps": (1000, "code"),
+    "clip_norm": (1.0, "code"),
+    "steps": (None, "code counts epochs"),
+    "max_epochs": (5, "code"),
+    "patience": (None, "code: the last weights; its best ones go by test labels"),
+    "batch_size": (100, "code"),
+    "validation_fraction": (0.0, "code trains on the whole training part"),
+    "dropout": (0.33, "code"),
+    "dropout_on": ("events", "code: on whole event vectors and between the layers"),
+    "width": (300, "section 3: GloVe vectors of 300 dimensions"),
+    "centred": (False, "code has no such step"),
+    "hidden": (100, "code"),
+    "layers": (2, "code"),
+    "known_share": (0.5, "code"),
+    "components": (50, "code"),
+    "min_cluster_size": (100, "code"),
+    "cluster_share": (1.0, "code: 100, whatever the size of the training part"),
+    "max_points": (10_000, "[R] the code clusters all, in quadratic time"),
+}
+
+
 class PLELog(ClassifierDetector):
     """Log-odds of "abnormal" by an attentive bidirectional GRU that was taught estimated labels."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "first-normals"}, uses=frozenset({"texts"}))
     Config: ClassVar[type] = Config
-    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "original": {"learning_rate": 2e-3, "batch_size": 100, "steps": None, "max_epochs": 5, "clip_norm": 1.0}
-    }
-    """The published code; its decay of the learning rate and Adam's other constants are not taken over."""
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
+    """`original`: the authors' code."""
+    sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
 
     def fit(
         self,

@@ -174,8 +174,11 @@ def hold(frozen: Frozen, records: Iterable[Record]) -> Held:
         done, failed = done + is_finished, failed + (not is_finished)
         if not _made_by(record, frozen.code):
             other_code[_row(record)] += 1
-    rows = ([f"{row}: {n}" for row, n in sorted(counts.items())] for counts in (other_code, outside))
-    return Held(done, len(known - seen), failed, *rows, n_outside=n_outside)
+    return Held(done, len(known - seen), failed, _counted(other_code), _counted(outside), n_outside)
+
+
+def _counted(rows: Mapping[str, int]) -> list[str]:
+    return [f"{row}: {n}" for row, n in sorted(rows.items())]
 
 
 def write_frozen(path: Path, frozen: Frozen) -> None:

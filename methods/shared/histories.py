@@ -160,28 +160,29 @@ def worst_ranks(
 ) -> NDArray[np.float64]:
     """float64 (n_sequences,): the worst rank in each, as `ordered` puts equal ones in order.
 
-    It is n_classes, without computing any other, where a key is unknown. ranks: tokens and offsets of the other
-    sequences -> rank of each event.
+    It is n_classes, without computing any other, where a key is unknown: other events of such a sequence count as 0.
+    ranks: tokens and offsets of the other sequences -> rank of each event.
     """
     n = len(offsets) - 1
     owner = np.repeat(np.arange(n), np.diff(offsets))
     unknown = np.bincount(owner, tokens == UNKNOWN, n)
-    worst, total = np.where(unknown > 0, float(n_classes), 0.0), n_classes * unknown
+    worst: NDArray[np.float64] = np.where(unknown > 0, float(n_classes), 0.0)
+    total: NDArray[np.float64] = worst * unknown
     known = unknown == 0
     kept = known[owner]
     found = ranks(tokens[kept], np.concatenate([[0], np.cumsum(np.diff(offsets)[known])]))
     np.maximum.at(worst, owner[kept], found)
-    return ordered(worst, total + np.bincount(owner[kept], found, n))
+    total += np.bincount(owner[kept], found, n)
+    return ordered(worst, total / np.maximum(np.diff(offsets), 1))
 
 
-def ordered(worst: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float64 (n_sequences,): equal worst ranks in the order of `total`, the sum of all ranks of the sequence.
+def ordered(worst: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 (n_sequences,): equal worst ranks in the order of `mean`, the mean rank of the sequence's events.
 
     The worst rank r becomes a number from r - 1/2 to r, and 0 stays 0, so that it exceeds g - 1 for the same sequences
     as before, whatever g is.
     """
-    times = total / np.maximum(worst, 1)
-    return np.where(worst > 0, worst - 1 / (1 + times), 0.0)
+    return worst - (1 - mean / np.maximum(worst, 1)) * (worst > 0) / 2
 
 
 def worst_surprises(tokens: Integers, offsets: Integers, surprises: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from methods.shared.published import ADAM, Published
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings
 
@@ -103,3 +104,44 @@ class Config(TextSettings, TrainingSettings):
             raise ValueError(f"entmax 'package' cannot work with {setting} true: set {setting}=false, or entmax=own")
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage {self.shrinkage} is not in [0, 1]")
+
+
+ORIGINAL: Published = {
+    **ADAM,
+    "learning_rate": (1e-3, "section 4.1"),
+    "steps": (None, "section 4.1 counts epochs"),
+    "max_epochs": (30, "section 4.1"),
+    "patience": (None, "[R] the paper does not say when it stops; the code goes by test labels"),
+    "batch_size": (512, "section 4.1"),
+    "validation_fraction": (0.0, "section 4.3: what is not tested trains"),
+    "dropout": (0.5, "section 4.1; the code has .1"),
+    "centred": (False, "[R] neither paper nor code has such a step"),
+    "width": (100, "section 4.1"),
+    "layers": (2, "code"),
+    "heads": (4, "code"),
+    "ffn_width": (256, "code"),
+    "celu": (1.0, "[R] A19"),
+    "attention_scale": ("head", "section 3.3, in its text (A11)"),
+    "alpha": (1.5, "code; section 5.1: best from 1.2 to 1.5"),
+    "entmax": ("own", "[R] the code's own does not do what the paper writes; this one does"),
+    "head_alpha": (None, "[R] A3: the same alpha"),
+    "k": (5, "code"),
+    "min_share": (1e-4, "[R] A3"),
+    "mixture_dim": (None, "[R] A6: no reduction is stated"),
+    "first_term": ("rec", "[R] A1, A2: L is not defined"),
+    "rec_target": ("pooled", "[R] A2"),
+    "rec_error": ("mean", "[R] A2: mean squared error"),
+    "input_scale": ("norm", "section 3.2: vectors as the encoder gives them"),
+    "energy_weight": (0.1, "section 3.6"),
+    "penalty": ("frobenius", "code; P is not defined in the paper (A5)"),
+    "penalty_weight": (-0.005, "section 3.6"),
+    "jitter": (1e-3, "[R] A6"),
+    "shrinkage": (0.0, "[R] none is stated"),
+    "em_steps": (0, "[R] A8: the closed form of section 3.5"),
+    "use_gmm": (True, "section 3.5"),
+    "embedding": ("sentence", "section 3.2"),
+    "projection": ("learned", "[R] A14: 100 dimensions from 384 are not explained"),
+    "positional": ("none", "[R] A15: neither paper nor code has one"),
+    "pooling": ("mean", "code (A4)"),
+    "merge_repeats": (True, "[R] computes the same faster, but for dropout"),
+}

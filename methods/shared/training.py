@@ -17,10 +17,11 @@ device wait for the host. The weights of a diverged block are never kept, as the
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from bench.detector import report_progress
 from methods.shared.draws import Batch, HeldOut, batches_of, hold_out, watched_of
 from methods.shared.layers import SingularError
+from methods.shared.optimiser import OptimiserSettings, adam, rate_factor
 
 __all__ = [
     "HeldOut",
@@ -66,7 +68,7 @@ class TrainingDivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingSettings(OptimiserSettings):
     """The training budget of the profile `paper`; a method's Config extends it."""
 
     learning_rate: float = 1e-3
@@ -83,8 +85,8 @@ class TrainingSettings:
     are kept; None: never."""
     dropout: float = 0.5
     """Probability of zeroing an activation in training (MLAD section 5.2)."""
-    clip_norm: float = 5.0
-    """Largest norm of the gradient [R]."""
+    clip_norm: float | None = 5.0
+    """Largest norm of the gradient [R]; None: as large as it is."""
     validation_fraction: float = 0.1
     """Share of the distinct training sequences that is held out, at most 2,000 [R]."""
     precision: Literal["float32", "bf16"] = field(default="float32", metadata={"identity": False})
@@ -94,6 +96,12 @@ class TrainingSettings:
     or more."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.counts_epochs and self.max_epochs is None:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} and decay_epochs {list(self.decay_epochs)} need a "
+                f"budget in epochs: set steps to none and max_epochs to a number"
+            )
         if not 0 <= self.dropout < 1 or not 0 <= self.validation_fraction < 1:
             raise ValueError(
                 f"dropout {self.dropout} and validation_fraction {self.validation_fraction} must be in [0, 1)"
@@ -175,7 +183,7 @@ def train_network(
     loss = _in_precision(loss, settings.precision, device)
     watched = _staged(watched_of(counts.held_out, settings.batch_size, rng), stage, device)
     batches = batches_of(counts.train, size, rng, merge_repeats)
-    update = _updater(net, settings)
+    update = _updater(net, settings, looks)
     keeper = _Keeper(net, settings.patience)
     checks: list[dict[str, float]] = []
     for number, (start, end) in enumerate(pairwise(looks)):
@@ -341,15 +349,21 @@ def _in_precision(loss: Loss, precision: str, device: torch.device) -> Loss:
     return mixed
 
 
-def _updater(net: nn.Module, settings: TrainingSettings) -> Update:
+def _updater(net: nn.Module, settings: TrainingSettings, looks: Sequence[int]) -> Update:
+    """looks: the first step of each epoch, where epochs count."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda")
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=fused)
+    optimiser = adam(parameters, settings, settings.learning_rate, fused=fused)
+    largest = np.inf if settings.clip_norm is None else settings.clip_norm
+    steps = count()
 
     def update(loss: Tensor) -> Tensor:
+        step = next(steps)
+        factor = rate_factor(settings, step, bisect_right(looks, step) - 1)
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_(parameters, largest)
         # A gradient that is not finite must not reach the weights; clipping by NaN would make all NaN.
         if norm.device.type != "cpu" or torch.isfinite(norm):
             optimiser.step()

@@ -135,12 +135,12 @@ def slow_ranks(detector, keys):
 
 
 def slow_scores(detector, lists):
-    """The worst rank, equal ones in order of their sum; with unlike templates those alone count."""
+    """The worst rank, equal ones in order of their mean; with unlike templates those alone count."""
     n, scores = len(detector.keys_), []
     for ranks in (slow_ranks(detector, keys) for keys in lists):
         worst = max(ranks, default=0)
         total = sum(rank for rank in ranks if worst < n or rank == n)
-        scores.append(worst - 1 / (1 + total / worst) if worst else 0)
+        scores.append(worst - (1 - total / len(ranks) / worst) / 2 if worst else 0)
     return scores
 
 

@@ -117,7 +117,7 @@ def _panel(
         if number is not None and values:
             told[curve_name(label)] = row.group
             curves[curve_name(label)].append({"x": number, **spread(values)})
-    found = [
+    found: list[dict[str, Any]] = [
         {"method": name, "told": told[name], "points": sorted(points, key=lambda point: point["x"])}
         for name, points in sorted(curves.items())
         if len(points) > 1

@@ -22,7 +22,7 @@ def test_compare_prints_keeps_prints_again_and_is_checked(ran, tmp_path):
         [name, m] for name in ("all-positive", "random") for m in ("AP", "AUROC", "F1")
     ]
     assert rows[0][-1] == "better"
-    assert "15 differences, 95 % each: " in out.splitlines()[-1]
+    assert "18 differences, 95 % each: " in out.splitlines()[-1]
 
     for path in (tmp_path / "results" / "scores").iterdir():
         path.unlink()

@@ -156,6 +156,8 @@ def test_the_suite_of_table_4_is_replayed_from_shipped_answers(bench, monkeypatc
         for system in ("hdfs", "bgl", "tbird")
     }
     assert {record["status"] for record in records} == {"ok"}
+    forms = {(r["scenario"], r["spec"]["detector"]["config"].get("lines", "masked")) for r in chats}
+    assert {("hdfs@simulated", "masked"), ("hdfs@simulated", "line"), ("bgl@simulated", "masked")} <= forms
     for record in chats:
         assert record["monitor"]["calls"] == 0
         assert record["monitor"]["replayed"] > 0

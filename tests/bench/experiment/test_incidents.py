@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from bench.experiment.incidents import tested_incidents
+from bench.experiment import incidents as known
 from bench.types import Sequences
 
 
@@ -18,7 +18,7 @@ def system(index=0, incidents=()):
 
 def found(labels, systems=None, **fields):
     labels = np.array(labels, np.int8)
-    return tested_incidents(sequences(len(labels), **fields), labels, systems or [system()]).tolist()
+    return known.tested_incidents(sequences(len(labels), **fields), labels, systems or [system()]).tolist()
 
 
 def test_neighbouring_abnormal_sequences_are_one_incident():

@@ -2,12 +2,15 @@
 
 import pytest
 
+from bench import registry
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.protocols import expanded
 from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
+from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.settings import parse_seeds, parse_settings
+from bench.experiment.spec import resolve_methods
 from bench.experiment.suites import load_suite, suite_names
 
 
@@ -120,3 +123,42 @@ def test_a_suite_can_sample_and_say_where_answers_come_from(tmp_path):
         load_suite(suite_file(tmp_path, f'{block}sample = "all"\n'))
     with pytest.raises(BenchError, match="llm = 'dry': choose one of record, replay, live"):
         load_suite(suite_file(tmp_path, f'llm = "dry"\n{block}'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", suite_names())
+def test_every_shipped_suite_names_methods_and_settings_that_exist(name, tmp_path):
+    """Each config is also judged by its own class: a trial that its Config refuses would fail in the run."""
+    for part in load_suite(name).parts:
+        methods = resolve_methods([*part.methods, *part.optional_methods], part.settings, tmp_path, part.profile)
+        for method in methods:
+            registry.load(method.ref).Config(**method.config)
+
+
+@pytest.mark.slow
+def test_the_choices_of_every_method_are_tried_alike():
+    """At most 12 trials of each; whoever reads texts is tried with centred ones."""
+    study = load_suite("network-choices").study
+    for method, trials in study.trials.items():
+        assert len(trials) <= 12
+        reads_texts = "texts" in registry.load(registry.find(method)).tags.uses
+        assert reads_texts == any(trial.changes == ("centred=true",) for trial in trials), method
+
+
+@pytest.mark.slow
+def test_ranks_are_made_from_runs_of_other_suites(tmp_path, real_data):
+    known = catalogue(real_data)
+    ids = {
+        name: {cell.run_id for cell in plan_parts(load_suite(name).parts, known, tmp_path).cells}
+        for name in ("ranks", "real", "baselines")
+    }
+    assert ids["ranks"] <= ids["real"] | ids["baselines"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["real", "baselines", "rolling", "original", "budget", "table2", "table3", "fig6"])
+def test_every_split_of_a_suite_leaves_sequences_on_its_editions(name, tmp_path, real_data, real_loader):
+    """One that does not would end a run of hours when its data are first prepared."""
+    cells = plan_parts(load_suite(name).parts, catalogue(real_data), tmp_path).cells
+    for cell in {cell.data_key: cell for cell in cells if cell.data_seed in (None, 0)}.values():
+        real_loader.prepare(cell.data)

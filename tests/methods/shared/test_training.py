@@ -298,3 +298,43 @@ def test_bf16_changes_results_by_rounding_only():
         ends.append(net.weight.detach())
     torch.testing.assert_close(*ends, atol=5e-3, rtol=0)
     assert not torch.equal(*ends)
+
+
+def trained_weight(**settings):
+    """The weight of one linear unit that is pulled to 1, after three epochs of four steps."""
+    with seeded(0):
+        net = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(net.weight)
+        parts = HeldOut(np.full(32, 1), np.zeros(32, np.int64))
+        budget = {"steps": None, "max_epochs": 3, "batch_size": 8, "learning_rate": 0.01}
+        chosen = TrainingSettings(**{**budget, **settings})
+        train_network(net, lambda items, weights: {"loss": (net.weight - 1).square().sum()}, parts, chosen, seed=0)
+    return float(net.weight.detach())
+
+
+def test_the_learning_rate_follows_its_schedule():
+    assert trained_weight() == pytest.approx(12 * 0.01, rel=0.01)
+    assert trained_weight(decay=1e-9, decay_epochs=(2,)) == pytest.approx(8 * 0.01, rel=0.01)
+    assert trained_weight(decay=1e-9, decay_steps=5) == pytest.approx(5 * 0.01, rel=0.01)
+    assert trained_weight(warmup_epochs=1) == pytest.approx((4 / 2 + 8) * 0.01, rel=0.01)
+    assert trained_weight(warmup_steps=12) == pytest.approx(sum(range(1, 13)) / 12 * 0.01, rel=0.01)
+
+
+def test_gradients_are_clipped_only_where_that_is_set(monkeypatch):
+    seen = []
+    clip = nn.utils.clip_grad_norm_
+
+    def watched(parameters, most):
+        seen.append(most)
+        return clip(parameters, most)
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", watched)
+    trained_weight(clip_norm=None)
+    trained_weight(clip_norm=1.5)
+    assert seen == [np.inf] * 12 + [1.5] * 12
+
+
+def test_a_schedule_of_epochs_needs_a_budget_of_epochs():
+    for schedule in ({"warmup_epochs": 5}, {"decay_epochs": (3,), "decay": 0.1}):
+        with pytest.raises(ValueError, match="set steps to none and max_epochs to a number"):
+            TrainingSettings(**schedule)
