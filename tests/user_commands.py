@@ -84,6 +84,7 @@ TABLE = {
         "bench probe injection --methods chatgpt --scenario bgl --sample 4 --phrasings plain --positions first",
         "bench probe memorisation --methods chatgpt --scenario bgl --sample 8",
     ],
+    "bench probe shortcut": ["bench probe shortcut --methods gaussian --scenario bgl --sample 8 --seeds 1"],
     "bench llm batch write|read": [
         "bench llm batch write ask.jsonl --methods chatgpt --scenario bgl --seeds 1 --sample 4"
     ],

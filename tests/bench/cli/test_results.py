@@ -59,8 +59,8 @@ def test_pack_merge_and_prune(call, tmp_path):
     call(*RUN, "--no-pack")
     assert call("results", "pack")[1] == "14 records moved into results/records\n"
     call("run", "--methods", "random", "--scenario", "bgl@simulated", "--seeds", "3", "--out", "other")
-    assert call("results", "merge", "other")[1].startswith("6 new records, ")
-    assert len(stored(tmp_path)) == 18
+    assert call("results", "merge", "other")[1].startswith("7 new records, ")
+    assert len(stored(tmp_path)) == 21
     call("table", "--write")
     assert call("table", "--check")[0] == 0
     assert call("results", "prune") == (0, "", "0 files deleted\n")

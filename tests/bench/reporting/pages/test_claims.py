@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
+from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
 from bench.reporting.pages.blocks import block, emptied, filled
 from bench.reporting.pages.check import audit_claims, printed_like, totals
@@ -142,13 +143,11 @@ def test_what_the_records_do_not_say(store, query, what):
 
 
 def test_two_protocols_are_never_mixed(store, make_record):
-    newer = make_record("mlad", 3, 0.9)
-    newer["spec"]["protocol_version"] = 2
-    store.write(newer)
+    store.write(make_record("mlad", 3, 0.9, protocol=PROTOCOL_VERSION + 1))
     (plain,) = parse_queries("f1 mlad bgl@raw12k chronological")
-    (named,) = parse_queries("f1 mlad bgl@raw12k chronological protocol=2")
+    (named,) = parse_queries(f"f1 mlad bgl@raw12k chronological protocol={PROTOCOL_VERSION + 1}")
     lookup = Lookup(store, [plain, named])
-    with pytest.raises(BenchError, match="protocols 1 and 2"):
+    with pytest.raises(BenchError, match=f"protocols {PROTOCOL_VERSION} and {PROTOCOL_VERSION + 1}"):
         lookup.value(plain)
     assert lookup.value(named) == pytest.approx(0.9)
 
