@@ -10,7 +10,7 @@ VARIABLE = "BENCH_TEST_VECTORS"
 
 
 def lend_vectors(cache):
-    """Let a cache folder that has no vectors use the shared store, so that the encoder is loaded once and not by each command."""
+    """Let a cache folder use the shared store, so that the encoder is loaded once and not by each command."""
     store = Path(os.environ[VARIABLE])
     cache.mkdir(parents=True, exist_ok=True)
     lent = cache / f"vectors-{SENTENCE_ENCODER}.sqlite"
