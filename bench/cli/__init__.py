@@ -18,6 +18,7 @@ from bench.cli import (
     batch,
     compare,
     data,
+    errors,
     fit,
     gate,
     lists,
@@ -49,6 +50,7 @@ status.add_to(app)
 results.add_to(app)
 gate.add_to(app)
 compare.add_to(app)
+errors.add_to(app)
 plot.add_to(app)
 lists.add_to(app)
 fit.add_to(app)
