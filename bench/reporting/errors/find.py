@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
-from bench.evaluation.thresholds import DEFAULT_RULE, flag, parse_rule
+from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
 from bench.experiment.behind import LogLine, TestedLines
-from bench.experiment.measure import can_measure, measure
+from bench.experiment.cuts import cut_of, flagged_at, judged_of
 from bench.records.record import Record, Scores
 from bench.records.store import Store
 from bench.reporting.tables.choose import Asked, Chosen, choose_record, scores_of_record
@@ -126,7 +126,7 @@ def errors_of(chosen: Chosen, scores: Scores, catalogue: Catalogue, *, rule: str
     cut = cut_of(record, scores, rule)
     if isinstance(cut, str):
         raise BenchError(_no_threshold(record, rule, cut))
-    judged = _judged(scores)
+    judged = judged_of(scores)
     is_abnormal = scores["test_labels"] == ABNORMAL
     flagged = flagged_at(scores["test"], cut)
     wrong: dict[Kind, NDArray[np.int64]] = {
@@ -150,41 +150,6 @@ def errors_of(chosen: Chosen, scores: Scores, catalogue: Catalogue, *, rule: str
         false_negatives=found["false negative"],
         notes=(*chosen.notes, *_notes(record)),
     )
-
-
-def cut_of(record: Record, scores: Scores, rule: str) -> NDArray[np.float64] | str:
-    """The threshold that each test sequence is held against, (n_test,), or why the rule has none here."""
-    parsed = parse_rule(rule)
-    entry = record["thresholds"].get(str(parsed))
-    if entry is None and can_measure(parsed, scores):
-        made = measure(scores, record["systems"], [parsed], split=record["spec"]["split"])
-        entry = made["thresholds"][str(parsed)]
-    if entry is None:
-        return "its scores do not say of which system they are"
-    reason = entry["reason"] or "it has none for each tested system"
-    if "systems" not in entry:
-        return reason if entry["value"] is None else np.full(len(scores["test"]), float(entry["value"]))
-    own = {name: found["value"] for name, found in entry["systems"].items()}
-    tested = {record["systems"][index] for index in np.unique(scores["test_system"])}
-    if any(own.get(name) is None for name in tested):
-        return str(reason)
-    values = np.array([float(own[name]) if name in tested else math.nan for name in record["systems"]])
-    return np.asarray(values[scores["test_system"]])
-
-
-def flagged_at(scores: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of them are flagged, each held against its own threshold; both (n_test,)."""
-    flagged = np.zeros(len(scores), np.bool_)
-    for value in np.unique(cut).tolist():
-        here = cut == value
-        flagged[here] = flag(scores[here], value)
-    return flagged
-
-
-def _judged(scores: Scores) -> NDArray[np.bool_]:
-    """Test sequences that count: a method may decline to judge some."""
-    weights = scores.get("test_weights")
-    return np.ones(len(scores["test"]), np.bool_) if weights is None else weights > 0
 
 
 def _thresholds(record: Record, scores: Scores, cut: NDArray[np.float64]) -> dict[str, float]:

@@ -12,8 +12,8 @@ import polars as pl
 from bench._files import replace_file
 from bench.errors import BenchError
 from bench.experiment.behind import OLD_SCORES
+from bench.experiment.cuts import cut_of, flagged_at
 from bench.records.record import Record, Scores
-from bench.reporting.errors.find import cut_of, flagged_at
 from bench.types import UNLABELLED
 
 SUFFIX: Final = ".parquet"

@@ -19,6 +19,8 @@ from bench.reporting.tables.table import make_tables
 
 DEFAULT_SPLIT: Final = "chronological"
 _SHOWN: Final = 12
+_COMMA_OUTSIDE: Final = re.compile(r",(?![^\[]*\])")
+"""Not one between the settings of `mlad[alpha=1.3,k=2]`."""
 _EDITION: Final = "(?:@[a-z0-9._-]+)?"
 
 
@@ -78,20 +80,36 @@ def choose_tables(store: Store, asked: Asked) -> tuple[list[Table], list[str]]:
 
 def scores_of_record(record: Record, store: Store) -> Scores:
     """The stored scores of a record; BenchError where they are not here, or not its own."""
-    scores = store.read_scores(record["run_id"])
-    path = store.scores / f"{record['run_id']}.npz"
+    scores = trusted_scores(record, store)
     if scores is None:
+        path = store.scores / f"{record['run_id']}.npz"
         raise BenchError(
-            f"the scores of '{record['method']}' are not here ({path}): `bench reproduce` makes them in memory only, "
-            "so copy them from where it ran, or delete the record and run it again"
+            f"the scores of '{record['method']}' are not here ({path}): copy them from where it ran, "
+            "or delete its record and run it again"
         )
+    return scores
+
+
+def trusted_scores(record: Record, store: Store) -> Scores | None:
+    """The scores of a record, None where they are not here; BenchError where they are not its own."""
+    scores = store.read_scores(record["run_id"])
+    if scores is None:
+        return None
     try:
         is_own = are_scores_of(record, scores)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         is_own = False
     if not is_own:
-        raise BenchError(f"the scores {path} are not those of their record: delete both and run again")
+        raise BenchError(
+            f"the scores {store.scores / record['run_id']}.npz are not those of their record: delete both and run again"
+        )
     return scores
+
+
+def row_names(text: str) -> list[str]:
+    """The names of rows in a list with commas, each once."""
+    names = (name.strip() for name in _COMMA_OUTSIDE.split(text))
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def choices(asked: str, names: Iterable[str]) -> str:
