@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.data.sequences.protocols import canonical
+from bench.data.sequences.protocols import canonical, expanded
 from bench.errors import BenchError
 from bench.experiment.measure import are_scores_of
 from bench.records.record import Record, Scores
@@ -76,6 +76,30 @@ def choose_tables(store: Store, asked: Asked) -> tuple[list[Table], list[str]]:
     if asked.split is None and len(splits) > 1:
         notes.append(f"shown is the split {split}; there are {', '.join(s for s in splits if s != split)} too")
     return shown.tables, notes
+
+
+def fitting_rows(store: Store, scenario: str | None, split: str | None, methods: str | None) -> list[Row]:
+    """The rows of all tables of the newest protocol that fit; BenchError where none does.
+
+    scenario: a part of its name;  methods: names of rows, with commas
+    """
+    splits = None if split is None else expanded([split])
+    tables = make_tables(
+        store.table_records(
+            lambda name, cut: (scenario is None or scenario in name) and (splits is None or cut in splits)
+        )
+    )
+    rows = [row for table in of_one_protocol(tables).tables for row in table.rows]
+    if not rows:
+        raise BenchError(f"no record in {store.root} fits: give another --scenario, --split or --out")
+    if methods is None:
+        return rows
+    known = dict.fromkeys(row.method for row in rows)
+    asked = row_names(methods)
+    for name in asked:
+        if name not in known:
+            raise BenchError(f"no table that fits has a row '{name}': {choices(name, known)}")
+    return [row for row in rows if row.method in asked]
 
 
 def scores_of_record(record: Record, store: Store) -> Scores:
