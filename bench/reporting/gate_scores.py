@@ -146,6 +146,14 @@ def changes(row: Row, before: KeptRow, store: Store) -> dict[str, Difference] | 
     first = pairs[0][0].labels
     if not all(np.array_equal(a.labels, b.labels) and (drawn or np.array_equal(a.labels, first)) for a, b in pairs):
         return "its test sequences are not those of the scores in the baseline"
+    return moved(pairs, drawn=drawn)
+
+
+def moved(pairs: Sequence[tuple[KeptRun, KeptRun]], *, drawn: bool = False) -> dict[str, Difference]:
+    """How far the metrics of runs moved from those before them, by metric: (now, before) of each seed.
+
+    drawn: whether each seed has a test set of its own
+    """
     resampled = _resampled(pairs, drawn=drawn)
     metrics = [name for name in resampled[0][0] if all(name in side for pair in resampled for side in pair)]
     return {name: difference([(a[name], b[name]) for a, b in resampled], same_test=not drawn) for name in metrics}
