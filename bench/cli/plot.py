@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,8 @@ from bench.cli._options import RESULTS, AllowEndpoint, Data, Out, complete_metho
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.records.store import Store
     from bench.reporting.figures.figure import FigureRequest
+    from bench.reporting.tables.choose import Asked
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,17 +50,19 @@ def plot(
     """Write the figure of a suite, or curves of single methods, to OUT/figures, from the records there."""
     from bench.data.cards.catalogue import catalogue
     from bench.evaluation.thresholds import parse_rule
-    from bench.experiment.planning import plan_parts
-    from bench.experiment.suites import load_suite, require_no_places
+    from bench.experiment.planning import Plan, plan_parts
+    from bench.experiment.suites import Suite, load_suite, require_no_places
     from bench.records.store import Store
     from bench.reporting.figures.figure import FigureRequest
     from bench.reporting.figures.write import check
+    from bench.reporting.tables.choose import Asked, row_names
 
-    rule, store = str(parse_rule(threshold)), Store(out)
+    rule, store, known = str(parse_rule(threshold)), Store(out), catalogue(data)
     if curves is not None:
         if suite is not None or scenario is None:
             raise BenchError("--curves draws methods of one scenario: give it with --scenario, and no suite")
-        _draw_curves(curves, scenario, split, seed, store, rule)
+        asked = [Asked(name, scenario, split, seed) for name in row_names(curves)]
+        _draw_curves(asked, FigureRequest(Suite("curves", ""), Plan((), ()), store, known, rule))
         return
     if suite is None:
         raise BenchError(
@@ -67,7 +70,7 @@ def plot(
         )
     if (scenario, split, seed) != (None, None, None):
         raise BenchError("--scenario, --split and --seed choose what --curves draws: a suite says them itself")
-    chosen, known = load_suite(suite), catalogue(data)
+    chosen = load_suite(suite)
     if not allow_endpoint:
         require_no_places(chosen)  # some figures fit again
     check(chosen)
@@ -75,20 +78,15 @@ def plot(
     make_figures(FigureRequest(chosen, plan, store, known, rule))
 
 
-def _draw_curves(methods: str, scenario: str, split: str | None, seed: int | None, store: Store, rule: str) -> None:
+def _draw_curves(asked: Sequence[Asked], request: FigureRequest) -> None:
     """Write the curves of these rows of one table."""
-    from bench.experiment.planning import Plan
-    from bench.experiment.suites import Suite
     from bench.reporting.figures.curves import curves_of_rows
-    from bench.reporting.figures.figure import FigureRequest
     from bench.reporting.figures.write import write
-    from bench.reporting.tables.choose import Asked, row_names
 
-    asked = [Asked(name, scenario, split, seed) for name in row_names(methods)]
-    figure = curves_of_rows(asked, store, rule)
+    figure = curves_of_rows(asked, request.store, request.rule)
     for note in figure.notes:
         say(note, err=True)
-    for path in write(figure, FigureRequest(Suite("curves", ""), Plan((), ()), store, None, rule)):
+    for path in write(figure, request):
         say(f"written: {path}", err=True)
 
 

@@ -21,13 +21,13 @@ def cut_of(record: Record, scores: Scores, rule: str) -> NDArray[np.float64] | s
         entry = made["thresholds"][str(parsed)]
     if entry is None:
         return "its scores do not say of which system they are"
-    reason = entry["reason"] or "it has none for each tested system"
+    reason = str(entry["reason"] or "it has none for each tested system")
     if "systems" not in entry:
         return reason if entry["value"] is None else np.full(len(scores["test"]), float(entry["value"]))
     own = {name: found["value"] for name, found in entry["systems"].items()}
     tested = {record["systems"][index] for index in np.unique(scores["test_system"])}
     if any(own.get(name) is None for name in tested):
-        return str(reason)
+        return reason
     values = np.array([float(own[name]) if name in tested else math.nan for name in record["systems"]])
     return np.asarray(values[scores["test_system"]])
 
@@ -44,4 +44,4 @@ def flagged_at(scores: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray
 def judged_of(scores: Scores) -> NDArray[np.bool_]:
     """Test sequences that count: a method may decline to judge some."""
     weights = scores.get("test_weights")
-    return np.ones(len(scores["test"]), np.bool_) if weights is None else weights > 0
+    return np.ones(len(scores["test"]), np.bool_) if weights is None else np.asarray(weights > 0, np.bool_)

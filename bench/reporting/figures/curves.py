@@ -84,7 +84,7 @@ def curves_of(label: str, record: Record, scores: Scores, rule: str) -> dict[str
     values, labels = scores["test"][judged], scores["test_labels"][judged]
     weights = scores["test_weights"][judged] if "test_weights" in scores else None
     cut = cut_of(record, scores, rule)
-    has_cut = not isinstance(cut, str)
+    held = None if isinstance(cut, str) else cut[judged]
     points = operating_points(values, labels, weights)
     recall, fpr = points.tp / points.tp[-1], points.fp / points.fp[-1]
     precision = points.tp[1:] / (points.tp[1:] + points.fp[1:])
@@ -92,7 +92,7 @@ def curves_of(label: str, record: Record, scores: Scores, rule: str) -> dict[str
     steps = rising[_seen(recall[1:][rising])]
     corners = np.unique(np.concatenate([[0], _seen(recall), _seen(fpr)]))
     ranking = ranking_metrics(values, labels, weights)
-    lines = np.unique(cut[judged]).tolist() if has_cut else []
+    lines = [] if held is None else np.unique(held).tolist()
     return {
         **panel_facts(record),
         "method": label,
@@ -101,8 +101,8 @@ def curves_of(label: str, record: Record, scores: Scores, rule: str) -> dict[str
         "prevalence": ranking["prevalence"],
         "ap": ranking["ap"],
         "auroc": ranking["auroc"],
-        "no_point": "" if has_cut else f"{rule} has no threshold ({cut})",
-        "point": _point(values, labels, weights, cut[judged]) if has_cut else None,
+        "no_point": f"{rule} has no threshold ({cut})" if isinstance(cut, str) else "",
+        "point": None if held is None else _point(values, labels, weights, held),
         "pr": {"recall": _round(recall[1:][steps]), "precision": _round(precision[steps])},
         "roc": {"fpr": _round(fpr[corners]), "tpr": _round(recall[corners])},
         "histogram": _histogram(values, labels, [line for line in lines if np.isfinite(line)]),
