@@ -128,13 +128,13 @@ def _recorded(out: Path) -> tuple[Store, list[Record]]:
 def _tell_ci(verdict: Verdict, file: Path | None, *, github: bool) -> None:
     """Write what a CI reads: a file of test cases; annotations on stderr, and the page that GitHub named."""
     from bench._files import replace_text
-    from bench.reporting.gate_report import annotations, junit, step_summary
+    from bench.reporting.gate_report import annotation_lines, junit, step_summary
 
     if file is not None:
         replace_text(file, junit(verdict))
     if not github:
         return
-    for line in annotations(verdict):
+    for line in annotation_lines(verdict):
         say(line, err=True)
     place = os.environ.get(SUMMARY)
     if not place:

@@ -67,13 +67,13 @@ def junit(verdict: Verdict) -> str:
     n_failed = len(verdict.stale) + len(verdict.failed)
     counts = {"tests": str(len(suite)), "failures": str(n_failed), "errors": "0", "skipped": "0"}
     suite.attrib.update(counts)
-    root = ElementTree.Element("testsuites", name=NAME, **counts)
+    root = ElementTree.Element("testsuites", {"name": NAME, **counts})
     root.append(suite)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
-def annotations(verdict: Verdict) -> list[str]:
+def annotation_lines(verdict: Verdict) -> list[str]:
     """Lines that GitHub Actions shows beside a run, one for each row with something wrong."""
     wrong = list(verdict.wrong_rows())
     shown = wrong if len(wrong) <= MAX_ANNOTATIONS else wrong[: MAX_ANNOTATIONS - 1]

@@ -8,7 +8,7 @@ from bench.errors import BenchError
 from bench.evaluation.paired import Difference
 from bench.reporting.gate import Finding
 from bench.reporting.gate_part import Part
-from bench.reporting.gate_report import MAX_ANNOTATIONS, Verdict, annotations, junit, step_summary
+from bench.reporting.gate_report import MAX_ANNOTATIONS, Verdict, annotation_lines, junit, step_summary
 
 ROW = "bgl@a | chronological | 20/20 | protocol 2 | {}"
 FELL = Difference(-0.1, -0.15, -0.05, 0.001, 3)
@@ -42,7 +42,7 @@ def test_every_value_is_a_test_case_and_every_fault_a_failure():
 
 
 def test_a_row_is_annotated_once_and_many_are_counted():
-    few = annotations(Verdict([worse("a"), worse("a", "f1"), missing("b")], {ROW.format("c"): "its code changed"}))
+    few = annotation_lines(Verdict([worse("a"), worse("a", "f1"), missing("b")], {ROW.format("c"): "its code changed"}))
     assert few == [
         "::error title=c is stale::bgl@a, chronological, 20/20, protocol 2, c: its code changed",
         "::error title=a is worse::bgl@a, chronological, 20/20, protocol 2, a: "
@@ -50,16 +50,16 @@ def test_a_row_is_annotated_once_and_many_are_counted():
         "f1 0.8000, baseline 0.9000: worse by 0.1000, 95 %25 interval 0.0500 to 0.1500",
         "::error title=b is missing::bgl@a, chronological, 20/20, protocol 2, b: no record",
     ]
-    many = annotations(Verdict([worse(f"m{i}") for i in range(MAX_ANNOTATIONS + 3)], {}))
+    many = annotation_lines(Verdict([worse(f"m{i}") for i in range(MAX_ANNOTATIONS + 3)], {}))
     assert len(many) == MAX_ANNOTATIONS
     assert many[-1] == "::error title=bench gate::4 more rows are worse, missing or stale"
-    assert annotations(Verdict([fine("a")], {})) == []
+    assert annotation_lines(Verdict([fine("a")], {})) == []
 
 
 def test_names_and_reasons_of_others_break_out_of_nothing():
     name = "mine.py:X[a=1,b=<b>&|]\x1b\n::error::boo"
     verdict = Verdict([worse(name)], {})
-    (line,) = annotations(verdict)
+    (line,) = annotation_lines(verdict)
     assert "\n" not in line
     assert line.startswith("::error title=mine.py%3AX[a=1%2Cb=<b>&|]")
     case = next(ElementTree.fromstring(junit(verdict)).iter("testcase"))
