@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -103,4 +103,3 @@ Retry = Annotated[
     typer.Option("--retry", help="Try runs once more that end so: error, timeout, out_of_memory; commas for several."),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Begin no further run when one has failed.")]
-PRECISIONS: Final = ("float32", "bf16")
