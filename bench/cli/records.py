@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, Docs, Out, say
+from bench.cli.exchange import import_
 
-app = typer.Typer(no_args_is_help=True, help="Archive, merge, check and export records.")
+app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export and import records.")
+app.command("import")(import_)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import CONTROL, group_of, group_rank
+from bench.experiment.grades import CONTROL, group_rank
 from bench.experiment.measure import ALL, LINES
 from bench.records.record import Record, own_seconds, standings
 from bench.reporting import markdown
@@ -27,6 +27,7 @@ from bench.reporting.tables.rows import (
     Table,
     TableKey,
     aggregate,
+    division_of,
     heading,
     mean_of,
     sample_lines,
@@ -135,7 +136,7 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     rows = [
         Row(
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
-            group_of(records[0]),
+            division_of(records[0]),
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
             n_older.get(key, 0),
         )
@@ -284,7 +285,7 @@ def _line(row: Row, rule: str, block: str, columns: _Columns) -> list[str]:
         *([steps_of(row) or "-"] if columns.steps else []),
         _mean_seconds(row, "fit"),
         _mean_seconds(row, "score"),
-        f"{_mean([record['memory_mib']['added'] for record in row.finished]):.0f}",
+        _added_memory(row),
         seeds,
     ]
 
@@ -294,6 +295,12 @@ def _mean_seconds(row: Row, name: str) -> str:
     taken = [own_seconds(record) for record in row.finished]
     values = [seconds[name] for seconds in taken if name in seconds]
     return f"{_mean(values):.2f}" if values else "-"
+
+
+def _added_memory(row: Row) -> str:
+    """MiB; `-` where it ran elsewhere."""
+    found = [record["memory_mib"]["added"] for record in row.finished if "added" in record["memory_mib"]]
+    return f"{_mean(found):.0f}" if found else "-"
 
 
 def _mean(values: Sequence[float]) -> float:
