@@ -54,6 +54,11 @@ TABLE = {
     "bench data simulate NAME --lines N": ["bench data simulate bgl --lines 1000 --edition small --data logs"],
     "bench data fetch NAME": ["bench data fetch app --data web"],
     "bench data new NAME FILE": [],
+    "bench data export SCENARIO --out DIR": ["bench data export bgl@simulated --out export --format jsonl"],
+    "bench results import NAME FILE": [
+        "sh -c 'cd export && awk -f ../rarest_key.awk train.jsonl validation.jsonl test.jsonl > scores.csv'",
+        "bench results import rarest-key-awk export/scores.csv",
+    ],
     "bench status": ["bench status", "bench status --watch", "bench status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench compare METHOD": [],
@@ -171,6 +176,8 @@ def prepare(folder, readme):
     more = '{"source": "normals", "auxiliary": "unlabelled"}, incidents=True'
     (folder / "told.py").write_text(example.replace('{"source": "normals"}', more))
     (folder / "small.toml").write_text(SUITE)
+    script = README.parent / "examples" / "rarest_key.awk"
+    (folder / script.name).write_text(script.read_text())
     logs = folder / "logs"
     logs.mkdir()
     for name, n_lines in (("app.log", 600), ("june.log", 400)):
