@@ -273,7 +273,7 @@ def _differs(value: Any, known: Mapping[str, Any], name: str) -> bool:
 def _path_of(library: str, cls: type) -> str:
     """`IsolationForest` where the library finds it so, else with its module."""
     if cls.__module__.partition(".")[0] == library and _by_short_name(library, cls.__name__) is cls:
-        return cls.__name__
+        return str(cls.__name__)
     if cls.__module__ == "__main__":
         raise BenchError(f"the class '{cls.__name__}' is in no file that another process can import: {_WAY_OUT}")
     return f"{cls.__module__}.{cls.__qualname__}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +35,15 @@ def draw(tables: Sequence[Table], metric: str, rule: str) -> Figure:
     for axes, table in zip(grid, tables, strict=True):
         _panel(axes, table, metric, rule)
         axes.set_xlabel(titles[metric])
+    # A notebook shows it so, whether or not pyplot was imported there.
+    vars(picture)["_repr_png_"] = functools.partial(_png, picture)
     return picture
+
+
+def _png(picture: Figure) -> bytes:
+    content = io.BytesIO()
+    picture.savefig(content, format="png", dpi=100)
+    return content.getvalue()
 
 
 def _panel(axes: Axes, table: Table, metric: str, rule: str) -> None:
