@@ -10,6 +10,7 @@ The classes are made when they are asked for: `bench.adapters:sklearn.IsolationF
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import functools
@@ -95,7 +96,7 @@ class Adapted(Detector):
         """Higher is more abnormal; scikit-learn's outlier detectors have it the other way round."""
         model = self.model_
         if self.library == "pyod":
-            return model.decision_function(counts)
+            return copy.deepcopy(model).decision_function(counts)  # some keep what they were asked about
         if hasattr(model, "classes_"):
             return _of_classifier(model, counts)
         return -(model.score_samples(counts) if hasattr(model, "score_samples") else model.decision_function(counts))
