@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.api.asked import Asked, Texts, suites_of
 from bench.api.chat import LlmOptions, llm_service
 from bench.api.results import Results
-from bench.api.running import Means, limited_threads, prepare, require_means, skipped_everywhere
+from bench.api.running import Means, editions_used, limited_threads, prepare, require_means, skipped_everywhere
 from bench.errors import BenchError, harmless
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(
     methods: names, detector classes, or detectors such as `bench.from_sklearn(estimator)`
     settings: `{"mlad.alpha": 1.3}`, or texts as of `--set`
     seeds: how many (5 if not given), or which
-    progress: whether lines on stderr say how far it is
+    progress: whether lines on stderr say which editions are used and how far it is
     The others are the options of `bench run`. Raises BenchError for what a user can get wrong; a run that fails is a
     row with a reason, and a warning.
     """
@@ -96,6 +96,8 @@ def _records(job: Job, *, progress: bool) -> list[Record]:
     plan = job.plan()
     if not plan.cells:
         raise BenchError(f"nothing of the suite '{job.suite.name}' can run here: {'; '.join(plan.notes)}")
+    if progress:
+        sys.stderr.writelines(f"{line}\n" for line in editions_used(plan.cells))
     with contextlib.closing(job.executor):
         outcome = job.run(plan.cells, _Lines() if progress else _silent)
     job.tables(outcome.records)

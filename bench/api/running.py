@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.experiment.executors import Executor
     from bench.experiment.planning import Plan
     from bench.experiment.runner import Outcome, Policy, Watch
+    from bench.experiment.scenario import Scenario
     from bench.experiment.spec import Cell
     from bench.experiment.suites import Suite
     from bench.records.record import Record
@@ -137,6 +138,19 @@ def prepare(suite: Suite, means: Means) -> Job:
         extra_rules=tuple(parse_rule(rule) for rule in (*means.rules, *suite.thresholds)),
     )
     return Job(suite, means, catalogue(means.data), Store(means.out), settings, executor, policy)
+
+
+def editions_used(cells: Sequence[Cell]) -> list[str]:
+    """A line for each scenario: its editions and what each is good for, since a bare name takes what is here."""
+    scenarios: dict[str, Scenario] = {}
+    for cell in cells:
+        scenarios.setdefault(cell.scenario.key, cell.scenario)
+    lines = []
+    for scenario in scenarios.values():
+        words = [f"{card.key} ({card.standing})" for card in scenario.cards]
+        train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
+        lines.append(f"training on {train}, testing on {test}" if test else f"using {train}")
+    return lines
 
 
 def skipped_everywhere(cells: Sequence[Cell], records: Sequence[Record], suite: Suite) -> dict[str, str]:

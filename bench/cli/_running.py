@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.api.running import Job, Means, prepare, skipped_everywhere
+from bench.api.running import Job, Means, editions_used, prepare, skipped_everywhere
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED, say
 from bench.cli.llm import LlmOptions, llm_service, show_calls, tell_calls
 from bench.cli.plan import shipped, show_plan
@@ -68,7 +68,7 @@ def execute(suite: LoadedSuite, request: Request) -> None:
         _execute_study(job, request)
         return
     plan = job.plan()
-    _announce(list(plan.cells))
+    _announce(plan.cells)
     for note in plan.notes if suite.name else ():
         say(note, err=True)
     if suite.parts and not plan.cells:
@@ -177,13 +177,10 @@ def _first_interrupt_stops(executor: Executor, say: Any) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _announce(cells: list[Cell]) -> None:
+def _announce(cells: Sequence[Cell]) -> None:
     """The first line of output: which editions are used."""
-    for key in dict.fromkeys(cell.scenario.key for cell in cells):
-        scenario = next(cell.scenario for cell in cells if cell.scenario.key == key)
-        words = [f"{card.key} ({card.standing})" for card in scenario.cards]
-        train, test = " and ".join(words[: len(scenario.train)]), " and ".join(words[len(scenario.train) :])
-        say(f"training on {train}, testing on {test}" if test else f"using {train}", err=True)
+    for line in editions_used(cells):
+        say(line, err=True)
 
 
 def _tell_resumed(n_resumed: int, total: int) -> None:

@@ -283,8 +283,10 @@ def test_lines_on_stderr_say_how_far_it_is(folder, capsys, monkeypatch):
     monkeypatch.setattr(module, "_QUIET_S", 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bench.run("invariants", "bgl@simulated", seeds=1, out=folder / "out")
-    assert "1 of 1: bgl@simulated invariants seed 0: ok" in capsys.readouterr().err
+        bench.run("invariants", "bgl", seeds=1, out=folder / "out")
+    err = capsys.readouterr().err
+    assert err.startswith("using bgl@simulated (simulated)\n")  # a bare name, and no data folder
+    assert "1 of 1: bgl@simulated invariants seed 0: ok" in err
 
 
 FRESH = """
