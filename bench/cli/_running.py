@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench.api.chat import LlmOptions
 from bench.api.running import Job, Means, editions_used, prepare, skipped_everywhere
 from bench.cli._options import EXIT_FAILED_CELL, EXIT_INTERRUPTED, say
-from bench.cli.llm import LlmOptions, llm_service, show_calls, tell_calls
+from bench.cli.llm import llm_service, show_calls, tell_calls
 from bench.cli.plan import shipped, show_plan
 from bench.errors import BenchError
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from bench.api.chat import LlmOptions
 from bench.cli._options import (
     EXIT_FAILED_CELL,
     RESULTS,
@@ -23,7 +24,7 @@ from bench.cli._options import (
     say,
 )
 from bench.cli._probed import plain, print_table, show_probes
-from bench.cli.llm import DryRun, Llm, LlmOptions, MaxCalls, MaxCost, Price, llm_service, tell_calls
+from bench.cli.llm import DryRun, Llm, MaxCalls, MaxCost, Price, llm_service, tell_calls
 from bench.data.sequences.protocols import HELP
 from bench.errors import BenchError
 from bench.experiment.settings import MAX_SEED

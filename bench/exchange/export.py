@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,7 +137,7 @@ def frame_of(
 
 def _write(frame: pl.DataFrame, folder: Path, name: str, formats: Sequence[str]) -> dict[str, str]:
     """SHA-256 of each file that was written."""
-    writers = {"parquet": frame.write_parquet, "jsonl": frame.write_ndjson}
+    writers: dict[str, Callable[[Path], object]] = {"parquet": frame.write_parquet, "jsonl": frame.write_ndjson}
     found = {}
     for ending in FORMATS:
         if ending in formats:

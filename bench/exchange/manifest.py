@@ -91,13 +91,13 @@ def read(folder: Path) -> dict[str, Any]:
     """The manifest of an export's folder; BenchError where there is none, or it is not what was written."""
     path = folder / NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BenchError(
             f"'{path}' cannot be read ({reason}): give the folder of `bench data export` with --export"
         ) from None
-    known = isinstance(content, dict) and content.get("version")
+    known = content.get("version") if isinstance(content, dict) else None
     if known != VERSION:
         raise BenchError(f"'{path}' is of version {known}, this program reads {VERSION}: export again")
     if content.get("digest") != content_digest({k: v for k, v in content.items() if k != "digest"}):
