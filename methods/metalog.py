@@ -145,10 +145,10 @@ class MetaLog(ClassifierDetector):
             raise ValueError(f"MetaLog cannot be trained: {reason}")
         config: Config = self.config
         reading = self._learn_inputs(train)
-        source, target = (
-            labelled_pool(train, labels, reading.inverse, of_role(train, evidence.roles, role), role)
-            for role in ("source", "target")
-        )
+        is_source = of_role(train, evidence.roles, "source")
+        is_target = of_role(train, evidence.roles, "target")
+        source = labelled_pool(train, labels, reading.inverse, is_source, "source")
+        target = labelled_pool(train, labels, reading.inverse, is_target, "target")
         parts = parts_of(source, config.validation_fraction, self.seed)
         require_watched(parts, config)
         pairs = Pairs(reading, source, target, config.batch_size, self.seed)

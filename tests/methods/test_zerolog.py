@@ -139,7 +139,7 @@ def test_evaluation_moves_no_schedule_and_looks_at_the_task_alone():
         assert found.keys() == {"loss"}
         for value in net.domain.parameters():
             value.zero_()
-        assert float(loss()["loss"]) == float(found["loss"])
+        assert float(loss()["loss"]) == pytest.approx(float(found["loss"]), rel=1e-5)
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
@@ -192,7 +192,7 @@ def test_without_domain_term_and_tasks_it_is_source_only():
     ablation = SourceOnly(PlainConfig(**SMALL)).fit(TRAIN.select(TRAIN.system == 0), LABELS[TRAIN.system == 0])
     theirs = bare.state()
     for name, value in ablation.state().items():
-        np.testing.assert_allclose(theirs[name], value, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(theirs[name], value, atol=1e-4, err_msg=name)
     assert ablation.tags.told == {"source": "labels"}
 
 
