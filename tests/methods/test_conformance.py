@@ -21,9 +21,9 @@ DRAW_NOTHING = [name for name in OURS if not registry.describe(registry.find(nam
 
 
 def quick(cls):
-    """Its default config, a network's with a tenth of the common budget, as the kit fits it dozens of times."""
+    """Its default config, a network's with few steps, as the kit fits it dozens of times."""
     config = cls.Config()
-    return replace(config, steps=60) if "steps" in {field.name for field in fields(config)} else config
+    return replace(config, steps=20) if "steps" in {field.name for field in fields(config)} else config
 
 
 @pytest.mark.usefixtures("chat_server")

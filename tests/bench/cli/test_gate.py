@@ -97,7 +97,7 @@ def test_without_the_file_of_scores_the_tolerance_decides_and_it_is_told(gated, 
     code, out, err = gated("gate")
     assert (code, out) == (0, "gate: 48 of 48 values hold\n")
     assert err.startswith("the scores 'results/baseline.npz' of the baseline are not there\nheld by the tolerance ")
-    assert "  and 5 more (--json names all)" in err
+    assert "  and 6 more (--json names all)" in err
     assert max(map(len, err.splitlines())) <= 80
     values = json.loads(gated("gate", "--json")[1])["values"]
     assert {(value["held_by"], value["why"]) for value in values} == {
