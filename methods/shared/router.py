@@ -12,6 +12,7 @@ with the other half, as if it were new. Cosines are those of plain sentence vect
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.data.embedding import DIMENSION, embed
 from bench.types import Sequences
+from methods.shared.published import Published
 
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
@@ -28,10 +30,34 @@ QUANTILE: Final = 0.05
 LEAST_TAU: Final = 0.5
 """The bound at least [R]: where the source's texts have little in common, so low a cosine says nothing."""
 
+ROUTER: Final[Published] = {
+    "tau": (None, "[R] the bound is not published"),
+    "tau_quantile": (QUANTILE, "[R] the bound is not published"),
+}
+"""What is known of the router's bound."""
+
 _ROWS: Final = 2048
 """Texts of each side compared at once: their products, 16 MB, stay near the processor."""
 _DECIMALS: Final = 5
 """Cosines are rounded, so that equal texts have 1 and not what rounding leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterSettings:
+    """The bound of the router; the Config of a method that routes extends this."""
+
+    tau: float | None = None
+    """Similarity from which on a sequence is general; none: from the source's two halves [R]."""
+    tau_quantile: float = QUANTILE
+    """Share of the source's sequences that this bound leaves below it [R]."""
+
+
+def require_router(settings: RouterSettings) -> None:
+    """Refuse values that cannot work."""
+    if settings.tau is not None and not -1 <= settings.tau <= 1:
+        raise ValueError(f"tau {settings.tau} is a cosine: give -1 to 1, or none for a bound from the source")
+    if not 0 <= settings.tau_quantile <= 1:
+        raise ValueError(f"tau_quantile {settings.tau_quantile} must be in 0 to 1")
 
 
 class Router(NamedTuple):

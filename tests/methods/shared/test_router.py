@@ -89,6 +89,7 @@ def test_tau_comes_from_two_halves_of_the_source():
     assert 0.85 < tau < 1
     vectors = unit_vectors(list(FAMILIAR))
     alike = alike_in_other_half(vectors, np.random.default_rng([0, 5]))
+    assert (alike < 1).all()
     smallest = np.array([alike[row].min() for row in np.split(source.text_ids, source.offsets[1:-1])])
     assert (smallest < tau).mean() <= 0.05 < (smallest <= tau).mean()
     assert Router.learn(source, quantile=0.5).tau > tau
