@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -322,6 +323,17 @@ def test_labels_of_roles_that_do_not_give_them_are_unlabelled(bench):
     given = bench.given("Few", "sun2moon")
     assert set(given.labels[given.train.system == 0]) == {-1}
     assert set(given.labels[given.train.system == 1]) == {-1, 0, 1}
+
+
+def test_few_labels_of_a_target_need_an_abnormal_one_there(bench):
+    known = catalogue(bench.data)
+    cell = bench.cell("Few", "sun2moon", known)
+    prepared, detector = Loader(known).prepare(cell.data), Fitter(Settings()).new(cell)
+    assert hand_out(cell, prepared, detector).reason is None
+    (moon,) = prepared.targets
+    calm = replace(moon, groups=replace(moon.groups, labels=np.zeros_like(moon.groups.labels)))
+    reason = hand_out(cell, replace(prepared, targets=(calm,)), detector).reason
+    assert reason.startswith("a method that is told few labels needs abnormal training sequences of the target")
 
 
 @pytest.mark.parametrize(
