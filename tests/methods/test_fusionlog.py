@@ -93,11 +93,14 @@ def test_labels_of_the_target_move_nothing():
     assert fused(rounds=2).score(TEST).tolist() == fused(rounds=2, labels=permuted).score(TEST).tolist()
 
 
-def test_what_the_teacher_says_is_learned(base):
+def test_what_the_teacher_says_is_learned():
     """The small model ends by itself, and saved it needs no teacher."""
     model = Model()
-    found = fused(model, round_steps=60)
-    assert found.score(TEST)[HAS_NEW].mean() > base[HAS_NEW].mean() + 1
+    settings = {"learning_rate": 0.02, "round_steps": 60}
+    found, before = fused(model, **settings), fused(rounds=0, **settings)
+    scores = found.score(TEST)
+    assert scores[HAS_NEW].min() > 0 > scores[~HAS_NEW].mean()
+    assert scores[HAS_NEW].mean() > before.score(TEST)[HAS_NEW].mean() + 1
     facts = found.monitor()
     assert [part["abnormal"] > 0 for part in facts["rounds"]] == [True] * 3
     assert facts["pool_general_share"] == 0.5
@@ -164,7 +167,7 @@ def test_the_router_says_who_judges(base):
 
 
 def test_unread_and_unasked_sequences_have_the_small_models_score(base, monkeypatch):
-    model = Model("no idea, really")
+    model = Model("I have no idea.")
     monkeypatch.setattr(GeneralLog, "_own_teacher", lambda self: model)
     model.blocked, model.facts = lambda: None, dict
     found = general(teacher="model")
