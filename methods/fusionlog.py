@@ -113,7 +113,7 @@ class FusionLog(SmallModelDetector):
         target = np.flatnonzero(of_role(train, evidence.roles, "target"))
         proprietary = target[~router.is_general(train.select(target))]
         memory = Memory.of(source.select(known >= 0), known[known >= 0], config.memory, self.seed)
-        tutor = Tutor(config, evidence.teacher and evidence.teacher.ask, memory)
+        tutor = Tutor(config, None if evidence.teacher is None else evidence.teacher.ask, memory)
         asked = Distinct.of(train.select(proprietary))
         reading = self._read(train)
         pool = labelled_pool(train, labels, reading.inverse, is_source, "source")

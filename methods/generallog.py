@@ -71,7 +71,7 @@ class GeneralLog(SmallModelDetector):
     def skip(self, train: Sequences) -> str | None:
         """It needs two systems, and somebody to ask."""
         teacher = self._own_teacher()
-        return super().skip(train) or (teacher and teacher.blocked())
+        return super().skip(train) or (None if teacher is None else teacher.blocked())
 
     def fit(
         self,

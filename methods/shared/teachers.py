@@ -170,7 +170,7 @@ class Memory(NamedTuple):
         """Distinct labelled sequences; equal ones with both labels have the share of the abnormal ones."""
         found = Distinct.of(source)
         p = np.bincount(found.inverse, labels, len(found.lines)) / np.maximum(found.counts, 1)
-        kept = _half_of_each(p > 0.5, found.means.any(axis=1), size, np.random.default_rng([seed, 6]))
+        kept = _half_of_each(p > 0.5, np.asarray(found.means.any(axis=1)), size, np.random.default_rng([seed, 6]))
         return cls([found.lines[i] for i in kept.tolist()], found.means[kept], p[kept])
 
     def grown(self, lines: Sequence[Lines], means: Floats, p: Floats) -> Self:
