@@ -108,6 +108,16 @@ class Evidence:
     """Whom to ask, with the tag `teacher`; None where the method brings its own, as the chat methods do."""
 
 
+def asks_a_model(tag: bool, config: object) -> bool:
+    """Whether a method with this tag `teacher` asks a language model under a config, an object or a mapping.
+
+    Not where a setting `teacher` names somebody else, as "embedding": the row then needs no endpoint, and stands with
+    those that ask nobody.
+    """
+    said = config.get("teacher") if isinstance(config, Mapping) else getattr(config, "teacher", None)
+    return tag and said in (None, "model")
+
+
 NOTHING_TO_SCORE: Final = -1e300
 """Score of a sequence without lines, by a line method."""
 
@@ -137,7 +147,8 @@ class DetectorTags:
     teacher: bool = False
     """It asks a language model, in `fit` or in `score`. Where its Config has a field `model`, that is its teacher; then
     it is skipped where there is neither an endpoint nor recorded answers, and further fields count that are named as
-    those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...)."""
+    those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...). Where it has a field `teacher`, it asks
+    only if that is "model"."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
     seeded: bool = True

@@ -22,12 +22,17 @@ _ON_THE_LEFT: Final = ("place", "scenario", "by", "rises")
 
 
 def show_probes(records: Sequence[dict[str, Any]]) -> None:
-    """Every record, and behind those of the shortcut one table of all."""
+    """Every record, and behind those of the shortcut and of the router one table of all."""
     for record in records:
         _show(record)
     graded = [record for record in records if record["probe"] == "shortcut"]
     if graded:
         _sum_up_shortcut(graded)
+    routed = [record for record in records if record["probe"] == "router"]
+    if routed:
+        from bench.cli._probed_router import sum_up_router
+
+        sum_up_router(routed)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -43,7 +48,15 @@ def _show(record: dict[str, Any]) -> None:
         f"{found['n'] - found['n_abnormal']} normal test sequences, drawn from {population['n_abnormal']:,} and "
         f"{population['n'] - population['n_abnormal']:,}; flagged above {plain(value)} ({record['threshold']['rule']})"
     )
-    {"injection": _show_injection, "memorisation": _show_memory, "shortcut": _show_shortcut}[record["probe"]](found)
+    from bench.cli._probed_router import show_router
+
+    shows = {
+        "injection": _show_injection,
+        "memorisation": _show_memory,
+        "shortcut": _show_shortcut,
+        "router": show_router,
+    }
+    shows[record["probe"]](found)
 
 
 def _show_injection(found: dict[str, Any]) -> None:

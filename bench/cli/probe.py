@@ -41,6 +41,7 @@ class ProbeKind(StrEnum):
     injection = "injection"
     memorisation = "memorisation"
     shortcut = "shortcut"
+    router = "router"
 
 
 KindArgument = Annotated[
@@ -49,7 +50,8 @@ KindArgument = Annotated[
         metavar="KIND",
         help="injection: plant instructions, see how far recall falls and how many false alarms they raise. "
         "memorisation: score twins that say the same in other words; is the public wording easier? "
-        "shortcut: make normal sequences anomalous by grades; does the score rise with the grade?",
+        "shortcut: make normal sequences anomalous by grades; does the score rise with the grade? "
+        "router: how much of a target does the source know, and how good is a method on either side?",
     ),
 ]
 Methods = Annotated[
@@ -62,9 +64,13 @@ Scenario = Annotated[
     str, typer.Option("--scenario", "-s", help="What to train and test on.", autocompletion=complete_scenarios)
 ]
 Sample = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--sample", "--limit", min=2, help="Test sequences: half abnormal where there are, for shortcut normal ones."
+        "--sample",
+        "--limit",
+        min=2,
+        help="Test sequences: half abnormal where there are, for shortcut normal ones.",
+        show_default="100, for router all",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
@@ -96,7 +102,7 @@ def probe(
     kind: KindArgument,
     methods: Methods,
     scenario: Scenario,
-    sample: Sample = 100,
+    sample: Sample = None,
     phrasings: Phrasings = None,
     positions: Positions = None,
     settings: Set = None,
@@ -116,8 +122,9 @@ def probe(
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Alter the texts of test sequences and see what a detector makes of them."""
-    what = _What(kind.value, _altered(kind, phrasings, positions), sample, threshold or "")
+    """Alter the texts of test sequences and see what a detector makes of them, or what a router does."""
+    drawn = sample or (0 if kind is ProbeKind.router else 100)
+    what = _What(kind.value, _altered(kind, phrasings, positions), drawn, threshold or "")
     where = _Where(methods, scenario, settings, seeds or f"{seed},", split, window_size, device, threads, data, out)
     _run(what, where, LlmOptions(llm, dry_run, price, max_cost, max_calls), as_json)
 
@@ -128,11 +135,13 @@ def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> d
 
         return injection_options(_items(phrasings), _items(positions))
     from bench.probes.memorisation import memory_options
+    from bench.probes.router import router_options
     from bench.probes.shortcut import shortcut_options
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
-    return memory_options() if kind is ProbeKind.memorisation else shortcut_options()
+    options = {"memorisation": memory_options, "shortcut": shortcut_options, "router": router_options}
+    return options[kind.value]()
 
 
 @dataclass(frozen=True)
@@ -224,9 +233,15 @@ class _Prober:
         from bench.probes.injection import measure_injection
         from bench.probes.memorisation import measure_memory
         from bench.probes.probe import run_probe
+        from bench.probes.router import measure_router
         from bench.probes.shortcut import measure_shortcut
 
-        measures = {"injection": measure_injection, "memorisation": measure_memory, "shortcut": measure_shortcut}
+        measures = {
+            "injection": measure_injection,
+            "memorisation": measure_memory,
+            "shortcut": measure_shortcut,
+            "router": measure_router,
+        }
         measure = measures[request.kind]
         with Steps():
             return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
@@ -256,7 +271,7 @@ def _show_plan(probe: _Prober, requests: Sequence[ProbeRequest], *, as_json: boo
     """Print calls, tokens and cost of every probe that asks a chat model; nothing is sent and no record written."""
     rows = []
     for request in requests:
-        if not request.cell.method.description.teacher:
+        if not request.cell.method.asks_a_model:
             continue
         facts = probe.make(request)["monitor"]
         row = {"method": request.label, "scenario": request.cell.scenario.key}

@@ -17,6 +17,7 @@ from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
 from bench.data.sequences.protocols import DRAWN, canonical
+from bench.detector import asks_a_model
 from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
 from bench.experiment.scenario import Scenario
@@ -71,6 +72,11 @@ class Method:
     def defaults(self) -> dict[str, Any]:
         """Its config under the common budget, before any `--set`."""
         return _defaults(self.description, DEFAULT_PROFILE)
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether it asks a language model under its config."""
+        return asks_a_model(self.description.teacher, self.config)
 
     @property
     def uses_texts(self) -> bool:

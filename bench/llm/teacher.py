@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final, Self
 
-from bench.detector import Detector
+from bench.detector import Detector, asks_a_model
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig
 from bench.llm.text import redact
@@ -33,14 +33,16 @@ class ChatTeacher:
         """The reason why nobody can be asked, or None."""
         return self._chat.blocked()
 
-    def ask(self, prompts: Sequence[str]) -> list[str]:
+    def ask(self, prompts: Sequence[str], *, leads: bool = True) -> list[str]:
         """One answer for each prompt, in their order; of equal prompts one is sent.
+
+        leads: whether what is asked later may follow from these answers, so that a dry run only counts it
 
         Prompts for an endpoint that is not on this machine are redacted as lines are. A BenchError where a call fails.
         """
         jobs = [functools.partial(self._answer, redact(prompt) if self._chat.redacts else prompt) for prompt in prompts]
         self._chat.ledger.asked += len(prompts)
-        return self._chat.run(jobs)
+        return self._chat.run(jobs, leads=leads)
 
     def facts(self) -> dict[str, Any]:
         """Calls, tokens, cost and the model's name as the server reports it, for the record."""
@@ -52,8 +54,12 @@ class ChatTeacher:
 
 
 def teacher_of(detector: Detector) -> ChatTeacher | None:
-    """Whom a method may ask; one whose config names no model, or is a `ChatConfig`, asks by itself."""
+    """Whom a method may ask under its config; one whose config names no model, or is a `ChatConfig`, asks by itself."""
     config = detector.config
-    if not detector.tags.teacher or isinstance(config, ChatConfig) or not hasattr(config, "model"):
+    if (
+        not asks_a_model(detector.tags.teacher, config)
+        or isinstance(config, ChatConfig)
+        or not hasattr(config, "model")
+    ):
         return None
     return ChatTeacher.of(config)

@@ -16,6 +16,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner
 from bench.experiment.cell import Fitter, Settings
 from bench.experiment.code import InstalledCode
+from bench.experiment.grades import told_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.experiment.told import hand_out, refused
@@ -88,6 +89,17 @@ class Taught(Plain):
         return self
     def monitor(self):
         return {"answers": self.answers_}
+
+@dataclass(frozen=True)
+class Embedding(Chosen):
+    teacher: str = "embedding"
+
+class Otherwise(Taught):
+    """Asks nobody unless it is told to."""
+    Config = Embedding
+    def fit(self, train, labels=None, *, evidence=None):
+        self.answers_ = evidence.teacher.ask(["normal?"]) if evidence.teacher else []
+        return self
 
 class Alone(Taught):
     """Brings its own model."""
@@ -262,6 +274,18 @@ def test_the_limits_of_the_command_hold_for_a_teacher(bench, stub, monkeypatch):
 def test_a_method_whose_config_names_no_model_brings_its_own(bench, stub):
     (record,) = bench.run("Alone")
     assert record["status"] == "ok", record["reason"]
+
+
+def test_a_method_that_names_another_teacher_asks_nobody(bench, stub, monkeypatch):
+    """By its setting `teacher`: it needs no endpoint, and its row does not say that it asks a model."""
+    (record,) = bench.run("Otherwise")
+    assert record["status"] == "ok", record["reason"]
+    assert (record["monitor"], record["detector"]["teacher"]) == ({"answers": []}, False)
+    assert "asks a model" not in told_of(record).sentence
+    assert bench.cell("Taught").method.asks_a_model
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    bench.run("Otherwise")
+    assert stub.prompts == []
 
 
 def test_the_code_of_the_client_counts_for_a_method_that_may_ask(bench, monkeypatch):
