@@ -43,7 +43,13 @@ def _show(record: dict[str, Any]) -> None:
         f"{found['n'] - found['n_abnormal']} normal test sequences, drawn from {population['n_abnormal']:,} and "
         f"{population['n'] - population['n_abnormal']:,}; flagged above {plain(value)} ({record['threshold']['rule']})"
     )
-    {"injection": _show_injection, "memorisation": _show_memory, "shortcut": _show_shortcut}[record["probe"]](found)
+    shown = {
+        "injection": _show_injection,
+        "memorisation": _show_memory,
+        "shortcut": _show_shortcut,
+        "permuted-labels": _show_labels,
+    }
+    shown[record["probe"]](found)
 
 
 def _show_injection(found: dict[str, Any]) -> None:
@@ -103,6 +109,14 @@ def _show_shortcut(found: dict[str, Any]) -> None:
         rows = [["untouched", *_graded(values["untouched"])]]
         rows += [[f"{row['grade']:g}", *_graded(row)] for row in values["grades"]]
         print_table([way, "AUROC", "flagged", "mean score"], rows)
+
+
+def _show_labels(found: dict[str, Any]) -> None:
+    permuted = ", ".join(f"{value:.3f}" for value in found["permuted_auroc"])
+    say(
+        f"AUROC {found['auroc']:.3f} as fitted; with the source's labels permuted {permuted}; difference "
+        f"{_interval(found['difference'])}: {found['verdict']}"
+    )
 
 
 def _graded(row: dict[str, Any]) -> list[str]:

@@ -41,6 +41,7 @@ class ProbeKind(StrEnum):
     injection = "injection"
     memorisation = "memorisation"
     shortcut = "shortcut"
+    permuted_labels = "permuted-labels"
 
 
 KindArgument = Annotated[
@@ -49,7 +50,8 @@ KindArgument = Annotated[
         metavar="KIND",
         help="injection: plant instructions, see how far recall falls and how many false alarms they raise. "
         "memorisation: score twins that say the same in other words; is the public wording easier? "
-        "shortcut: make normal sequences anomalous by grades; does the score rise with the grade?",
+        "shortcut: make normal sequences anomalous by grades; does the score rise with the grade? "
+        "permuted-labels: fit again on permuted labels of the source; what keeps its score learned nothing from them.",
     ),
 ]
 Methods = Annotated[
@@ -132,6 +134,10 @@ def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> d
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
+    if kind is ProbeKind.permuted_labels:
+        from bench.probes.shuffled import label_options
+
+        return label_options()
     return memory_options() if kind is ProbeKind.memorisation else shortcut_options()
 
 
@@ -190,6 +196,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import SuitePart
     from bench.probes.probe import ProbeRequest, require_reads
+    from bench.probes.shuffled import require_told_labels
     from bench.records.store import Store
 
     names, scenarios = _items(where.methods), _items(where.scenario)
@@ -207,7 +214,10 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
     requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
-        require_reads(what.kind, request.cell)
+        if what.kind == ProbeKind.permuted_labels:
+            require_told_labels(request.cell)
+        else:
+            require_reads(what.kind, request.cell)
         request.spec()
     return requests
 
@@ -225,8 +235,14 @@ class _Prober:
         from bench.probes.memorisation import measure_memory
         from bench.probes.probe import run_probe
         from bench.probes.shortcut import measure_shortcut
+        from bench.probes.shuffled import measure_labels
 
-        measures = {"injection": measure_injection, "memorisation": measure_memory, "shortcut": measure_shortcut}
+        measures = {
+            "injection": measure_injection,
+            "memorisation": measure_memory,
+            "shortcut": measure_shortcut,
+            "permuted-labels": measure_labels(self.settings),
+        }
         measure = measures[request.kind]
         with Steps():
             return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
