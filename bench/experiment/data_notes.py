@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import System
@@ -41,7 +42,7 @@ def _with_pool(system: System) -> System:
     return replace(system, split=replace(parts, test=together))
 
 
-def _is_pool(system: System) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _is_pool(system: System) -> NDArray[np.bool_]:
     parts = system.split
     n_pool = len(parts.train) + len(parts.validation)
     return np.arange(n_pool + len(parts.test)) < n_pool
