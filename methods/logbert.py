@@ -146,7 +146,8 @@ class LogBERT(Detector):
             def stage(batches: Iterable[Integers]) -> list[list[Chunk]]:
                 return [chunks_of(pieces, items, config.mask_ratio, self.device) for items in batches]
 
-            move_centre()
+            if config.steps == 0:
+                move_centre()
             self.history_ = train_network(net, loss, in_pieces, config, seed=self.seed, stage=stage, before=move_centre)
         # In float64 the order of two logits does not depend on which rows share a batch.
         self.net_ = net.double().eval()

@@ -81,7 +81,8 @@ class MLAD(Detector):
         train = train.select(train.lengths > 0)
         self.inputs_ = _inputs_of(texts_of(train), config)
         bags, counts, _, _, features, _ = self._read(train)
-        data, rounded = DeviceBags(bags, self.device), features.to(torch.float32)
+        data = DeviceBags(bags, self.device)
+        rounded = features.to(torch.float32) if features.is_floating_point() else features
         with seeded(self.seed, self.device):
             net = self._new_network()
             compiled = layers.compiled(net) if config.compile else net

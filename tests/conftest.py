@@ -11,6 +11,7 @@ import pytest
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.loader import Loader
 from bench.errors import BenchError
+from tests.lent_vectors import VARIABLE, lend_vectors
 
 _STUB = importlib.util.spec_from_file_location("chat_stub", Path(__file__).with_name("chat_stub.py"))
 _chat_stub = importlib.util.module_from_spec(_STUB)
@@ -109,8 +110,11 @@ def real_loader(real_data):
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
+    everyone = tmp_path_factory.getbasetemp()
+    everyone = everyone.parent if "PYTEST_XDIST_WORKER" in os.environ else everyone
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(VARIABLE, str(everyone / "vectors.sqlite"))
+        patch.setenv("BENCH_CACHE", str(lend_vectors(tmp_path_factory.mktemp("cache"))))
         yield
 
 

@@ -14,6 +14,8 @@ from methods.shared.text_inputs import TextInputs, texts_of
 
 _LEAST = 1e-6
 """Share of the mean variance in every direction at least, so that a covariance can be inverted."""
+_NO_SPREAD = 1e-12
+"""Mean variance of vectors that differ by rounding alone; those of sentence vectors are about 1."""
 
 
 class TextShares(NamedTuple):
@@ -44,7 +46,7 @@ def shrunk(covariance: NDArray[np.float64], fourth: float, n: int) -> NDArray[np
     """
     p = len(covariance)
     variance = float(np.trace(covariance)) / p
-    if variance <= 0:
+    if variance <= _NO_SPREAD:
         return np.eye(p)
     square = float(np.square(covariance).sum())
     apart = square - p * variance**2

@@ -46,7 +46,7 @@ def mlad_step(config, ids, offsets, n_texts, counts=None):
     bags, multiplicities, _ = unique_bags(ids, offsets, merge_repeats=config.merge_repeats)
     torch.manual_seed(0)
     net, features = Network(config, 1).train(), torch.randn(n_texts, WIDTH, dtype=torch.float64)
-    data, update = DeviceBags(bags, "cpu"), training_module._updater(net, config)
+    data, update = DeviceBags(bags, "cpu"), training_module._updater(net, config, [0])
     rng = np.random.default_rng(0)
     counts = multiplicities if counts is None else counts
     batches = batches_of(counts, BATCH, rng, config.merge_repeats)

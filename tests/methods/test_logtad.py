@@ -225,8 +225,9 @@ def test_forward_loss_and_backward_run_on_meta():
         net = Network(config, 2)
     reading = read(TEST, INPUTS, "cpu")
     reading = reading._replace(vectors=reading.vectors.to("meta"))
-    items = Items(reading.inverse, TEST.system.astype(np.int64))
-    parts = logtad.objective(net, reading, items, config)(np.arange(8), torch.full((8,), 1 / 8, device="meta"))
+    batch = semantic.batch_of(reading.bags, reading.inverse[:8], torch.device("meta"))
+    lesson = logtad.Lesson(batch, torch.as_tensor(TEST.system[:8].astype(np.int64), device="meta"))
+    parts = logtad.objective(net, reading.vectors.float(), config)(lesson, torch.full((8,), 1 / 8, device="meta"))
     parts["loss"].backward()
     assert all(parameter.grad.is_meta for parameter in net.parameters())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from tests.lent_vectors import lend_vectors
 
 ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "tests" / "plugin_package" / "src" / "rarest_event"
@@ -70,7 +71,7 @@ class Place:
         self.folder, self.method, self.file = folder, method, file
         self.environment = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"} | {
             "PYTHONPATH": str(path),
-            "BENCH_CACHE": str(folder / "cache"),
+            "BENCH_CACHE": str(lend_vectors(folder / "cache")),
             "OMP_NUM_THREADS": "1",
         }
 

@@ -12,6 +12,7 @@ import pytest
 from bench import _sealed
 from bench.data.cards.catalogue import catalogue
 from bench.data.reading.prepared import prepared_folder
+from tests.lent_vectors import lend_vectors
 
 LINES = "".join(f"{'BAD' if i % 97 == 0 else '-'} {i} message {'abc'[i % 3]} of b{i // 50}\n" for i in range(2000))
 LABELS = "id,state\n" + "".join(f"b{i},{'odd' if i % 5 == 0 else 'ok'}\n" for i in range(40))
@@ -30,7 +31,7 @@ RUN = ("run", "-m", "new-event", "-s", "app", "--seeds", "1", "--no-pack")
 @pytest.fixture
 def app(call, own_system, tmp_path, monkeypatch):
     """`bench ... --data DIR` with a system of one's own that has labels of sessions, `app@mine`."""
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCH_CACHE", str(lend_vectors(tmp_path / "cache")))
     found = own_system({"a.log": LINES.encode(), ("l.csv", "labels"): LABELS.encode()}, format=FORM)
 
     def run(*arguments):

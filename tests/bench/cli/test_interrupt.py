@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tests.lent_vectors import lend_vectors
+
 SLOW = '''
 import os, time
 from dataclasses import dataclass
@@ -39,7 +41,10 @@ N_BEFORE = N_ALL - 2
 
 def start(folder, seconds):
     environment = {name: value for name, value in os.environ.items() if name != "BENCH_DATA"}
-    environment |= {"SLOW_S": str(seconds), "OMP_NUM_THREADS": "1", "BENCH_CACHE": str(folder / "cache")}
+    cache = folder / "cache"
+    environment |= {"SLOW_S": str(seconds), "OMP_NUM_THREADS": "1", "BENCH_CACHE": str(cache)}
+    if not cache.exists():
+        lend_vectors(cache)
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *COMMAND],
         cwd=folder,

@@ -10,6 +10,7 @@ DETECTORS = '''
 from dataclasses import dataclass
 import numpy as np
 from bench.detector import Detector, DetectorTags
+from bench.experiment.spec import PROTOCOL_VERSION
 
 @dataclass(frozen=True)
 class Config:
@@ -125,7 +126,9 @@ def test_published_values_beside_ours(shell):
     assert shell("run", "--scenario", "bgl@simulated", "--methods", "toy.py:Blind", "--seeds", "1")[0] == 0
     code, out, _ = shell("table", "--published")
     assert code == 0
-    assert "bgl@simulated, chronological: beside Towards Multi-System Log Anomaly Detection" in out
+    assert (
+        "bgl@simulated, chronological (simulated), protocol 2: beside Towards Multi-System Log Anomaly Detection" in out
+    )
     assert "| MLAD without GMM" in out
     code, _, err = shell("table", "--published", "--json")
     assert (code, "--published is a page" in err) == (2, True)

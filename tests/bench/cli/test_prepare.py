@@ -13,6 +13,7 @@ import pytest
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.reading.prepared import open_prepared
+from tests.lent_vectors import lend_vectors
 
 LINES = "".join(f"{'BAD' if i % 97 == 0 else '-'} {i} message {'abc'[i % 3]} of unit\n" for i in range(2000))
 FORM = {"label": "first-token", "header": "^(?P<time>[0-9]+) (?P<message>.*)$", "time": "epoch"}
@@ -22,7 +23,7 @@ SESSIONS = {"label": "label-file", "session": "s[0-9]+", "label_key": "id", "lab
 @pytest.fixture
 def app(call, own_system, tmp_path, monkeypatch):
     """`bench data prepare` with the folder of a system of one's own, `app@mine`, and a cache of its own."""
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCH_CACHE", str(lend_vectors(tmp_path / "cache")))
     data = own_system({"a.log": LINES.encode()}, format=FORM).data_dir
 
     def run(*arguments):

@@ -193,9 +193,9 @@ def test_a_threshold_is_added_to_what_is_recorded(shell):
     code, out, err = shell(*RUN, "toy.py:Toy", "--threshold", "quantile:0.9", "--threshold", "fixed:1")
     assert code == 0
     assert "resumed 16 of 16" in err
-    assert "threshold rule quantile:0.9;" in out
+    assert "threshold rule quantile:0.9\n" in out
     assert all({"quantile:0.9", "fixed:1"} <= set(record["thresholds"]) for record in shell.records())
-    assert "threshold rule fixed:1;" in shell("table", "--threshold", "fixed:1.0")[1]
+    assert "threshold rule fixed:1\n" in shell("table", "--threshold", "fixed:1.0")[1]
 
 
 def test_a_sweep_has_a_row_for_each_value(shell):

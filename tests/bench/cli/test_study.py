@@ -106,9 +106,9 @@ def test_several_suites_run_one_after_the_other(bench, tmp_path):
     assert code == 0, err
     assert "| ngram" in out
     assert "| pca" in out
-    assert "resumed 6 of 7 runs" in err  # the controls of the first
+    assert "resumed 7 of 8 runs" in err  # the controls of the first
     code, out, _ = bench("run", "--suite", "ngram.toml,pca.toml", "--plan", "--json")
-    assert json.loads(out)["cells"] == json.loads(out)["resumed"] == 8
+    assert json.loads(out)["cells"] == json.loads(out)["resumed"] == 9
 
 
 def test_one_suite_that_cannot_be_planned_keeps_all_from_beginning(bench, tmp_path):
@@ -124,7 +124,7 @@ class TestFrozen:
     def plan(self, bench, tmp_path):
         code, out, err = bench("run", "--suite", "ngram.toml,pca.toml", "--freeze", "plan.toml")
         assert (code, out) == (0, "")
-        assert "8 runs of 2 suites are written to plan.toml" in err
+        assert "9 runs of 2 suites are written to plan.toml" in err
         assert not list(Store(tmp_path / "results").records())
         return tmp_path / "plan.toml"
 
@@ -133,19 +133,19 @@ class TestFrozen:
         assert code == 0, err
         code, out, _ = bench("audit", "plan", "plan.toml")
         assert code == 0
-        assert out.startswith("8 runs in the plan: 8 done, 0 failed, 0 missing")
+        assert out.startswith("9 runs in the plan: 9 done, 0 failed, 0 missing")
         assert "another code" not in out
 
     def test_what_is_missing_is_counted(self, bench, plan):
         bench("run", "--suite", "ngram.toml")
         code, out, _ = bench("audit", "plan", "plan.toml", "--json")
-        assert (code, json.loads(out)["done"], json.loads(out)["missing"]) == (0, 7, 1)
+        assert (code, json.loads(out)["done"], json.loads(out)["missing"]) == (0, 8, 1)
 
     def test_a_suite_that_has_changed_is_not_the_plan(self, bench, plan, tmp_path):
         (tmp_path / "pca.toml").write_text(SUITE.format("pca").replace('"0,"', '"1,"'))
         code, _, err = bench("run", "--frozen", "plan.toml")
         assert code == 2
-        assert "is not the plan 'plan.toml' (the file of the suite pca.toml has changed; 1 of its 8 runs" in err
+        assert "is not the plan 'plan.toml' (the file of the suite pca.toml has changed; 1 of its 9 runs" in err
 
     def test_a_record_of_an_evaluation_edition_outside_the_plan_fails_the_audit(self, bench, plan, tmp_path):
         bench("run", "--suite", "ngram.toml", "--no-pack")
@@ -161,7 +161,7 @@ class TestFrozen:
         bench("run", "--methods", "ngram", "--scenario", "hdfs@simulated", "--seeds", "1")
         code, out, _ = bench("audit", "plan", "plan.toml")
         assert code == 0
-        assert "7 records of development and smoke editions are not in the plan" in out
+        assert "8 records of development and smoke editions are not in the plan" in out
 
     def test_a_plan_moves_with_its_suites(self, bench, plan, tmp_path):
         (tmp_path / "else").mkdir()

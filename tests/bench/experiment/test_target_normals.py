@@ -17,6 +17,7 @@ from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
 from bench.reporting.tables.table import make_tables, render
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
+from tests.lent_vectors import lend_vectors
 
 PROBES = '''
 """Detectors that write down what they are given."""
@@ -148,7 +149,7 @@ class Bench:
 def shared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BENCH_DATA", raising=False)
-        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("BENCH_CACHE", str(lend_vectors(tmp_path_factory.mktemp("cache"))))
         yield Bench(tmp_path_factory.mktemp("bench"))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench.records.record import record_digest, scores_digest
 from bench.records.store import Store
+from tests.lent_vectors import lend_vectors
 
 CELLS = '''
 """Methods that say when they are fitted, and wait where they are told to."""
@@ -165,7 +166,7 @@ def kill(pid, number=signal.SIGKILL):
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+    return lend_vectors(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

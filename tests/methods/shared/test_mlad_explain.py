@@ -93,7 +93,7 @@ def test_a_weight_is_what_the_score_loses(switches):
 
 def test_with_positions_the_others_keep_their_places():
     detector = MLAD(replace(QUICK, max_epochs=1, positional="sinusoidal"), seed=0).fit(TRAIN)
-    features = detector.inputs_.features(TEXTS)[[7, 3, 5]][None]
+    features = torch.as_tensor(detector.inputs_.features(TEXTS))[[7, 3, 5]][None]
     encode = detector.net_
     with torch.inference_mode():
         whole, rest = (
@@ -169,7 +169,8 @@ def test_attention_received_sums_to_one(switches):
 def test_attention_by_hand(fitted):
     """The mean over layers, heads and queries, from a sequence of distinct events in one plain pass."""
     keys = [2, 5, 25, 9]
-    x, m = fitted.inputs_.features([TEXTS[key] for key in keys])[None], torch.ones(1, 4).double()
+    x = torch.as_tensor(fitted.inputs_.features([TEXTS[key] for key in keys]))[None]
+    m = torch.ones(1, 4).double()
     total = torch.zeros(4).double()
     with torch.inference_mode():
         for block in fitted.net_.blocks:

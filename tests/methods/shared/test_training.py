@@ -244,7 +244,7 @@ def test_within_a_block_of_steps_nothing_is_copied_to_or_from_the_device():
     bags = _bags.unique_bags(np.array([0, 1, 1, 2, 3, 3]), np.array([0, 2, 4, 6])).bags
     net = mlad.Network(config, 1).to("meta").train()
     data, features = _bags.DeviceBags(bags, "meta"), torch.empty(4, 8, device="meta")
-    update = training._updater(net, config)
+    update = training._updater(net, config, [0])
 
     def loss(plan, weights):
         return mlad.objective(net, net.encode(features, data, plan), weights, config)
