@@ -47,7 +47,7 @@ class NearestConfig(TextSettings):
     """Hyper-parameters of `knn-labelled`."""
 
     width: int = 100
-    """As `MeanConfig.width`."""
+    """Dimensions of a text's vector (MLAD section 5.1: the same for all methods)."""
 
     def __post_init__(self) -> None:
         _require_width(self.width)
