@@ -214,7 +214,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
     requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
-        if what.kind == ProbeKind.permuted_labels:
+        if what.kind == "permuted-labels":
             require_told_labels(request.cell)
         else:
             require_reads(what.kind, request.cell)
