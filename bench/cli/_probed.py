@@ -55,6 +55,7 @@ def _show(record: dict[str, Any]) -> None:
         "memorisation": _show_memory,
         "shortcut": _show_shortcut,
         "router": show_router,
+        "permuted-labels": _show_labels,
     }
     shows[record["probe"]](found)
 
@@ -116,6 +117,14 @@ def _show_shortcut(found: dict[str, Any]) -> None:
         rows = [["untouched", *_graded(values["untouched"])]]
         rows += [[f"{row['grade']:g}", *_graded(row)] for row in values["grades"]]
         print_table([way, "AUROC", "flagged", "mean score"], rows)
+
+
+def _show_labels(found: dict[str, Any]) -> None:
+    permuted = ", ".join(f"{value:.3f}" for value in found["permuted_auroc"])
+    say(
+        f"AUROC {found['auroc']:.3f} as fitted; with the source's labels permuted {permuted}; difference "
+        f"{_interval(found['difference'])}: {found['verdict']}"
+    )
 
 
 def _graded(row: dict[str, Any]) -> list[str]:

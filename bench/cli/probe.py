@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +42,7 @@ class ProbeKind(StrEnum):
     memorisation = "memorisation"
     shortcut = "shortcut"
     router = "router"
+    permuted_labels = "permuted-labels"
 
 
 KindArgument = Annotated[
@@ -51,7 +52,8 @@ KindArgument = Annotated[
         help="injection: plant instructions, see how far recall falls and how many false alarms they raise. "
         "memorisation: score twins that say the same in other words; is the public wording easier? "
         "shortcut: make normal sequences anomalous by grades; does the score rise with the grade? "
-        "router: how much of a target does the source know, and how good is a method on either side?",
+        "router: how much of a target does the source know, and how good is a method on either side? "
+        "permuted-labels: fit again on permuted labels of the source; what keeps its score learned nothing from them.",
     ),
 ]
 Methods = Annotated[
@@ -137,10 +139,16 @@ def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> d
     from bench.probes.memorisation import memory_options
     from bench.probes.router import router_options
     from bench.probes.shortcut import shortcut_options
+    from bench.probes.shuffled import label_options
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
-    options = {"memorisation": memory_options, "shortcut": shortcut_options, "router": router_options}
+    options: dict[str, Callable[[], Any]] = {
+        "memorisation": memory_options,
+        "shortcut": shortcut_options,
+        "router": router_options,
+        "permuted-labels": label_options,
+    }
     return options[kind.value]()
 
 
@@ -199,6 +207,7 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import SuitePart
     from bench.probes.probe import ProbeRequest, require_reads
+    from bench.probes.shuffled import require_told_labels
     from bench.records.store import Store
 
     names, scenarios = _items(where.methods), _items(where.scenario)
@@ -216,7 +225,10 @@ def _requests(what: _What, where: _Where, known: Catalogue) -> list[ProbeRequest
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
     requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
-        require_reads(what.kind, request.cell)
+        if what.kind == "permuted-labels":
+            require_told_labels(request.cell)
+        else:
+            require_reads(what.kind, request.cell)
         request.spec()
     return requests
 
@@ -235,12 +247,14 @@ class _Prober:
         from bench.probes.probe import run_probe
         from bench.probes.router import measure_router
         from bench.probes.shortcut import measure_shortcut
+        from bench.probes.shuffled import measure_labels
 
         measures = {
             "injection": measure_injection,
             "memorisation": measure_memory,
             "shortcut": measure_shortcut,
             "router": measure_router,
+            "permuted-labels": measure_labels(self.settings),
         }
         measure = measures[request.kind]
         with Steps():

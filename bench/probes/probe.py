@@ -35,7 +35,7 @@ from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
-Kind = Literal["injection", "memorisation", "shortcut", "router"]
+Kind = Literal["injection", "memorisation", "shortcut", "router", "permuted-labels"]
 ProbeRecord = dict[str, Any]
 """What a probe found, as plain JSON."""
 
