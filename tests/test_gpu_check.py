@@ -17,6 +17,8 @@ NETWORKS = {
     "dagmm",
     "deeplog",
     "freelog",
+    "fusionlog",
+    "generallog",
     "loganomaly",
     "logbert",
     "logrobust",

@@ -8,7 +8,7 @@ import pytest
 
 from bench.detector import Evidence
 from bench.types import Sequences
-from methods import fusionlog, generallog
+from methods import fusionlog, generallog, zerolog
 from methods.fusionlog import FusionLog
 from methods.generallog import GeneralLog
 from methods.shared import router, teachers, text_inputs
@@ -86,6 +86,13 @@ def test_zero_rounds_are_the_small_model(base):
     assert fused(rounds=1).score(TEST).tolist() != base.tolist()
     nobody = Model("I cannot say.")
     assert fused(nobody, rounds=2).score(TEST).tolist() == base.tolist()
+
+
+def test_zero_rounds_are_zerolog():
+    """One small model for both, with the settings that they share."""
+    theirs = zerolog.Config(**{name: value for name, value in QUICK.items() if name != "tau"})
+    found = zerolog.ZeroLog(theirs).fit(TRAIN, LABELS, evidence=EVIDENCE)
+    assert found.score(TEST).tolist() == fused(rounds=0).score(TEST).tolist()
 
 
 def test_labels_of_the_target_move_nothing():

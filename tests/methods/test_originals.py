@@ -24,6 +24,8 @@ NETWORKS = {
     "dagmm",
     "deeplog",
     "freelog",
+    "fusionlog",
+    "generallog",
     "loganomaly",
     "logbert",
     "logrobust",
