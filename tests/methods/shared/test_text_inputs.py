@@ -17,8 +17,8 @@ from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
-    *("cat", "dagmm", "freelog", "knn-embedding", "loganomaly", "logrobust", "logtad", "metalog", "mlad"),
-    *("plelog", "source-only", "zerolog"),
+    *("cat", "dagmm", "freelog", "fusionlog", "generallog", "knn-embedding", "loganomaly", "logrobust"),
+    *("logtad", "metalog", "mlad", "plelog", "source-only", "zerolog"),
 )
 
 
@@ -121,6 +121,8 @@ SMALL = {
     "cat": {"width": 20, "hidden": 16, "ffn_width": 16},
     "dagmm": {"width": 20, "encoder": (8,)},
     "freelog": {"width": 20, "hidden": 8},
+    "fusionlog": {"width": 20, "hidden": 8, "round_steps": 6, "teacher": "embedding"},
+    "generallog": {"width": 20, "hidden": 8, "teacher": "embedding"},
     "knn-embedding": {"dimension": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
     "logrobust": {"width": 20, "hidden": 8},
@@ -151,9 +153,9 @@ def small_log():
 @pytest.mark.trains
 @pytest.mark.parametrize("name", SENTENCE_READERS)
 def test_the_switch_reaches_the_scores_and_is_saved_with_the_detector(name, monkeypatch):
-    if name == "loganomaly":
-        monkeypatch.setattr("methods.loganomaly.embed", fake_embed)
     cls = readers()[name]
+    for module in ("methods.loganomaly", "methods.shared.router", "methods.shared.teachers"):
+        monkeypatch.setattr(f"{module}.embed", fake_embed)
     log, labels = small_log()
     if "labels" not in cls.tags.told.values() and cls.tags.told.get("source") != "first-normals":
         log, labels = log.select(labels == 0), None
