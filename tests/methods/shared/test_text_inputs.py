@@ -17,8 +17,8 @@ from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
-    *("cat", "dagmm", "freelog", "fusionlog", "generallog", "knn-embedding", "loganomaly", "logrobust"),
-    *("logtad", "metalog", "mlad", "plelog", "source-only", "zerolog"),
+    *("cat", "dagmm", "freelog", "fusionlog", "generallog", "knn-embedding", "knn-labelled"),
+    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "plelog", "source-only", "zerolog"),
 )
 
 
@@ -124,6 +124,7 @@ SMALL = {
     "fusionlog": {"width": 20, "hidden": 8, "round_steps": 6, "teacher": "embedding"},
     "generallog": {"width": 20, "hidden": 8, "teacher": "embedding"},
     "knn-embedding": {"dimension": 20},
+    "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
     "logrobust": {"width": 20, "hidden": 8},
     "logtad": {"width": 20, "hidden": 8},
