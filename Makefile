@@ -9,7 +9,7 @@ JOBS ?= 2
 .PHONY: demo test test-all test-fast lint gpu-check llm-local clean
 
 demo: $(VENV)/.installed
-	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird
+	$(BIN)/bench run --methods mlad,deeplog --scenario bgl2tbird --seeds 1 --jobs 2
 
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 

@@ -26,6 +26,25 @@ NO_DATA = "BENCH_DATA is not set"
 
 FRESH_CLONES = ("test_two_commands.py",)
 
+# Each has a quicker relative that is run every day; `make test-all` runs these too.
+LONGEST = (
+    "test_conformance[cat]",
+    "test_conformance[logbert]",
+    "test_conformance[loganomaly]",
+    "test_conformance[logrobust]",
+    "test_conformance[logtad]",
+    "test_conformance[plelog]",
+    "test_a_cluster_of_the_command_ends_with_it_and_leaves_nothing",
+    "test_records_that_old_and_new_code_disagree_on_stay_as_they_are",
+    "test_an_edited_score_never_passes_for_its_old_numbers[plugin]",
+    "test_an_edited_score_never_passes_for_its_old_numbers[shipped]",
+    "test_a_plugin_that_changes_the_folder_moves_nothing[of the environment-fit]",
+    "test_a_plugin_that_changes_the_folder_moves_nothing[of the environment-import]",
+    "test_a_plugin_that_changes_the_folder_moves_nothing[relative-fit]",
+    "test_a_plugin_that_changes_the_folder_moves_nothing[relative-import]",
+    "test_a_cache_that_cannot_be_written[remount,size=4k]",
+)
+
 SYSTEM = {
     "title": "An application",
     "licence": "MIT",
@@ -44,6 +63,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker("real")
             if not (DATA_AT_START or DATA_REQUIRED):
                 item.add_marker(pytest.mark.skip(reason=NO_DATA))
+        if item.name in LONGEST:
+            item.add_marker("slow")
         if getattr(item.obj, "is_hypothesis_test", False) or "fuzz" in item.originalname:
             item.add_marker("fuzz")
         if item.path.parent.name == "cli" or {"subprocess", "multiprocessing"} & vars(item.module).keys():

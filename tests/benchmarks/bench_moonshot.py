@@ -124,6 +124,8 @@ def shorter(options: argparse.Namespace) -> list[str]:
         if "max_draws" in fields:
             draws = round(options.draws * fields["max_draws"].default)
             found += [f"--set={name}.max_epochs={options.epochs}", f"--set={name}.max_draws={draws}"]
+    if not found:
+        raise SystemExit("error: networks count optimiser steps, not epochs: leave --epochs and --draws out")
     return found
 
 

@@ -143,7 +143,8 @@ def proposing(sensible):
 def test_the_task_that_is_right_on_labelled_lines_is_put(stub):
     stub.behave = proposing(stub.behave)
     fitted = made(stub, KINDS, strategy="self", labelled=4)
-    assert [prompt.partition(" ")[0] for prompt in stub.prompts] == ["Propose", "Call", "Find"]
+    first, *tried = (prompt.partition(" ")[0] for prompt in stub.prompts)
+    assert (first, sorted(tried)) == ("Propose", ["Call", "Find"])  # several are asked at once
     assert fitted.monitor()["task"] == GOOD
     stub.prompts.clear()
     assert fitted.score(log_of([0, 2])).tolist() == [0.5]
