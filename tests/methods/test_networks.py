@@ -41,7 +41,7 @@ def log_of(n, n_keys, longest, seed):
     return Sequences.from_lists(lists, TEXTS, system=(np.arange(n) % 2).astype(np.uint8))
 
 
-TRAIN, TEST = log_of(200, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
+TRAIN, TEST = log_of(300, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
 
 
 def fitted(name, **settings):
