@@ -17,12 +17,14 @@ _NOTES = (
 
 def show_router(found: dict[str, Any]) -> None:
     """How the test part divides."""
+    from bench.probes.router import SIDES
+
     seen = found["similarity"]
     say(
         f"tau {found['tau']:.3f}; similarity to the source: 5 % below {seen['q05']:.3f}, median {seen['median']:.3f}, "
         f"AUROC as a score {_number(seen['auroc'])}"
     )
-    rows = [[name, *_cells(side)] for name, side in found["sides"].items()]
+    rows = [[name, *_cells(found["sides"][name])] for name in SIDES]
     print_table(["side", "share", "n", "abnormal", "AUROC", "accuracy", "F1"], rows)
 
 

@@ -6,6 +6,7 @@ source's sequences, so their number stays. The file of labels is left alone: see
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,9 @@ from bench.experiment.told import Handout, hand_out
 from bench.probes.probe import Measure, ProbeRequest, Subject, draw
 from bench.types import ABNORMAL, UNLABELLED, Sequences
 
-PERMUTATIONS: Final = 3
+PERMUTATIONS: Final = 5
+SAME: Final = 0.1
+"""Difference of AUROC within which a score counts as kept."""
 N_DRAWS: Final = 1000
 """Resamples of the test sequences, normal and abnormal ones by themselves."""
 _HAS_LABELS: Final = ("labels", "few")
@@ -88,20 +91,41 @@ def _refitted(cell: Cell, fitted: Subject, settings: Settings, number: int) -> S
 def compared(scores: Floats, permuted: list[Floats], labels: NDArray[np.int8], *, seed: int) -> dict[str, Any]:
     """AUROC as fitted and with permuted labels, their difference with its 95 % interval, and what that says.
 
-    scores: (n,), and so is each of `permuted`; the difference is to the mean over permutations, on the same sequences
+    scores: (n,), and so is each of `permuted`, of which there are two at least. The difference is to the mean over
+    permutations on the same sequences; its interval holds what other sequences would do and, by Student's
+    distribution, how far one further permutation may lie from that mean: few permutations say little.
     """
     wins = _wins(scores, labels)
     others = [_wins(other, labels) for other in permuted]
+    reached = np.array([other.mean() for other in others])
     apart = wins - np.mean(others, axis=0)
+    value = float(apart.mean())
     low, high = _interval(apart, np.random.default_rng(seed))
-    verdict = "learned from labels" if low > 0 else "worse than without" if high < 0 else "keeps its score"
-    spread = {"value": apart.mean(), "low": low, "high": high}
+    further = _further(reached)
+    low, high = value - math.hypot(value - low, further), value + math.hypot(high - value, further)
+    spread = {"value": value, "low": low, "high": high}
     return {
         "auroc": round(float(wins.mean()), 6),
-        "permuted_auroc": [round(float(other.mean()), 6) for other in others],
-        "difference": {name: round(float(value), 6) for name, value in spread.items()},
-        "verdict": verdict,
+        "permuted_auroc": [round(float(auroc), 6) for auroc in reached],
+        "difference": {name: round(number, 6) for name, number in spread.items()},
+        "verdict": _verdict(low, high),
     }
+
+
+def _verdict(low: float, high: float) -> str:
+    if low > 0:
+        return "learned from labels"
+    if high < 0:
+        return "worse than without"
+    return "keeps its score" if low > -SAME and high < SAME else "unclear"
+
+
+def _further(reached: Floats) -> float:
+    """Half of the 95 % interval of one more permutation's AUROC around the mean of those there are (n,)."""
+    from scipy.special import stdtrit
+
+    n = len(reached)
+    return float(stdtrit(n - 1, 0.975) * reached.std(ddof=1) * math.sqrt(1 + 1 / n))
 
 
 def _wins(scores: Floats, labels: NDArray[np.int8]) -> Floats:

@@ -355,7 +355,7 @@ def test_labels_of_the_source_are_permuted(bench, tmp_path):
     code, out, err = bench(*asked, "--methods", "logistic-regression", "--sample", "40")
     assert code == 0, err
     (record,) = probes(tmp_path)
-    assert len(record["results"]["permuted_auroc"]) == 3
+    assert len(record["results"]["permuted_auroc"]) == 5
     assert "with the source's labels permuted" in out
     code, _, err = bench(*asked, "--methods", "pca")
     assert (code, "so there are no labels to permute" in " ".join(err.split())) == (2, True), err

@@ -33,7 +33,7 @@ LABELS = (np.arange(200) % 2).astype(np.int8)
 
 def test_what_learned_from_labels_falls():
     rng = np.random.default_rng(0)
-    noise = [rng.random(200) for _ in range(3)]
+    noise = [rng.random(200) for _ in range(5)]
     found = compared(LABELS + 0.9 * rng.random(200), noise, LABELS, seed=0)
     assert found["auroc"] == 1
     assert found["verdict"] == "learned from labels"
@@ -47,3 +47,21 @@ def test_what_did_not_keeps_its_score_however_good_it_is():
     assert found["auroc"] > 0.8
     assert (found["difference"]["low"], found["difference"]["high"]) == (0, 0)
     assert found["verdict"] == "keeps its score"
+
+
+def test_permutations_that_differ_as_much_as_the_score_lies_above_them_say_nothing():
+    """As a rule of one direction: permuted, it may point anywhere."""
+    rng = np.random.default_rng(0)
+    shifts = (1.5, -1.5, 0.3, 1.2, -0.8)
+    found = compared(LABELS + rng.random(200), [shift * LABELS + rng.random(200) for shift in shifts], LABELS, seed=0)
+    assert found["auroc"] > max(found["permuted_auroc"]) - 0.1
+    assert found["difference"]["value"] > 0.2
+    assert found["verdict"] == "unclear"
+
+
+def test_a_score_is_kept_only_where_that_can_be_told():
+    scores = LABELS + np.random.default_rng(0).random(200)
+    few = np.arange(0, 200, 10) + np.arange(20) % 2
+    noise = np.random.default_rng(1).random((6, 200))
+    assert compared(scores, [scores] * 2, LABELS, seed=0)["verdict"] == "keeps its score"
+    assert compared(noise[0, few], list(noise[1:, few]), LABELS[few], seed=0)["verdict"] == "unclear"
