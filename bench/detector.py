@@ -108,16 +108,6 @@ class Evidence:
     """Whom to ask, with the tag `teacher`; None where the method brings its own, as the chat methods do."""
 
 
-def asks_a_model(tag: bool, config: object) -> bool:
-    """Whether a method with this tag `teacher` asks a language model under a config, an object or a mapping.
-
-    Not where a setting `teacher` names somebody else, as "embedding": the row then needs no endpoint, and stands with
-    those that ask nobody.
-    """
-    said = config.get("teacher") if isinstance(config, Mapping) else getattr(config, "teacher", None)
-    return tag and said in (None, "model")
-
-
 NOTHING_TO_SCORE: Final = -1e300
 """Score of a sequence without lines, by a line method."""
 

@@ -134,7 +134,7 @@ def new_record(cell: Cell, data: Data, settings: Settings, code: InstalledCode) 
         "reason": None,
         "detector": {
             "told": None if method.description.error else cell.told,
-            "teacher": method.asks_a_model,
+            "teacher": method.description.teacher,
             "incidents": method.description.incidents,
             "is_control": method.ref.is_control,
             "config": {**method.config, **_options(method, settings)},

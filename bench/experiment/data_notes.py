@@ -1,15 +1,25 @@
-"""What a record says of its data beside the counts: what bounds any score, what of a target was seen unlabelled."""
+"""What a record says of its data beside the counts: what bounds any score, what of a target was seen unlabelled.
+
+It changes no number, so it stands outside the modules of which records keep a digest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import System
+from bench.experiment.grades import grade_of
+from bench.experiment.spec import Cell
+from bench.experiment.told import refused
+from bench.types import ABNORMAL
+
+LABELS: Final = ("labels", "few", "abnormal")
+"""The grades of a target that are worth nothing without an abnormal sequence of its pool."""
 
 
 def data_notes(prepared: Prepared) -> dict[str, Any]:
@@ -20,6 +30,22 @@ def data_notes(prepared: Prepared) -> dict[str, Any]:
     if prepared.targets:
         found["n_test_in_pool"] = in_pool(prepared)
     return found
+
+
+def lacking_of_target(cell: Cell, prepared: Prepared) -> str | None:
+    """Why what a method is told of targets by labels cannot be learned from, where it may run at all; or None."""
+    grade = grade_of(cell.told.get("target", ""))
+    if grade not in LABELS or prepared.skip_reason is not None or refused(cell.split, cell.told) is not None:
+        return None
+    if any(_has_abnormal(system) for system in prepared.targets):
+        return None
+    return (
+        f"it is told {grade} of the target, which needs abnormal sequences in its pool, and this split has none there"
+    )
+
+
+def _has_abnormal(system: System) -> bool:
+    return bool((system.groups.labels[system.split.train] == ABNORMAL).any())
 
 
 def in_pool(prepared: Prepared) -> int:

@@ -22,7 +22,7 @@ from bench.detector import listen_to_progress
 from bench.errors import BenchError
 from bench.experiment.cell import Data, Elsewhere, Fitter, new_record, run_cell, taken_over
 from bench.experiment.code import InstalledCode
-from bench.experiment.data_notes import data_notes
+from bench.experiment.data_notes import data_notes, lacking_of_target
 from bench.experiment.desk import AbortedError, Desk
 from bench.experiment.spec import Cell
 from bench.experiment.workplace import Event, Group, Said, Step, Told, Workplace
@@ -159,10 +159,15 @@ class Worker:
         record = new_record(cell, data, self._place.settings, self._code)
         if self._noted is None or self._noted[0] != cell.data_key:
             self._noted = cell.data_key, data_notes(data.prepared)
+        record["detector"]["teacher"] = cell.method.asks_a_model
         record["counts"] = {**record["counts"], **self._noted[1]}
         return record
 
     def _run_cell(self, cell: Cell, data: Data, record: Record) -> tuple[Record, Scores | None]:
+        reason = lacking_of_target(cell, data.prepared)
+        if reason is not None:
+            record |= {"status": "skipped", "reason": reason}
+            return record, None
         try:
             return run_cell(cell, data, self._fitter, record)
         except ProcessLostError:

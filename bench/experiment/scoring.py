@@ -9,7 +9,7 @@ from bench.contract import require_abstained, require_native, require_scores
 from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.data.sequences.vocabulary import Part
-from bench.detector import Detector, asks_a_model, largest_lines
+from bench.detector import Detector, largest_lines
 from bench.evaluation.sampling import Sample, draw_sample
 from bench.experiment.incidents import tested_incidents
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell
@@ -119,7 +119,7 @@ def saves_validation(detector: Detector) -> bool:
 
     Its own rule needs none. Rules that are fitted on validation scores are then not estimable for it.
     """
-    return asks_a_model(detector.tags.teacher, detector.config) and detector.native_threshold_ is not None
+    return detector.tags.teacher and detector.native_threshold_ is not None
 
 
 def sample_of(cell: Cell, prepared: Prepared) -> Sample | None:

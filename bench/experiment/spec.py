@@ -17,13 +17,13 @@ from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
 from bench.data.sequences.protocols import DRAWN, canonical
-from bench.detector import asks_a_model
 from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
 from bench.experiment.groups import NORMALS, stands_everywhere
 from bench.experiment.scenario import Scenario
 from bench.experiment.settings import convert, parse_settings
 from bench.isolation.lodging import describe
+from bench.llm.teacher import asks_a_model
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 

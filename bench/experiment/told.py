@@ -30,8 +30,6 @@ _WANTS_ABNORMAL: Final = {
     "abnormal": "a method that is told abnormal sequences needs abnormal training sequences",
     "first-normals": "a positive-unlabelled method needs abnormal sequences among the unlabelled of training",
 }
-_LABELS_OF_TARGET: Final = ("labels", "few", "abnormal")
-"""The grades of a target that are worth nothing without an abnormal sequence of its pool."""
 NO_INCIDENTS: Final = "it learns from incidents, and none is known of the training period: give --incidents FILE or 35s"
 _READS_LINES: Final = {"raw": "it reads raw lines", "words": "it reads the words of raw lines"}
 Index = NDArray[np.int64]
@@ -205,15 +203,8 @@ def refused(split: str, told: Mapping[str, str]) -> str | None:
 
 
 def _lacking(told: Mapping[str, str], data: Prepared) -> str | None:
-    """Why what is told of the sources, or of targets by labels, cannot be learned from, or None."""
+    """Why what is told of the sources cannot be learned from, or None."""
     reason = _WANTS_ABNORMAL.get(grade_of(told.get("source", "")))
-    if reason is not None and not (data.train.labels == ABNORMAL).any():
-        return f"{reason}, and this split has none"
-    grade = grade_of(told.get("target", ""))
-    if grade in _LABELS_OF_TARGET and not any(_has_abnormal(system) for system in data.targets):
-        return f"{_WANTS_ABNORMAL[grade]} of the target, and this split has none"
-    return None
-
-
-def _has_abnormal(system: System) -> bool:
-    return bool((system.groups.labels[system.split.train] == ABNORMAL).any())
+    if reason is None or (data.train.labels == ABNORMAL).any():
+        return None
+    return f"{reason}, and this split has none"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, Self
 
-from bench.detector import Detector, asks_a_model
+from bench.detector import Detector
 from bench.llm.client import Ask, Chat
 from bench.llm.config import ChatConfig
 from bench.llm.text import redact
@@ -51,6 +51,16 @@ class ChatTeacher:
     async def _answer(self, prompt: str, ask: Ask) -> str:
         answer = await ask(lambda budget: [{"role": "user", "content": prompt}])
         return answer.text.strip() if answer.text[:1].isspace() else answer.text
+
+
+def asks_a_model(tag: bool, config: object) -> bool:
+    """Whether a method with this tag `teacher` asks a language model under a config, an object or a mapping.
+
+    Not where a setting `teacher` names somebody else, as "embedding": the row then needs no endpoint, and stands with
+    those that ask nobody.
+    """
+    said = config.get("teacher") if isinstance(config, Mapping) else getattr(config, "teacher", None)
+    return tag and said in (None, "model")
 
 
 def teacher_of(detector: Detector) -> ChatTeacher | None:

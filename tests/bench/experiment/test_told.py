@@ -16,6 +16,7 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner
 from bench.experiment.cell import Fitter, Settings
 from bench.experiment.code import InstalledCode
+from bench.experiment.data_notes import lacking_of_target
 from bench.experiment.grades import told_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
@@ -328,12 +329,12 @@ def test_labels_of_roles_that_do_not_give_them_are_unlabelled(bench):
 def test_few_labels_of_a_target_need_an_abnormal_one_there(bench):
     known = catalogue(bench.data)
     cell = bench.cell("Few", "sun2moon", known)
-    prepared, detector = Loader(known).prepare(cell.data), Fitter(Settings()).new(cell)
-    assert hand_out(cell, prepared, detector).reason is None
+    prepared = Loader(known).prepare(cell.data)
+    assert lacking_of_target(cell, prepared) is None
     (moon,) = prepared.targets
-    calm = replace(moon, groups=replace(moon.groups, labels=np.zeros_like(moon.groups.labels)))
-    reason = hand_out(cell, replace(prepared, targets=(calm,)), detector).reason
-    assert reason.startswith("a method that is told few labels needs abnormal training sequences of the target")
+    calm = replace(prepared, targets=(replace(moon, groups=replace(moon.groups, labels=0 * moon.groups.labels)),))
+    assert lacking_of_target(cell, calm).startswith("it is told few of the target, which needs abnormal sequences")
+    assert lacking_of_target(bench.cell("Targets", "sun2moon", known), calm) is None
 
 
 @pytest.mark.parametrize(
