@@ -85,7 +85,23 @@ def test_who_is_measured_against_whom():
 def test_the_suite_names_every_pair_of_six_systems_and_the_eight_beforehand():
     first, second = load_suite("zero-label").parts
     sides = {tuple(text.split("2", 1)) for text in second.optional_scenarios}
-    assert (len(first.optional_scenarios), len(set(first.optional_scenarios)), len(sides)) == (36, 36, 8)
+    left_out = {scenario for scenario, _ in first.left_out}
+    assert (len(first.optional_scenarios), len(left_out), len(sides)) == (26, 10, 8)
+    assert len({*first.optional_scenarios, *left_out}) == 36
     assert set(second.optional_scenarios) <= set(first.optional_scenarios)
     assert {part.splits for part in (first, second)} == {("transfer",)}
     assert plan_parts([second], catalogue(None), None).cells == ()
+    notes = plan_parts([first], catalogue(None), None).notes
+    assert len([note for note in notes if note.startswith("left out ")]) == 36
+    assert any("2trainticket_deeptralog@dev: under transfer the later half" in note for note in notes)
+
+
+@pytest.mark.parametrize("pair", ["openstack_kalaki@sample2tbird@raw29k", "tbird@raw29k2trainticket_deeptralog@dev"])
+def test_what_the_suite_leaves_out_cannot_be_run(pair, real_data, real_loader, tmp_path):
+    """A source whose last fifth holds failures only, a target whose failures all lie in its first half."""
+    (cell, *_) = plan(
+        [parse_scenario(pair, catalogue(real_data))], resolve_methods(["length"], [], tmp_path),
+        splits=["transfer"], seeds=[0], grouping=Grouping(),
+    )  # fmt: skip
+    with pytest.raises(BenchError, match=r"no normal sequence for validation|no abnormal sequence in the test part"):
+        real_loader.prepare(cell.data)
