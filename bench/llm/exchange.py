@@ -22,7 +22,7 @@ from bench.llm.config import without_secrets
 
 MANIFEST: Final = "answers.json"
 FORMAT: Final = 1
-_KEPT: Final = (
+_KEPT: Final[tuple[str, ...]] = (
     *("hash", "model", "answer", "finish_reason", "logprobs", "usage"),
     *("request", "sample", "redacted", "latency_s", "time"),
 )
