@@ -166,7 +166,7 @@ class Worker:
     def _run_cell(self, cell: Cell, data: Data, record: Record) -> tuple[Record, Scores | None]:
         reason = lacking_of_target(cell, data.prepared)
         if reason is not None:
-            record |= {"status": "skipped", "reason": reason}
+            record |= {"status": "skipped", "reason": reason, "memory_mib": {}}
             return record, None
         try:
             return run_cell(cell, data, self._fitter, record)

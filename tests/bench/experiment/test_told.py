@@ -337,6 +337,17 @@ def test_few_labels_of_a_target_need_an_abnormal_one_there(bench):
     assert lacking_of_target(bench.cell("Targets", "sun2moon", known), calm) is None
 
 
+def test_a_target_of_normals_alone_skips_the_row_that_is_told_its_labels(bench):
+    path = bench.data / "moon" / "a.log"
+    lines = path.read_text().splitlines(keepends=True)
+    early = int(0.7 * len(lines))
+    path.write_text("".join([*(line.replace("BAD", "-", 1) for line in lines[:early]), *lines[early:]]))
+    few, told_nothing = bench.run("Few", "Plain", scenario="sun2moon")
+    assert (few["status"], few["reason"].split(",")[0]) == ("skipped", "it is told few of the target")
+    assert told_nothing["status"] == "ok", told_nothing["reason"]
+    assert {record["status"] for record in bench.store.records()} == {"skipped", "ok"}
+
+
 @pytest.mark.parametrize(
     ("told", "whose"),
     [
