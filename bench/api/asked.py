@@ -36,19 +36,21 @@ class Asked:
     sample: int | None = None
     auxiliary: Texts | None = None
     incidents: str | None = None
+    editions: Texts | None = None
+    """With the scenario `all-pairs`: the editions between which every transfer is run."""
 
     @property
     def says_something(self) -> bool:
         """Whether anything was said."""
         return any(value is not None for value in vars(self).values())
 
-    def suite(self) -> Suite:
-        """The suite without a name that runs this."""
+    def suite(self, data: Path | None = None) -> Suite:
+        """The suite without a name that runs this; data: folder of the data sets."""
         from bench.api.named import named
         from bench.experiment.suites import Suite, SuitePart
 
         common: dict[str, Any] = {
-            "scenarios": tuple(_scenarios(self.scenario, self.train, self.test)),
+            "scenarios": tuple(_scenarios(self, data)),
             "splits": tuple(_splits("chronological" if self.split is None else self.split)),
             "seeds": _seeds(self.seeds),
             "window_size": 20 if self.window_size is None else self.window_size,
@@ -62,12 +64,12 @@ class Asked:
         return Suite("", "", tuple(SuitePart(methods=names, settings=said, **common) for names, said in groups))
 
 
-def suites_of(names: Texts | None, asked: Asked, *, allow_endpoint: bool) -> list[Suite]:
+def suites_of(names: Texts | None, asked: Asked, data: Path | None = None, *, allow_endpoint: bool) -> list[Suite]:
     """The suites of these names, or what was asked for in their place; both together are a BenchError."""
     from bench.experiment.suites import load_suite, require_no_places
 
     if not names:
-        return [asked.suite()]
+        return [asked.suite(data)]
     if asked.says_something:
         raise BenchError(
             "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
@@ -88,7 +90,17 @@ def listed(texts: Texts | None, option: str, example: str) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-def _scenarios(scenario: Texts | None, train: str | None, test: str | None) -> list[str]:
+def _scenarios(asked: Asked, data: Path | None) -> list[str]:
+    from bench.data.cards.catalogue import catalogue
+    from bench.experiment.scenario import ALL_PAIRS, every_pair
+
+    scenario, train, test = asked.scenario, asked.train, asked.test
+    if (scenario == ALL_PAIRS) != bool(asked.editions):
+        raise BenchError(
+            f"--scenario {ALL_PAIRS} and --editions belong together: give --scenario {ALL_PAIRS} --editions bgl,tbird"
+        )
+    if asked.editions and not (train or test):
+        return every_pair(listed(asked.editions, "--editions", "bgl,tbird"), catalogue(data))
     if scenario and not (train or test):
         return listed(scenario, "--scenario", "bgl2tbird")
     if train and not scenario:

@@ -44,6 +44,7 @@ def run(
     sample: int | None = None,
     auxiliary: Texts | None = None,
     incidents: str | None = None,
+    editions: Texts | None = None,
     device: str = "cpu",
     precision: str = "float32",
     compile: bool = False,
@@ -69,7 +70,7 @@ def run(
     """
     asked = Asked(
         methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample, auxiliary,
-        incidents,
+        incidents, editions,
     )  # fmt: skip
     rules = (threshold,) if isinstance(threshold, str) else tuple(threshold or ())
     means = Means(
@@ -77,7 +78,7 @@ def run(
         jobs=None if jobs is None else str(jobs), retry=retry, fail_fast=fail_fast,
     )  # fmt: skip
     require_means(means)
-    (chosen,) = _one(suites_of(suite, asked, allow_endpoint=allow_endpoint))
+    (chosen,) = _one(suites_of(suite, asked, means.data, allow_endpoint=allow_endpoint))
     if chosen.study is not None:
         raise BenchError(f"the suite '{chosen.name}' is a study, whose second stage follows from its first: bench run")
     with limited_threads(threads), llm_service(LlmOptions(llm or chosen.llm), means.out):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import EXIT_GATE, AsJson, Data, say
-from bench.cli.exchange import export
 from bench.cli.fetch import fetch
 from bench.cli.new import new
+from bench.cli.outside import export
 from bench.cli.prepare import prepare
 from bench.cli.simulate import simulate
 from bench.errors import BenchError

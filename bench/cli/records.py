@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, Docs, Out, say
-from bench.cli.exchange import import_
+from bench.cli.outside import import_
 
 app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export and import records.")
 app.command("import")(import_)

@@ -16,6 +16,7 @@ from bench.cli._run_options import (
     Auxiliary,
     Compile,
     Device,
+    Editions,
     ExecutorName,
     FailFast,
     GpusPerCell,
@@ -53,6 +54,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     methods: Methods = None,
     scenario: ScenarioOption = None,
+    editions: Editions = None,
     train: Train = None,
     test: Test = None,
     suite: Suite = None,
@@ -94,11 +96,11 @@ def run(
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     asked = Asked(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
-                  auxiliary, incidents)  # fmt: skip
+                  auxiliary, incidents, editions)  # fmt: skip
     limit_threads(threads)
     _require_one_source(asked, suite, freeze, frozen)
     trusts = {"allow_endpoint": allow_endpoint}
-    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else suites_of(suite, asked, **trusts)
+    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else suites_of(suite, asked, data, **trusts)
     if freeze:
         write_plan(freeze, chosen, data, out)
         return

@@ -12,7 +12,8 @@ import numpy as np
 from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
-from bench.experiment.grades import asks_a_model, group_of
+from bench.experiment.grades import asks_a_model
+from bench.experiment.groups import row_group
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
@@ -94,7 +95,7 @@ class Table:
 def division_of(record: Record) -> str:
     """The group of a record's row; what ran elsewhere has groups of its own: `scores only, told source normals`."""
     division = record["detector"].get("division")
-    return f"{division}, told {group_of(record)}" if division else group_of(record)
+    return f"{division}, told {row_group(record)}" if division else row_group(record)
 
 
 def is_drawn(record: Record) -> bool:
