@@ -15,16 +15,16 @@ import importlib.util
 import json
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import chdir
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._files import unwritable
+from bench._local import beside, load_file
 from bench._sealed import recall, seal
 from bench.errors import BenchError, CellTimeoutError, harmless
 
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 DETECTOR_GROUP: Final = "bench.detectors"
 CONTROL_GROUP: Final = "bench.controls"
-_LOCAL: Final = "bench_local_"
-"""What the module of a local file is called begins so."""
-
+ADAPTED: Final = ("sklearn", "pyod")
+"""Libraries whose estimators can be named: `sklearn:IsolationForest`."""
 
 WHERE_USED: Final = "where used"
 """What a field of a Config that came later says of `identity`."""
@@ -63,7 +62,8 @@ class DetectorRef:
 class FieldInfo:
     """One hyper-parameter."""
 
-    kind: Literal["int", "float", "bool", "str", "json"]
+    kind: Literal["int", "float", "bool", "str", "json", "any"]
+    """`any`: JSON where the text is that, else the text itself."""
     default: Any
     optional: bool = False
     choices: tuple[Any, ...] = ()
@@ -141,10 +141,11 @@ def find(name: str) -> DetectorRef:
     if ".py:" in name:
         return _from_file(name)
     known = available()
-    if name not in known:
+    found = known.get(name) or _adapted(name)
+    if found is None:
         methods = ", ".join(ref.name for ref in known.values())
         raise BenchError(f"unknown method '{name}': choose one of {methods}, or give path.py:Class")
-    return known[name]
+    return found
 
 
 def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
@@ -157,8 +158,8 @@ def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
 
     module_name, _, attribute = ref.target.partition(":")
     try:
-        with chdir("."), _beside(ref):  # back here, wherever its import goes
-            module = _load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
+        with chdir("."), beside(_folder_of(ref)):  # back here, wherever its import goes
+            module = load_file(Path(module_name)) if ref.is_local else importlib.import_module(module_name)
     except (Exception, KeyboardInterrupt, CellTimeoutError):
         raise
     except BaseException as error:  # one plugin does not end the program, nor choose its exit code
@@ -204,7 +205,7 @@ def describe(ref: DetectorRef, cache: Path | None = None, by: Describer | None =
 def describe_now(ref: DetectorRef) -> Description:
     """Import the detector and read its tags and config fields; one that cannot be imported has an error for them."""
     try:
-        with _beside(ref):
+        with beside(_folder_of(ref)):
             return _describe_class(load(ref))
     except BenchError:
         raise
@@ -280,6 +281,16 @@ def _from_entry_point(point: EntryPoint, *, is_control: bool) -> DetectorRef:
     return DetectorRef(point.name, point.value, is_control, dist.name if dist else "", dist.version if dist else "")
 
 
+def _adapted(name: str) -> DetectorRef | None:
+    """`sklearn:IsolationForest`, an estimator that an adapter makes a detector of; None where no adapter is named."""
+    library, colon, path = name.partition(":")
+    if not colon or library not in ADAPTED:
+        return None
+    from bench.adapters import distribution_of
+
+    return DetectorRef(name, f"bench.adapters:{library}.{path}", False, *distribution_of(library, path))
+
+
 def _from_file(name: str) -> DetectorRef:
     path = Path(name.partition(":")[0])
     if not path.is_file():
@@ -287,49 +298,14 @@ def _from_file(name: str) -> DetectorRef:
     return DetectorRef(name, name, version=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _load_file(path: Path) -> ModuleType:
-    name = f"{_LOCAL}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _beside(ref: DetectorRef) -> Iterator[None]:
-    """Let a local file import the files beside it, which are forgotten afterwards: another folder may have such too.
-
-    The folder stands last, so that it hides nothing that is installed.
-    """
-    folder = str(Path(ref.target.partition(":")[0]).resolve().parent)
-    if not ref.is_local or folder in sys.path:
-        yield
-        return
-    known = set(sys.modules)
-    sys.path.append(folder)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - known:
-            top = name.partition(".")[0]
-            if top not in known and _stands_in(folder, top, sys.modules[name]):
-                del sys.modules[name]
-
-
-def _stands_in(folder: str, top: str, module: ModuleType) -> bool:
-    """Whether a module comes from `top.py` or `top/` of a folder, and not from an environment that lies in it."""
-    path = Path(getattr(module, "__file__", None) or "").resolve()
-    return path.is_relative_to(folder) and path.relative_to(folder).parts[:1] in ((top,), (f"{top}.py",))
+def _folder_of(ref: DetectorRef) -> Path | None:
+    """Of a local file the folder, whose modules it may import."""
+    return Path(ref.target.partition(":")[0]).resolve().parent if ref.is_local else None
 
 
 def _source_digest(ref: DetectorRef) -> str:
     """Hash of the detector's target, of all Python files beside and below its module, and of the contract."""
-    digest = hashlib.sha256(ref.target.encode())
+    digest = hashlib.sha256(f"{ref.target} {ref.version}".encode())
     module_name = ref.target.partition(":")[0]
     files = [Path(__file__), Path(__file__).with_name("detector.py")]
     if ref.is_local:
@@ -382,9 +358,9 @@ def _field_info(field: dataclasses.Field[Any], hint: Any) -> FieldInfo:
     return FieldInfo(_kind(base), default, optional, (), identity, where_used)
 
 
-def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json"]:
-    names: dict[Any, Literal["int", "float", "bool", "str"]] = {int: "int", float: "float", bool: "bool", str: "str"}
-    return names.get(hint, "json")
+def _kind(hint: Any) -> Literal["int", "float", "bool", "str", "json", "any"]:
+    kinds = {int: "int", float: "float", bool: "bool", str: "str", object: "any"}
+    return kinds.get(hint, "json")  # type: ignore[return-value]
 
 
 def _as_kept(description: Description) -> str:

@@ -24,7 +24,7 @@ import zipfile
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-QUICK = ("mlad", "deeplog")
+QUICK = ("mlad", "deeplog", "zerolog", "source-only", "generallog", "fusionlog")
 
 # A command of a block that does not run as it stands -> what runs instead: a suite of minutes, a pipe that never ends.
 BLOCKS = {
@@ -37,6 +37,12 @@ BLOCKS = {
     "bench compare mlad": "bench compare mlad[steps=2]",
     "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
     "bench compare mlad --stored --metric ap": "bench compare mlad[steps=2] --stored --metric ap",
+    "bench run --methods generallog,fusionlog --scenario bgl2tbird --split transfer --set generallog.teacher=embedding "
+    "--set fusionlog.teacher=embedding": (
+        "bench run --methods generallog,fusionlog --scenario bgl2tbird --split transfer --seeds 1 "
+        "--set generallog.teacher=embedding --set generallog.steps=2 "
+        "--set fusionlog.teacher=embedding --set fusionlog.steps=2 --set fusionlog.round_steps=2"
+    ),
     "bench fit mlad --scenario bgl@simulated --save model": (
         "bench fit mlad --scenario bgl@simulated --save model --set mlad.steps=2"
     ),
@@ -54,6 +60,11 @@ TABLE = {
     "bench data simulate NAME --lines N": ["bench data simulate bgl --lines 1000 --edition small --data logs"],
     "bench data fetch NAME": ["bench data fetch app --data web"],
     "bench data new NAME FILE": [],
+    "bench data export SCENARIO --out DIR": ["bench data export bgl@simulated --out export --format jsonl"],
+    "bench results import NAME FILE": [
+        "sh -c 'cd export && awk -f ../rarest_key.awk train.jsonl validation.jsonl test.jsonl > scores.csv'",
+        "bench results import rarest-key-awk export/scores.csv",
+    ],
     "bench status": ["bench status", "bench status --watch", "bench status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench compare METHOD": [],
@@ -91,6 +102,9 @@ TABLE = {
         "bench probe memorisation --methods chatgpt --scenario bgl --sample 8",
     ],
     "bench probe shortcut": ["bench probe shortcut --methods gaussian --scenario bgl --sample 8 --seeds 1"],
+    "bench probe permuted-labels": [],
+    "bench probe router": ["bench probe router --methods mean-difference --scenario bgl2tbird --split transfer"],
+    "bench llm pack|verify FOLDER": ["bench llm pack given", "bench llm verify given"],
     "bench llm batch write|read": [
         "bench llm batch write ask.jsonl --methods chatgpt --scenario bgl --seeds 1 --sample 4"
     ],
@@ -178,6 +192,8 @@ def prepare(folder, readme):
     more = '{"source": "normals", "auxiliary": "unlabelled"}, incidents=True'
     (folder / "told.py").write_text(example.replace('{"source": "normals"}', more))
     (folder / "small.toml").write_text(SUITE)
+    script = README.parent / "examples" / "rarest_key.awk"
+    (folder / script.name).write_text(script.read_text())
     logs = folder / "logs"
     logs.mkdir()
     for name, n_lines in (("app.log", 600), ("june.log", 400)):

@@ -20,6 +20,7 @@ from bench.cli import (
     data,
     doctor,
     errors,
+    exchange,
     fit,
     gate,
     lists,
@@ -64,6 +65,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
 llmserve.app.add_typer(batch.app, name="batch")
+exchange.add_to(llmserve.app)
 app.add_typer(llmserve.app, name="llm")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,14 @@ ScenarioOption = Annotated[
     typer.Option(
         "--scenario",
         "-s",
-        help="bgl, bgl2tbird (train on bgl, test on tbird), bgl+tbird (combined), hdfs@simulated; commas for several.",
+        help="bgl, bgl2tbird (train on bgl, test on tbird), bgl+tbird (combined), hdfs@simulated, "
+        "all2each (every pair of --editions); commas for several.",
         autocompletion=complete_scenarios,
     ),
+]
+Editions = Annotated[
+    str | None,
+    typer.Option("--editions", help="With --scenario all2each: every ordered pair of these, e.g. bgl,tbird,spirit."),
 ]
 Train = Annotated[str | None, typer.Option("--train", help="Data sets to train on, e.g. bgl+tbird.")]
 Test = Annotated[str | None, typer.Option("--test", help="Data sets to test on, with --train.")]
@@ -103,4 +108,3 @@ Retry = Annotated[
     typer.Option("--retry", help="Try runs once more that end so: error, timeout, out_of_memory; commas for several."),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Begin no further run when one has failed.")]
-PRECISIONS: Final = ("float32", "bf16")

@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|prepare|fetch|new|simulate`."""
+"""`bench data list|info|verify|prepare|fetch|new|simulate|export`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from bench.cli._options import EXIT_GATE, AsJson, Data, say
 from bench.cli.fetch import fetch
 from bench.cli.new import new
+from bench.cli.outside import export
 from bench.cli.prepare import prepare
 from bench.cli.simulate import simulate
 from bench.errors import BenchError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
+app.command()(export)
 app.command()(fetch)
 app.command()(new)
 app.command()(prepare)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import BenchError
+from bench.api.chat import LlmOptions
+from bench.api.chat import llm_service as ask_so
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
@@ -30,51 +29,14 @@ MaxCost = Annotated[float | None, typer.Option("--max-cost", help="What all call
 Batch = Annotated[Path | None, typer.Option("--batch", hidden=True, help="As `bench llm batch write`.")]
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=1, help="Calls to chat models at most.")]
 
-_MODES: Final = ("record", "replay", "live")
-
-
-@dataclass(frozen=True)
-class LlmOptions:
-    """The options as typed."""
-
-    mode: str | None = None
-    dry_run: bool = False
-    price: str | None = None
-    max_cost: float | None = None
-    max_calls: int | None = None
-    batch: Path | None = None
-    """Where a dry run writes what it would ask."""
-
 
 @contextmanager
 def llm_service(options: LlmOptions, out: Path) -> Iterator[None]:
-    """Let the chat detectors of a command ask as its options say; what they do not say, the environment does."""
-    from bench.llm.config import Service, read_price, use_service
-    from bench.reporting.published.papers import published_file
-
-    if options.mode is not None and options.mode not in _MODES:
-        raise BenchError(f"--llm {options.mode} is unknown: choose one of {', '.join(_MODES)}")
-    given = Service.from_environment(out / "llm")
-    if options.max_cost is not None and not 0 < options.max_cost < float("inf"):
-        raise BenchError(f"--max-cost {options.max_cost} cannot be kept: give more than 0")
-    if options.max_cost and not (options.price or given.price):
-        raise BenchError("--max-cost needs the price of the model: add --price in,out per million tokens")
-    read_price(options.price or "")
-    with tempfile.TemporaryDirectory(prefix="bench-llm-") as folder:
-        service = Service(
-            mode="dry" if options.dry_run else options.mode or given.mode,
-            store=given.store,
-            shipped=published_file().with_name("llm"),
-            price=options.price or given.price,
-            max_calls=options.max_calls or given.max_calls,
-            max_cost=options.max_cost or given.max_cost,
-            spent=Path(folder) / "spent.json",
-            plan=Path(folder) / "plan" if options.dry_run else None,
-        )
-        with use_service(service):
-            yield
+    """As `bench.api.chat.llm_service`; with --batch, what a dry run would ask is written at the end."""
+    with ask_so(options, out) as plan:
+        yield
         if options.batch is not None:
-            _write_batch(Path(folder) / "plan", options.batch)
+            _write_batch(plan, options.batch)
 
 
 def _write_batch(plan: Path, file: Path) -> None:
@@ -123,7 +85,7 @@ def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> lis
 
     loader, rows = Loader(catalogue), dict[tuple[str, str, str], dict[str, Any]]()
     for cell in cells:
-        if not cell.method.description.teacher:
+        if not cell.method.asks_a_model:
             continue
         facts = ask_all(cell, loader.prepare(cell.data), settings)
         if facts is None:

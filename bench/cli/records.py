@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, Data, Docs, Out, say
+from bench.cli.outside import import_
 
-app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export and cite records.")
+app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export, import and cite records.")
+app.command("import")(import_)
 
 
 @app.command()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.api.chat import LlmOptions
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out
-from bench.cli.llm import Llm, LlmOptions, llm_service
+from bench.cli.llm import Llm, llm_service
 from bench.errors import BenchError
 
 if TYPE_CHECKING:

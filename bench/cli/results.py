@@ -149,14 +149,13 @@ def show(
 
 
 def _readable(record: Record) -> list[str]:
-    from bench.experiment.grades import group_of
-    from bench.reporting.tables.rows import times_of
+    from bench.reporting.tables.rows import division_of, times_of
 
     spec, counts = record["spec"], record["counts"]
     lines = [
         f"run {record['run_id']}: {record['method']} on {record['scenario']}, {spec['split']}, seed {spec['seed']}",
         f"status: {record['status']}" + (f" ({record['reason']})" if record["reason"] else ""),
-        f"told: {group_of(record)}",
+        f"told: {division_of(record)}",
         f"config: {json.dumps(spec['detector']['config'])}",
         f"sequences: {counts['n_train']} train, {counts['n_validation']} validation, {counts['n_test']} test "
         f"({counts['n_test_abnormal']} abnormal)",

@@ -51,7 +51,7 @@ def _short(text: str) -> str:
 
 
 def _values(text: str, setting: str) -> list[str]:
-    if text.startswith(("[", "{")):
+    if text.startswith(("[", "{", '"')):
         return [text]
     parts = text.split(":")
     if len(parts) != 3:
@@ -98,7 +98,16 @@ def _by_kind(info: FieldInfo, text: str) -> Any:
         return int(text)
     if info.kind == "float":
         return _finite(text)
+    if info.kind == "any":
+        return _json_or_text(text)
     return json.loads(text) if info.kind == "json" else text
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False}.get(text, text)
 
 
 def _finite(text: str) -> float:

@@ -19,6 +19,9 @@ SCHEMA_VERSION: Final = 2
 FINISHED: Final = ("ok", "skipped")
 """Statuses that resume does not run again."""
 
+SCORES_ONLY: Final = "scores only"
+"""The division of records whose method ran elsewhere: its scores were given, and nothing else is known."""
+
 Scores = dict[str, NDArray[Any]]
 Standing = Literal["simulated", "smoke", "development", "evaluation"]
 WEAKEST_FIRST: Final[tuple[Standing, ...]] = ("simulated", "smoke", "development", "evaluation")
@@ -37,6 +40,8 @@ class DetectorFacts(TypedDict):
     supervision: NotRequired[str]
     """Of records made before contract 0.2, in place of the three above: `grades.told_of` reads both."""
     is_control: bool
+    division: NotRequired[str]
+    """`scores only` where the method ran elsewhere; else it ran here."""
     config: dict[str, Any]
     config_passed: dict[str, Any]
     profile: NotRequired[str]

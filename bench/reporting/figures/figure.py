@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.experiment.cell import Settings
-from bench.experiment.grades import group_of
 from bench.experiment.measure import ALL
 from bench.experiment.planning import Plan
 from bench.experiment.spec import Cell
@@ -18,7 +17,7 @@ from bench.experiment.suites import Suite
 from bench.records import record as records
 from bench.records.record import Record
 from bench.records.store import Store
-from bench.reporting.tables.rows import Row, aggregate, shown_rule
+from bench.reporting.tables.rows import Row, aggregate, division_of, shown_rule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -63,7 +62,7 @@ class FigureRequest:
             if keep(cell) and (record := self.records.get(cell.run_id)) is not None:
                 found.setdefault((cell.scenario.key, cell.split, cell.method.label), {})[cell.run_id] = record
         return {
-            key: Row(key[2], group_of(next(iter(records.values()))), tuple(records.values()))
+            key: Row(key[2], division_of(next(iter(records.values()))), tuple(records.values()))
             for key, records in found.items()
         }
 

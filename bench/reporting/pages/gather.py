@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from bench.data.sequences.protocols import block_of, is_cut
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.grades import CONTROL, asks_a_model
+from bench.experiment.groups import is_control, may_stand_beside
 from bench.experiment.measure import ALL
 from bench.records.record import standing
 from bench.records.store import Store
@@ -98,7 +99,7 @@ def standing_of(table: Table) -> str:
 def family_of(table: Table) -> Family:
     """The page a table belongs to."""
     key, spec = table.key, table.records[0]["spec"]
-    methods = [row for row in table.rows if row.group != CONTROL]
+    methods = [row for row in table.rows if not is_control(row.group)]
     if key.sample or (methods and all(asks_a_model(row.records[0]) for row in methods)):
         return "chat"
     if block_of(key.split) is not None or (is_cut(key.split) and key.split != "chronological"):
@@ -144,11 +145,14 @@ def best_of(rows: Sequence[Row]) -> Row | None:
     return max(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def controls_of(table: Table) -> list[Row]:
-    """The controls of a table."""
-    return [row for row in table.rows if row.group == CONTROL]
+def controls_of(table: Table, method: Row | None = None) -> list[Row]:
+    """The controls of a table that are told normals; for a method also those that are told no more than it."""
+    if method is None:
+        return [row for row in table.rows if row.group == CONTROL]
+    controls = [row for row in table.rows if is_control(row.group)]
+    return [row for row in controls if may_stand_beside(row.records[0], method.records[0])]
 
 
 def methods_of(table: Table) -> list[Row]:
     """The methods of a table as they come, without changed settings."""
-    return [row for row in table.rows if row.group != CONTROL and kind_of(row) == "plain"]
+    return [row for row in table.rows if not is_control(row.group) and kind_of(row) == "plain"]

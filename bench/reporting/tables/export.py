@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bench._files import replace_file
 from bench.errors import BenchError
-from bench.experiment.grades import group_of
 from bench.records.record import Record, standing
+from bench.reporting.tables.rows import division_of
 
 SUFFIXES: Final = (".csv", ".parquet")
 _COUNTS: Final = ("n_train", "n_validation", "n_test", "n_test_abnormal", "n_log_keys")
@@ -59,7 +59,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "protocol_version": spec["protocol_version"],
         "standing": standing(record),
         "method": record["method"],
-        "told": group_of(record),
+        "told": division_of(record),
         "is_control": record["detector"]["is_control"],
         "seed": spec["seed"],
         "status": record["status"],

@@ -13,6 +13,7 @@ from bench.data.sequences.protocols import DRAWN
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
+from bench.experiment.groups import row_group
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import Record, split_in_file, standing
 from bench.reporting.markdown import plain
@@ -89,6 +90,12 @@ class Table:
     def records(self) -> list[Record]:
         """All records of all rows."""
         return [record for row in self.rows for record in row.records]
+
+
+def division_of(record: Record) -> str:
+    """The group of a record's row; what ran elsewhere has groups of its own: `scores only, told source normals`."""
+    division = record["detector"].get("division")
+    return f"{division}, told {row_group(record)}" if division else row_group(record)
 
 
 def is_drawn(record: Record) -> bool:

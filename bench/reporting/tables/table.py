@@ -10,23 +10,26 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import CONTROL, group_of, group_rank
+from bench.experiment.grades import group_rank, told_of
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL, LINES
 from bench.records.record import Record, own_seconds, standings
 from bench.reporting import markdown
 from bench.reporting.tables.answers import CALL_HEADERS, answered_by, call_cells, calls_of, legend
-from bench.reporting.tables.headroom import data_lines, licence_lines
+from bench.reporting.tables.headroom import bound_lines, data_lines, licence_lines, pool_lines
 from bench.reporting.tables.notes import table_notes
 from bench.reporting.tables.rows import (
     Row,
     Table,
     TableKey,
     aggregate,
+    division_of,
     heading,
     mean_of,
     sample_lines,
@@ -38,6 +41,8 @@ from bench.reporting.tables.versions import newest_versions
 
 _WHERE_HELD: Final = {"recall_incident": "R inc"}
 """Columns of the tables whose records hold the metric, and their headings."""
+_BESIDE: Final = "F1 @pool"
+"""Heading of the F1 of the same rule, fitted on the unlabelled pool of the target."""
 _TIMES: Final = ("fit s", "score", "+MiB")
 
 
@@ -77,7 +82,7 @@ def render(table: Table, rule: str) -> str:
         if block != ALL:
             parts.append(f"**{block} by itself, at the shared threshold** ({_block_size(table, block)})")
         parts += _groups(table, rule, block)
-    notes = [*table_notes(table, rule), *licence_lines(table.records)]
+    notes = [*pool_lines(table), *bound_lines(table), *table_notes(table, rule), *licence_lines(table.records)]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
@@ -135,7 +140,7 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     rows = [
         Row(
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
-            group_of(records[0]),
+            division_of(records[0]),
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
             n_older.get(key, 0),
         )
@@ -190,17 +195,19 @@ def _facts(table: Table, rule: str) -> list[str]:
     lines.append(
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
-    lines += _legend_of_some(table)
+    lines += _legend_of_some(table, rule)
     lines += legend(table.rows)
     lines.append(f"- fit s, score: {_time_words(table.records)}; +MiB: memory the run added; n/e: not estimable")
     return lines
 
 
-def _legend_of_some(table: Table) -> list[str]:
+def _legend_of_some(table: Table, rule: str) -> list[str]:
     """What the columns mean that only some tables have."""
+    has_beside = bool(_rule_beside(table, table.rows, rule))
     words = [
         ("R inc: share of incidents with a flagged sequence", any(_is_held(m, table) for m in all_measures())),
         ("steps: optimiser steps of a network's training", any(steps_of(row) for row in table.rows)),
+        (f"{_BESIDE}: F1 of the same rule fitted on the target's unlabelled validation sequences", has_beside),
     ]
     return [f"- {text}" for text, is_shown in words if is_shown]
 
@@ -240,9 +247,12 @@ def _groups(table: Table, rule: str, block: str) -> list[str]:
     for group in dict.fromkeys(row.group for row in table.rows):
         rows = [row for row in table.rows if row.group == group]
         shown = _Columns(
-            tuple(measures), asks=any(calls_of(row) for row in rows), steps=any(steps_of(row) for row in rows)
+            tuple(measures),
+            asks=any(calls_of(row) for row in rows),
+            steps=any(steps_of(row) for row in rows),
+            beside=_rule_beside(table, rows, rule),
         )
-        headers = [group if group == CONTROL else group + extra, *shown.headers, "seeds"]
+        headers = [group if is_control(group) else group + extra, *shown.headers, "seeds"]
         lines = [_line(row, rule, block, shown) for row in rows]
         parts.append(markdown.table(lines, headers))
     return parts
@@ -256,12 +266,30 @@ class _Columns(NamedTuple):
     """Whether a row asked a chat model."""
     steps: bool
     """Whether a row was trained by optimiser steps."""
+    beside: str = ""
+    """A second rule whose F1 stands behind the metrics; empty where there is none."""
 
     @property
     def headers(self) -> list[str]:
         """Their headings."""
         metrics = [_WHERE_HELD.get(measure.key, measure.heading) for measure in self.measures]
-        return [*metrics, *(CALL_HEADERS if self.asks else ()), *(["steps"] if self.steps else []), *_TIMES]
+        beside = [_BESIDE] if self.beside else []
+        calls = CALL_HEADERS if self.asks else ()
+        return [*metrics, *beside, *calls, *(["steps"] if self.steps else []), *_TIMES]
+
+
+def _rule_beside(table: Table, rows: Sequence[Row], rule: str) -> str:
+    """Under `transfer` the same rule on the target's unlabelled pool, for methods that are told of it."""
+    parsed = parse_rule(rule)
+    is_told = table.key.split == "transfer" and any("target" in told_of(r).roles for row in rows for r in row.records)
+    if not is_told or parsed.kind not in ("conformal", "quantile") or parsed.population is not None:
+        return ""
+    return str(replace(parsed, population="target-unlabelled"))
+
+
+def _f1_beside(row: Row, block: str, rule: str) -> str:
+    value = mean_of(row, block, "f1", rule)
+    return "n/e" if value is None else f"{value:.3f}"
 
 
 def _is_held(measure: Measure, table: Table) -> bool:
@@ -280,11 +308,12 @@ def _line(row: Row, rule: str, block: str, columns: _Columns) -> list[str]:
     return [
         row.label,
         *(_cell(row, block, measure, shown) for measure in columns.measures),
+        *([_f1_beside(row, block, columns.beside)] if columns.beside else []),
         *(call_cells(row) if columns.asks else ()),
         *([steps_of(row) or "-"] if columns.steps else []),
         _mean_seconds(row, "fit"),
         _mean_seconds(row, "score"),
-        f"{_mean([record['memory_mib']['added'] for record in row.finished]):.0f}",
+        _added_memory(row),
         seeds,
     ]
 
@@ -294,6 +323,12 @@ def _mean_seconds(row: Row, name: str) -> str:
     taken = [own_seconds(record) for record in row.finished]
     values = [seconds[name] for seconds in taken if name in seconds]
     return f"{_mean(values):.2f}" if values else "-"
+
+
+def _added_memory(row: Row) -> str:
+    """MiB; `-` where it ran elsewhere."""
+    found = [record["memory_mib"]["added"] for record in row.finished if "added" in record["memory_mib"]]
+    return f"{_mean(found):.0f}" if found else "-"
 
 
 def _mean(values: Sequence[float]) -> float:

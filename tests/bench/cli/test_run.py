@@ -87,7 +87,7 @@ def test_tables_on_stdout_everything_else_on_stderr(shell):
         "random",
     ]
     # A machine that takes over two seconds tells of every cell as well.
-    assert [line for line in err.splitlines() if " of 14: " not in line] == [
+    assert [line for line in err.splitlines() if " of 16: " not in line] == [
         "using bgl@simulated (simulated)",
         "written: results/tables/bgl@simulated--chronological.md",
     ]

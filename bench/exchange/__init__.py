@@ -1,0 +1,1 @@
+"""Sequences for programs in any language, and the scores that come back from them."""
