@@ -300,16 +300,14 @@ def _tell_stale(found: Sequence[Outdated]) -> None:
 
 
 def _report(outcome: Outcome, store: Store, rule: str, as_json: bool) -> None:
-    import json
+    from bench.cli._tables import chosen_format, print_tables
+    from bench.reporting.files import write_tables
+    from bench.reporting.tables.choice import Choice
+    from bench.reporting.tables.table import make_tables
 
-    from bench.reporting.tables.files import write_tables
-    from bench.reporting.tables.series import render_all
-    from bench.reporting.tables.table import make_tables, summary
-
-    tables = make_tables(outcome.records)
-    if as_json:
-        say(json.dumps([row for table in tables for row in summary(table, rule)], indent=1))
-    elif tables:
-        say(render_all(tables, rule))
+    tables, form = make_tables(outcome.records), chosen_format(None, as_json=as_json)
+    choice = Choice.of(sort="ap" if form == "text" else None)
+    if tables or as_json:
+        print_tables(choice.apply(tables, rule), rule, store, choice, form)
     for path in write_tables(store, {table.key for table in tables}):
         say(f"written: {path}", err=True)

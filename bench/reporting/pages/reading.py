@@ -10,16 +10,10 @@ from typing import Final
 from bench.evaluation.agreement import kendall_tau
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.reporting.markdown import plain
-from bench.reporting.pages.gather import (
-    RANKED_BY,
-    Results,
-    best_of,
-    controls_of,
-    methods_of,
-    standing_of,
-    value_of,
-)
-from bench.reporting.pages.matrix import NOTHING, column, short, usual_seeds
+from bench.reporting.pages.gather import Results, methods_of, standing_of
+from bench.reporting.pages.matrix import NOTHING
+from bench.reporting.tables.matrix import column, usual_seeds
+from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
 _PROMISED: Final = 0.01
