@@ -27,15 +27,30 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
-def test_make_demo_ends_in_a_table(clone):
+def test_make_demo_ends_in_two_tables_and_a_clean_checkout(clone):
     done = _make(clone, "demo")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("bench: installing into .venv")
     # pip may warn before; this is the first line of the program itself.
     assert "\ntraining on bgl@simulated (simulated), testing on tbird@simulated (simulated)\n" in f"\n{done.stderr}"
-    table = clone / "results" / "tables" / "bgl@simulated2tbird@simulated--chronological.md"
-    for text in (done.stdout, table.read_text(encoding="utf-8")):
-        for row in ("mlad", "deeplog", "all-positive", "random", "new-event", "length", "ecvc", "clock", "gaussian"):
-            assert f"| {row} " in text
+    tables = clone / "demo" / "tables"
+    for name in ("bgl@simulated2tbird@simulated", "hdfs@simulated"):
+        written = (tables / f"{name}--chronological.md").read_text(encoding="utf-8")
+        for text in (done.stdout, written):
+            for row in (
+                "mlad",
+                "deeplog",
+                "all-positive",
+                "random",
+                "new-event",
+                "length",
+                "ecvc",
+                "clock",
+                "gaussian",
+            ):
+                assert f"| {row} " in text
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
 
 
 def test_make_test_runs_tests(clone):

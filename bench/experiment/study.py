@@ -26,7 +26,17 @@ from bench.errors import BenchError
 from bench.experiment.settings import parse_seeds, parse_settings
 
 METRICS: Final = ("ap", "auroc")
-_KEYS: Final = ("metric", "systems", "splits", "first_seeds", "second_seeds", "max_trials", "candidates", "margin")
+_KEYS: Final = (
+    "metric",
+    "systems",
+    "splits",
+    "first_seeds",
+    "second_seeds",
+    "max_trials",
+    "candidates",
+    "only_better",
+    "margin",
+)
 _TRIAL_KEYS: Final = ("changes", "systems", "base")
 _NUMBERS: Final = {"max_trials": (int, 2), "candidates": (int, 1), "margin": (float, 0)}
 
@@ -75,7 +85,9 @@ class Study:
     first_seeds: str = "0,"
     second_seeds: str = "1,2,3,4"
     candidates: int = 3
-    """Changes of a method that run with the second seeds too."""
+    """Changes of a method that run with the second seeds too, at most."""
+    only_better: bool = False
+    """Whether only those do that were better than the default with the first seeds; where none was, nothing runs."""
     margin: float = 0.01
     """By how much more than this a candidate's mean must be better."""
 
@@ -93,12 +105,13 @@ class Study:
     def rule(self) -> str:
         """In words."""
         first, second = (_seeds_in_words(text) for text in (self.first_seeds, self.second_seeds))
+        better = " among those that were better than the default" if self.only_better else ""
         return (
             f"All trials of a method run with {first}. The default and the {self.candidates} changes with the highest "
-            f"mean validation {self.metric.upper()} over the systems run with {second} too. A default changes only if "
-            f"a candidate's mean over all seeds and systems is better by more than {self.margin:g} and the 95 % "
-            "interval (Student) of its paired difference by seed lies above 0; of several the best, of equal ones the "
-            "first listed; else the default stays."
+            f"mean validation {self.metric.upper()} over the systems{better} run with {second} too. A default changes "
+            f"only if a candidate's mean over all seeds and systems is better by more than {self.margin:g} and the "
+            "95 % interval (Student) of its paired difference by seed lies above 0; of several the best, of equal ones "
+            "the first listed; else the default stays."
         )
 
 
@@ -120,12 +133,15 @@ def read_study(path: Path, content: Mapping[str, Any]) -> Study:
     told = content.get("trials")
     if not isinstance(told, dict) or not told:
         raise BenchError(f"the study '{path}' tries nothing: add a table [trials.METHOD] with changes")
+    if not isinstance(table.get("only_better", False), bool):
+        raise BenchError(f"the study '{path}' has only_better = {table['only_better']!r}: write true or false")
     study = Study(
         trials={method: _trials(path, method, block, systems) for method, block in told.items()},
         splits=_texts(path, "splits", table.get("splits", ["chronological"]), "[study]"),
         metric=metric,
         first_seeds=str(table.get("first_seeds", "0,")),
         second_seeds=str(table.get("second_seeds", "1,2,3,4")),
+        only_better=table.get("only_better", False),
         **numbers,
     )
     _check_seeds(path, study)

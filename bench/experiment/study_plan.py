@@ -61,9 +61,10 @@ def second_stage(suite: Suite, chosen: Sequence[Trial], catalogue: Catalogue, ca
 
 
 def of_second_stage(study: Study, first: Sequence[TrialCells], records: Mapping[str, Record]) -> list[Trial]:
-    """Each default and its best changes by the first stage; a method whose default has no value has none.
+    """Each default and its best changes by the first stage.
 
-    Depends on nothing but these records, so that a study that goes on later goes on with the same runs.
+    A method whose default has no value has none, nor has one without a better change where only such may go on. Depends
+    on nothing but these records, so that a study that goes on later goes on with the same runs.
     """
 
     def mean_of(found: TrialCells, places: Sequence[tuple[str, str]]) -> float | None:
@@ -122,6 +123,9 @@ def _best(
     places = counted_places(default, records, study.metric)
     means = [(mean_of(found, places), found) for found in others]
     known = [(mean, found) for mean, found in means if mean is not None]
+    if study.only_better:
+        of_default = mean_of(default, places)
+        known = [(mean, found) for mean, found in known if of_default is not None and mean > of_default]
     # A stable sort: of equal ones the first listed.
     return [found for _, found in sorted(known, key=lambda pair: -pair[0])[: study.candidates]]
 

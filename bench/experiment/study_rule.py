@@ -56,7 +56,8 @@ class Decision:
     chosen: Trial
     """The default of the study where nothing changes."""
     is_decided: bool
-    """Whether default and candidates have a value for each seed; else the default stays until they have."""
+    """Whether default and candidates have a value for each seed, or none may go on; else the default stays until they
+    have."""
 
 
 class _Evidence(NamedTuple):
@@ -93,6 +94,9 @@ def _decide(
     better = [found for found in candidates if _is_better(study, found)]
     best = max(better, key=lambda found: _mean_of(found.difference), default=judged[0])
     is_whole = bool(of_default) and all(found.difference is not None for found in candidates)
+    if study.only_better and default.trial not in later:
+        # The second stage is planned once the first is whole.
+        is_whole = judged[0].first_mean is not None
     return Decision(default.trial.method, tuple(places), left_out, tuple(judged), best.trial, is_decided=is_whole)
 
 

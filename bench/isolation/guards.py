@@ -14,6 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
+from bench._memory import keep_freed_memory
 from bench.isolation import frames, host
 
 _LAST_S: Final = 4.0
@@ -126,6 +127,7 @@ def _settle(request: frames.Frame) -> None:
     os.environ.update(request.header["environ"])
     sys.path[:] = request.header["path"]
     os.chdir(request.header["folder"])
+    keep_freed_memory()
 
 
 def _line_by_line(file: int) -> TextIO:

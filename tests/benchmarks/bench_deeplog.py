@@ -2,14 +2,14 @@
 
     BENCH_DATA=DIR python tests/benchmarks/bench_deeplog.py --edition hdfs@sessions-345k --sessions 20000
 
-All arms see the same windows of the same training normals, the same size of batches, Adam 1e-3, the same epochs,
+All arms see the same windows of the same training normals, about as many in a step, Adam 1e-3, the same epochs,
 one-hot inputs and two LSTMs of 64, on one thread, one after the other:
 
   counts    `methods.deeplog`: equal windows of a batch are computed once and weighted
   windows   the same network and loop, every window computed by itself
   package   `deeplog` 0.0.3 in an environment of its own, given by --deeplog-python (pip install deeplog==0.0.3
             torch-train==0.0.3 torch numpy pandas tqdm; it declares no dependencies)
-  default   with --default: `methods.deeplog` as configured, early stopping, at most 50,000 draws an epoch
+  default   with --default: `methods.deeplog` as configured, with the common budget of steps
 
 F1 is that of the rule "a key outside the top 9" on the test part, and the threshold for 1 % false alarms on the
 validation normals.
@@ -28,6 +28,8 @@ import torch
 
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.loader import DataSpec, Loader
+from bench.types import ranges
+from methods import deeplog as module
 from methods.deeplog import Config, DeepLog
 from methods.shared import histories as _histories
 from methods.shared.training import train_network
@@ -80,31 +82,32 @@ def quality(score, validation, test, g):
 def trained(config, train, merge):
     """A fitted detector and the seconds of its fit; without merge every window is computed by itself."""
 
-    def every_window(net, loss, counts, settings, **arguments):
-        return train_network(net, loss_of_windows, counts, settings, **arguments, merge_repeats=False)
+    def every_stretch(net, loss, counts, settings, **arguments):
+        return train_network(net, loss, counts, settings, **arguments, merge_repeats=False)
 
-    def loss_of_windows(items, weights):
-        histories = torch.as_tensor(predictions.histories[predictions.history_of[items]])
-        each = torch.nn.functional.cross_entropy(
-            detector_net[0](histories), torch.as_tensor(predictions.targets[items]), reduction="none"
+    def every_window(lessons, items, device):
+        lengths = lessons.pieces.lengths[items]
+        found = lessons.pieces.tokens[ranges(lessons.pieces.offsets[items], lengths)]
+        each = np.arange(len(found))
+        arrays = (
+            lessons.predictions.histories[lessons.predictions.history_of[found]],
+            each,
+            lessons.predictions.targets[found],
+            each,
+            np.repeat(np.arange(len(items)), lengths),
         )
-        return {"loss": (weights * each).sum()}
+        return module.Batch(*(torch.as_tensor(array, device=device) for array in arrays))
 
-    import methods.deeplog as module
-
-    detector, detector_net = DeepLog(config, seed=0), []
-    original = module.train_network, module.Network
+    original = module.train_network, module.Lessons.batch
     try:
         if not merge:
-            detector.keys_ = np.unique(train.log_keys[train.log_keys >= 0])
-            predictions, _ = detector._training_predictions(train)
-            module.train_network = every_window
-            module.Network = lambda *a: detector_net.append(original[1](*a)) or detector_net[-1]
+            module.train_network, module.Lessons.batch = every_stretch, every_window
+        detector = DeepLog(config, seed=0)
         start = time.perf_counter()
         detector.fit(train)
         return detector, time.perf_counter() - start
     finally:
-        module.train_network, module.Network = original
+        module.train_network, module.Lessons.batch = original
 
 
 class Package:
@@ -131,7 +134,11 @@ class Package:
                 history_of=self.train.history_of[self.train.prediction_of],
                 targets=self.train.targets[self.train.prediction_of] + _histories.FIRST_KEY,
                 tested=tested,
-                settings=[self.config.max_epochs, self.config.batch_size, len(self.keys) + _histories.FIRST_KEY],
+                settings=[
+                    self.config.max_epochs,
+                    self.config.batch_size * _histories.STRETCH,
+                    len(self.keys) + _histories.FIRST_KEY,
+                ],
             )
             command = [self.python, "-c", WORKER, str(inputs), str(outputs)]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -159,7 +166,7 @@ def main():
     parser.add_argument("--edition", default="hdfs@sessions-345k", help="(default: %(default)s)")
     parser.add_argument("--sessions", type=int, default=20_000, help="training normals (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2, help="of all arms but `default` (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=512, help="windows per step (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=25, help="stretches per step (default: %(default)s)")
     parser.add_argument("--default", action="store_true", help="also fit the default configuration")
     parser.add_argument("--deeplog-python", help="Python of an environment with deeplog 0.0.3")
     args = parser.parse_args()
@@ -169,16 +176,15 @@ def main():
     config = Config(
         inputs="one-hot",
         batch_size=args.batch_size,
+        steps=None,
         max_epochs=args.epochs,
-        patience=args.epochs,
         validation_fraction=0.0,
-        max_draws=train.n_events + 1,
     )
     found = _histories.predictions_of(train.log_keys.astype(np.int64) + 2, train.offsets, config.history)
     sys.stdout.write(
         f"{args.edition}: {len(train)} training normals, {train.n_events} windows, {len(found.targets)} of them "
         f"distinct (factor {train.n_events / len(found.targets):.0f}), "
-        f"{args.epochs} epochs, batches of {args.batch_size}\n"
+        f"{args.epochs} epochs, batches of {args.batch_size} stretches of {_histories.STRETCH}\n"
     )
     seconds = {}
     trained(config, train.select(np.arange(10)), merge=True)  # the first steps of a process are slow

@@ -6,9 +6,6 @@ Both checkouts train every network on the same training part, with the same sequ
 thread, in turn. Measured are the CPU seconds in `train_network`, looks at the held-out part included, by the number of
 steps: neither the embedding of texts nor what is done once before and after. `before` is a checkout whose budget was
 counted in epochs; it gets whole epochs, as long as it would have made them with this batch, until it has the steps.
-
-With --compare both sides train a few steps from the same weights on the same batches without dropout, and the largest
-difference of a weight is printed.
 """
 
 import argparse
@@ -78,8 +75,8 @@ for line in sys.stdin:
     original = module.train_network
     update_of = training._updater
 
-    def counted(net, settings):
-        update = update_of(net, settings)
+    def counted(*args):
+        update = update_of(*args)
         def step(loss):
             spent["steps"] += 1
             return update(loss)

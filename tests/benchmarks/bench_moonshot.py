@@ -8,9 +8,9 @@ of each stage, of fit and score of each method (those of the records; of records
 peak memory of the method's process and of the driver, and what the seconds become at full size: from two scales by the
 power of the size that lies between them, from one in proportion to it. Whatever follows -- is given to `bench run`.
 
---epochs 6 --draws 0.08 trains every network so many epochs, each of that share of its draws. At sizes that have more
-training windows than that, an epoch costs the same at every size; two numbers of epochs at two sizes then tell apart
-what training costs and what grows with the lines. --json writes what was measured for `scaling.py`.
+--steps 10 trains every network so many optimiser steps, each as costly at every size; two numbers of steps at one size
+and two sizes then tell apart what training costs and what grows with the lines. --json writes what was measured for
+`scaling.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
         tell_run(sessions[-1])
         if options.json:
             keep(options.json, sessions[-1], options)
-    if options.epochs is None:
+    if options.steps is None:
         tell_full_size([session.lines for session in sessions], [session.records for session in sessions])
 
 
@@ -85,8 +85,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
     parser.add_argument("--split", default=SPLITS)
     parser.add_argument("--jobs", type=int, default=2, help="cells at the same time (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="of every network, instead of its own; with --draws")
-    parser.add_argument("--draws", type=float, default=1.0, help="share of a network's own draws (default: all)")
+    parser.add_argument("--steps", type=int, help="of every network, instead of the common budget")
     parser.add_argument("--json", type=Path, help="add what was measured to this file")
     return parser.parse_args(arguments)
 
@@ -102,7 +101,7 @@ def simulate(lines: int, folder: Path) -> None:
 
 def run(lines: int, folder: Path, options: argparse.Namespace, more: Sequence[str]) -> Session:
     """All cells that are not finished yet; a failed one is a row, and no end of the rest."""
-    out = folder / ("results" if options.epochs is None else f"results-{options.epochs}x{options.draws:g}")
+    out = folder / ("results" if options.steps is None else f"results-{options.steps}")
     known = len(list(Store(out).records())) if out.is_dir() else 0
     command = [
         "run", f"--methods={options.methods}", "--scenario=bgl@moonshot", f"--split={options.split}",
@@ -115,18 +114,11 @@ def run(lines: int, folder: Path, options: argparse.Namespace, more: Sequence[st
 
 
 def shorter(options: argparse.Namespace) -> list[str]:
-    """`--set` of epochs and draws for each network."""
-    if options.epochs is None:
+    """`--set` of the steps of each network."""
+    if options.steps is None:
         return []
-    found = []
-    for name in options.methods.split(","):
-        fields = describe(registry.find(name)).fields
-        if "max_draws" in fields:
-            draws = round(options.draws * fields["max_draws"].default)
-            found += [f"--set={name}.max_epochs={options.epochs}", f"--set={name}.max_draws={draws}"]
-    if not found:
-        raise SystemExit("error: networks count optimiser steps, not epochs: leave --epochs and --draws out")
-    return found
+    networks = [name for name in options.methods.split(",") if "steps" in describe(registry.find(name)).fields]
+    return [f"--set={name}.steps={options.steps}" for name in networks]
 
 
 def cpu_and_memory_of(*arguments: str, data: Path) -> tuple[float, float]:
@@ -213,7 +205,7 @@ def keep(file: Path, session: Session, options: argparse.Namespace) -> None:
     """Add a run to the file of measurements, in the place of an earlier one like it."""
     records = session.records
     fits, scores, peaks = methods_of(records, "fit"), methods_of(records, "score"), peaks_of(records)
-    run_like = {"lines": session.lines, "epochs": options.epochs, "draws": options.draws}
+    run_like = {"lines": session.lines, "steps": options.steps}
     measured: dict[str, Any] = run_like | {
         "cells": len(records),
         "cpu_s": session.cpu_s and round(session.cpu_s, 1),

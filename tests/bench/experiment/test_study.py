@@ -151,6 +151,19 @@ def test_systems_count_alike(played):
     assert [trial.label for trial in chosen] == ["default", "variance=0.99", "weighting=none"]
 
 
+def test_only_changes_better_than_the_default_go_on_where_the_study_says_so(played):
+    text = STUDY.replace("candidates = 2", "candidates = 2\nonly_better = true")
+    chosen, _ = played(text).go_on(VALUES | {"weighting=none": 0.5})
+    assert [trial.label for trial in chosen] == ["default", "variance=0.99"]
+    none_better = dict.fromkeys(VALUES, 0.4) | {"default": 0.5}
+    run = played(text)
+    assert run.go_on(none_better)[1] == []
+    decision = run.decide(none_better)
+    assert decision.is_decided
+    assert decision.chosen.is_default
+    assert "the default stays" in render_decisions(run.suite, [decision])
+
+
 def test_what_lacks_a_run_is_not_decided(played):
     run = played()
     _, second = run.go_on(VALUES)
@@ -221,6 +234,7 @@ def test_a_trial_that_is_the_default_is_refused(study, tmp_path):
         ("[study]\n[trials.pca]\nchanges = ['variance=0.9']", "needs a list 'systems'"),
         (f"{HEAD}metric = 'f1'\n[trials.pca]\nchanges = ['variance=0.9']", "choose one of ap, auroc"),
         (f"{HEAD}rounds = 2\n[trials.pca]\nchanges = ['variance=0.9']", "unknown key 'rounds'"),
+        (f"{HEAD}only_better = 1\n[trials.pca]\nchanges = ['variance=0.9']", "only_better = 1: write true or false"),
         (f"{HEAD}candidates = 0\n[trials.pca]\nchanges = ['variance=0.9']", "candidates = 0: write a number from 1"),
         (f"{HEAD}second_seeds = '0,1'\n[trials.pca]\nchanges = ['variance=0.9']", "a seed in both stages"),
         (f"{HEAD}[trials.pca]\nchanges = []", "needs a list 'changes'"),
