@@ -10,7 +10,6 @@ import ast
 import dataclasses
 import functools
 import hashlib
-import importlib
 import importlib.util
 import json
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from bench._classes import which_class
 from bench._files import unwritable
 from bench._sealed import recall, seal
 from bench.errors import BenchError, CellTimeoutError, harmless
@@ -35,7 +35,6 @@ DETECTOR_GROUP: Final = "bench.detectors"
 CONTROL_GROUP: Final = "bench.controls"
 _LOCAL: Final = "bench_local_"
 """What the module of a local file is called begins so."""
-
 
 WHERE_USED: Final = "where used"
 """What a field of a Config that came later says of `identity`."""
@@ -140,10 +139,11 @@ def find(name: str) -> DetectorRef:
     """The detector of that name, or of `path.py:Class`."""
     if ".py:" in name:
         return _from_file(name)
+    if name.endswith(".py"):
+        raise BenchError(which_class(name))
     known = available()
     if name not in known:
-        methods = ", ".join(ref.name for ref in known.values())
-        raise BenchError(f"unknown method '{name}': choose one of {methods}, or give path.py:Class")
+        raise BenchError(f"unknown method '{name}': choose one of {', '.join(known)}, or give path.py:Class")
     return known[name]
 
 

@@ -12,7 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
-GROUND = {"bench.types", "bench._files", "bench._sealed", "bench._memory", "bench._plain", "bench._processes"}
+GROUND = {
+    "bench.types",
+    "bench._classes",
+    "bench._files",
+    "bench._sealed",
+    "bench._memory",
+    "bench._plain",
+    "bench._processes",
+}
 DATA = {"bench.data.cards", "bench.data.reading", "bench.data.sequences", "bench.data.embedding"}
 CONTRACT = {"bench.detector", "bench.contract"}
 ENGINE = GROUND | DATA | CONTRACT | {"bench.registry", "bench.evaluation", "bench.records", "bench.experiment"}

@@ -10,8 +10,8 @@ from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.tables.ranking import best_of, controls_of
 from bench.reporting.tables.rows import Row, Table
 
-MOST = 400_000
-"""Test sequences of all runs together that are resampled without being asked: about a second."""
+MOST = 60_000
+"""Scores of test sequences, of all runs together, that are resampled without being asked: a second or two."""
 
 
 def with_quick(table: Table, verdicts: Verdicts, store: Store) -> Verdicts:

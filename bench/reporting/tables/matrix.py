@@ -87,7 +87,7 @@ def usual_seeds(table: Table) -> int:
 def column(table: Table) -> str:
     """How a table is called in the head of a column: its scenario, and what its numbers are not good for."""
     key, worth = table.key, standing(table.records[0])
-    words = [] if worth == "evaluation" else [worth]
+    words: list[str] = [] if worth == "evaluation" else [worth]
     words += [] if key.window in ("sessions", "20/20") else [f"windows {key.window}"]
     words += [f"sample {key.sample}"] if key.sample else []
     return f"{key.scenario} ({', '.join(words)})" if words else key.scenario
