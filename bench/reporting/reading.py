@@ -18,7 +18,7 @@ from bench.records.store import Store
 from bench.reporting.comparisons.kept import holding
 from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.tables.headroom import headroom_of
-from bench.reporting.tables.notes import FAR, promised_fpr
+from bench.reporting.tables.notes import FAR, FEW_ABNORMAL, promised_fpr
 from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
@@ -30,7 +30,6 @@ _LOST: Final = 0.5
 """A threshold fails where it gives at most this share of the F1 that the ranking allows; that is at least as much."""
 _LITTLE_ROOM: Final = 0.05
 _LOW_CEILING: Final = 0.95
-_FEW_ABNORMAL: Final = 20
 _UNTESTED: Final = "untested"
 
 
@@ -165,12 +164,11 @@ def _of(number: int, total: int) -> str:
 def _data(table: Table, rule: str) -> list[str]:
     """How far the test is from training, and what it leaves to be shown."""
     known, seen = (_mean_count(table, name) for name in ("known_keys_share", "seen_in_training_share"))
-    of_test = (
-        f"{_capital(_percent(1 - known))} of the test's messages are" if known < 1 else "No message of the test is"
-    )
-    kinds = f"{of_test} of a kind that training had not"
+    kinds = f"{_capital(_percent(1 - known))} of the test's messages are of a kind that training had not"
     if known == 0:
         kinds = "Every message of the test is of a kind that training had not, so kinds alone tell nothing apart"
+    if known == 1:
+        kinds = "Every message of the test is of a kind known from training"
     sentences = [f"{kinds}; {_percent(seen)} of its sequences occurred there exactly so."]
     return [*sentences, *_room(table, rule), *_few(table)]
 
@@ -190,7 +188,7 @@ def _room(table: Table, rule: str) -> list[str]:
 
 def _few(table: Table) -> list[str]:
     n = max(record["counts"]["n_test_abnormal"] for record in table.records)
-    if not 0 < n < _FEW_ABNORMAL:
+    if not 0 < n < FEW_ABNORMAL:
         return []
     return [f"Only {n} abnormal {'sequence is' if n == 1 else 'sequences are'} tested, so differences mean little."]
 

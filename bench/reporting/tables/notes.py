@@ -18,6 +18,8 @@ from bench.reporting.tables.versions import older_records
 FAR: Final = 3
 """Times the promised false positive rate."""
 
+FEW_ABNORMAL: Final = 20
+"""A test part with fewer says little of any method."""
 _BY_PLACE: Final = "clock"
 """Of this control no threshold can hold: a test part lies behind its validation part."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from bench.errors import harmless
 from bench.reporting.tables.columns import Column, broad_columns, narrow_columns
@@ -22,6 +22,10 @@ _PAD: Final = 2
 _LEAST_NAME, _LONGEST_NAME = 12, 44
 _PIECES: Final = re.compile(r"(?<=..)(?=@|\+|\.(?!\d)|2[a-z]+@| \()")
 """Where the name of a scenario may be broken in the head of a column."""
+_SETTINGS: Final = re.compile(r"(?<=[\[,])")
+"""Where the name of a row may be broken."""
+_UNDER: Final = "    "
+"""What stands before a further line of a name."""
 _MOST_NOTES: Final = 8
 
 
@@ -72,22 +76,21 @@ def _show_block(block: Block, console: Console, *, wide: bool) -> None:
         for grid in block.grids:
             own = tuple(grid.headers[place] for place in places if place < len(grid.headers))
             if own != heads:
-                console.print(_table(shown, [("", *map(_head, own))], style="bold"))
+                console.print(_line(shown, ("", *map(_head, own)), style="bold", vertical="bottom"))
             heads = own
-            _show_grid(grid, shown, places, console, wide=wide)
+            _show_grid(grid, shown, places, console)
         if places[-1:] != [most - 1]:
             console.print()
 
 
-def _show_grid(grid: Grid, widths: Sequence[int], places: Sequence[int], console: Console, *, wide: bool) -> None:
+def _show_grid(grid: Grid, widths: Sequence[int], places: Sequence[int], console: Console) -> None:
     """The rows of a grid below what its methods are told."""
     told = f"{grid.headers[0]} ({BEST_WORDS})" if grid.best is not None else grid.headers[0]
     _text(console, told, style="italic")
     for at, row in enumerate(grid.rows):
         cells = [row[place] if place < len(row) else "" for place in places]
-        console.print(
-            _table(widths, [(_name(grid, at), *cells)], style="bold" if at == grid.best else ""), soft_wrap=wide
-        )
+        name = _folded(_name(grid, at), widths[0])
+        console.print(_line(widths, (name, *cells), style="bold" if at == grid.best else ""))
 
 
 def _name(grid: Grid, place: int) -> str:
@@ -95,16 +98,25 @@ def _name(grid: Grid, place: int) -> str:
     return f"  {harmless(grid.rows[place][0])}{BEST if place == grid.best else ''}"
 
 
-def _table(widths: Sequence[int], rows: Sequence[Sequence[str]], style: str) -> Table:
-    """Cells in columns of these widths; the first holds names, which fold, the others stand to the right."""
+def _folded(name: str, width: int) -> str:
+    """A name on lines of this width, broken behind `[` and `,` where it has any; a piece of it may still be longer."""
+    lines = [""]
+    for piece in _SETTINGS.split(name):
+        if len(lines[-1]) + len(piece) > width and lines[-1].strip():
+            lines.append(_UNDER)
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
+def _line(widths: Sequence[int], cells: Sequence[str], style: str, vertical: Literal["top", "bottom"] = "top") -> Table:
+    """Cells in columns of these widths; the first holds a name, the others stand to the right."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, _PAD, 0, 0), show_header=False, style=style)
     for place, width in enumerate(widths):
-        table.add_column(width=width, justify="right" if place else "left", overflow="fold", vertical="bottom")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_column(width=width, justify="right" if place else "left", overflow="fold", vertical=vertical)
+    table.add_row(*map(Text, cells))
     return table
 
 
