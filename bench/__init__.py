@@ -1,3 +1,3 @@
 """bench: honest comparison of log anomaly detectors."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

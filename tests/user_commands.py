@@ -89,7 +89,8 @@ TABLE = {
     "bench llm batch write|read": [
         "bench llm batch write ask.jsonl --methods chatgpt --scenario bgl --seeds 1 --sample 4"
     ],
-    "bench version": ["bench version"],
+    "bench doctor": ["bench doctor"],
+    "bench --version": ["bench --version"],
 }
 # What prose says: recorded answers without a server, the example class of the README.
 FURTHER = (

@@ -18,6 +18,7 @@ from bench.cli import (
     batch,
     compare,
     data,
+    doctor,
     fit,
     gate,
     lists,
@@ -51,6 +52,7 @@ gate.add_to(app)
 compare.add_to(app)
 plot.add_to(app)
 lists.add_to(app)
+doctor.add_to(app)
 fit.add_to(app)
 newmethod.add_to(app)
 probe.add_to(app)

@@ -1,4 +1,4 @@
-"""`bench list`, `bench check`, `bench version`."""
+"""`bench list`, `bench check`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench import __version__
 from bench.cli._options import EXIT_GATE, AsJson, Data, Set, complete_methods
 from bench.errors import BenchError
 
@@ -23,7 +22,6 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
     app.command("list")(list_)
     app.command("check")(check)
-    app.command("version")(version)
 
 
 def list_(
@@ -139,19 +137,6 @@ def _print_checks(results: list[CheckResult], *, verbose: bool) -> None:
         remark = result.detail if result.status in ("failed", "xpass") else result.reason
         table.add_row(result.name, result.status, remark)
     console.print(table)
-
-
-def version(as_json: AsJson = False) -> None:
-    """Print the version, and those of the libraries that numbers depend on."""
-    from bench.experiment.environment import describe_environment
-    from bench.experiment.spec import PROTOCOL_VERSION
-
-    environment = describe_environment() | {"version": __version__, "protocol_version": PROTOCOL_VERSION}
-    if as_json:
-        typer.echo(json.dumps(environment, indent=1))
-        return
-    typer.echo(f"bench {__version__} (protocol {PROTOCOL_VERSION}), Python {environment['python']}")
-    typer.echo(", ".join(f"{name} {number}" for name, number in environment["packages"].items()))
 
 
 def _methods(data: Path | None) -> list[dict[str, str]]:

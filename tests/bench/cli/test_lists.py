@@ -1,15 +1,13 @@
-"""`bench list`, `check`, `version`, `data` and shell completion."""
+"""`bench list`, `check`, `data` and shell completion."""
 
 import json
 import sys
 
-import numpy as np
 import pytest
 
-from bench import __version__, registry
+from bench import registry
 from bench.cli import _options, main
 from bench.data.cards.catalogue import catalogue
-from bench.experiment.spec import PROTOCOL_VERSION
 from bench.experiment.suites import suite_names
 
 GOOD = '''
@@ -100,18 +98,6 @@ def test_a_broken_plugin_does_not_hide_the_others(call, monkeypatch):
     assert "bad" in out.splitlines()[0]
     assert "uninstall bad-plugin" in out
     assert len(out.splitlines()) == len(known) + 1
-
-
-def test_version(call):
-    found = as_json(call("version", "--json"))
-    assert found["version"] == __version__
-    assert found["protocol_version"] == PROTOCOL_VERSION
-    assert found["packages"]["numpy"] == np.__version__
-    for _ in range(2):
-        code, out, _ = call("version")
-        assert code == 0
-        assert out.startswith(f"bench {__version__} (protocol {PROTOCOL_VERSION}), Python ")
-        assert f"numpy {np.__version__}" in out
 
 
 def test_check_passes_a_good_detector(call, tmp_path):
