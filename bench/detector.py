@@ -137,7 +137,8 @@ class DetectorTags:
     teacher: bool = False
     """It asks a language model, in `fit` or in `score`. Where its Config has a field `model`, that is its teacher; then
     it is skipped where there is neither an endpoint nor recorded answers, and further fields count that are named as
-    those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...)."""
+    those of `bench.llm.config.ChatConfig` (`temperature`, `max_tokens`, ...). Where it has a field `teacher`, it asks
+    only if that is "model"."""
     deterministic: bool = True
     """Same seed, same scores, on one CPU thread."""
     seeded: bool = True

@@ -12,7 +12,23 @@ from bench.data import embedding
 _SPEC = importlib.util.spec_from_file_location("gpu_check", Path(__file__).parent / "benchmarks" / "gpu_check.py")
 gpu_check = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(gpu_check)
-NETWORKS = {"cat", "dagmm", "deeplog", "loganomaly", "logbert", "logrobust", "logtad", "mlad", "plelog"}
+NETWORKS = {
+    "cat",
+    "dagmm",
+    "deeplog",
+    "freelog",
+    "fusionlog",
+    "generallog",
+    "loganomaly",
+    "logbert",
+    "logrobust",
+    "logtad",
+    "metalog",
+    "mlad",
+    "plelog",
+    "source-only",
+    "zerolog",
+}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import zipfile
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-QUICK = ("mlad", "deeplog")
+QUICK = ("mlad", "deeplog", "zerolog", "source-only", "generallog", "fusionlog")
 
 # A command of a block that does not run as it stands -> what runs instead: a suite of minutes, a pipe that never ends.
 BLOCKS = {
@@ -37,6 +37,12 @@ BLOCKS = {
     "bench compare mlad": "bench compare mlad[steps=2]",
     "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
     "bench compare mlad --stored --metric ap": "bench compare mlad[steps=2] --stored --metric ap",
+    "bench run --methods generallog,fusionlog --scenario bgl2tbird --split transfer --set generallog.teacher=embedding "
+    "--set fusionlog.teacher=embedding": (
+        "bench run --methods generallog,fusionlog --scenario bgl2tbird --split transfer --seeds 1 "
+        "--set generallog.teacher=embedding --set generallog.steps=2 "
+        "--set fusionlog.teacher=embedding --set fusionlog.steps=2 --set fusionlog.round_steps=2"
+    ),
     "bench fit mlad --scenario bgl@simulated --save model": (
         "bench fit mlad --scenario bgl@simulated --save model --set mlad.steps=2"
     ),
@@ -86,6 +92,9 @@ TABLE = {
         "bench probe memorisation --methods chatgpt --scenario bgl --sample 8",
     ],
     "bench probe shortcut": ["bench probe shortcut --methods gaussian --scenario bgl --sample 8 --seeds 1"],
+    "bench probe permuted-labels": [],
+    "bench probe router": ["bench probe router --methods mean-difference --scenario bgl2tbird --split transfer"],
+    "bench llm pack|verify FOLDER": ["bench llm pack given", "bench llm verify given"],
     "bench llm batch write|read": [
         "bench llm batch write ask.jsonl --methods chatgpt --scenario bgl --seeds 1 --sample 4"
     ],

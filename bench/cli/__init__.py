@@ -19,6 +19,7 @@ from bench.cli import (
     compare,
     data,
     doctor,
+    exchange,
     fit,
     gate,
     lists,
@@ -62,6 +63,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
 llmserve.app.add_typer(batch.app, name="batch")
+exchange.add_to(llmserve.app)
 app.add_typer(llmserve.app, name="llm")
 
 

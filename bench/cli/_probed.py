@@ -22,12 +22,17 @@ _ON_THE_LEFT: Final = ("place", "scenario", "by", "rises")
 
 
 def show_probes(records: Sequence[dict[str, Any]]) -> None:
-    """Every record, and behind those of the shortcut one table of all."""
+    """Every record, and behind those of the shortcut and of the router one table of all."""
     for record in records:
         _show(record)
     graded = [record for record in records if record["probe"] == "shortcut"]
     if graded:
         _sum_up_shortcut(graded)
+    routed = [record for record in records if record["probe"] == "router"]
+    if routed:
+        from bench.cli._probed_router import sum_up_router
+
+        sum_up_router(routed)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -43,7 +48,16 @@ def _show(record: dict[str, Any]) -> None:
         f"{found['n'] - found['n_abnormal']} normal test sequences, drawn from {population['n_abnormal']:,} and "
         f"{population['n'] - population['n_abnormal']:,}; flagged above {plain(value)} ({record['threshold']['rule']})"
     )
-    {"injection": _show_injection, "memorisation": _show_memory, "shortcut": _show_shortcut}[record["probe"]](found)
+    from bench.cli._probed_router import show_router
+
+    shows = {
+        "injection": _show_injection,
+        "memorisation": _show_memory,
+        "shortcut": _show_shortcut,
+        "router": show_router,
+        "permuted-labels": _show_labels,
+    }
+    shows[record["probe"]](found)
 
 
 def _show_injection(found: dict[str, Any]) -> None:
@@ -103,6 +117,14 @@ def _show_shortcut(found: dict[str, Any]) -> None:
         rows = [["untouched", *_graded(values["untouched"])]]
         rows += [[f"{row['grade']:g}", *_graded(row)] for row in values["grades"]]
         print_table([way, "AUROC", "flagged", "mean score"], rows)
+
+
+def _show_labels(found: dict[str, Any]) -> None:
+    permuted = ", ".join(f"{value:.3f}" for value in found["permuted_auroc"])
+    say(
+        f"AUROC {found['auroc']:.3f} as fitted; with the source's labels permuted {permuted}; difference "
+        f"{_interval(found['difference'])}: {found['verdict']}"
+    )
 
 
 def _graded(row: dict[str, Any]) -> list[str]:

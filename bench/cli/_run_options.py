@@ -18,9 +18,14 @@ ScenarioOption = Annotated[
     typer.Option(
         "--scenario",
         "-s",
-        help="bgl, bgl2tbird (train on bgl, test on tbird), bgl+tbird (combined), hdfs@simulated; commas for several.",
+        help="bgl, bgl2tbird (train on bgl, test on tbird), bgl+tbird (combined), hdfs@simulated, "
+        "all2each (every pair of --editions); commas for several.",
         autocompletion=complete_scenarios,
     ),
+]
+Editions = Annotated[
+    str | None,
+    typer.Option("--editions", help="With --scenario all2each: every ordered pair of these, e.g. bgl,tbird,spirit."),
 ]
 Train = Annotated[str | None, typer.Option("--train", help="Data sets to train on, e.g. bgl+tbird.")]
 Test = Annotated[str | None, typer.Option("--test", help="Data sets to test on, with --train.")]

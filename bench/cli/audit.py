@@ -20,13 +20,16 @@ app = typer.Typer(no_args_is_help=True, help="Look for numbers that cannot be tr
 
 @app.command()
 def published(as_json: AsJson = False) -> None:
-    """Judge every value that papers report: consistent, possible as an average over runs, or impossible."""
+    """Judge what papers report: consistent, possible as an average over runs or logs, or impossible."""
     from bench.reporting.published.audit import audit, counts, render_audit, size_notes
+    from bench.reporting.published.claims import differing_versions, judge_claims, load_claims, render_claims
     from bench.reporting.published.papers import load_published
 
     papers = [(paper, audit(paper)) for paper in load_published()]
+    claims, bounds = load_claims()
+    judged = judge_claims(claims, bounds)
     if as_json:
-        content = [
+        content: list[dict[str, Any]] = [
             {
                 "paper": paper.key,
                 "title": paper.title,
@@ -36,9 +39,19 @@ def published(as_json: AsJson = False) -> None:
             }
             for paper, findings in papers
         ]
+        content.append(
+            {
+                "paper": "claims",
+                "title": "Claims of abstracts",
+                "claims": [found.to_json() for found in judged],
+                "bounds": [{**vars(bound), "f1": str(bound.f1)} for bound in bounds],
+                "versions": differing_versions(claims),
+            }
+        )
         typer.echo(json.dumps(content, indent=1))
     else:
-        typer.echo("\n".join(render_audit(paper, findings) for paper, findings in papers))
+        pages = [render_audit(paper, findings) for paper, findings in papers]
+        typer.echo("\n".join([*pages, render_claims(judged, bounds)]))
 
 
 @app.command()

@@ -123,7 +123,7 @@ def _planned(cells: list[Cell], catalogue: Catalogue, settings: Settings) -> lis
 
     loader, rows = Loader(catalogue), dict[tuple[str, str, str], dict[str, Any]]()
     for cell in cells:
-        if not cell.method.description.teacher:
+        if not cell.method.asks_a_model:
             continue
         facts = ask_all(cell, loader.prepare(cell.data), settings)
         if facts is None:

@@ -183,14 +183,14 @@ def show(
 
 
 def _readable(record: Record) -> list[str]:
-    from bench.experiment.grades import group_of
+    from bench.experiment.groups import row_group
     from bench.reporting.tables.rows import times_of
 
     spec, counts = record["spec"], record["counts"]
     lines = [
         f"run {record['run_id']}: {record['method']} on {record['scenario']}, {spec['split']}, seed {spec['seed']}",
         f"status: {record['status']}" + (f" ({record['reason']})" if record["reason"] else ""),
-        f"told: {group_of(record)}",
+        f"told: {row_group(record)}",
         f"config: {json.dumps(spec['detector']['config'])}",
         f"sequences: {counts['n_train']} train, {counts['n_validation']} validation, {counts['n_test']} test "
         f"({counts['n_test_abnormal']} abnormal)",

@@ -17,6 +17,7 @@ from bench.cli._run_options import (
     Auxiliary,
     Compile,
     Device,
+    Editions,
     ExecutorName,
     FailFast,
     GpusPerCell,
@@ -57,6 +58,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     methods: Methods = None,
     scenario: ScenarioOption = None,
+    editions: Editions = None,
     train: Train = None,
     test: Test = None,
     suite: Suite = None,
@@ -98,11 +100,11 @@ def run(
 ) -> None:
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     what = _What(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
-                 auxiliary, incidents)  # fmt: skip
+                 auxiliary, incidents, editions)  # fmt: skip
     _limit_threads(threads)
     _require_one_source(what, suite, freeze, frozen)
     trusts = {"allow_endpoint": allow_endpoint}
-    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else _suites(suite, what, **trusts)
+    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else _suites(suite, what, data, **trusts)
     if freeze:
         write_plan(freeze, chosen, data, out)
         return
@@ -133,13 +135,14 @@ class _What:
     sample: int | None
     auxiliary: str | None
     incidents: str | None
+    editions: str | None = None
 
 
-def _suites(names: str | None, what: _What, *, allow_endpoint: bool) -> list[LoadedSuite]:
+def _suites(names: str | None, what: _What, data: Path | None, *, allow_endpoint: bool) -> list[LoadedSuite]:
     from bench.experiment.suites import load_suite, require_no_places
 
     if not names:
-        return [_typed_suite(what)]
+        return [_typed_suite(what, data)]
     if any(value is not None for value in vars(what).values()):
         raise BenchError(
             "--suite names its own methods, scenarios, seeds, splits, settings, profile, windows, sample, "
@@ -151,12 +154,12 @@ def _suites(names: str | None, what: _What, *, allow_endpoint: bool) -> list[Loa
     return found
 
 
-def _typed_suite(what: _What) -> LoadedSuite:
+def _typed_suite(what: _What, data: Path | None) -> LoadedSuite:
     from bench.experiment.suites import Suite as LoadedSuite
     from bench.experiment.suites import SuitePart
 
     part = SuitePart(
-        scenarios=tuple(_scenarios(what.scenario, what.train, what.test)),
+        scenarios=tuple(_scenarios(what, data)),
         methods=tuple(_split_list(what.methods, "--methods", "mlad,deeplog")),
         splits=tuple(_splits("chronological" if what.split is None else what.split)),
         seeds="5" if what.seeds is None else what.seeds,
@@ -224,7 +227,17 @@ def sweep(
     )  # fmt: skip
 
 
-def _scenarios(scenario: str | None, train: str | None, test: str | None) -> list[str]:
+def _scenarios(what: _What, data: Path | None) -> list[str]:
+    from bench.data.cards.catalogue import catalogue
+    from bench.experiment.scenario import ALL_PAIRS, every_pair
+
+    scenario, train, test = what.scenario, what.train, what.test
+    if (scenario == ALL_PAIRS) != bool(what.editions):
+        raise BenchError(
+            f"--scenario {ALL_PAIRS} and --editions belong together: give --scenario {ALL_PAIRS} --editions bgl,tbird"
+        )
+    if what.editions and not (train or test):
+        return every_pair(_split_list(what.editions, "--editions", "bgl,tbird"), catalogue(data))
     if scenario and not (train or test):
         return _split_list(scenario, "--scenario", "bgl2tbird")
     if train and not scenario:

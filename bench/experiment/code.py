@@ -101,7 +101,7 @@ class InstalledCode:
         Empty where the method has no code: that is a failure of its own row.
         """
         simulated = any(card.kind == "simulated" for card in cell.scenario.cards)
-        ref, texts, asks = cell.method.ref, cell.method.uses_texts, cell.method.description.teacher
+        ref, texts, asks = cell.method.ref, cell.method.uses_texts, cell.method.asks_a_model
         try:
             return self._both(ref.target, ref.distribution, simulated=simulated, texts=texts, asks=asks)
         except BenchError:

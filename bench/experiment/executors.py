@@ -15,13 +15,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from bench.data.sequences.loader import Loader
 from bench.detector import listen_to_progress
 from bench.errors import BenchError
 from bench.experiment.cell import Data, Elsewhere, Fitter, new_record, run_cell, taken_over
 from bench.experiment.code import InstalledCode
+from bench.experiment.data_notes import data_notes, lacking_of_target
 from bench.experiment.desk import AbortedError, Desk
 from bench.experiment.spec import Cell
 from bench.experiment.workplace import Event, Group, Said, Step, Told, Workplace
@@ -136,6 +137,7 @@ class Worker:
         self.lodging = Lodging(self._on_print)
         self._fitter = Fitter(place.settings, Elsewhere(self.lodging, place.service))
         self._last: tuple[object, Record, Scores] | None = None
+        self._noted: tuple[object, dict[str, Any]] | None = None
 
     def run(self, cell: Cell) -> Event:
         """Run a cell and keep its record."""
@@ -154,9 +156,18 @@ class Worker:
             self._cell = None
 
     def _new_record(self, cell: Cell, data: Data) -> Record:
-        return new_record(cell, data, self._place.settings, self._code)
+        record = new_record(cell, data, self._place.settings, self._code)
+        if self._noted is None or self._noted[0] != cell.data_key:
+            self._noted = cell.data_key, data_notes(data.prepared)
+        record["detector"]["teacher"] = cell.method.asks_a_model
+        record["counts"] = {**record["counts"], **self._noted[1]}
+        return record
 
     def _run_cell(self, cell: Cell, data: Data, record: Record) -> tuple[Record, Scores | None]:
+        reason = lacking_of_target(cell, data.prepared)
+        if reason is not None:
+            record |= {"status": "skipped", "reason": reason, "memory_mib": {}}
+            return record, None
         try:
             return run_cell(cell, data, self._fitter, record)
         except ProcessLostError:

@@ -31,6 +31,7 @@ def plan_parts(parts: Sequence[SuitePart], catalogue: Catalogue, cache: Path) ->
     cells: list[Cell] = []
     notes: list[str] = []
     for part in parts:
+        notes += [f"left out {scenario}: {reason}" for scenario, reason in part.left_out]
         scenarios = resolve_scenarios(part.scenarios, part.optional_scenarios, catalogue, notes)
         names = [*part.methods, *_installed(part.optional_methods, notes)]
         if not scenarios or not names:

@@ -146,7 +146,7 @@ def _reason(cell: Cell, catalogue: Catalogue, estimates: Estimates) -> str:
         return reason
     if found.incidents and not cell.incidents and not any(card.incidents for card in cell.scenario.train):
         return NO_INCIDENTS
-    if found.teacher:
+    if cell.method.asks_a_model:
         config = SimpleNamespace(**cell.method.config)
         return (hasattr(config, "model") and ChatTeacher.of(config).blocked()) or ""
     return "" if found.files else estimates.skipped(cell) or ""

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.detector import Role
 from bench.errors import BenchError
+
+ALL_PAIRS: Final = "all2each"
+"""In place of a scenario: every ordered pair of the editions that are named beside it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,19 @@ def parse_scenario(text: str, catalogue: Catalogue) -> Scenario:
             "A+B for combined systems, or A+B2C"
         )
     return make_scenario(sides[0], sides[1], catalogue)
+
+
+def every_pair(editions: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """Every ordered pair of these editions as a transfer; what makes no pair is a BenchError."""
+    cards = [catalogue.resolve(name) for name in editions]
+    if len(cards) < 2:
+        raise BenchError(f"--scenario {ALL_PAIRS} needs two editions at least: give e.g. --editions bgl,tbird,spirit")
+    names = [card.name for card in cards]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BenchError(
+            f"--editions names {twice[0]} twice, and a system is not transferred to itself: name one edition of each"
+        )
+    return [f"{source.key}2{target.key}" for source, target in itertools.permutations(cards, 2)]
 
 
 def make_scenario(train: list[str], test: list[str], catalogue: Catalogue) -> Scenario:

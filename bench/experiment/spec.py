@@ -19,9 +19,11 @@ from bench.data.sequences.loader import DataSpec
 from bench.data.sequences.protocols import DRAWN, canonical
 from bench.errors import BenchError
 from bench.experiment.grades import covers, told_under
+from bench.experiment.groups import NORMALS, stands_everywhere
 from bench.experiment.scenario import Scenario
 from bench.experiment.settings import convert, parse_settings
 from bench.isolation.lodging import describe
+from bench.llm.teacher import asks_a_model
 from bench.records.record import run_id_of
 from bench.registry import Description, DetectorRef, FieldInfo
 
@@ -47,6 +49,8 @@ class Method:
     """What was given by --set: shown beside the name where it is not the default."""
     profile: str = DEFAULT_PROFILE
     """Which set of defaults its config comes from; another than `paper` only where the method has it."""
+    is_company: bool = False
+    """Whether it is a control that nobody named, there for the methods of the run."""
 
     @property
     def label(self) -> str:
@@ -71,6 +75,11 @@ class Method:
     def defaults(self) -> dict[str, Any]:
         """Its config under the common budget, before any `--set`."""
         return _defaults(self.description, DEFAULT_PROFILE)
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether it asks a language model under its config."""
+        return asks_a_model(self.description.teacher, self.config)
 
     @property
     def uses_texts(self) -> bool:
@@ -195,7 +204,17 @@ def plan(
     return [
         Cell(_scenario_of(method, scenario), method, split, grouping, seed, sample, incidents)
         for scenario, split, seed, method in itertools.product(scenarios, splits, seeds, methods)
+        if _takes_part(method, split)
     ]
+
+
+def _takes_part(method: Method, split: str) -> bool:
+    """A control that is told labels keeps company under `transfer` alone, where all labels of a source are told.
+
+    Within one system such methods have references of their own; under `paper` nobody is told labels.
+    """
+    told = method.description.told
+    return not method.is_company or stands_everywhere(told) or split == "transfer"
 
 
 def _scenario_of(method: Method, scenario: Scenario) -> Scenario:
@@ -210,7 +229,8 @@ def resolve_methods(
     """Methods with configs from profile and `--set`, several for a swept value, and every control behind them."""
     refs = [_variant(name) for name in dict.fromkeys(names)]
     asked = [describe(ref, cache).told for ref, _ in refs]
-    refs += [(ref, "") for ref in registry.controls() if (ref, "") not in refs and _may_stand_beside(ref, asked, cache)]
+    company = [ref for ref in registry.controls() if (ref, "") not in refs and _may_stand_beside(ref, asked, cache)]
+    refs += [(ref, "") for ref in company]
     grids = parse_settings(settings)
     if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
         chosen = ", ".join(ref.name for ref, _ in refs)
@@ -220,6 +240,7 @@ def resolve_methods(
         for ref, variant in refs
         for method in _configured(ref, variant, describe(ref, cache), grids.get(ref.name, {}), profile)
     ]
+    methods = [dataclasses.replace(m, is_company=m.ref in company and not m.variant) for m in methods]
     _require_profile(methods, profile)
     return methods
 
@@ -249,7 +270,7 @@ def resolve_one(name: str, settings: Sequence[str], cache: Path) -> Method:
 def _may_stand_beside(control: DetectorRef, asked: Sequence[Mapping[str, str]], cache: Path) -> bool:
     """A control is told the source's normals; one that is told more joins methods that are told as much."""
     told = describe(control, cache).told
-    return any(covers(other, told) for other in ({"source": "normals"}, *asked))
+    return any(covers(other, told) for other in (NORMALS, *asked))
 
 
 def _variant(name: str) -> tuple[DetectorRef, str]:

@@ -22,7 +22,7 @@ from bench.experiment.study import Study, Trial, batched, read_study
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set", "auxiliary")
 _MAY_BE_EMPTY: Final = ("set", "auxiliary", "optional_scenarios", "optional_methods")
-_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample")
+_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample", "left_out")
 _SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run", "study", "trials")
 _LLM_MODES: Final = ("record", "replay", "live")
 _PLACES: Final = ("base_url", "store")
@@ -51,6 +51,8 @@ class SuitePart:
     """Left out where their data are not here."""
     optional_methods: tuple[str, ...] = ()
     """Left out where they are not installed."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Scenarios that its data do not allow, each with the reason, which the plan says."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,17 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         auxiliary=tuple(block.get("auxiliary", [])),
         optional_scenarios=tuple(block.get("optional_scenarios", [])),
         optional_methods=tuple(block.get("optional_methods", [])),
+        left_out=_left_out(path, block.get("left_out", {})),
     )
+
+
+def _left_out(path: Path, reasons: Any) -> tuple[tuple[str, str], ...]:
+    """A table of reasons, each with the list of scenarios that it keeps out."""
+    if not isinstance(reasons, dict):
+        raise BenchError(f"the suite '{path}' has a left_out that is no table: write reason = [scenarios]")
+    for reason, scenarios in reasons.items():
+        _check_texts(path, f"left_out.{reason}", scenarios, "in each [[run]] block")
+    return tuple((scenario, reason) for reason, scenarios in reasons.items() for scenario in scenarios)
 
 
 def _llm(path: Path, mode: Any) -> str | None:

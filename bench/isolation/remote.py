@@ -24,6 +24,7 @@ from bench.isolation.prints import Prints
 from bench.isolation.shared import SHELF
 from bench.isolation.words import tags_of_words, words_of_ref, words_of_service
 from bench.llm.config import Service
+from bench.llm.teacher import asks_a_model
 from bench.registry import Description, DetectorRef, description_from_json
 from bench.types import Sequences
 
@@ -205,9 +206,10 @@ class RemoteDetector(Detector):
         words: dict[str, Any] = {"ref": words_of_ref(ref), "config": dict(config), "service": words_of_service(service)}
         words["known"] = None if known is None else dataclasses.asdict(known)
         answer = process.ask("new", **words, **order).header
-        # An instance has its own tags here, those that its class has over there.
-        self.tags: DetectorTags = tags_of_words(answer["tags"])  # type: ignore[misc]
         self.config = SimpleNamespace(**config)
+        tags = tags_of_words(answer["tags"])
+        # An instance has its own tags here, those of its class over there; whom it asks its config says.
+        self.tags: DetectorTags = dataclasses.replace(tags, teacher=asks_a_model(tags.teacher, config))  # type: ignore[misc]
         self.teacher = RemoteTeacher(answer["blocked"]) if answer["has_teacher"] else None
         self.native_threshold_ = answer["native"]
         self._uses: frozenset[SequencePart] = frozenset(answer["uses"])

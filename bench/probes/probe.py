@@ -35,7 +35,7 @@ from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
-Kind = Literal["injection", "memorisation", "shortcut"]
+Kind = Literal["injection", "memorisation", "shortcut", "router", "permuted-labels"]
 ProbeRecord = dict[str, Any]
 """What a probe found, as plain JSON."""
 
@@ -51,7 +51,7 @@ class ProbeRequest:
     kind: Kind
     cell: Cell
     sample: int = 100
-    """Test sequences at most, half of them abnormal."""
+    """Test sequences at most, half of them abnormal; 0: all, for the router."""
     rule: str = ""
     """Threshold rule; empty: the method's own where it asks a model, else `conformal:0.01`."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class ProbeRequest:
     @property
     def threshold_rule(self) -> ThresholdRule:
         """The rule, resolved; `oracle` and rules for several systems are refused."""
-        asks = self.cell.method.description.teacher
+        asks = self.cell.method.asks_a_model
         rule = parse_rule(self.rule or ("native" if asks else DEFAULT_RULE))
         if rule.kind == "oracle" or rule.is_per_system:
             raise BenchError(
@@ -165,6 +165,8 @@ def require_reads(kind: Kind, cell: Cell) -> None:
     method = cell.method
     if method.description.error:
         raise BenchError(f"'{method.label}' cannot be used: {method.description.error}")
+    if kind == "router":  # nothing is altered
+        return
     if not (method.uses_texts or (kind == "shortcut" and "log_keys" in method.description.uses)):
         reads = ", ".join(sorted(method.description.uses)) or "none of them"
         lacks = "neither texts nor log keys" if kind == "shortcut" else "no texts"
@@ -236,7 +238,7 @@ def make_record(
         "tiers": {card.key: card.tier for card in request.cell.scenario.cards},
         "method": request.label,
         "told": request.cell.told,
-        "teacher": method.description.teacher,
+        "teacher": method.asks_a_model,
         "threshold": {
             "rule": str(request.threshold_rule),
             "value": threshold.value,

@@ -112,6 +112,8 @@ _OPTIONAL_COUNTS: Final = _Table(
     n_alert_types=dict,
     licences=dict,
     n_test_incidents=int,
+    n_test_in_pool=int,
+    bounds=dict,
 )
 _EDITION: Final = _Table(edition=str, sha256=(str, dict))
 _NAMED: Final = _Table(name=str, config=dict)

@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.records.store import Store
 from bench.reporting.comparisons.kept import holding
 from bench.reporting.comparisons.verdicts import Verdicts
@@ -44,7 +44,7 @@ def reading(table: Table, rule: str, verdicts: Verdicts) -> tuple[str, ...]:
     rule: the threshold rule of the table;  verdicts: of its methods against its best control, as far as they are known
     """
     rule = str(parse_rule(rule))
-    methods = [row for row in table.rows if row.group != CONTROL and value_of(row, RANKED_BY) is not None]
+    methods = [row for row in table.rows if not is_control(row.group) and value_of(row, RANKED_BY) is not None]
     lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule))
     return tuple(" ".join(sentences) for sentences in lines if sentences)
 
@@ -60,7 +60,7 @@ def _ranking(table: Table, methods: Sequence[Row], verdicts: Verdicts) -> list[s
         return ["No control finished, so nothing here says what a method adds to doing next to nothing."]
     named = f"{control.label} (AP {short(value_of(control, RANKED_BY))})"
     if not methods:
-        ran = any(row.group != CONTROL for row in table.rows)
+        ran = any(not is_control(row.group) for row in table.rows)
         return [f"{'No method finished' if ran else 'Only controls were run'}; the best control is {named}."]
     groups = _by_verdict(table, methods, control, verdicts)
     if len(groups[_UNTESTED]) == len(methods):

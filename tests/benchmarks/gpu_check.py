@@ -83,6 +83,7 @@ def config_of(cls, budget, **values):
     """A config of so many steps, or of so many epochs where there is no setting of steps; nothing is dropped out."""
     names = {field.name for field in fields(cls.Config)}
     wanted = {("steps" if "steps" in names else "max_epochs"): budget, "dropout": 0.0, "batch_size": 128, **values}
+    wanted["teacher"] = "embedding"  # no model is asked: the network is what is checked
     return cls.Config(**{name: value for name, value in wanted.items() if name in names})
 
 

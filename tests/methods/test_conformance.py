@@ -23,7 +23,8 @@ DRAW_NOTHING = [name for name in OURS if not registry.describe(registry.find(nam
 def quick(cls):
     """Its default config, a network's with few steps, as the kit fits it dozens of times."""
     config = cls.Config()
-    return replace(config, steps=20) if "steps" in {field.name for field in fields(config)} else config
+    names = {field.name for field in fields(config)}
+    return replace(config, **{name: 20 for name in ("steps", "round_steps") if name in names})
 
 
 @pytest.mark.usefixtures("chat_server")

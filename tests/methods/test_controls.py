@@ -21,6 +21,7 @@ from methods.controls import (
     NewEventConfig,
     Random,
 )
+from methods.labelled_controls import KNNLabelled, MeanDifference
 from methods.shared import text_inputs
 
 CONTROLS = [AllPositive, Random, NewEvent, Length, ECVC, Clock, Gaussian]
@@ -128,10 +129,11 @@ class TestEveryControl:
         assert np.isfinite(detector.score(of([], []))).all()
 
 
-def test_names_in_the_entry_points_are_classes_of_this_file():
+def test_names_in_the_entry_points_are_the_controls():
     from importlib.metadata import entry_points
 
-    assert {point.load() for point in entry_points(group="bench.controls")} == set(CONTROLS)
+    labelled = {KNNLabelled, MeanDifference}
+    assert {point.load() for point in entry_points(group="bench.controls")} == set(CONTROLS) | labelled
 
 
 def test_every_hyper_parameter_has_a_default():

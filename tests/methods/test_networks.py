@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from bench import registry
+from bench.detector import Evidence
 from bench.types import Sequences
 from methods import loganomaly
 from methods.shared import bag_vectors, semantic, text_inputs
 
 pytestmark = pytest.mark.trains
 
-NETWORKS = ("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat")
+NETWORKS = (
+    *("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat"),
+    *("zerolog", "source-only", "metalog"),
+)
 TEXTS = tuple(f"template {key}" for key in range(30))
 
 
@@ -37,7 +41,7 @@ def log_of(n, n_keys, longest, seed):
     return Sequences.from_lists(lists, TEXTS, system=(np.arange(n) % 2).astype(np.uint8))
 
 
-TRAIN, TEST = log_of(200, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
+TRAIN, TEST = log_of(300, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
 
 
 def fitted(name, **settings):
@@ -45,7 +49,9 @@ def fitted(name, **settings):
     cls = registry.load(registry.find(name))
     grade, n = cls.tags.told["source"], np.arange(len(TRAIN))
     labels = {"labels": (n % 7 == 0), "first-normals": np.where(n < 100, 0, -1)}.get(grade)
-    return cls(cls.Config(**settings), seed=0).fit(TRAIN, None if labels is None else labels.astype(np.int8))
+    known = None if labels is None else labels.astype(np.int8)
+    second = "target" if "target" in cls.tags.told else "source"
+    return cls(cls.Config(**settings), seed=0).fit(TRAIN, known, evidence=Evidence(roles=("source", second)))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

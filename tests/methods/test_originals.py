@@ -14,12 +14,27 @@ CLASSES = {
     for ref in registry.available().values()
     if ref.target.startswith("methods.") and not ref.is_control
 }
-WITHOUT = {"knn-embedding", "random-forest"}
+WITHOUT = {"knn-embedding", "random-forest", "source-only"}
 """Controls among the methods: no paper on logs gives them settings."""
 ELSEWHERE = {"chatgpt", "chatgpt-cot", "logprompt"}
 """Their published setting is a prompt, which is their default; tests of chat methods hold it to its words."""
 TABLES = [name for name in CLASSES if name not in WITHOUT | ELSEWHERE]
-NETWORKS = {"cat", "dagmm", "deeplog", "loganomaly", "logbert", "logrobust", "logtad", "mlad", "plelog"}
+NETWORKS = {
+    "cat",
+    "dagmm",
+    "deeplog",
+    "freelog",
+    "fusionlog",
+    "generallog",
+    "loganomaly",
+    "logbert",
+    "logrobust",
+    "logtad",
+    "metalog",
+    "mlad",
+    "plelog",
+    "zerolog",
+}
 SOURCE = re.compile(r"^(section|sections|paper|code|published)\b|^\[R\] ")
 
 

@@ -145,6 +145,8 @@ class Card:
     origin: str = ""
     """Where the files come from, for whoever puts them into the data folder by hand; ends a sentence."""
     notes: str = ""
+    bound: str = ""
+    """What no score on its labels can exceed, where that is known, in words; stands below each table with it."""
     aliases: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
     download: Download | None = None

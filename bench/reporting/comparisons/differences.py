@@ -19,7 +19,7 @@ from bench.evaluation.blocks import Resampling
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL, resampling_of
 from bench.records.record import scores_digest
 from bench.records.store import Record, Store
@@ -98,7 +98,7 @@ def is_asked(against: str, other: Row | dict[str, Any]) -> bool:
     """Whether `--against` means this row of a table, or of a kept comparison."""
     name, group = (other.method, other.group) if isinstance(other, Row) else (other["method"], other["told"])
     if against in (CONTROLS, EVERYTHING):
-        return against == EVERYTHING or group == CONTROL
+        return against == EVERYTHING or is_control(group)
     return name in _COMMA_OUTSIDE.split(against)
 
 

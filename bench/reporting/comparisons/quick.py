@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import BenchError
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import ComparisonRequest, compare_rows
 from bench.reporting.comparisons.verdicts import Verdicts
@@ -22,11 +22,8 @@ def with_quick(table: Table, verdicts: Verdicts, store: Store) -> Verdicts:
     control = best_of(controls_of(table))
     if control is None or table.key.sample:
         return verdicts
-    missing = [
-        row
-        for row in table.rows
-        if row.group != CONTROL and row.finished and not verdicts.paired(table, row, control) and _is_here(row, store)
-    ]
+    methods = [row for row in table.rows if not is_control(row.group) and row.finished and _is_here(row, store)]
+    missing = [row for row in methods if not verdicts.paired(table, row, control)]
     n_runs = sum(len(row.finished) for row in (control, *missing))
     if not missing or not _is_here(control, store) or table.records[0]["counts"]["n_test"] * n_runs > MOST:
         return verdicts

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import BenchError
-from bench.experiment.grades import CONTROL, group_rank
+from bench.experiment.grades import group_rank
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.reporting import markdown
 from bench.reporting.figures.figure import (
@@ -151,7 +152,7 @@ def _points(
 
 
 def _row_name(row: Mapping[str, Any]) -> str:
-    return f"{row['method']} (control)" if row["told"] == CONTROL else str(row["method"])
+    return f"{row['method']} (control)" if is_control(row["told"]) else str(row["method"])
 
 
 KIND: Final = Kind("bounds", (), _gather, _draw)

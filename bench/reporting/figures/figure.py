@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.experiment.cell import Settings
-from bench.experiment.grades import group_of
+from bench.experiment.groups import row_group
 from bench.experiment.measure import ALL
 from bench.experiment.planning import Plan
 from bench.experiment.spec import Cell
@@ -63,7 +63,7 @@ class FigureRequest:
             if keep(cell) and (record := self.records.get(cell.run_id)) is not None:
                 found.setdefault((cell.scenario.key, cell.split, cell.method.label), {})[cell.run_id] = record
         return {
-            key: Row(key[2], group_of(next(iter(records.values()))), tuple(records.values()))
+            key: Row(key[2], row_group(next(iter(records.values()))), tuple(records.values()))
             for key, records in found.items()
         }
 

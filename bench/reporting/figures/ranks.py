@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.evaluation.measures import Measure, all_measures, measure_of
 from bench.evaluation.ranks import mean_ranks
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.records import record as records
 from bench.records.record import Record
@@ -50,7 +50,7 @@ _Rows = Mapping[str, Mapping[str, Row]]
 def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     """One figure with a diagram for each split and each thing that methods are told."""
     metric = _metric(options.get("metric", "ap"))
-    rows = {key: row for key, row in request.rows().items() if row.group != CONTROL}
+    rows = {key: row for key, row in request.rows().items() if not is_control(row.group)}
     groups: dict[tuple[str, str], dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
     others = set()
     for (scenario, split, label), row in rows.items():

@@ -127,7 +127,7 @@ def numbers(results: Results, name: str) -> str:
 
 
 def _number_line(results: Results, table: Table, row: Row) -> list[str]:
-    control = best_of(controls_of(table))
+    control = best_of(controls_of(table, row))
     against = "" if control is None else f"{control.method} {short(value_of(control, RANKED_BY))}"
     verdict = "" if control in (None, row) else results.verdicts.of_rows(table, row, control) or NOT_COMPARED
     shows_name = kind_of(row) != "plain" or "+" in base_of(row)

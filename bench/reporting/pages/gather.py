@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bench.data.sequences.protocols import block_of, is_cut
-from bench.experiment.grades import CONTROL, asks_a_model
+from bench.experiment.grades import asks_a_model
+from bench.experiment.groups import is_control
 from bench.records.record import standing
 from bench.records.store import Store
 from bench.reporting.comparisons.kept import every_kept
@@ -64,7 +65,7 @@ def standing_of(table: Table) -> str:
 def family_of(table: Table) -> Family:
     """The page a table belongs to."""
     key, spec = table.key, table.records[0]["spec"]
-    methods = [row for row in table.rows if row.group != CONTROL]
+    methods = [row for row in table.rows if not is_control(row.group)]
     if key.sample or (methods and all(asks_a_model(row.records[0]) for row in methods)):
         return "chat"
     if block_of(key.split) is not None or (is_cut(key.split) and key.split != "chronological"):
@@ -94,4 +95,4 @@ def steps_of(row: Row) -> int | None:
 
 def methods_of(table: Table) -> list[Row]:
     """The methods of a table as they come, without changed settings."""
-    return [row for row in table.rows if row.group != CONTROL and kind_of(row) == "plain"]
+    return [row for row in table.rows if not is_control(row.group) and kind_of(row) == "plain"]

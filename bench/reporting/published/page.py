@@ -15,6 +15,7 @@ from typing import Any, Final
 from bench._plain import jsonable
 from bench.errors import BenchError
 from bench.experiment.grades import CONTROL, asks_a_model
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.experiment.spec import resolve_methods
 from bench.records.record import Record, standings
@@ -112,7 +113,7 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
     ]
     for row in table.rows:
         if row not in found:
-            word = CONTROL if row.group == CONTROL else "not published"
+            word = CONTROL if is_control(row.group) else "not published"
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
     grid = markdown.table(lines, _HEADERS)
     points = markdown.table(_differences(paper, table, rule), ["protocol", "published", "here"])

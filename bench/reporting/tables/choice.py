@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.errors import BenchError, unknown_name
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.reporting.tables.columns import NAME, Column, find_column, sort_key
 from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of
 from bench.reporting.tables.rows import Row, Table, base_of
@@ -60,13 +60,13 @@ class Choice:
         self._require_methods(tables)
         found = []
         for table in tables:
-            if any(self._wants(row) and row.group != CONTROL for row in table.rows) or not self.methods:
+            if any(self._wants(row) and not is_control(row.group) for row in table.rows) or not self.methods:
                 found.append(replace(table, rows=self._rows(table, rule)))
         return found
 
     def _require_methods(self, tables: Sequence[Table]) -> None:
         known = {name for table in tables for row in table.rows for name in _names_of(row)}
-        controls = {name for table in tables for row in controls_of(table) for name in _names_of(row)}
+        controls = {name for table in tables for row in table.rows if is_control(row.group) for name in _names_of(row)}
         for name in self.methods:
             if name not in known:
                 raise unknown_name("method", name, sorted(known - controls), where="--methods")
@@ -77,7 +77,7 @@ class Choice:
         best = best_of(controls_of(table))
         found: list[Row] = []
         for group in dict.fromkeys(row.group for row in table.rows):
-            rows = [row for row in table.rows if row.group == group and (group == CONTROL or self._wants(row))]
+            rows = [row for row in table.rows if row.group == group and (is_control(group) or self._wants(row))]
             if self.sort is not None:
                 rows.sort(key=sort_key(self.sort, rule))
             shown = rows if self.top is None else rows[: self.top]

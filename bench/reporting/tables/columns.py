@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bench.errors import unknown_name
 from bench.evaluation.measures import Measure, all_measures, measure_of
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.grades import told_of
 from bench.experiment.measure import ALL
 from bench.records.record import own_seconds
 from bench.reporting.tables.answers import CALL_HEADERS, call_cells, calls_of
@@ -19,6 +21,9 @@ NARROW: Final = ("f1", "ap", "auroc", "fpr")
 """What fits a terminal of 80 columns, beside a name."""
 BROAD: Final = ("f1", "ap", "auroc", "fpr", "recall_at_fpr_0.01", "oracle_f1", "seeds")
 """What fits 120 columns, AP and AUROC with their intervals."""
+
+BESIDE: Final = "F1 @pool"
+"""Heading of the F1 of the same rule, fitted on the unlabelled pool of the target."""
 
 _WHERE_HELD: Final = {"recall_incident": "R inc"}
 """Columns of the tables whose records hold the metric, and their headings."""
@@ -149,17 +154,35 @@ def _spellings() -> Mapping[str, str]:
     return {name: column.key for column in every_column().values() for name in column.names}
 
 
-def all_columns(rows: Sequence[Row], table: Table) -> list[Column]:
+def all_columns(rows: Sequence[Row], table: Table, rule: str) -> list[Column]:
     """Those of the files: all metrics that have one, then what rows of this group have to show."""
     chosen = [measure for measure in all_measures() if measure.column or is_held(measure, table)]
     measures = sorted(chosen, key=lambda measure: not measure.is_by_rule)
     return [
         *(of_measure(measure) for measure in measures),
+        *([_of_beside(beside)] if (beside := rule_beside(table, rows, rule)) else []),
         *(CALLS if any(calls_of(row) for row in rows) else ()),
         *([STEPS] if any(steps_of(row) for row in rows) else []),
         *TIMES,
         SEEDS,
     ]
+
+
+def rule_beside(table: Table, rows: Sequence[Row], rule: str) -> str:
+    """Under `transfer` the same rule on the target's unlabelled pool, for methods that are told of it."""
+    parsed = parse_rule(rule)
+    is_told = table.key.split == "transfer" and any("target" in told_of(r).roles for row in rows for r in row.records)
+    if not is_told or parsed.kind not in ("conformal", "quantile") or parsed.population is not None:
+        return ""
+    return str(replace(parsed, population="target-unlabelled"))
+
+
+def _of_beside(beside: str) -> Column:
+    def cell(row: Row, block: str, rule: str) -> str:
+        value = mean_of(row, block, "f1", beside)
+        return "n/e" if value is None else f"{value:.3f}"
+
+    return Column("f1_pool", BESIDE, cell, lambda row, rule: mean_of(row, ALL, "f1", beside))
 
 
 def narrow_columns() -> list[Column]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench._files import replace_file
 from bench.errors import BenchError
-from bench.experiment.grades import group_of
+from bench.experiment.groups import row_group
 from bench.records.record import Record, standing
 
 SUFFIXES: Final = (".csv", ".parquet")
@@ -59,7 +59,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "protocol_version": spec["protocol_version"],
         "standing": standing(record),
         "method": record["method"],
-        "told": group_of(record),
+        "told": row_group(record),
         "is_control": record["detector"]["is_control"],
         "seed": spec["seed"],
         "status": record["status"],

@@ -10,7 +10,7 @@ from bench.evaluation.measures import all_measures
 from bench.experiment.measure import ALL
 from bench.records.record import Record, own_seconds, standings
 from bench.reporting.tables.answers import legend
-from bench.reporting.tables.columns import is_held
+from bench.reporting.tables.columns import BESIDE, is_held, rule_beside
 from bench.reporting.tables.headroom import data_lines
 from bench.reporting.tables.rows import Table, sample_lines, steps_of
 from bench.reporting.tables.split_words import split_words
@@ -68,7 +68,7 @@ def fact_lines(table: Table, rule: str) -> list[str]:
     lines.append(
         "- R@1%, R@.1%: recall at that false positive rate; oracle: best F1 of any threshold on the test labels"
     )
-    lines += _legend_of_some(table)
+    lines += _legend_of_some(table, rule)
     lines += legend(table.rows)
     lines.append(f"- fit s, score: {_time_words(table.records)}; +MiB: memory the run added; n/e: not estimable")
     return lines
@@ -91,11 +91,13 @@ def brief_lines(table: Table, rule: str) -> list[str]:
     return [f"- {protocol.removeprefix(f'split: {key.split}, ')}", f"- {sizes}{notice}"]
 
 
-def _legend_of_some(table: Table) -> list[str]:
+def _legend_of_some(table: Table, rule: str) -> list[str]:
     """What the columns mean that only some tables have."""
+    has_beside = bool(rule_beside(table, table.rows, rule))
     words = [
         ("R inc: share of incidents with a flagged sequence", any(is_held(m, table) for m in all_measures())),
         ("steps: optimiser steps of a network's training", any(steps_of(row) for row in table.rows)),
+        (f"{BESIDE}: F1 of the same rule fitted on the target's unlabelled validation sequences", has_beside),
     ]
     return [f"- {text}" for text, is_shown in words if is_shown]
 

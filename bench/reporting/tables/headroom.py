@@ -50,6 +50,26 @@ def data_lines(table: Table, rule: str) -> list[str]:
     return [*lines, *([f"- behind the abnormal: {'; '.join(behind)}"] if behind else [])]
 
 
+def pool_lines(table: Table) -> list[str]:
+    """How many test sequences equal one of the target's pool; nothing of records made before they held it."""
+    counts = [record["counts"] for record in table.records]
+    found = sorted({(c["n_test_in_pool"], c["n_test"]) for c in counts if "n_test_in_pool" in c})
+    if not found:
+        return []
+    some = " or ".join(f"{n:,} of {of:,}" for n, of in found)
+    return [f"- {some} test sequences also lie in the pool, the part of the target in front of its test"]
+
+
+def bound_lines(table: Table) -> list[str]:
+    """What no score can exceed by the labels of an edition, whether it trains or tests."""
+    found: dict[str, str] = {}
+    for record in table.records:
+        found |= record["counts"].get("bounds", {})
+    tested = {part["edition"] for part in table.records[0]["spec"]["test"]}
+    words = {key: "tested here" if key in tested else "trained on" for key in found}
+    return [f"- labels of {key} ({words[key]}): {' '.join(text.split())}" for key, text in found.items()]
+
+
 def licence_lines(records: Sequence[Record]) -> list[str]:
     """The licence of each real edition; nothing of records made before they held it."""
     found: dict[str, str] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL, LINES
 from bench.reporting.tables.columns import Column, all_columns, cells_of
 from bench.reporting.tables.facts import brief_lines, fact_lines
-from bench.reporting.tables.headroom import licence_lines
+from bench.reporting.tables.headroom import bound_lines, licence_lines, pool_lines
 from bench.reporting.tables.notes import brief_notes, table_notes
 from bench.reporting.tables.ranking import best_of, controls_of
 from bench.reporting.tables.rows import Row, Table, heading
@@ -38,7 +38,7 @@ def view_of(
         heading(table.key, table.records),
         tuple(fact_lines(table, rule)),
         tuple(blocks),
-        (*table_notes(table, rule), *licence_lines(table.records)),
+        (*pool_lines(table), *bound_lines(table), *table_notes(table, rule), *licence_lines(table.records)),
         tuple(reading),
         tuple(brief_lines(table, rule)),
         tuple(brief_notes(table, rule)),
@@ -61,8 +61,8 @@ def _grids(table: Table, rule: str, block: str, columns: Sequence[Column] | None
     found = []
     for group in dict.fromkeys(row.group for row in table.rows):
         rows = [row for row in table.rows if row.group == group]
-        shown = all_columns(rows, table) if columns is None else columns
-        headers = (group if group == CONTROL else group + extra, *(column.heading for column in shown))
+        shown = all_columns(rows, table, rule) if columns is None else columns
+        headers = (group if is_control(group) else group + extra, *(column.heading for column in shown))
         lines = tuple(_line(row, shown, block, rule, brief=brief) for row in rows)
         found.append(Grid(headers, lines, next((i for i, row in enumerate(rows) if row is best), None)))
     return found

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.errors import harmless
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import call_notes
@@ -32,7 +32,7 @@ def table_notes(table: Table, rule: str) -> list[str]:
 def brief_notes(table: Table, rule: str) -> list[str]:
     """Those of methods and of what failed, the same said of several once; what thresholds broke, the reading says."""
     same: dict[str, list[str]] = defaultdict(list)
-    rows = tuple(row for row in table.rows if row.group != CONTROL or row.failure)
+    rows = tuple(row for row in table.rows if not is_control(row.group) or row.failure)
     for note in _row_notes(replace(table, rows=rows), rule):
         name, _, what = note.removeprefix("- ").partition(": ")
         same[what].append(name)

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control, may_stand_beside
 from bench.experiment.measure import ALL
 from bench.reporting.tables.rows import Row, Table, mean_of, shown_rule
 
@@ -26,9 +27,12 @@ def best_of(rows: Sequence[Row]) -> Row | None:
     return max(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def controls_of(table: Table) -> list[Row]:
-    """The controls of a table."""
-    return [row for row in table.rows if row.group == CONTROL]
+def controls_of(table: Table, method: Row | None = None) -> list[Row]:
+    """The controls of a table that are told normals; for a method also those that are told no more than it."""
+    if method is None:
+        return [row for row in table.rows if row.group == CONTROL]
+    controls = [row for row in table.rows if is_control(row.group)]
+    return [row for row in controls if may_stand_beside(row.records[0], method.records[0])]
 
 
 def short(value: float | None) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from bench.errors import BenchError
 from bench.evaluation.measures import all_measures
 from bench.evaluation.thresholds import parse_rule
-from bench.experiment.grades import group_of, group_rank
+from bench.experiment.grades import group_rank
+from bench.experiment.groups import row_group
 from bench.experiment.measure import ALL
 from bench.records.record import Record
 from bench.reporting.tables.answers import answered_by, calls_of
@@ -101,7 +102,7 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     rows = [
         Row(
             f"{names[key]} #{_digest(key)[:4]}" if names[key] in repeated else names[key],
-            group_of(records[0]),
+            row_group(records[0]),
             tuple(sorted(records, key=lambda r: r["spec"]["seed"])),
             n_older.get(key, 0),
         )

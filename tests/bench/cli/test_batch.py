@@ -113,3 +113,30 @@ def test_a_batch_asks_one_model(bench, tmp_path):
     code, _, err = bench("run", "--batch", "ask.jsonl", *what("chatgpt"))
     assert (code, "add --dry-run" in err) == (2, True)
     assert not (tmp_path / "ask.jsonl").exists()
+
+
+def row_of(out):
+    return next(record for record in Store(out).records() if record["method"] == "chatgpt")
+
+
+def test_packed_answers_are_replayed_elsewhere(bench, stub, monkeypatch, tmp_path):
+    monkeypatch.delenv("BENCH_LLM_STORE")
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    typed = ("run", *what("chatgpt"))
+    code, _, err = bench(*typed)
+    assert code == 0, err
+    code, out, err = bench("llm", "pack", "given")
+    assert (code, "prompts hold log lines as they are, unmasked" in err) == (0, True)
+    assert "which the server called" in out
+    assert bench("llm", "verify", "given")[0] == 0
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setenv("BENCH_LLM_STORE", str(tmp_path / "given"))
+    code, _, err = bench(*typed, "--llm", "replay", "--out", "elsewhere")
+    assert code == 0, err
+    one, other = (row_of(tmp_path / name) for name in ("results", "elsewhere"))
+    assert one["metrics"] == other["metrics"]
+    assert other["monitor"]["calls"] == 0 < other["monitor"]["replayed"]
+    (file,) = (tmp_path / "given").glob("*.jsonl")
+    file.write_text(file.read_text().replace('"answer":"', '"answer":"Not ', 1))
+    code, out, _ = bench("llm", "verify", "given")
+    assert (code, "it is not the file that was packed" in out) == (1, True)

@@ -191,3 +191,22 @@ def test_the_environment_is_as_before(bench, stub, monkeypatch):
     before = {name: value for name, value in os.environ.items() if name.startswith("BENCH_LLM")}
     bench(*RUN, "--dry-run", "--price", "1,2", "--max-calls", "5")
     assert {name: value for name, value in os.environ.items() if name.startswith("BENCH_LLM")} == before
+
+
+FUSED = {"model": "SmolLM2-135M-Instruct", "rounds": 1, "prompt_tokens": 600, "retrieved": 2, "max_tokens": 12}
+
+
+def test_the_shipped_answers_replay_fusionlog_on_simulated_systems(bench, tmp_path):
+    """The local model is near chance, so nothing but that is held; what is asked follows from no training."""
+    settings = FUSED | {"steps": 2, "round_steps": 2}
+    typed = [word for name, value in settings.items() for word in ("--set", f"fusionlog.{name}={value}")]
+    what = ("--methods", "fusionlog", "--scenario", "bgl@simulated2tbird@simulated", "--split", "transfer")
+    code, _, err = bench("run", *what, "--seeds", "1", "--llm", "replay", *typed)
+    assert code == 0, err
+    (record,) = [record for record in Store(tmp_path / "results").records() if record["method"].startswith("fusionlog")]
+    found = record["monitor"]
+    assert (found["mode"], found["calls"], list(found["models"])) == ("replay", 0, [MODEL])
+    assert found["replayed"] == found["teacher_questions"] == 14
+    assert record["detector"]["teacher"]
+    (round_,) = found["rounds"]
+    assert sum(round_[name] for name in ("agreed", "disputed", "dropped")) == found["teacher_sequences"]

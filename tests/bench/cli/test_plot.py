@@ -113,10 +113,13 @@ def test_the_audit_of_published_values(shell):
     code, out, _ = shell("audit", "published")
     assert code == 0
     assert "of 36 F1 values 11 consistent, 11 possible as an average, 14 impossible" in out
-    (paper,) = json.loads(shell("audit", "published", "--json")[1])
+    paper, claims = json.loads(shell("audit", "published", "--json")[1])
     assert paper["verdicts"] == {"2": {"consistent": 11, "possible as an average": 11, "impossible": 14}}
     value = next(v for v in paper["values"] if (v["method"], v["scenario"]) == ("PLELog", "tbird"))
     assert (value["f1"], value["verdict"]) == ("0.8671", "impossible")
+    assert {c["verdict"] for c in claims["claims"] if c["system"] == "GeneralLog"} == {"impossible"}
+    assert "(1 + 1 + 0.1829) / 3 = 0.728 < 0.90" in out
+    assert "versions of FusionLog claim different things" in out
 
 
 def test_published_values_beside_ours(shell):

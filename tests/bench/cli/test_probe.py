@@ -348,3 +348,14 @@ def test_the_output_says_whether_lines_were_masked(chat):
     said = "were masked before lines left this machine"
     assert said not in chat(*INJECTION, *FEW)[2]
     assert said in chat(*INJECTION, *FEW, "--set", "chatgpt.redact=on")[2]
+
+
+def test_labels_of_the_source_are_permuted(bench, tmp_path):
+    asked = ("probe", "permuted-labels", "--scenario", "bgl@simulated2tbird@simulated", "--split", "transfer")
+    code, out, err = bench(*asked, "--methods", "logistic-regression", "--sample", "40")
+    assert code == 0, err
+    (record,) = probes(tmp_path)
+    assert len(record["results"]["permuted_auroc"]) == 5
+    assert "with the source's labels permuted" in out
+    code, _, err = bench(*asked, "--methods", "pca")
+    assert (code, "so there are no labels to permute" in " ".join(err.split())) == (2, True), err

@@ -102,6 +102,11 @@ methods = ["random"]
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nset = 'a.b=1'", "needs a list 'set'"),
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nwindow_size = 'x'", "'window_size'.*whole number"),
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nseed = 1", "unknown key 'seed'.*seeds"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nleft_out = ['hdfs']", "a left_out that is no table"),
+        (
+            "[[run]]\nscenarios = ['bgl']\nmethods = ['random']\n[run.left_out]\n'none' = 'hdfs'",
+            "'left_out.none' of texts",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_suite_is_a_sentence(tmp_path, text, words):
@@ -156,7 +161,9 @@ def test_ranks_are_made_from_runs_of_other_suites(tmp_path, real_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["real", "baselines", "rolling", "original", "budget", "table2", "table3", "fig6"])
+@pytest.mark.parametrize(
+    "name", ["real", "baselines", "rolling", "original", "budget", "table2", "table3", "fig6", "zero-label"]
+)
 def test_every_split_of_a_suite_leaves_sequences_on_its_editions(name, tmp_path, real_data, real_loader):
     """One that does not would end a run of hours when its data are first prepared."""
     cells = plan_parts(load_suite(name).parts, catalogue(real_data), tmp_path).cells

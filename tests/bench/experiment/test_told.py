@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner
 from bench.experiment.cell import Fitter, Settings
 from bench.experiment.code import InstalledCode
+from bench.experiment.data_notes import lacking_of_target
+from bench.experiment.grades import told_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.experiment.told import hand_out, refused
@@ -87,6 +90,17 @@ class Taught(Plain):
         return self
     def monitor(self):
         return {"answers": self.answers_}
+
+@dataclass(frozen=True)
+class Embedding(Chosen):
+    teacher: str = "embedding"
+
+class Otherwise(Taught):
+    """Asks nobody unless it is told to."""
+    Config = Embedding
+    def fit(self, train, labels=None, *, evidence=None):
+        self.answers_ = evidence.teacher.ask(["normal?"]) if evidence.teacher else []
+        return self
 
 class Alone(Taught):
     """Brings its own model."""
@@ -263,6 +277,18 @@ def test_a_method_whose_config_names_no_model_brings_its_own(bench, stub):
     assert record["status"] == "ok", record["reason"]
 
 
+def test_a_method_that_names_another_teacher_asks_nobody(bench, stub, monkeypatch):
+    """By its setting `teacher`: it needs no endpoint, and its row does not say that it asks a model."""
+    (record,) = bench.run("Otherwise")
+    assert record["status"] == "ok", record["reason"]
+    assert (record["monitor"], record["detector"]["teacher"]) == ({"answers": []}, False)
+    assert "asks a model" not in told_of(record).sentence
+    assert bench.cell("Taught").method.asks_a_model
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    bench.run("Otherwise")
+    assert stub.prompts == []
+
+
 def test_the_code_of_the_client_counts_for_a_method_that_may_ask(bench, monkeypatch):
     rooms = []
     engine = InstalledCode._engine
@@ -298,6 +324,28 @@ def test_labels_of_roles_that_do_not_give_them_are_unlabelled(bench):
     given = bench.given("Few", "sun2moon")
     assert set(given.labels[given.train.system == 0]) == {-1}
     assert set(given.labels[given.train.system == 1]) == {-1, 0, 1}
+
+
+def test_few_labels_of_a_target_need_an_abnormal_one_there(bench):
+    known = catalogue(bench.data)
+    cell = bench.cell("Few", "sun2moon", known)
+    prepared = Loader(known).prepare(cell.data)
+    assert lacking_of_target(cell, prepared) is None
+    (moon,) = prepared.targets
+    calm = replace(prepared, targets=(replace(moon, groups=replace(moon.groups, labels=0 * moon.groups.labels)),))
+    assert lacking_of_target(cell, calm).startswith("it is told few of the target, which needs abnormal sequences")
+    assert lacking_of_target(bench.cell("Targets", "sun2moon", known), calm) is None
+
+
+def test_a_target_of_normals_alone_skips_the_row_that_is_told_its_labels(bench):
+    path = bench.data / "moon" / "a.log"
+    lines = path.read_text().splitlines(keepends=True)
+    early = int(0.7 * len(lines))
+    path.write_text("".join([*(line.replace("BAD", "-", 1) for line in lines[:early]), *lines[early:]]))
+    few, told_nothing = bench.run("Few", "Plain", scenario="sun2moon")
+    assert (few["status"], few["reason"].split(",")[0]) == ("skipped", "it is told few of the target")
+    assert told_nothing["status"] == "ok", told_nothing["reason"]
+    assert {record["status"] for record in bench.store.records()} == {"skipped", "ok"}
 
 
 @pytest.mark.parametrize(

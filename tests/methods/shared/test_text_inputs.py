@@ -10,12 +10,16 @@ import pytest
 
 import methods
 from bench import registry
+from bench.detector import Evidence
 from bench.types import Sequences
 from methods.shared import text_inputs
 from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 
 TEXTS = tuple(f"template {key}" for key in range(30))
-SENTENCE_READERS = ("cat", "dagmm", "knn-embedding", "loganomaly", "logrobust", "logtad", "mlad", "plelog")
+SENTENCE_READERS = (
+    *("cat", "dagmm", "freelog", "fusionlog", "generallog", "knn-embedding", "knn-labelled"),
+    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "plelog", "source-only", "zerolog"),
+)
 
 
 def fake_embed(texts):
@@ -116,12 +120,19 @@ def test_sentence_vectors_are_projected_in_one_place():
 SMALL = {
     "cat": {"width": 20, "hidden": 16, "ffn_width": 16},
     "dagmm": {"width": 20, "encoder": (8,)},
+    "freelog": {"width": 20, "hidden": 8},
+    "fusionlog": {"width": 20, "hidden": 8, "round_steps": 6, "teacher": "embedding"},
+    "generallog": {"width": 20, "hidden": 8, "teacher": "embedding"},
     "knn-embedding": {"dimension": 20},
+    "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
     "logrobust": {"width": 20, "hidden": 8},
     "logtad": {"width": 20, "hidden": 8},
+    "metalog": {"width": 20, "hidden": 8},
     "mlad": {"width": 20, "heads": 2, "ffn_width": 16, "k": 2},
     "plelog": {"width": 20, "hidden": 8, "min_cluster_size": 5},
+    "source-only": {"width": 20, "hidden": 8},
+    "zerolog": {"width": 20, "hidden": 8},
 }
 
 
@@ -143,19 +154,20 @@ def small_log():
 @pytest.mark.trains
 @pytest.mark.parametrize("name", SENTENCE_READERS)
 def test_the_switch_reaches_the_scores_and_is_saved_with_the_detector(name, monkeypatch):
-    if name == "loganomaly":
-        monkeypatch.setattr("methods.loganomaly.embed", fake_embed)
     cls = readers()[name]
+    for module in ("methods.loganomaly", "methods.shared.router", "methods.shared.teachers"):
+        monkeypatch.setattr(f"{module}.embed", fake_embed)
     log, labels = small_log()
     if "labels" not in cls.tags.told.values() and cls.tags.told.get("source") != "first-normals":
         log, labels = log.select(labels == 0), None
     if name == "plelog":
         labels = np.where((labels == 0) & (np.arange(len(labels)) < 40), 0, -1).astype(np.int8)
     tested = small_log()[0]
+    evidence = Evidence(roles=("source", "target" if "target" in cls.tags.told else "source"))
     scores = []
     for centred in (False, True):
         config = replace(cls.Config(**SMALL[name], **short(cls)), centred=centred)
-        detector = cls(config, seed=0).fit(log, labels)
+        detector = cls(config, seed=0).fit(log, labels, evidence=evidence)
         scores.append(detector.score(tested))
         again = cls(config, seed=0).load_state(detector.state())
         assert np.array_equal(again.score(tested), scores[-1])
