@@ -69,12 +69,18 @@ TABLE = {
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench table --matrix": [],
     "bench compare METHOD": [],
+    "bench errors METHOD --scenario NAME": [
+        "bench errors pca --scenario hdfs",
+        "bench errors pca --scenario hdfs --lines 0 --predictions p.parquet --write-split s.parquet --json",
+    ],
     "bench table --published": ["bench table --published"],
     "bench audit published": ["bench audit published"],
     "bench audit plan FILE": ["bench audit plan plan.toml"],
     "bench results pages": ["bench results pages", "bench results pages --check"],
     "bench audit claims": ["bench audit claims", "bench audit claims --json"],
     "bench plot SUITE": ["bench plot fig4"],
+    "bench plot --curves METHODS --scenario NAME": ["bench plot --curves pca,ecvc --scenario hdfs"],
+    "bench results cite": ["bench results cite", "bench results cite --scenario hdfs"],
     "bench show RUN_ID": ["bench show {run_id}"],
     "bench results pack": [
         "bench results pack",

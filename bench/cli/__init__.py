@@ -19,6 +19,7 @@ from bench.cli import (
     compare,
     data,
     doctor,
+    errors,
     exchange,
     fit,
     gate,
@@ -51,6 +52,7 @@ status.add_to(app)
 results.add_to(app)
 gate.add_to(app)
 compare.add_to(app)
+errors.add_to(app)
 plot.add_to(app)
 lists.add_to(app)
 doctor.add_to(app)

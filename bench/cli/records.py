@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bench.cli._options import EXIT_GATE, RESULTS, Docs, Out, say
+from bench.cli._options import EXIT_GATE, RESULTS, Data, Docs, Out, say
 from bench.cli.outside import import_
 
-app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export and import records.")
+app = typer.Typer(no_args_is_help=True, help="Archive, merge, check, export, import and cite records.")
 app.command("import")(import_)
 
 
@@ -93,6 +93,37 @@ def export(
     from bench.reporting.tables.export import export as export_records
 
     say(f"{export_records(Store(out).records(), file)} rows written to {file}")
+
+
+@app.command()
+def cite(
+    file: Annotated[
+        Path | None, typer.Argument(help="Write it there, as table.bib; printed where none is given.")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", "-s", help="Only of this scenario (part of its name).")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only of this split.")] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", "-m", help="Only of these rows of the tables; commas for several.")
+    ] = None,
+    data: Data = None,
+    out: Out = RESULTS,
+) -> None:
+    """Cite the methods and data of the tables, and this tool, in BibTeX, as far as their papers are known here."""
+    from bench._files import replace_text
+    from bench.data.cards.catalogue import catalogue
+    from bench.records.store import Store
+    from bench.reporting.citations import bibliography
+    from bench.reporting.tables.choose import fitting_rows
+
+    rows = fitting_rows(Store(out), scenario, split, methods)
+    text = bibliography((record for row in rows for record in row.records), catalogue(data))
+    if file is None:
+        say(text, nl=False)
+        return
+    replace_text(file, text)
+    say(f"written: {file}", err=True)
 
 
 @app.command()

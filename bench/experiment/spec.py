@@ -117,8 +117,8 @@ class Cell:
         """The resolved spec, as JSON: the run's identity."""
         spec = {
             "protocol_version": PROTOCOL_VERSION,
-            "train": [_edition(card) for card in self.scenario.train],
-            "test": [_edition(card) for card in self.scenario.test],
+            "train": [edition_facts(card) for card in self.scenario.train],
+            "test": [edition_facts(card) for card in self.scenario.test],
             "split": self.split,
             "seed": self.seed,
             "detector": _detector(self.method, self.scenario.roles),
@@ -130,7 +130,7 @@ class Cell:
         if self.sample:  # only then, so that the records of whole runs keep their identity
             spec["sample"] = self.sample
         if self.scenario.auxiliary:
-            spec["auxiliary"] = [_edition(card) for card in self.scenario.auxiliary]
+            spec["auxiliary"] = [edition_facts(card) for card in self.scenario.auxiliary]
         if self.incidents and self.method.description.incidents:
             spec["incidents"] = self.incidents
         return spec
@@ -319,7 +319,8 @@ def _shown(grid: Mapping[str, list[str]], texts: tuple[str, ...]) -> dict[str, s
     return dict(zip(grid, texts, strict=True))
 
 
-def _edition(card: Card) -> dict[str, Any]:
+def edition_facts(card: Card) -> dict[str, Any]:
+    """What of an edition belongs to the identity of a run on it."""
     return {
         "edition": card.key,
         "sha256": card.digests(),

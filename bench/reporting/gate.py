@@ -21,6 +21,7 @@ from bench.experiment.code import InstalledCode
 from bench.experiment.measure import ALL
 from bench.records.record import scores_digest
 from bench.records.store import FINISHED, Record, Store
+from bench.reporting.gate_part import WHOLE, Part
 from bench.reporting.gate_scores import (
     DIGEST,
     KeptRow,
@@ -117,19 +118,19 @@ def _place(key: TableKey) -> tuple[str, ...]:
 def compare_with_baseline(
     records: Iterable[Record],
     baseline: dict[str, Any],
-    scenarios: set[str] | None = None,
+    part: Part = WHOLE,
     *,
     kept: KeptRows | None = None,
     store: Store | None = None,
 ) -> list[Finding]:
-    """All findings, failures included; `scenarios` restricts the baseline to these.
+    """All findings, failures included; part: the rows of the baseline that are meant.
 
     kept: the scores of the baseline;  store: with those of the records; without both, the tolerance decides
     """
     rows = rows_by_name(records)
     findings = []
     for name, entry in baseline["rows"].items():
-        if not _is_chosen(name, scenarios):
+        if not part.holds(name):
             continue
         tolerance = entry.get("tolerance", baseline.get("tolerance", DEFAULT_TOLERANCE))
         row = _with_seeds(rows[name], entry["seeds"]) if name in rows else None
@@ -170,13 +171,13 @@ def _absence(row: Row | None, seeds: list[int]) -> str:
     return row.failure or "none of its metrics is defined"
 
 
-def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set[str] | None = None) -> list[str]:
+def unlisted(records: Iterable[Record], baseline: dict[str, Any], part: Part = WHOLE) -> list[str]:
     """Rows that the baseline lacks, and `row: metric` of what its own rows lack, so that nothing holds them.
 
     What was skipped has nothing to hold, nor has an older protocol.
     """
     records = list(records)
-    rows = {name: row for name, row in rows_by_name(records).items() if _is_chosen(name, scenarios)}
+    rows = {name: row for name, row in rows_by_name(records).items() if part.holds(name)}
     held = baseline["rows"]
     newest = rows_by_name(newest_protocol(records)).keys()
     ran = [n for n in rows if n in newest and any(record["status"] != "skipped" for record in rows[n].records)]
@@ -186,20 +187,20 @@ def unlisted(records: Iterable[Record], baseline: dict[str, Any], scenarios: set
     return sorted([*(name for name in ran if name not in held), *lacking])
 
 
-def require_trusted(records: Iterable[Record], code: InstalledCode, scenarios: set[str] | None = None) -> None:
+def require_trusted(records: Iterable[Record], code: InstalledCode, part: Part = WHOLE) -> None:
     """Raise BenchError where a row that would enter the baseline is stale."""
     records = newest_protocol(records)
-    stale, _ = untrusted(records, {"rows": rows_by_name(records)}, code, scenarios)
+    stale, _ = untrusted(records, {"rows": rows_by_name(records)}, code, part)
     for name, why in stale.items():
         raise BenchError(f"'{name}' is stale ({why}): run it again before it can be a baseline, or give --accept-stale")
 
 
 def untrusted(
-    records: Iterable[Record], baseline: dict[str, Any], code: InstalledCode, scenarios: set[str] | None = None
+    records: Iterable[Record], baseline: dict[str, Any], code: InstalledCode, part: Part = WHOLE
 ) -> tuple[dict[str, str], int]:
     """Rows of the baseline that the installed code did not make, with what differs; and how many of unknown code."""
     rows = rows_by_name(records)
-    names = [name for name in baseline["rows"] if name in rows and _is_chosen(name, scenarios)]
+    names = [name for name in baseline["rows"] if name in rows and part.holds(name)]
     found = {name: standing(rows[name], code) for name in names}
     n_unknown = sum(of.state == "unknown" for of in found.values())
     return {name: of.why for name, of in found.items() if not of.holds}, n_unknown
@@ -254,7 +255,7 @@ def write_baseline(
     path: Path,
     records: Iterable[Record],
     store: Store,
-    scenarios: set[str] | None = None,
+    part: Part = WHOLE,
     *,
     keep_values: bool = False,
 ) -> Written:
@@ -262,14 +263,15 @@ def write_baseline(
 
     Only records of the newest protocol become rows; rows of an older one go with their values.
 
-    scenarios: only rows of these are replaced, the others are kept;  keep_values: rows that are there keep their
-    values too, and get scores where these still give them. A failed run is a BenchError: its row would leave the
+    part: only these rows are replaced, the others are kept;  keep_values: rows that are there keep their values
+    too, and get scores where these still give them. A failed run is a BenchError: its row would leave the
     baseline, and the gate would never miss it.
     """
     old = load_baseline(path) if path.is_file() else {"rows": {}}
     old_scores = load_scores(scores_path(path), old)
-    found = rows_by_name(newest_protocol(r for r in records if scenarios is None or r["scenario"] in scenarios))
-    rows = {n: entry for n, entry in old["rows"].items() if keep_values or not _is_chosen(n, scenarios)}
+    newest = newest_protocol(r for r in records if part.scenarios is None or r["scenario"] in part.scenarios)
+    found = {name: row for name, row in rows_by_name(newest).items() if part.holds(name)}
+    rows = {n: entry for n, entry in old["rows"].items() if keep_values or not part.holds(n)}
     made: dict[str, KeptRow | str] = {}
     for name, row in found.items():
         if name in rows:
@@ -330,10 +332,6 @@ def _scores(row: Row, entry: dict[str, Any], store: Store) -> KeptRow | str:
     if values != _metrics_in(entry):
         return "its values differ from those of the baseline"
     return scores_of(part, values, store)
-
-
-def _is_chosen(name: str, scenarios: set[str] | None) -> bool:
-    return scenarios is None or name.partition(" | ")[0] in scenarios
 
 
 def _with_seeds(row: Row, seeds: list[int]) -> Row | None:

@@ -22,9 +22,10 @@ from bench.errors import BenchError
 from bench.evaluation.blocks import ONE_BY_ONE, Resampling
 from bench.evaluation.paired import N_DRAWS, Difference, Resampled, Scored, difference, draw_seed, resample
 from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.experiment.measure import are_scores_of, resampling_of
+from bench.experiment.measure import resampling_of
 from bench.records.record import Record, Scores, scores_digest
 from bench.records.store import Store
+from bench.reporting.tables.choose import trusted_scores
 from bench.reporting.tables.rows import Row, is_drawn, shown_rule
 from bench.reporting.tables.table import table_key
 
@@ -119,7 +120,7 @@ def scores_of(row: Row, values: Mapping[str, float], store: Store) -> KeptRow | 
     rule = shown_rule(row, DEFAULT_RULE)
     runs = []
     for record in row.finished:
-        scores = _trusted(record, store)
+        scores = trusted_scores(record, store)
         if scores is None:
             return f"its scores are not in {store.root}"
         unit = resampling_of(scores, record["spec"]["split"])
@@ -145,6 +146,14 @@ def changes(row: Row, before: KeptRow, store: Store) -> dict[str, Difference] | 
     first = pairs[0][0].labels
     if not all(np.array_equal(a.labels, b.labels) and (drawn or np.array_equal(a.labels, first)) for a, b in pairs):
         return "its test sequences are not those of the scores in the baseline"
+    return moved(pairs, drawn=drawn)
+
+
+def moved(pairs: Sequence[tuple[KeptRun, KeptRun]], *, drawn: bool = False) -> dict[str, Difference]:
+    """How far the metrics of runs moved from those before them, by metric: (now, before) of each seed.
+
+    drawn: whether each seed has a test set of its own
+    """
     resampled = _resampled(pairs, drawn=drawn)
     metrics = [name for name in resampled[0][0] if all(name in side for pair in resampled for side in pair)]
     return {name: difference([(a[name], b[name]) for a, b in resampled], same_test=not drawn) for name in metrics}
@@ -166,22 +175,6 @@ def _resampled(
 
 def _are_equal(a: KeptRun, b: KeptRun) -> bool:
     return a.scored.threshold == b.scored.threshold and np.array_equal(a.scored.scores, b.scored.scores)
-
-
-def _trusted(record: Record, store: Store) -> Scores | None:
-    """The scores of a record, None where they are not here; BenchError where they are not its own."""
-    scores = store.read_scores(record["run_id"])
-    if scores is None:
-        return None
-    try:
-        is_own = are_scores_of(record, scores)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        is_own = False
-    if not is_own:
-        raise BenchError(
-            f"the scores {store.scores / record['run_id']}.npz are not those of their record: delete both and run again"
-        )
-    return scores
 
 
 def _scored(record: Record, scores: Scores, rule: str) -> Scored:

@@ -112,16 +112,16 @@ def _by_group(rows: Mapping[str, Row]) -> list[tuple[str, Row]]:
 
 def _draw(content: Mapping[str, Any]) -> Picture:
     """A panel for each system: a row for each method, a point with interval for each kind of bound."""
-    panels = content["panels"]
+    panels = [_with_values(panel, content["panels"]) for panel in content["panels"]]
     columns = len(dict.fromkeys(panel["system"] for panel in panels))
-    n_rows = max(len(panel["rows"]) for panel in panels)
+    n_rows = max(1, *(len(panel["rows"]) for panel in panels))
     picture, grid = panels_of(len(panels), columns=columns, width=3.0, height=0.9 + 0.34 * n_rows, share_y=True)
     for position, (axes, panel) in enumerate(zip(grid, panels, strict=True)):
         for kind, label, colour, marker in _BOUNDS:
             shift = {"shared": -0.24, "own": 0.0, "single": 0.24}[kind]
             found = [(y + shift, row[kind]) for y, row in enumerate(panel["rows"]) if row[kind]]
             _points(axes, found, colour, marker, label)
-        axes.set(ylim=(len(panel["rows"]) - 0.5, -0.5), xlim=(-0.03, 1.03))
+        axes.set(ylim=(max(1, len(panel["rows"])) - 0.5, -0.5), xlim=(-0.03, 1.03))
         axes.set_yticks(range(len(panel["rows"])), [_row_name(row) for row in panel["rows"]])
         for y, (row, above) in enumerate(zip(panel["rows"][1:], panel["rows"], strict=False)):
             if row["told"] != above["told"]:
@@ -134,6 +134,13 @@ def _draw(content: Mapping[str, Any]) -> Picture:
             axes.set_xlabel(f"F1 at {content['rule']}")
     legend_below(picture, grid)
     return picture
+
+
+def _with_values(panel: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A panel without the rows of methods that have no value in any panel of its split: the page names them."""
+    beside = [row for other in panels if other["split"] == panel["split"] for row in other["rows"]]
+    shown = {row["method"] for row in beside if any(row[kind] for kind, *_ in _BOUNDS)}
+    return {**panel, "rows": [row for row in panel["rows"] if row["method"] in shown]}
 
 
 def _points(

@@ -1,4 +1,4 @@
-"""What drawings share: colours and style, panels with title and legend, and how a drawing becomes PNG and SVG.
+"""What drawings share: colours and style, panels with title and legend, and how a drawing becomes files.
 
 Colours are those of Okabe and Ito, which people with colour-blindness tell apart; kinds of points also differ in shape.
 """
@@ -34,7 +34,14 @@ _STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.hashsalt": "bench",
+    "pdf.fonttype": 42,
 }
+_MAKER: Final[Mapping[str, Mapping[str, Any]]] = {
+    "png": {"Software": "mlad-bench"},
+    "svg": {"Creator": "mlad-bench", "Date": None},
+    "pdf": {"Creator": "mlad-bench", "CreationDate": None},
+}
+"""Formats, and who made the file; without a time, so that the same numbers give the same bytes."""
 LINES: Final = ((BLUE, "o", "-"), (VERMILLION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 
 
@@ -46,17 +53,17 @@ def version() -> str:
 
 
 def save(figure: Figure, draw: Callable[[Mapping[str, Any]], Picture], folder: Path) -> list[Path]:
-    """Draw a figure and write it as PNG and SVG, the run ids in the metadata of both."""
+    """Draw a figure and write it as PNG, SVG and PDF, the run ids in the metadata of each."""
     import matplotlib
 
     runs = f"runs: {', '.join(figure.run_ids)}" if figure.run_ids else "made from no record"
     with matplotlib.rc_context(_STYLE):
         picture = draw(figure.content)
         paths = []
-        for suffix in ("png", "svg"):
+        for suffix, maker in _MAKER.items():
             path = folder / f"{figure.name}.{suffix}"
-            metadata: dict[str, Any] = {"Title": figure.name, "Description": runs}
-            metadata |= {"Date": None, "Creator": "mlad-bench"} if suffix == "svg" else {"Software": "mlad-bench"}
+            about = "Subject" if suffix == "pdf" else "Description"
+            metadata: dict[str, Any] = {"Title": figure.name, about: runs, **maker}
             write = functools.partial(picture.savefig, format=suffix, dpi=200, metadata=metadata)
             replace_file(path, write)
             paths.append(path)
@@ -87,7 +94,9 @@ def title_panel(axes: Axes, panel: Mapping[str, Any], name: str = "", below: str
     below = below or f"{panel['n_test']:,} test sequences, {panel['n_test_abnormal']:,} abnormal"
     text = f"{below}\n{'; '.join(filter(None, [more, panel['standing']]))}"
     axes.set_title(f"{name or panel['scenario']}, {panel['split']}", loc="left", fontweight="bold", pad=27)
-    axes.text(0, 1.02, text, transform=axes.transAxes, fontsize=7.5, color=GREY, va="bottom")
+    place: Any = {"xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
+    # In points, not in shares of the axes: in a high panel it would reach into the title.
+    axes.annotate(text, (0, 1), fontsize=7.5, color=GREY, va="bottom", **place)
 
 
 def legend_below(picture: Picture, grid: Sequence[Axes]) -> None:

@@ -1,7 +1,7 @@
 """Figures and pages of suites: what is drawn is first gathered from records as plain data, and kept beside the picture.
 
-`gather` makes the data, `write` the files `figures/NAME.png`, `.svg`, `.json` and, where there is a page, `.md`. The
-JSON file holds every number of the picture, the run ids it comes from, and what is missing.
+`gather` makes the data, `write` the files `figures/NAME.png`, `.svg`, `.pdf` and `.json`; a page is `.md`.
+The JSON file holds every number of the picture, the run ids it comes from, and what is missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`bench gate` from real runs: what fell is told in 80 columns, what is missing or new by name, and all as JSON."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -126,3 +127,53 @@ def test_damaged_and_foreign_scores_end_with_2(gated, tmp_path):
 def test_keep_values_is_of_an_update(gated):
     assert gated("gate", "--keep-values")[0] == 2
     assert gated("gate", "--update", "--keep-values")[:2] == (0, "results/baseline.json: 16 rows written\n")
+
+
+def test_a_ci_is_told_in_a_file_annotations_and_a_page(gated, tmp_path, monkeypatch):
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    code, out, err = gated("gate", "--github", "--junit", "gate.xml")
+    assert (code, out, err) == (0, "gate: 48 of 48 values hold\n", "")
+    assert page.read_text() == "before\n### Passed: gate: 48 of 48 values hold\n"
+    assert ElementTree.parse(tmp_path / "gate.xml").getroot().attrib["failures"] == "0"
+    lower(gated, tmp_path, "ecvc", 0.8)
+    code, out, err = gated("gate", "--github", "--junit", "gate.xml", "--json")
+    failed = [value for value in json.loads(out)["values"] if value["failed"]]
+    assert code == 1
+    assert err.startswith("::error title=ecvc is worse::hdfs@simulated, chronological, sessions, ")
+    assert len(err.splitlines()) == 1
+    root = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    assert (root.attrib["tests"], root.attrib["failures"]) == ("48", str(len(failed)))
+    assert "| worse | " in page.read_text()
+
+
+def test_without_the_variable_there_is_no_page_and_a_bad_one_is_one_sentence(gated, tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    code, _, err = gated("gate", "--github")
+    assert (code, err) == (0, "no step summary: GITHUB_STEP_SUMMARY is not set, as in a workflow of GitHub\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "page.md"))
+    code, _, err = gated("gate", "--github")
+    assert code == 2
+    assert "page.md' cannot be written (No such file or directory): correct GITHUB_STEP_SUMMARY" in err
+    assert gated("gate", "--junit", tmp_path / "results")[0] == 2
+    assert gated("gate", "--update", "--junit", "gate.xml")[0] == 2
+
+
+def test_rows_of_some_methods_are_gated_and_written_alone(gated, tmp_path):
+    lower(gated, tmp_path, "ecvc", 0.8)
+    assert gated("gate", "--methods", "pca,random")[:2] == (0, "gate: 12 of 12 values hold\n")
+    assert gated("gate", "--methods", "ecvc")[0] == 1
+    code, out, err = gated("gate", "--methods", "pcb")
+    assert (code, out) == (2, "")
+    assert "is of the method 'pcb': did you mean pca?" in err
+    path = tmp_path / "results" / "baseline.json"
+    before = json.loads(path.read_text())["rows"]
+    assert gated("gate", "--update", "--methods", "ecvc")[:2] == (0, "results/baseline.json: 2 rows written\n")
+    after = json.loads(path.read_text())["rows"]
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name.rpartition(" | ")[2] for name in changed} == {"ecvc"}
+    assert before.keys() == after.keys()
+    assert gated("gate", "--update", "--methods", "pca", "--baseline", "own.json")[0] == 0
+    assert {name.rpartition(" | ")[2] for name in json.loads((tmp_path / "own.json").read_text())["rows"]} == {"pca"}
+    assert gated("gate", "--methods", "pca", "--baseline", "own.json")[:2] == (0, "gate: 6 of 6 values hold\n")

@@ -72,7 +72,7 @@ def test_a_suite_with_a_map_runs_and_can_be_plotted_again(shell, tmp_path):
     # The fit made again flags what the record says: there is no note of a difference.
     assert drawn["note"] == ""
     before = {path.name: path.read_bytes() for path in stored.parent.iterdir()}
-    assert set(before) == {f"{name}.{suffix}" for suffix in ("json", "png", "svg")}
+    assert set(before) == {f"{name}.{suffix}" for suffix in ("json", "pdf", "png", "svg")}
     code, out, err = shell("plot", "mine.toml")
     assert (code, out) == (0, "")
     assert {path.name: path.read_bytes() for path in stored.parent.iterdir()} == before
@@ -97,6 +97,11 @@ def test_a_page_needs_no_record(shell, tmp_path):
     [
         (["plot", "smoke"], "the suite 'smoke' has no [figure]"),
         (["plot", "nope"], "unknown suite 'nope'"),
+        (["plot"], "say what to draw: a suite with a [figure]"),
+        (["plot", "--curves", "pca"], "--curves draws methods of one scenario: give it with --scenario"),
+        (["plot", "fig4", "--curves", "pca", "-s", "bgl"], "and no suite"),
+        (["plot", "fig4", "--seed", "1"], "choose what --curves draws"),
+        (["plot", "--curves", "pca", "-s", "bgl"], "there is no record in "),
         (["plot", "fig4", "--threshold", "nope"], "threshold rule 'nope'"),
         (["table", "--published"], "no record in results fits"),
         (["audit", "nope"], "nope"),

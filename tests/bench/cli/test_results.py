@@ -145,3 +145,17 @@ def test_pages_of_nothing(call, tmp_path):
     code, _, err = call("results", "pages", "--docs", tmp_path / "docs", "--out", tmp_path / "nowhere")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_tables_can_be_cited(call, tmp_path):
+    assert call("run", "-s", "hdfs@simulated", "--methods", "pca", "--seeds", "0,")[0] == 0
+    code, out, err = call("results", "cite")
+    assert (code, err) == (0, "")
+    assert out.count("@misc{") == 2
+    assert call("results", "cite", "table.bib", "--scenario", "hdfs", "--methods", "pca")[0] == 0
+    assert "xu2009pca" in (tmp_path / "table.bib").read_text()
+    code, out, err = call("results", "cite", "--methods", "pcb")
+    assert (code, out) == (2, "")
+    assert "no table that fits has a row 'pcb': did you mean pca?" in err
+    assert call("results", "cite", "--scenario", "nowhere")[0] == 2
+    assert call("results", "cite", "--out", "none")[0] == 2

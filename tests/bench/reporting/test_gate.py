@@ -11,6 +11,7 @@ from bench.evaluation.stats import LEVELS
 from bench.records.store import SCHEMA_VERSION, Store
 from bench.reporting.gate import Finding, compare_with_baseline, load_baseline, rows_by_name, unlisted
 from bench.reporting.gate import write_baseline as write_with_scores
+from bench.reporting.gate_part import WHOLE, Part
 
 RULE = "conformal:0.01"
 NAME = "bgl@a | chronological | 20/20 | protocol 1 | toy"
@@ -57,15 +58,15 @@ def baseline(tmp_path):
     return path
 
 
-def write_baseline(path, records, scenarios=None):
+def write_baseline(path, records, part=WHOLE):
     """Of records without scores: the tolerance decides."""
-    return write_with_scores(path, records, Store(path.parent / "results"), scenarios).n_rows
+    return write_with_scores(path, records, Store(path.parent / "results"), part).n_rows
 
 
-def failures(path, records, scenarios=None):
+def failures(path, records, part=WHOLE):
     return [
         f"{finding.row}: {finding}"
-        for finding in compare_with_baseline(records, load_baseline(path), scenarios)
+        for finding in compare_with_baseline(records, load_baseline(path), part)
         if finding.failed
     ]
 
@@ -157,16 +158,16 @@ def test_a_suite_restricts_what_is_compared(tmp_path):
     path = tmp_path / "baseline.json"
     records = [record(), record(scenario="tbird@b")]
     write_baseline(path, records)
-    assert failures(path, records[:1], {"bgl@a"}) == []
+    assert failures(path, records[:1], Part(frozenset({"bgl@a"}))) == []
     assert len(failures(path, records[:1])) == 3
     with pytest.raises(BenchError, match="no row to compare"):
-        failures(path, records, {"hdfs@c"})
+        failures(path, records, Part(frozenset({"hdfs@c"})))
 
 
 def test_a_suite_restricts_what_is_updated(tmp_path):
     path = tmp_path / "baseline.json"
     write_baseline(path, [record(), record(scenario="tbird@b")])
-    count = write_baseline(path, [record(f1=0.5), record(scenario="tbird@b", f1=0.1)], {"bgl@a"})
+    count = write_baseline(path, [record(f1=0.5), record(scenario="tbird@b", f1=0.1)], Part(frozenset({"bgl@a"})))
     assert count == 1
     assert sorted(row["f1"] for row in load_baseline(path)["rows"].values()) == [0.5, 0.9]
 
@@ -278,7 +279,7 @@ def test_a_value_that_is_no_number_fails():
 def test_rows_that_the_baseline_lacks_are_named(baseline):
     records = [record(), record("new"), record("skips", status="skipped"), record("late", scenario="tbird@b")]
     new = NAME.replace("toy", "new")
-    assert unlisted(records, load_baseline(baseline), {"bgl@a"}) == [new]
+    assert unlisted(records, load_baseline(baseline), Part(frozenset({"bgl@a"}))) == [new]
     assert len(unlisted(records, load_baseline(baseline))) == 2
 
 

@@ -14,6 +14,7 @@ from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
 from bench.reporting import gate
 from bench.reporting.gate import compare_with_baseline, load_baseline, write_baseline
+from bench.reporting.gate_part import Part
 from bench.reporting.gate_scores import load_scores, scores_path
 
 RULES = [parse_rule(text) for text in ("native", "conformal:0.01", "oracle")]
@@ -266,9 +267,9 @@ def test_a_suite_keeps_the_scores_of_the_others(add, update, found):
     add(NOISE, "late", edition="tbird@raw29k")
     update()
     add(NOISE)
-    assert update(scenarios={"tbird@raw29k"}) == (1, 2, {})
+    assert update(part=Part(frozenset({"tbird@raw29k"}))) == (1, 2, {})
     assert found()["ap"].failed
-    assert update(scenarios={"bgl@raw12k"}) == (1, 2, {})
+    assert update(part=Part(frozenset({"bgl@raw12k"}))) == (1, 2, {})
     assert not found()["ap"].failed
 
 

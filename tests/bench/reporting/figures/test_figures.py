@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from bench.errors import BenchError
@@ -12,6 +13,7 @@ from bench.experiment.planning import Plan
 from bench.experiment.suites import Suite
 from bench.records.store import Store
 from bench.reporting.figures.figure import Figure, FigureRequest
+from bench.reporting.figures.kinds import KINDS
 from bench.reporting.figures.write import gather, write
 
 RULE = "conformal:0.01"
@@ -163,8 +165,8 @@ def test_bounds_say_when_no_record_has_the_second_rule(requested, make_record):
 def test_a_figure_names_its_runs_in_every_file(requested, alphas):
     request = requested(SWEEP, alphas)
     (figure,) = gather(request)
-    png, svg, described = write(figure, request)
-    assert [path.suffix for path in (png, svg, described)] == [".png", ".svg", ".json"]
+    png, svg, pdf, described = write(figure, request)
+    assert [path.suffix for path in (png, svg, pdf, described)] == [".png", ".svg", ".pdf", ".json"]
     content = json.loads(described.read_text())
     assert (content["suite"], content["rule"], content["run_ids"]) == ("fig", RULE, list(figure.run_ids))
     assert content["content"]["panels"] == json.loads(json.dumps(figure.content["panels"]))
@@ -172,6 +174,31 @@ def test_a_figure_names_its_runs_in_every_file(requested, alphas):
         assert image.width > 500
         assert figure.run_ids[0] in image.text["Description"]
     assert figure.run_ids[0] in svg.read_text()
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert figure.run_ids[0].encode() in pdf.read_bytes()
+
+
+def test_titles_stand_above_what_stands_below_them_however_high_a_panel_is(requested, make_record):
+    pairs = [pair for i in range(16) for pair in combined(make_record, f"toy{i}", 0.5, 0.7, 0.9)]
+    (figure,) = gather(requested({"kind": "bounds"}, pairs))
+    drawn = KINDS["bounds"].draw(figure.content)
+    FigureCanvasAgg(drawn)
+    drawn.draw_without_rendering()
+    for axes in drawn.axes:
+        (below,) = [text for text in axes.texts if "test sequences" in text.get_text()]
+        title = axes.title if axes.title.get_text() else axes._left_title
+        assert below.get_window_extent().y1 <= title.get_window_extent().y0 + 1
+        assert below.get_window_extent().y0 >= axes.get_window_extent().y1
+
+
+def test_a_method_without_any_value_has_no_row_in_the_picture_but_is_named(requested, make_record):
+    pairs = combined(make_record, "toy", 0.5, 0.7, 0.9)
+    failed = make_record("gone", edition="bgl@a+tbird@b", systems=("bgl@a", "tbird@b"), status="skipped", reason="no")
+    (figure,) = gather(requested({"kind": "bounds"}, [*pairs, (failed, {})]))
+    assert [row["method"] for row in figure.content["panels"][0]["rows"]] == ["gone", "toy"]
+    assert any("gone: skipped, no" in note for note in figure.notes)
+    drawn = KINDS["bounds"].draw(figure.content)
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["toy"]
 
 
 def test_the_same_records_give_the_same_files(requested, alphas):
@@ -186,7 +213,7 @@ def test_bounds_and_maps_can_be_drawn_from_their_file_alone(requested, make_reco
     (figure,) = gather(request)
     stored = json.loads(write(figure, request)[-1].read_text())
     again = Figure("again", stored["kind"], stored["content"], tuple(stored["run_ids"]))
-    assert [path.suffix for path in write(again, request)] == [".png", ".svg", ".json"]
+    assert [path.suffix for path in write(again, request)] == [".png", ".svg", ".pdf", ".json"]
 
 
 def test_entmax_curves_by_hand(requested):

@@ -173,6 +173,6 @@ def test_a_picture_and_a_page_are_written(requested):
     request = requested(("bgl@a", "hdfs@b"))
     for figure in gather(request):
         paths = write(figure, request)
-        assert [path.suffix for path in paths] == [".md", ".png", ".svg", ".json"]
+        assert [path.suffix for path in paths] == [".md", ".png", ".svg", ".pdf", ".json"]
         with Image.open(paths[1]) as picture:
             assert picture.width > 1000
