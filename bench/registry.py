@@ -10,7 +10,6 @@ import ast
 import dataclasses
 import functools
 import hashlib
-import importlib
 import importlib.util
 import json
 import sys
@@ -23,6 +22,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from bench._classes import which_class
 from bench._files import unwritable
 from bench._local import beside, load_file
 from bench._sealed import recall, seal
@@ -140,6 +140,8 @@ def find(name: str) -> DetectorRef:
     """The detector of that name, or of `path.py:Class`."""
     if ".py:" in name:
         return _from_file(name)
+    if name.endswith(".py"):
+        raise BenchError(which_class(name))
     known = available()
     found = known.get(name) or _adapted(name)
     if found is None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
 GROUND = {
     "bench.types",
+    "bench._classes",
     "bench._files",
     "bench._sealed",
     "bench._memory",

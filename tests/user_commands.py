@@ -67,6 +67,7 @@ TABLE = {
     ],
     "bench status": ["bench status", "bench status --watch", "bench status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
+    "bench table --matrix": [],
     "bench compare METHOD": [],
     "bench errors METHOD --scenario NAME": [
         "bench errors pca --scenario hdfs",

@@ -98,7 +98,7 @@ class Job:
 
     def tables(self, records: Sequence[Record]) -> tuple[list[Table], list[Path]]:
         """The tables of these records, and the files of tables that were written from all that are stored."""
-        from bench.reporting.tables.files import write_tables
+        from bench.reporting.files import write_tables
         from bench.reporting.tables.table import make_tables
 
         found = make_tables(records)

@@ -197,15 +197,13 @@ def _tell_stale(found: Sequence[Outdated]) -> None:
 
 
 def _report(outcome: Outcome, job: Job, as_json: bool) -> None:
-    import json
-
-    from bench.reporting.tables.series import render_all
-    from bench.reporting.tables.table import summary
+    from bench.cli._tables import chosen_format, print_tables
+    from bench.reporting.tables.choice import Choice
 
     tables, written = job.tables(outcome.records)
-    if as_json:
-        say(json.dumps([row for table in tables for row in summary(table, job.rule)], indent=1))
-    elif tables:
-        say(render_all(tables, job.rule))
+    form = chosen_format(None, as_json=as_json)
+    choice = Choice.of(sort="ap" if form == "text" else None)
+    if tables or as_json:
+        print_tables(choice.apply(tables, job.rule), job.rule, job.store, choice, form)
     for path in written:
         say(f"written: {path}", err=True)

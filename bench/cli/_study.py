@@ -101,7 +101,7 @@ def _seconds_of(store: Store, settings: Settings) -> Callable[[Cell], float]:
 
 def _write_tables(store: Store, records: Sequence[Record]) -> None:
     """The tables of the test parts are kept current and not shown: a study looks at the validation part."""
-    from bench.reporting.tables.files import write_tables
+    from bench.reporting.files import write_tables
     from bench.reporting.tables.table import make_tables
 
     write_tables(store, {table.key for table in make_tables(records)})

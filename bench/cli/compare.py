@@ -79,6 +79,7 @@ def _make(
     from bench.detector import report_progress
     from bench.reporting.comparisons import differences as made
     from bench.reporting.comparisons.kept import keep
+    from bench.reporting.files import renew_tables
     from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.table import make_tables
 
@@ -104,6 +105,8 @@ def _make(
             found.append(made.compare_rows(request, store))
     for comparison in found:
         say(f"written: {keep(comparison, store, tables)}", err=True)
+    for path in renew_tables(store, {request.table.key for request in asked}):
+        say(f"written: {path}", err=True)
     return found
 
 

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Out, Protocol, say
 from bench.cli._stale import code_lines, tell_stale
+from bench.cli._tables import Columns, Format, Methods, Sort, Top, Wide, chosen_format, print_matrix, print_tables
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.records.record import Record
     from bench.records.store import Store
     from bench.reporting.tables.rows import Table
+
+Scenario = Annotated[str | None, typer.Option("--scenario", "-s", help="Only this scenario (part of its name).")]
+Split = Annotated[str | None, typer.Option("--split", help="Only this split.")]
+Write = Annotated[bool, typer.Option("--write", help="Write all tables to OUT/tables.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Exit 1 when a written table or a kept comparison differs from the records.")
+]
+Published = Annotated[
+    bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
+]
+Validation = Annotated[
+    bool, typer.Option("--validation", help="Rank configs by the validation part; shows nothing of the test part.")
+]
+Matrix = Annotated[
+    bool, typer.Option("--matrix", help="Methods by data sets in one table; --columns says by which metrics.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,35 +43,39 @@ def add_to(app: typer.Typer) -> None:
 
 
 def table(
-    scenario: Annotated[
-        str | None, typer.Option("--scenario", "-s", help="Only this scenario (part of its name).")
-    ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
+    scenario: Scenario = None,
+    split: Split = None,
     threshold: Annotated[str, typer.Option("--threshold", help="Threshold rule.")] = "conformal:0.01",
-    write: Annotated[bool, typer.Option("--write", help="Write all tables to OUT/tables.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit 1 when a written table or a kept comparison differs from the records.")
-    ] = False,
-    published: Annotated[
-        bool, typer.Option("--published", help="Set what papers report beside ours, and say how the protocols differ.")
-    ] = False,
-    validation: Annotated[
-        bool, typer.Option("--validation", help="Rank configs by the validation part; shows nothing of the test part.")
-    ] = False,
+    write: Write = False,
+    check: Check = False,
+    published: Published = False,
+    validation: Validation = False,
+    methods: Methods = None,
+    columns: Columns = None,
+    sort: Sort = None,
+    top: Top = None,
+    matrix: Matrix = False,
+    wide: Wide = False,
+    form: Format = None,
     protocol: Protocol = None,
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Print the tables of the stored records; `--write` writes those of every protocol, the others show one."""
+    """Print the tables of the stored records, and below each what it says; `--write` writes those of every protocol."""
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store
-    from bench.reporting.tables.files import write_tables
+    from bench.reporting.files import write_tables
+    from bench.reporting.tables.choice import Choice
     from bench.reporting.tables.protocols import of_one_protocol
-    from bench.reporting.tables.series import render_all
-    from bench.reporting.tables.table import require_rule, summary
+    from bench.reporting.tables.table import require_rule
     from bench.reporting.tables.validation import render_choices
 
-    store = Store(out)
+    store, printed = Store(out), chosen_format(form, as_json=as_json)
+    whole = {"--check": check, "--write": write, "--published": published, "--validation": validation}
+    _require_whole([name for name, is_given in whole.items() if is_given], [methods, columns, sort, top, matrix, wide])
+    if matrix and (sort or top):
+        raise BenchError("--matrix sets methods by name: leave --sort and --top out")
+    choice = Choice.of(methods, columns, sort or ("ap" if printed == "text" and not matrix else None), top)
     if check:
         _check(store)
         return
@@ -71,17 +93,29 @@ def table(
         for path in write_tables(store, {found.key for found in (everything if protocol is None else tables)}):
             say(f"written: {path}", err=True)
     if published:
-        from bench.reporting.published.page import render_published
+        _print_published(tables, threshold, store, is_read=form is None and not as_json)
+    elif matrix:
+        print_matrix(choice.apply(tables, threshold), threshold, choice, printed, wide=wide)
+    elif not write or as_json or form:
+        print_tables(choice.apply(tables, threshold), threshold, store, choice, printed, wide=wide)
 
-        if as_json:
-            raise BenchError(
-                "--published is a page for readers: leave --json out, or use `bench audit published --json`"
-            )
-        say(render_published(tables, threshold, store.cache))
-    elif as_json:
-        say(json.dumps([row for found in tables for row in summary(found, threshold)], indent=1))
-    elif not write:
-        say(render_all(tables, threshold))
+
+def _print_published(tables: Sequence[Table], threshold: str, store: Store, *, is_read: bool) -> None:
+    from bench.reporting.published.page import render_published
+
+    if not is_read:
+        raise BenchError(
+            "--published is a page for readers: leave --json and --format out, or use `bench audit published --json`"
+        )
+    say(render_published(tables, threshold, store.cache))
+
+
+def _require_whole(given: Sequence[str], choices: Sequence[Any]) -> None:
+    """Raise BenchError where a part of the tables is asked for beside what is about whole ones."""
+    if given and any(choices):
+        raise BenchError(
+            f"{given[0]} is about whole tables: leave --methods, --columns, --sort, --top, --matrix and --wide out"
+        )
 
 
 def _fitting(store: Store, scenario: str | None, split: str | None) -> list[Table]:
@@ -107,7 +141,7 @@ def _check(store: Store) -> None:
     from bench.experiment.measure import are_scores_of
     from bench.records.verify import problems
     from bench.reporting.comparisons.kept import outdated_comparisons
-    from bench.reporting.tables.files import outdated_tables
+    from bench.reporting.files import outdated_tables
 
     wrong = list(problems(store, are_scores_of))
     if not wrong:

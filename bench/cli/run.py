@@ -108,8 +108,7 @@ def run(
         device, precision, compile_, threads, timeout, tuple(threshold or ()), data, out, pack, jobs, retry, fail_fast,
         executor, address, gpus_per_cell,
     )  # fmt: skip
-    executor_options(means)
-    _warn_of_compiling(means)
+    _require(means)
     request = Request(means, as_json, dry_run, plan)
     chosen = [together(chosen)] if plan and len(chosen) > 1 else chosen
     execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
@@ -123,7 +122,8 @@ def _require_one_source(asked: Asked, suite: str | None, freeze: Path | None, fr
         raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
 
 
-def _warn_of_compiling(means: Means) -> None:
+def _require(means: Means) -> None:
+    executor_options(means)
     require_means(means)
     if means.compile:
         say("--compile: each fit waits until its network is translated, half a minute or more", err=True)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench.detector import Detector, report_progress
 from bench.errors import BenchError
+from bench.testing.causes import causes_of
 from bench.testing.checks import CHECKS
 from bench.testing.trial import SkipCheck, Trial
 
@@ -92,12 +93,29 @@ def conforms(results: Sequence[CheckResult]) -> bool:
 
 
 def summarise(results: Sequence[CheckResult]) -> str:
-    """Return a line per result that is no plain pass, then how many checks ran and how many failed."""
-    lines = [f"{r.status:7} {r.name}: {r.detail or r.reason}" for r in results if r.status != "passed"]
+    """Return a line per cause of failures and per result that is no plain pass, then how many ran and how many failed.
+
+    Checks that fail for one reason are one line; the traceback of each stands in its `detail`.
+    """
+    others = [r for r in results if r.status not in ("passed", "failed")]
+    lines = [f"{r.status:7} {r.name}: {r.detail or r.reason}" for r in others]
     ran = sum(r.status != "skipped" for r in results)
     failed = sum(r.status in {"failed", "xpass"} for r in results)
     nothing = "" if conforms(results) or failed else "; nothing passed, so nothing was shown"
-    return "\n".join([*lines, f"ran {ran} of {len(results)} checks, {failed} failed{nothing}"])
+    return "\n".join([*lines, *failures(results), f"ran {ran} of {len(results)} checks, {failed} failed{nothing}"])
+
+
+def failures(results: Sequence[CheckResult]) -> list[str]:
+    """What failed, each cause once, with how many checks fail for it."""
+    found = causes_of((r.name, r.detail) for r in results if r.status == "failed")
+    lines = []
+    for cause in found:
+        first, *more = cause.names
+        lines.append(f"failed  {first}: {cause.text}")
+        if more:
+            checks = "1 check more fails" if len(more) == 1 else f"{len(more)} checks more fail"
+            lines.append(f"        {checks} for this reason: {', '.join(more)}")
+    return lines
 
 
 def _refuse_bad_expectations(cls: type[Detector], expected: Mapping[str, str]) -> None:

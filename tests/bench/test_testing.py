@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -11,7 +12,16 @@ from bench import registry, testing
 from bench.contract import fault_of
 from bench.detector import ContractError, Detector, DetectorTags, ExternalFile, Grade, NotFittedError, Role
 from bench.errors import BenchError
-from bench.testing import CHECKS, CheckResult, check_detector, checks, conforms, parametrize_with_checks, summarise
+from bench.testing import (
+    CHECKS,
+    CheckResult,
+    check_detector,
+    checks,
+    conforms,
+    failures,
+    parametrize_with_checks,
+    summarise,
+)
 from bench.testing.trial import same_arrays, toy_log
 from bench.types import UNKNOWN_KEY
 
@@ -899,3 +909,29 @@ def test_torch_modules_count_as_state():
             return scores
 
     assert failed(check_detector(UpdatesStatistics)) == {"check_score_is_pure"}
+
+
+def test_causes_that_differ_in_numbers_alone_are_told_once():
+    details = {
+        "check_scores": "scores have shape (4,), not (3,)",
+        "check_refit": "other",
+        "check_memory": "scores have shape (9,), not (1,)",
+    }
+    results = [CheckResult(name, "failed", "why", detail) for name, detail in details.items()]
+    assert failures(results) == [
+        "failed  check_scores: scores have shape (4,), not (3,)",
+        "        1 check more fails for this reason: check_memory",
+        "failed  check_refit: other",
+    ]
+
+
+def test_a_cause_names_the_line_of_the_detector_not_that_of_the_kit():
+    def fit(self, train, labels=None, *, evidence=None):
+        raise ValueError("one\ntwo")
+
+    results = check_detector(type("Unfit", (Good,), {"fit": fit}))
+    first, more = failures(results)
+    assert re.fullmatch(r"failed  check_\w+: ValueError: one two \(test_testing\.py, line \d+, in fit\)", first)
+    assert more.count("check_") > 10
+    assert summarise(results).count("ValueError") == 1
+    assert sum("ValueError: one" in result.detail for result in results) > 10

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.errors import BenchError, did_you_mean
 from bench.evaluation.blocks import Resampling
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, draw_seed, resample
@@ -70,16 +70,19 @@ def comparison_requests(tables: Sequence[Table], method: str, against: str) -> l
         raise BenchError(f"'{method}' was run on samples only, which cannot be compared: run it without --sample")
     with_method = [(table, row) for table in tables for row in table.rows if row.method == method]
     if not with_method:
-        known = ", ".join(sorted({row.method for table in tables for row in table.rows}))
-        raise BenchError(f"no table has a row '{method}': choose one of {known}")
+        known = sorted({row.method for table in tables for row in table.rows})
+        raise BenchError(
+            f"no table has a row '{method}': {did_you_mean(method, known)}choose one of {', '.join(known)}"
+        )
     names = _COMMA_OUTSIDE.split(against)
     if against not in (CONTROLS, EVERYTHING):
         known_names = {row.method for table, _ in with_method for row in table.rows} - {method}
         unknown = [name for name in names if name not in known_names]
         if unknown:
+            meant = did_you_mean(unknown[0], known_names)
             raise BenchError(
                 f"--against {against}: '{unknown[0]}' stands in no table of {method}: "
-                f"write controls, all, or names out of {', '.join(sorted(known_names))}"
+                f"{meant}write controls, all, or names out of {', '.join(sorted(known_names))}"
             )
     found = []
     for table, row in with_method:

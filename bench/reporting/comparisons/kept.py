@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import re
 from collections import Counter
@@ -91,6 +93,20 @@ def stored(store: Store, method: str, *, scenario: str | None, split: str | None
 def every_kept(store: Store) -> list[Comparison]:
     """All comparisons that are kept, as they are; whether they hold, `outdated_comparisons` says."""
     return [_load(path) for path in sorted((store.root / "comparisons").glob("*.json"))]
+
+
+def holding(store: Store, table: Table) -> list[Comparison]:
+    """What is kept on a table, without the rows that are not what its records say; a damaged file says nothing."""
+    stem = table.key.file_name.removesuffix(".md")
+    found = []
+    for path in sorted((store.root / "comparisons").glob(f"{glob.escape(stem)}--*.json")):
+        with contextlib.suppress(BenchError):
+            comparison = _load(path)
+            if _key(comparison) == table.key and comparison.get("version") == VERSION:
+                checks = _row_checks(comparison, [table])
+                rows = [row for row in comparison["rows"] if checks[row["method"]] is None]
+                found.append(comparison | {"rows": rows})
+    return found
 
 
 def outdated_comparisons(store: Store) -> dict[Path, str]:

@@ -14,18 +14,11 @@ from bench.evaluation.agreement import kendall_tau, ranks
 from bench.evaluation.measures import measure_of
 from bench.experiment.grades import CONTROL
 from bench.reporting import markdown
-from bench.reporting.pages.gather import (
-    RANKED_BY,
-    Results,
-    base_of,
-    kind_of,
-    methods_of,
-    standing_of,
-    steps_of,
-    value_of,
-)
-from bench.reporting.pages.matrix import METRICS, NOTHING, column, short
-from bench.reporting.tables.rows import Row, Table
+from bench.reporting.pages.gather import Results, kind_of, methods_of, standing_of, steps_of
+from bench.reporting.pages.matrix import NOTHING
+from bench.reporting.tables.matrix import METRICS, column
+from bench.reporting.tables.ranking import RANKED_BY, short, value_of
+from bench.reporting.tables.rows import Row, Table, base_of
 from bench.reporting.tables.series import Series, make_series
 
 FACTORS: Final = (0.25, 1, 4)

@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from bench.data.sequences.protocols import block_of, is_cut
-from bench.evaluation.thresholds import DEFAULT_RULE
-from bench.experiment.grades import CONTROL, asks_a_model
-from bench.experiment.groups import is_control, may_stand_beside
-from bench.experiment.measure import ALL
+from bench.experiment.grades import asks_a_model
+from bench.experiment.groups import is_control
 from bench.records.record import standing
 from bench.records.store import Store
-from bench.reporting.comparisons.differences import VERSION
 from bench.reporting.comparisons.kept import every_kept
-from bench.reporting.tables.rows import Row, Table, TableKey, mean_of, shown_rule
+from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.tables.rows import Row, Table
 from bench.reporting.tables.table import make_tables
 
 Family = Literal["within", "paper", "transfers", "combined", "chat", "drift"]
 Kind = Literal["plain", "original", "steps", "setting"]
 """What a row is: a method as it comes, its published form, another budget, another setting changed."""
 
-RANKED_BY: Final = "ap"
-"""The metric of headroom, verdicts and ranks: no threshold stands in it."""
-_INVERSE: Final = {"better": "worse", "worse": "better"}
 _STEPS, _PROFILE = "steps", "profile"
 _SETTINGS: Final = re.compile(r"\[([^\]]+)\]")
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What kept comparisons say of two rows of a table."""
-
-    _by_key: dict[tuple[TableKey, str, str], str]
-
-    @classmethod
-    def of(cls, comparisons: Iterable[dict[str, Any]]) -> Verdicts:
-        """Those of the ranking metric, in both directions; what another version of the program kept says nothing."""
-        found = {}
-        for comparison in comparisons:
-            if comparison.get("version") != VERSION or not comparison.keys() >= set(TableKey._fields):
-                continue
-            fields = {name: comparison[name] for name in TableKey._fields}
-            key = TableKey(**fields | {"data": tuple(comparison["data"])})
-            for row in comparison["rows"]:
-                values = (row["metrics"] or {}).get(RANKED_BY)
-                if values:
-                    one, other, verdict = comparison["method"], row["method"], values["verdict"]
-                    found[key, one, other] = verdict
-                    found.setdefault((key, other, one), _INVERSE.get(verdict, verdict))
-        return cls(found)
-
-    def of_rows(self, table: Table, one: Row, other: Row | None) -> str | None:
-        """`better`, `worse`, `not separable`, or None where they were not compared."""
-        return None if other is None else self._by_key.get((table.key, one.method, other.method))
 
 
 @dataclass(frozen=True)
@@ -121,36 +87,10 @@ def kind_of(row: Row) -> Kind:
     return alone.get(next(iter(names)), "setting") if len(names) == 1 else "setting"
 
 
-def base_of(row: Row) -> str:
-    """The method of a row, without its settings: `deeplog+nearest`."""
-    detector = row.records[0]["spec"]["detector"]
-    variant = detector.get("variant")
-    return f"{detector['name']}+{variant}" if variant else str(detector["name"])
-
-
 def steps_of(row: Row) -> int | None:
     """Its budget in optimiser steps; None of what is not trained in steps."""
     steps = row.records[0]["detector"]["config"].get(_STEPS)
     return None if steps is None else int(steps)
-
-
-def value_of(row: Row, metric: str) -> float | None:
-    """The mean over seeds by the rule that tables show."""
-    return mean_of(row, ALL, metric, shown_rule(row, DEFAULT_RULE)) if row.finished else None
-
-
-def best_of(rows: Sequence[Row]) -> Row | None:
-    """The row that ranks first; None where none has a value. Of equals the first."""
-    known = [(value, row) for row in rows if (value := value_of(row, RANKED_BY)) is not None]
-    return max(known, key=lambda pair: pair[0])[1] if known else None
-
-
-def controls_of(table: Table, method: Row | None = None) -> list[Row]:
-    """The controls of a table that are told normals; for a method also those that are told no more than it."""
-    if method is None:
-        return [row for row in table.rows if row.group == CONTROL]
-    controls = [row for row in table.rows if is_control(row.group)]
-    return [row for row in controls if may_stand_beside(row.records[0], method.records[0])]
 
 
 def methods_of(table: Table) -> list[Row]:

@@ -10,24 +10,14 @@ from typing import Final
 from bench.evaluation.agreement import kendall_tau
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.reporting.markdown import plain
-from bench.reporting.pages.gather import (
-    RANKED_BY,
-    Results,
-    best_of,
-    controls_of,
-    methods_of,
-    standing_of,
-    value_of,
-)
-from bench.reporting.pages.matrix import NOTHING, column, short, usual_seeds
+from bench.reporting.pages.gather import Results, methods_of, standing_of
+from bench.reporting.pages.matrix import NOTHING
+from bench.reporting.tables.matrix import column, usual_seeds
+from bench.reporting.tables.notes import FAR, FEW_ABNORMAL, promised_fpr
+from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
-_PROMISED: Final = 0.01
-"""False alarms by the rule of the tables."""
-_FAR: Final = 3
 _RANKS_WELL, _FLAGS_LITTLE = 0.95, 0.1
-FEW_ABNORMAL: Final = 20
-"""A test part with fewer says little of any method."""
 NOT_COMPARED: Final = "not compared"
 
 
@@ -105,12 +95,12 @@ def _thresholds(tables: Sequence[Table]) -> str:
     """Whether the rule of the tables keeps its promise, and whether a good ranking becomes good flags."""
     rows = [row for table in tables for row in methods_of(table) if shown_rule(row, DEFAULT_RULE) == DEFAULT_RULE]
     rates = [rate for row in rows if (rate := value_of(row, "fpr")) is not None]
-    broken = sum(rate > _FAR * _PROMISED for rate in rates)
+    broken = sum(rate > FAR * (promised_fpr(DEFAULT_RULE) or 0.0) for rate in rates)
     pairs = [(value_of(row, "f1"), value_of(row, "auroc")) for row in rows]
     known = [(f1, auroc) for f1, auroc in pairs if f1 is not None and auroc is not None]
     lost = sum(auroc >= _RANKS_WELL and f1 < _FLAGS_LITTLE for f1, auroc in known)
     return (
-        f"- **Thresholds.** `{DEFAULT_RULE}` flags more than {_FAR} times the false alarms it promises in {broken} of "
+        f"- **Thresholds.** `{DEFAULT_RULE}` flags more than {FAR} times the false alarms it promises in {broken} of "
         f"{len(rates)} rows; {lost} rows have an AUROC of {_RANKS_WELL} or more and an F1 below {_FLAGS_LITTLE}."
     )
 

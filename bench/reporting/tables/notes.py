@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Final
 
 from bench.errors import harmless
 from bench.evaluation.thresholds import parse_rule
+from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import call_notes
 from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, mean_of, shown_rule
 from bench.reporting.tables.versions import older_records
 
-_FAR: Final = 3
+FAR: Final = 3
 """Times the promised false positive rate."""
 
+FEW_ABNORMAL: Final = 20
+"""A test part with fewer says little of any method."""
 _BY_PLACE: Final = "clock"
 """Of this control no threshold can hold: a test part lies behind its validation part."""
 
 
 def table_notes(table: Table, rule: str) -> list[str]:
-    """Failures, thresholds that could not be estimated, rows under another rule."""
+    """Failures, thresholds that could not be estimated, rows under another rule, promises that thresholds broke."""
+    return [*_row_notes(table, rule), *_broken_promises(table, rule)]
+
+
+def brief_notes(table: Table, rule: str) -> list[str]:
+    """Those of methods and of what failed, the same said of several once; what thresholds broke, the reading says."""
+    same: dict[str, list[str]] = defaultdict(list)
+    rows = tuple(row for row in table.rows if not is_control(row.group) or row.failure)
+    for note in _row_notes(replace(table, rows=rows), rule):
+        name, _, what = note.removeprefix("- ").partition(": ")
+        same[what].append(name)
+    return [f"- {', '.join(names)}: {what}" for what, names in same.items()]
+
+
+def _row_notes(table: Table, rule: str) -> list[str]:
     notes = [f"- {row.label}: {harmless(row.failure)}" for row in table.rows if row.failure]
     notes += [f"- {row.label}: the version that ran last; {older_records(row)}" for row in table.rows if row.n_older]
     notes += [note for row in table.rows for note in call_notes(row)]
@@ -38,26 +56,33 @@ def table_notes(table: Table, rule: str) -> list[str]:
             )
             missing[reason].append(f"{row.label}{part}")
     notes += [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
-    return notes + _broken_promises(table, rule)
+    return notes
+
+
+def promised_fpr(rule: str) -> float | None:
+    """The false positive rate that a rule promises for exchangeable normals; None of one that promises none."""
+    parsed = parse_rule(rule)
+    if parsed.kind not in ("conformal", "quantile") or parsed.value is None:
+        return None
+    return parsed.value if parsed.kind == "conformal" else 1 - parsed.value
 
 
 def _broken_promises(table: Table, rule: str) -> list[str]:
     """Whose realised false positive rate is far from what the rule promises for exchangeable normals."""
-    parsed = parse_rule(rule)
-    if parsed.kind not in ("conformal", "quantile") or parsed.value is None:
+    promised = promised_fpr(rule)
+    if promised is None:
         return []
-    promised = parsed.value if parsed.kind == "conformal" else 1 - parsed.value
     followers = [row for row in table.rows if shown_rule(row, rule) == rule and row.method != _BY_PLACE]
     texts = [_broken_promise(row, rule, promised) for row in followers]
     broken = ", ".join(text for text in texts if text)
-    what = f"FPR more than {_FAR} times what {rule} promises, so test normals are unlike validation normals"
+    what = f"FPR more than {FAR} times what {rule} promises, so test normals are unlike validation normals"
     return [f"- {what}: {broken}"] if broken else []
 
 
 def _broken_promise(row: Row, rule: str, promised: float) -> str:
     """Method and rate of a row that is far from what the rule promises, else nothing."""
     mean = mean_of(row, ALL, "fpr", rule)
-    if mean is None or mean <= _FAR * promised:
+    if mean is None or mean <= FAR * promised:
         return ""
     rate = aggregate(row, ALL, "fpr", rule)
     return f"{row.label} {mean:.3f}" if rate is not None and rate.low > promised else ""

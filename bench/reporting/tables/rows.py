@@ -202,3 +202,11 @@ def lacks_validation(record: Record, rule: str) -> bool:
 def _between(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
+
+
+def base_of(row: Row) -> str:
+    """The method of a row, without its settings: `deeplog+nearest`."""
+    detector = row.records[0]["spec"]["detector"]
+    variant = detector.get("variant")
+    name = variant["name"] if isinstance(variant, dict) else variant
+    return f"{detector['name']}+{name}" if name else str(detector["name"])

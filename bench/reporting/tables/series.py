@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,12 +14,15 @@ from bench.evaluation.measures import Measure, gated
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import group_rank
 from bench.experiment.measure import ALL
-from bench.reporting import markdown
+from bench.reporting.tables.formats import view_markdown
 from bench.reporting.tables.headroom import licence_lines
+from bench.reporting.tables.layout import view_of
 from bench.reporting.tables.rows import Row, Table, TableKey, heading, mean_of, shown_rule
 from bench.reporting.tables.split_words import block_words
-from bench.reporting.tables.table import render
+from bench.reporting.tables.view import Block, Grid, View
 
+ReadingOf = Callable[[Table], Sequence[str]]
+"""What is said below a table."""
 CUTS: Final = "cuts"
 """The family of all cuts in time."""
 _MOST_COLUMNS: Final = 8
@@ -86,25 +89,37 @@ def make_series(tables: Iterable[Table]) -> list[Series]:
     return [series for series in found if series.is_blocks or len(series.tables) > 1]
 
 
-def render_all(tables: Sequence[Table], rule: str) -> str:
-    """All tables and series as markdown; blocks only as the series they make."""
-    alone = [render(table, rule) for table in tables if block_of(table.key.split) is None]
-    return "\n".join([*alone, *(render_series(series, rule) for series in make_series(tables))])
+def render_all(tables: Sequence[Table], rule: str, reading_of: ReadingOf | None = None) -> str:
+    """All tables and series as Markdown; blocks only as the series they make."""
+    views = all_views(
+        tables, lambda table: view_of(table, rule, reading=() if reading_of is None else reading_of(table))
+    )
+    return "\n".join(map(view_markdown, [*views, *(series_view(series, rule) for series in make_series(tables))]))
+
+
+def all_views(tables: Sequence[Table], view: Callable[[Table], View]) -> list[View]:
+    """The views of tables that stand for themselves: blocks are shown only as the series they make."""
+    return [view(table) for table in tables if block_of(table.key.split) is None]
 
 
 def render_series(series: Series, rule: str) -> str:
-    """A series as markdown: mean and worst of each method, and each table's values where these are few."""
+    """A series as Markdown."""
+    return view_markdown(series_view(series, rule))
+
+
+def series_view(series: Series, rule: str) -> View:
+    """A series laid out: mean and worst of each method, and each table's values where these are few."""
     rule = str(parse_rule(rule))
     records = [record for table in series.tables for record in table.records]
-    parts = [f"### {heading(series.key, records)}", "\n".join(_facts(series, rule))]
+    grids = []
     methods = _methods(series.tables)
     for group in dict.fromkeys(method.group for method in methods):
         same = [method for method in methods if method.group == group]
-        parts.append(_means(series, group, same, rule))
+        grids.append(_means(series, group, same, rule))
         if len(series.tables) <= _MOST_COLUMNS:
-            parts += [_each(series, measure, same, rule) for measure in gated()]
-    parts += licence_lines(records)
-    return "\n\n".join(parts) + "\n"
+            grids += [_each(series, measure, same, rule) for measure in gated()]
+    facts = tuple(_facts(series, rule))
+    return View(heading(series.key, records), facts, (Block(tuple(grids)),), tuple(licence_lines(records)), brief=facts)
 
 
 def _methods(tables: Sequence[Table]) -> list[_Method]:
@@ -119,14 +134,14 @@ def _methods(tables: Sequence[Table]) -> list[_Method]:
     return sorted(methods, key=lambda method: (group_rank(method.group), method.first.method))
 
 
-def _means(series: Series, group: str, methods: Sequence[_Method], rule: str) -> str:
+def _means(series: Series, group: str, methods: Sequence[_Method], rule: str) -> Grid:
     worst = "worst" if series.is_blocks else "worst cut"
-    headers = [group, *(f"{m.column} {word}" for m in gated() for word in ("mean", worst)), series.unit]
-    return markdown.table([_mean_line(method, rule) for method in methods], headers)
+    headers = (group, *(f"{m.column} {word}" for m in gated() for word in ("mean", worst)), series.unit)
+    return Grid(headers, tuple(tuple(_mean_line(method, rule)) for method in methods))
 
 
 def _mean_line(method: _Method, rule: str) -> list[str]:
-    cells, counts = [method.first.label], []
+    cells, counts = [method.first.method], []
     for measure in gated():
         found = [value for value in method.values(measure, rule) if value is not None]
         cells += [f"{sum(found) / len(found):.3f}", f"{min(found):.3f}"] if found else ["-", "-"]
@@ -136,13 +151,13 @@ def _mean_line(method: _Method, rule: str) -> list[str]:
     return [*cells, f"{shown}/{len(method.rows)}"]
 
 
-def _each(series: Series, measure: Measure, methods: Sequence[_Method], rule: str) -> str:
+def _each(series: Series, measure: Measure, methods: Sequence[_Method], rule: str) -> Grid:
     """One metric of each table of the series."""
-    lines = [
-        [method.first.label, *("-" if value is None else f"{value:.3f}" for value in method.values(measure, rule))]
+    lines = tuple(
+        (method.first.method, *("-" if value is None else f"{value:.3f}" for value in method.values(measure, rule)))
         for method in methods
-    ]
-    return markdown.table(lines, [measure.column, *(_short(table.key.split) for table in series.tables)])
+    )
+    return Grid((measure.column, *(_short(table.key.split) for table in series.tables)), lines)
 
 
 def _facts(series: Series, rule: str) -> list[str]:

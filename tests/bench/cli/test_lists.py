@@ -128,6 +128,45 @@ def test_check_fails_a_broken_detector_and_says_why(call, tmp_path):
     assert all(row["detail"] for row in wrong)
 
 
+OTHER_FIT = GOOD.partition("class Broken")[0].replace(
+    "        self.known_ = np.unique", "        raise ValueError('no ear for this')\n        self.known_ = np.unique"
+)
+
+
+def test_check_names_one_cause_once_and_the_rest_on_request(call, tmp_path):
+    (tmp_path / "mine.py").write_text(OTHER_FIT)
+    code, out, _ = call("check", "mine.py:Good")
+    assert code == 1
+    lines = out.splitlines()
+    assert len(lines) == 3, out
+    assert lines[0].startswith("failed  check_")
+    assert "ValueError: no ear for this (mine.py, line " in lines[0]
+    assert lines[0].endswith(", in fit)")
+    assert " checks more fail for this reason: check_" in lines[1]
+    assert lines[2].endswith(" failed; -v shows every check")
+    code, every, _ = call("check", "mine.py:Good", "-v")
+    assert code == 1
+    assert every.count("Traceback (most recent call last)") > 10
+    assert "passed" in every
+    rows = json.loads(call("check", "mine.py:Good", "--json")[1])
+    assert sum(row["status"] == "failed" for row in rows) > 10
+
+
+def test_check_of_a_file_says_which_class_to_add(call, tmp_path):
+    (tmp_path / "mine.py").write_text(OTHER_FIT)
+    for command in (("check", "mine.py"), ("run", "--methods", "mine.py", "--scenario", "bgl")):
+        code, out, err = call(*command)
+        assert (code, out) == (2, "")
+        assert err == "error: 'mine.py' is a file, and a method is a class of it: add :Good, as in mine.py:Good\n"
+    (tmp_path / "two.py").write_text(OTHER_FIT + "\n\nclass Further(Good):\n    pass\n\n\nclass Not:\n    pass\n")
+    assert "holds 2 detectors: write one of two.py:Good, two.py:Further\n" in call("check", "two.py")[2]
+    (tmp_path / "none.py").write_text("class Not:\n    pass\n")
+    assert "'none.py' holds no subclass of bench.detector.Detector" in call("check", "none.py")[2]
+    (tmp_path / "wrong.py").write_text("class (")
+    assert "the file 'wrong.py' is no Python" in call("check", "wrong.py")[2]
+    assert "the file 'missing.py' cannot be read (No such file or directory)" in call("check", "missing.py")[2]
+
+
 @pytest.mark.parametrize("text", ["import no_such_module", "1 / 0", "class Broken(:"])
 def test_check_of_what_cannot_be_imported_is_bad_input(call, tmp_path, text):
     (tmp_path / "mine.py").write_text(text)

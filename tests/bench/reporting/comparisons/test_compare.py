@@ -23,6 +23,10 @@ from bench.reporting.comparisons.kept import (
     stored,
     totals,
 )
+from bench.reporting.comparisons.quick import with_quick
+from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.files import outdated_tables, renew_tables, write_tables
+from bench.reporting.reading import kept_verdicts, reading
 from bench.reporting.tables.table import make_tables
 
 RULES = [parse_rule(text) for text in ("native", "conformal:0.01", "oracle")]
@@ -199,7 +203,7 @@ def test_against_chooses_controls_all_or_names(store, add):
     assert others("a[x=1,y=2]") == ["a[x=1,y=2]"]
     with pytest.raises(BenchError, match="'nobody' stands in no table of toy"):
         comparison_requests(tables, "toy", "random,nobody")
-    with pytest.raises(BenchError, match="no table has a row 'toys'"):
+    with pytest.raises(BenchError, match="no table has a row 'toys': did you mean toy"):
         comparison_requests(tables, "toys", "all")
 
 
@@ -328,3 +332,82 @@ def test_samples_are_not_compared(make_record):
     assert [request.table.key.sample for request in comparison_requests(tables, "toy", "controls")] == [0]
     with pytest.raises(BenchError, match="'chat' was run on samples only"):
         comparison_requests(tables, "chat", "controls")
+
+
+# --------------------------------------------------------------------------------------- what is said below tables
+
+
+@pytest.fixture
+def with_control(store, add):
+    """A good and a bad method beside a control, three seeds each."""
+    for seed in range(3):
+        add("good", seed, gain=4)
+        add("bad", seed, gain=0.1)
+        add("clock", seed, gain=1, supervision="control")
+    return store
+
+
+def the_table(store):
+    (table,) = make_tables(store.records())
+    return table
+
+
+def first_line(store, verdicts):
+    return reading(the_table(store), "conformal:0.01", verdicts)[0]
+
+
+def test_the_reading_is_that_of_what_is_kept_in_either_direction(with_control):
+    keep(compare_all(with_control, "clock"), with_control, [the_table(with_control)])
+    said = first_line(with_control, kept_verdicts(with_control, the_table(with_control)))
+    assert said.startswith("Better than the best control, clock (AP ")
+    assert "): good. Cannot be told apart from it: bad." in said
+    for path in (with_control.root / "comparisons").iterdir():
+        path.unlink()
+    for method in ("good", "bad"):
+        keep(compare_all(with_control, method, "controls"), with_control, [the_table(with_control)])
+    assert first_line(with_control, kept_verdicts(with_control, the_table(with_control))) == said
+
+
+def test_a_kept_comparison_that_does_not_hold_any_more_says_nothing(with_control, add):
+    keep(compare_all(with_control, "clock"), with_control, [the_table(with_control)])
+    add("good", 3, gain=4)
+    add("clock", 3, gain=1, supervision="control")
+    said = first_line(with_control, kept_verdicts(with_control, the_table(with_control)))
+    assert "Cannot be told apart from it: bad. Not tested yet: good." in said
+    (path,) = (with_control.root / "comparisons").iterdir()
+    path.write_text("damaged")
+    said = first_line(with_control, kept_verdicts(with_control, the_table(with_control)))
+    assert said.startswith("Not tested yet whether a method beats")
+
+
+def test_where_nothing_is_kept_a_quick_comparison_says_the_same_and_keeps_nothing(with_control, monkeypatch):
+    table = the_table(with_control)
+    quick = with_quick(table, Verdicts(), with_control)
+    assert not (with_control.root / "comparisons").exists()
+    keep(compare_all(with_control, "clock"), with_control, [table])
+    assert first_line(with_control, quick) == first_line(with_control, kept_verdicts(with_control, table))
+    monkeypatch.setattr("bench.reporting.comparisons.quick.MOST", 100)
+    assert with_quick(table, Verdicts(), with_control) == Verdicts()
+
+
+def test_a_quick_comparison_leaves_out_what_has_no_scores_here(with_control):
+    good = next(record for record in with_control.records() if record["method"] == "good")
+    (with_control.scores / f"{good['run_id']}.npz").unlink()
+    said = first_line(with_control, with_quick(the_table(with_control), Verdicts(), with_control))
+    assert said.endswith("Cannot be told apart from it: bad. Not tested yet: good.")
+
+
+def test_written_tables_say_what_is_kept_and_are_outdated_by_it(with_control):
+    table = the_table(with_control)
+    for record in with_control.records():
+        with_control.write(record | {"counts": record["counts"] | {"split": {"bgl@raw12k": {"cut": [0.6, 0.8]}}}})
+    (path,) = write_tables(with_control, {table.key})
+    before = path.read_text()
+    assert "Not tested yet whether a method beats the best control, clock" in before
+    keep(compare_all(with_control, "clock"), with_control, [table])
+    assert list(outdated_tables(with_control)) == [path]
+    assert renew_tables(with_control, {table.key}) == [path]
+    assert "Better than the best control, clock" in path.read_text()
+    assert path.read_text().partition("**Reading**")[0] == before.partition("**Reading**")[0]
+    path.unlink()
+    assert renew_tables(with_control, {table.key}) == []

@@ -2,10 +2,12 @@
 
 import pytest
 
+from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.pages import axes
-from bench.reporting.pages.gather import Results, Verdicts, family_of
-from bench.reporting.pages.matrix import matrices, short
+from bench.reporting.pages.gather import Results, family_of
+from bench.reporting.pages.matrix import matrices
 from bench.reporting.pages.results import PAGES
+from bench.reporting.tables.ranking import short
 from bench.reporting.tables.table import make_tables
 
 

@@ -6,7 +6,8 @@ from bench import registry
 from bench.evaluation.agreement import kendall_tau, ranks
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import VERSION
-from bench.reporting.pages.gather import Results, Verdicts, gather, kind_of
+from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.pages.gather import Results, gather, kind_of
 from bench.reporting.pages.reading import against_controls, protocols_agree
 from bench.reporting.pages.results import PAGES, state
 from bench.reporting.pages.write import outdated_pages, write_pages
@@ -33,12 +34,20 @@ def test_equals_share_their_places():
     assert ranks([0.9, 0.5, 0.9, 0.1]).tolist() == [1.5, 3, 1.5, 4]
 
 
+def compared(other, verdict):
+    return {"method": other, "metrics": {"ap": {"verdict": verdict, "p": 0.01}}}
+
+
 def results_of(records, verdicts=()):
     tables = tuple(make_tables(records))
     key = tables[0].key
     kept = [
         key._asdict()
-        | {"version": VERSION, "method": one, "rows": [{"method": other, "metrics": {"ap": {"verdict": verdict}}}]}
+        | {
+            "version": VERSION,
+            "method": one,
+            "rows": [{"method": other, "metrics": {"ap": {"verdict": verdict, "p": 0.5}}}],
+        }
         for one, other, verdict in verdicts
     ]
     return Results(tables, 1, (), Verdicts.of(kept))
@@ -61,7 +70,10 @@ def test_the_reading_sorts_methods_by_verdict_against_the_best_control(make_reco
 
 def test_verdicts_of_another_version_say_nothing(make_record):
     (table,) = make_tables([make_record("a"), make_record("ecvc", supervision="control")])
-    kept = table.key._asdict() | {"method": "a", "rows": [{"method": "ecvc", "metrics": {"ap": {"verdict": "better"}}}]}
+    kept = table.key._asdict() | {
+        "method": "a",
+        "rows": [{"method": "ecvc", "metrics": {"ap": {"verdict": "better", "p": 0.01}}}],
+    }
     one, other = table.rows
     assert Verdicts.of([kept | {"version": VERSION}]).of_rows(table, other, one) == "worse"
     assert Verdicts.of([kept | {"version": VERSION - 1}, {"version": VERSION}]).of_rows(table, other, one) is None

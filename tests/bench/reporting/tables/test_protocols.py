@@ -6,8 +6,8 @@ import pytest
 from bench.errors import BenchError
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
+from bench.reporting.files import outdated_tables, write_tables
 from bench.reporting.tables.export import export
-from bench.reporting.tables.files import outdated_tables, write_tables
 from bench.reporting.tables.protocols import newest_protocol, of_one_protocol
 from bench.reporting.tables.series import make_series, render_all
 from bench.reporting.tables.table import make_tables, table_key

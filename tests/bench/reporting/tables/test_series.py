@@ -4,7 +4,7 @@ import pytest
 
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
-from bench.reporting.tables.files import outdated_tables, write_tables
+from bench.reporting.files import outdated_tables, write_tables
 from bench.reporting.tables.series import make_series, render_all, render_series
 from bench.reporting.tables.table import make_tables
 

@@ -11,9 +11,9 @@ from bench.evaluation.measures import columns
 from bench.evaluation.stats import LEVELS, combine
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import SCHEMA_VERSION, Store
+from bench.reporting.files import outdated_tables, write_tables
 from bench.reporting.gate import rows_by_name
 from bench.reporting.tables.answers import answered_by
-from bench.reporting.tables.files import outdated_tables, write_tables
 from bench.reporting.tables.rows import times_of
 from bench.reporting.tables.table import make_tables, render, require_rule, summary
 
@@ -461,15 +461,15 @@ def test_only_the_tables_asked_for_are_written(store):
 def test_tables_that_are_not_asked_for_are_not_laid_out(store, monkeypatch):
     laid_out = []
 
-    def watched(table, rule):
+    def watched(table, *rest):
         laid_out.append(table.key)
-        return render(table, rule)
+        return render(table, *rest)
 
     store.write(record("a", digest="01"))
     name = "bgl@raw12k--chronological.md"
     keys = {table.key for table in make_tables(store.records()) if table.key.file_name == name}
     write_tables(store, keys)
-    monkeypatch.setattr("bench.reporting.tables.files.render", watched)
+    monkeypatch.setattr("bench.reporting.files.render", watched)
     # One of the two tables of that file is enough to write it, and both stand in it as before.
     (path,) = write_tables(store, {max(keys)})
     assert set(laid_out) == keys

@@ -1,4 +1,4 @@
-"""The table files of a results folder: written from its records, and compared with them."""
+"""The table files of a results folder: written from its records and kept comparisons, and compared with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.data.sequences.protocols import block_of, family_of, is_cut
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.records.record import Record
 from bench.records.store import Store, Wanted, everything
+from bench.reporting.reading import kept_verdicts, reading
 from bench.reporting.tables.rows import TableKey
 from bench.reporting.tables.series import make_series, render_series, series_file
 from bench.reporting.tables.table import make_tables, render, table_key
@@ -25,6 +26,11 @@ def write_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_R
     for path, text in pages.items():
         replace_text(path, text)
     return list(pages)
+
+
+def renew_tables(store: Store, keys: Collection[TableKey], rule: str = DEFAULT_RULE) -> list[Path]:
+    """Write those tables anew that are written already: what they say has changed with what is kept of them."""
+    return write_tables(store, {key for key in keys if (store.root / "tables" / key.file_name).is_file()}, rule)
 
 
 def outdated_tables(store: Store, rule: str = DEFAULT_RULE) -> dict[Path, str]:
@@ -57,7 +63,8 @@ def _pages(
         tables = [table for _, records in files for table in make_tables(_of_files(records, names))]
         for table in tables:
             if block_of(table.key.split) is None and (names is None or table.key.file_name in names):
-                pages[table.key.file_name].append(render(table, rule))
+                said = reading(table, rule, kept_verdicts(store, table))
+                pages[table.key.file_name].append(render(table, rule, said))
         for series in make_series(tables):
             pages[series.key.file_name].append(render_series(series, rule))
     return {store.root / "tables" / name: "\n".join(texts) for name, texts in pages.items()}

@@ -1,0 +1,227 @@
+"""What a table says, in three lines for a reader who knows none of its columns: generated from records and comparisons.
+
+First who ranks better than the best control, by the paired test; then whether thresholds kept their promise, also where
+the ranking is good; then how far the test part is from training, and how much room the best control leaves.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from bench.evaluation.paired import holm
+from bench.evaluation.thresholds import parse_rule
+from bench.experiment.groups import is_control
+from bench.records.store import Store
+from bench.reporting.comparisons.kept import holding
+from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.tables.headroom import headroom_of
+from bench.reporting.tables.notes import FAR, FEW_ABNORMAL, promised_fpr
+from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
+from bench.reporting.tables.rows import Row, Table, shown_rule
+
+_NAMED: Final = 6
+"""Methods that a sentence names; of more the number is told."""
+_RANKS_WELL: Final = {"ap": 0.8, "auroc": 0.9}
+"""From one of these on, a ranking is good."""
+_LOST: Final = 0.5
+"""A threshold fails where it gives at most this share of the F1 that the ranking allows; that is at least as much."""
+_LITTLE_ROOM: Final = 0.05
+_LOW_CEILING: Final = 0.95
+_UNTESTED: Final = "untested"
+
+
+def kept_verdicts(store: Store, table: Table) -> Verdicts:
+    """What the kept comparisons that still hold say of a table."""
+    return Verdicts.of(holding(store, table))
+
+
+def reading(table: Table, rule: str, verdicts: Verdicts) -> tuple[str, ...]:
+    """The sentences below a table, a string for each line.
+
+    rule: the threshold rule of the table;  verdicts: of its methods against its best control, as far as they are known
+    """
+    rule = str(parse_rule(rule))
+    methods = [row for row in table.rows if not is_control(row.group) and value_of(row, RANKED_BY) is not None]
+    lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule))
+    return tuple(" ".join(sentences) for sentences in lines if sentences)
+
+
+# ------------------------------------------------------------------------------------------------- who ranks better
+
+
+def _ranking(table: Table, methods: Sequence[Row], verdicts: Verdicts) -> list[str]:
+    control = best_of(controls_of(table))
+    if not _has_both_kinds(table):
+        return ["The test part holds one kind of sequence alone, so nothing can be ranked."]
+    if control is None:
+        return ["No control finished, so nothing here says what a method adds to doing next to nothing."]
+    named = f"{control.label} (AP {short(value_of(control, RANKED_BY))})"
+    if not methods:
+        ran = any(not is_control(row.group) for row in table.rows)
+        return [f"{'No method finished' if ran else 'Only controls were run'}; the best control is {named}."]
+    groups = _by_verdict(table, methods, control, verdicts)
+    if len(groups[_UNTESTED]) == len(methods):
+        return _untested(table, methods, control, named)
+    better = f"Better than the best control, {named}: {_names(groups['better'])}."
+    sentences = [better if groups["better"] else f"No method is shown to be better than the best control, {named}."]
+    sentences += _more_words(groups)
+    return [*sentences, *_by_chance(table, groups["better"], methods, control, verdicts)]
+
+
+def _has_both_kinds(table: Table) -> bool:
+    return any(0 < r["counts"]["n_test_abnormal"] < r["counts"]["n_test"] for r in table.records)
+
+
+def _by_verdict(table: Table, methods: Sequence[Row], control: Row, verdicts: Verdicts) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in methods:
+        groups[verdicts.of_rows(table, row, control) or _UNTESTED].append(row)
+    return groups
+
+
+def _more_words(groups: dict[str, list[Row]]) -> list[str]:
+    words = {"not separable": "Cannot be told apart from it", "worse": "Worse than it", _UNTESTED: "Not tested yet"}
+    return [f"{text}: {_names(groups[verdict])}." for verdict, text in words.items() if groups[verdict]]
+
+
+def _untested(table: Table, methods: Sequence[Row], control: Row, named: str) -> list[str]:
+    """Where no comparison is known: how one is made, and what the means suggest."""
+    if table.key.sample:
+        return [f"The best control is {named}; on samples no paired test says whether a method is better."]
+    command = f"bench compare {control.label} --against all --scenario {table.key.scenario} --split {table.key.split}"
+    own = value_of(control, RANKED_BY) or 0.0
+    above = [row for row in methods if (value_of(row, RANKED_BY) or 0.0) > own]
+    mean = f"In the mean these are above it: {_names(above)}." if above else "In the mean none is above it."
+    return [f"Not tested yet whether a method beats the best control, {named}: `{command}` does. {mean}"]
+
+
+def _by_chance(
+    table: Table, better: Sequence[Row], methods: Sequence[Row], control: Row, verdicts: Verdicts
+) -> list[str]:
+    """How many of those that are better remain when all tests of the table count together, if not all."""
+    tests = {row.method: verdicts.paired(table, row, control) for row in methods}
+    known = {name: test.p for name, test in tests.items() if test is not None}
+    left = dict(zip(known, holm(list(known.values())), strict=True))
+    n = sum(left[row.method] for row in better)
+    if n == len(better):
+        return []
+    still = f"{n} of {len(better)} still {'is' if n == 1 else 'are'} better when all count together"
+    return [f"Among so many tests some are better by chance: {still}."]
+
+
+# ------------------------------------------------------------------------------------------------------- thresholds
+
+
+def _thresholds(methods: Sequence[Row], rule: str) -> list[str]:
+    """Good rankings whose threshold fails, and whether false alarms are as many as promised."""
+    rows = [row for row in methods if shown_rule(row, rule) == rule]
+    failed = [text for row in _by_value(rows) if (text := _failed(row, rule))]
+    sentences = [f"Ranked well, but the threshold fails: {_listed(failed)}."] if failed else []
+    return [*sentences, *_promise(rows, rule)]
+
+
+def _failed(row: Row, rule: str) -> str:
+    """Method, F1 and what F1 its ranking allows, where the threshold and not the ranking is to blame; else nothing."""
+    ranks_well = any((value_of(row, key) or 0.0) >= least for key, least in _RANKS_WELL.items())
+    f1, possible = value_of(row, "f1", rule), value_of(row, "oracle_f1") or 0.0
+    if f1 is None or not ranks_well or possible < _LOST or f1 > _LOST * possible:
+        return ""
+    recall, fpr = value_of(row, "recall", rule) or 0.0, value_of(row, "fpr", rule) or 0.0
+    why = f"misses {_percent(1 - recall)} of the abnormal" if recall < _LOST else f"flags {_percent(fpr)} of the normal"
+    return f"{row.label} (F1 {short(f1)} where {short(possible)} is possible: {why})"
+
+
+def _promise(rows: Sequence[Row], rule: str) -> list[str]:
+    """Whether the false alarms are those that the rule promises."""
+    promised = promised_fpr(rule)
+    rates = [rate for row in rows if (rate := value_of(row, "fpr", rule)) is not None]
+    if promised is None or not rates:
+        return []
+    many = [rate for rate in rates if rate > FAR * promised]
+    if not many:
+        least = f"none gives more than {_percent(FAR * promised)} false alarms"
+        return [f"Thresholds hold: {least} ({_percent(promised)} promised)."]
+    least, most = _percent(min(many)), _percent(max(many))
+    shown = most if least == most else f"up to {most}"
+    return [
+        f"{_percent(promised)} false alarms are promised, and {_of(len(many), len(rates))} far more ({shown}): normal "
+        "sequences of the test are unlike those that the threshold was set on."
+    ]
+
+
+def _of(number: int, total: int) -> str:
+    if number == total:
+        return "the only method gives" if total == 1 else f"all {total} methods give"
+    return f"{number} of {total} methods give{'s' if number == 1 else ''}"
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+
+def _data(table: Table, rule: str) -> list[str]:
+    """How far the test is from training, and what it leaves to be shown."""
+    known, seen = (_mean_count(table, name) for name in ("known_keys_share", "seen_in_training_share"))
+    kinds = f"{_capital(_percent(1 - known))} of the test's messages are of a kind that training had not"
+    if known == 0:
+        kinds = "Every message of the test is of a kind that training had not, so kinds alone tell nothing apart"
+    if known == 1:
+        kinds = "Every message of the test is of a kind known from training"
+    sentences = [f"{kinds}; {_percent(seen)} of its sequences occurred there exactly so."]
+    return [*sentences, *_room(table, rule), *_few(table)]
+
+
+def _room(table: Table, rule: str) -> list[str]:
+    control, bound = best_of(controls_of(table)), headroom_of(table, rule)
+    value = None if control is None else value_of(control, RANKED_BY)
+    parts = []
+    if value is not None:
+        little = ", too little to tell good methods apart" if 1 - value < _LITTLE_ROOM else ""
+        parts.append(f"the best control leaves {short(1 - value)} of AP to gain{little}")
+    if bound is not None and bound.ceiling < _LOW_CEILING:
+        parts.append(f"no method that sees the order of events alone can exceed F1 {short(bound.ceiling)}")
+    text = "; ".join(parts)
+    return [f"{_capital(text)}."] if text else []
+
+
+def _few(table: Table) -> list[str]:
+    n = max(record["counts"]["n_test_abnormal"] for record in table.records)
+    if not 0 < n < FEW_ABNORMAL:
+        return []
+    return [f"Only {n} abnormal {'sequence is' if n == 1 else 'sequences are'} tested, so differences mean little."]
+
+
+def _mean_count(table: Table, name: str) -> float:
+    return statistics.fmean(record["counts"][name] for record in table.records)
+
+
+# ------------------------------------------------------------------------------------------------------- words
+
+
+def _by_value(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-(value_of(row, RANKED_BY) or 0.0), row.method))
+
+
+def _names(rows: Sequence[Row]) -> str:
+    """The best first."""
+    return _listed([row.label for row in _by_value(rows)])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _NAMED
+    return ", ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _percent(share: float) -> str:
+    """`12 %`, `0.3 %`, `8 %`: a digit behind the point at both ends, and neither 0 nor 100 where it is not that."""
+    value = 100 * share
+    text = f"{value:.0f}" if 9.95 <= value <= 99.5 else f"{value:.1f}"
+    if text in ("0.0", "100.0") and value not in (0, 100):
+        return "under 0.1 %" if value < 1 else "over 99.9 %"
+    return f"{text.removesuffix('.0')} %"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

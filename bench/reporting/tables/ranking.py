@@ -1,0 +1,43 @@
+"""Which row of a table ranks first, and how its values are printed in sentences and matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bench.evaluation.thresholds import DEFAULT_RULE
+from bench.experiment.grades import CONTROL
+from bench.experiment.groups import is_control, may_stand_beside
+from bench.experiment.measure import ALL
+from bench.reporting.tables.rows import Row, Table, mean_of, shown_rule
+
+RANKED_BY: Final = "ap"
+"""The metric of headroom, verdicts and ranks: no threshold stands in it."""
+_NO_THRESHOLD: Final = "n/e"
+
+
+def value_of(row: Row, metric: str, rule: str = DEFAULT_RULE) -> float | None:
+    """The mean over seeds by the rule that tables show; None of a row that did not finish."""
+    return mean_of(row, ALL, metric, shown_rule(row, rule)) if row.finished else None
+
+
+def best_of(rows: Sequence[Row]) -> Row | None:
+    """The row that ranks first; None where none has a value. Of equals the first."""
+    known = [(value, row) for row in rows if (value := value_of(row, RANKED_BY)) is not None]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def controls_of(table: Table, method: Row | None = None) -> list[Row]:
+    """The controls of a table that are told normals; for a method also those that are told no more than it."""
+    if method is None:
+        return [row for row in table.rows if row.group == CONTROL]
+    controls = [row for row in table.rows if is_control(row.group)]
+    return [row for row in controls if may_stand_beside(row.records[0], method.records[0])]
+
+
+def short(value: float | None) -> str:
+    """`.598`, `1.00`; a threshold that could not be estimated gives no F1."""
+    if value is None:
+        return _NO_THRESHOLD
+    text = f"{value:.3f}"
+    return "1.00" if text == "1.000" else text.replace("0.", ".", 1)
