@@ -49,8 +49,12 @@ _CELLS = layers.MAX_CELLS // 4
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TextSettings, TrainingSettings):
-    """Defaults: the shared budget, and the sheet's faithful version; they stood in the study `network-choices`."""
+    """Defaults: the shared budget, and the sheet's faithful version; two choices are those of the study."""
 
+    centred: bool = True
+    """Take the mean of the distinct training texts off all sentence vectors [R]; chosen in `network-choices`."""
+    dropout: float = 0.05
+    """Probability of zeroing an activation in training, that of the code; chosen there too."""
     width: int = 100
     """Dimensions of a text's vector, those of every method."""
     hidden: int = 100

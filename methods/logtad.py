@@ -73,7 +73,7 @@ class Config(TextSettings, TrainingSettings):
     distance_weight: float = 1.0
     """Of the mean squared distance beside the cross-entropy (paper: the balance is not stated; code: 1e5 * batch /
     hidden). 10 and 100 rank better in the study `network-choices`, but on the kit's toy log all vectors collapse."""
-    centre_epochs: int = 3
+    centre_epochs: int = 0
     """0: the centre is the mean vector of the untrained network, as in Deep SVDD; else it is 0 in the first epoch, the
     mean vector after each of so many, then fixed (code: 10). Under `steps` a tenth of them counts as an epoch. Chosen
     in the study `network-choices`."""

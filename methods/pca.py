@@ -7,11 +7,12 @@ the Q-statistic of Jackson and Mudholkar (1979) at alpha = 0.001.
 Told: source unlabelled. It is fitted on the whole training period, abnormal sequences included, and reads no labels.
 
 Works badly where anomalies are frequent in training, since they then are principal components themselves; where events
-depend on each other in no linear way; and in a growing log, where each new event lies outside the subspace, so it is a
-novelty detector with a scale. Errors of long sequences are larger, because counts are. The Q-statistic assumes normal
-residuals, which counts are not: the false alarms it promises (0.1 %) are not those one gets.
+depend on each other in no linear way; and where only unseen events tell, which are dropped; with `oov` each lies
+outside the subspace, so in a growing log it is a novelty detector with a scale. Errors of long sequences are larger,
+because counts are. The Q-statistic assumes normal residuals, which counts are not: the false alarms it promises (0.1 %)
+are not those one gets.
 
-Reconstructed [R]: a column for events unseen in training (`oov`), weighing log(n + 1); where the statistic does not
+Reconstructed [R]: events unseen in training are dropped, or with `oov` weigh log(n + 1); where the statistic does not
 exist the threshold is a quantile of the training errors. More: docs/methods/pca.md
 
     >>> from bench.testing.trial import toy_log
@@ -41,8 +42,11 @@ from methods.shared.published import Published, original, sources_of
 
 @dataclass(frozen=True, kw_only=True)
 class Config(CountConfig):
-    """Defaults of the paper."""
+    """Defaults of the paper, but for `oov`, which it leaves open."""
 
+    oov: bool = False
+    """Count events unseen in training in a column of their own [R]; without one they are dropped, as public
+    implementations do. Chosen in the study `network-choices`."""
     variance: float = 0.95
     """Share of the variance that the normal subspace explains (section 4.2)."""
     alpha: float = 0.001

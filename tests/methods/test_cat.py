@@ -208,7 +208,8 @@ def test_saved_and_loaded_it_scores_the_same(fitted):
 def test_the_profiles_are_configs():
     original = Config(**CAT.profiles["original"])
     assert (original.hidden, original.heads, original.learning_rate) == (32, 8, 1e-4)
-    assert (Config().hidden, Config().dropout, Config().steps) == (100, 0.5, 600)
+    assert (Config().hidden, Config().steps) == (100, 600)
+    assert (Config().centred, Config().dropout) == (True, 0.05)
     with pytest.raises(ValueError, match="multiple of heads"):
         Config(hidden=10)
     assert cat.Half._fields == ("tokens", "places", "real")

@@ -213,11 +213,12 @@ def test_state_round_trip_monitor_and_errors(fitted):
         DAGMM().fit(of([[], []]))
 
 
-def test_defaults_are_the_papers_and_the_original_profile_is_valid():
+def test_defaults_are_the_papers_but_for_the_encoder_and_the_original_profile_is_valid():
     config = Config()
-    assert (config.encoder, config.k, config.energy_weight, config.penalty_weight) == ((60, 30, 10), 4, 0.1, 0.005)
-    assert Config(encoder=[60, 30, 10]) == config
-    assert Config(**DAGMM.profiles["original"]).learning_rate == 1e-4
+    assert (config.encoder, config.k, config.energy_weight, config.penalty_weight) == ((50,), 4, 0.1, 0.005)
+    assert Config(encoder=[50]) == config
+    original = Config(**DAGMM.profiles["original"])
+    assert (original.encoder, original.learning_rate) == ((60, 30, 10), 1e-4)
     with pytest.raises(ValueError, match="jitter"):
         Config(jitter=0.0)
 

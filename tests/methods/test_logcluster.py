@@ -39,8 +39,8 @@ def test_the_score_is_the_cosine_distance_to_the_nearest_mean():
 
 def test_the_native_threshold_is_the_cut():
     detector = LogCluster().fit(of(*TWO_KINDS))
-    assert detector.native_threshold_ == 0.3
-    assert flag(detector.score(of([0, 1, 2, 0], [0, 3], [9])), 0.3).tolist() == [False, True, True]
+    assert detector.native_threshold_ == 0.5
+    assert flag(detector.score(of([0, 1, 2, 0], [0, 3], [9])), 0.5).tolist() == [False, True, True]
 
 
 def test_a_sequence_twice_as_long_has_the_same_direction():
@@ -57,7 +57,7 @@ def test_members_of_a_cluster_are_within_the_cut_of_each_other():
 
 def test_later_sequences_join_the_nearest_cluster_or_found_one():
     lists = random_lists(1, 60)
-    detector = LogCluster(Config(bootstrap=1)).fit(of(*lists))
+    detector = LogCluster(Config(bootstrap=1, max_distance=0.3)).fit(of(*lists))
     rows = np.array([np.bincount(keys, minlength=7) for keys in lists], float)
     distinct, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)

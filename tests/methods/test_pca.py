@@ -82,10 +82,15 @@ def test_without_a_q_statistic_the_threshold_is_a_quantile_of_training(values):
 
 
 def test_training_of_one_kind_has_threshold_zero_and_flags_what_differs():
-    detector = PCA().fit(of([[0, 1]] * 9))
+    detector = PCA(Config(oov=True)).fit(of([[0, 1]] * 9))
     assert detector.native_threshold_ == 0
     flagged = flag(detector.score(of([[0, 1], [0, 1, 9], [1, 0]])), detector.native_threshold_)
     assert flagged.tolist() == [False, True, False]
+
+
+def test_events_unseen_in_training_are_dropped_by_default():
+    detector = PCA().fit(of([[0, 1]] * 9))
+    assert detector.score(of([[0, 1, 9]])).tolist() == detector.score(of([[0, 1]])).tolist()
 
 
 def test_a_fallback_quantile_leaves_the_share_alpha_above():
