@@ -18,7 +18,9 @@ def test_every_command_of_the_readme_has_a_run_and_no_run_is_left_over():
 
 
 def test_a_new_command_of_the_table_is_found():
-    changed = README.replace("| `bench show RUN_ID` |", "| `bench conquer` | the world |\n| `bench show RUN_ID` |")
+    changed = README.replace(
+        "| `bench results show RUN_ID` |", "| `bench conquer` | the world |\n| `bench results show RUN_ID` |"
+    )
     assert user_commands.not_run(changed) == (["bench conquer"], [])
 
 

@@ -31,8 +31,8 @@ BLOCKS = {
     "bench run --suite smoke": "bench run --suite small.toml",
     "bench run --suite real,baselines --freeze plan.toml": "bench run --suite small.toml --freeze plan.toml",
     "bench run --frozen plan.toml --jobs 2": "bench run --frozen plan.toml --jobs 2",
-    "bench sweep --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
-        "bench sweep --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.steps=2"
+    "bench run --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
+        "bench run --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.steps=2"
     ),
     "bench compare mlad": "bench compare mlad[steps=2]",
     "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
@@ -65,7 +65,7 @@ TABLE = {
         "sh -c 'cd export && awk -f ../rarest_key.awk train.jsonl validation.jsonl test.jsonl > scores.csv'",
         "bench results import rarest-key-awk export/scores.csv",
     ],
-    "bench status": ["bench status", "bench status --watch", "bench status --json"],
+    "bench results status": ["bench results status", "bench results status --watch", "bench results status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench table --matrix": [],
     "bench compare METHOD": [],
@@ -81,7 +81,7 @@ TABLE = {
     "bench plot SUITE": ["bench plot fig4"],
     "bench plot --curves METHODS --scenario NAME": ["bench plot --curves pca,ecvc --scenario hdfs"],
     "bench results cite": ["bench results cite", "bench results cite --scenario hdfs"],
-    "bench show RUN_ID": ["bench show {run_id}"],
+    "bench results show RUN_ID": ["bench results show {run_id}"],
     "bench results pack": [
         "bench results pack",
         "bench results merge elsewhere",
@@ -89,7 +89,7 @@ TABLE = {
         "bench results verify",
         "bench results export flat.csv",
     ],
-    "bench reproduce RUN_ID": ["bench reproduce {run_id}"],
+    "bench results reproduce RUN_ID": ["bench results reproduce {run_id}"],
     "bench gate --baseline results/baseline.json": [
         "bench gate --baseline results/baseline.json --update",
         "bench gate --baseline results/baseline.json",

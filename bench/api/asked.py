@@ -60,7 +60,8 @@ class Asked:
             "auxiliary": tuple(listed(self.auxiliary, "--auxiliary", "spirit") if self.auxiliary else ()),
             "incidents": _incidents(self.incidents) if self.incidents else (),
         }
-        groups = named(self.methods, _setting_texts(self.settings))
+        settings = _setting_texts(self.settings)
+        groups = named(_whose(settings) if self.methods is None else self.methods, settings)
         return Suite("", "", tuple(SuitePart(methods=names, settings=said, **common) for names, said in groups))
 
 
@@ -122,6 +123,13 @@ def _seeds(seeds: int | str | Sequence[int] | None) -> str:
     if seeds is None:
         return "5"
     return str(seeds) if isinstance(seeds, int | str) else "".join(f"{seed}," for seed in seeds)
+
+
+def _whose(settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods that settings are of, which run where none is named."""
+    from bench.experiment.settings import parse_settings
+
+    return tuple(parse_settings(list(settings)))
 
 
 def _setting_texts(settings: Sequence[str] | Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -48,7 +48,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.add_to(app)
-status.add_to(app)
 results.add_to(app)
 gate.add_to(app)
 compare.add_to(app)
@@ -59,8 +58,9 @@ doctor.add_to(app)
 fit.add_to(app)
 newmethod.add_to(app)
 probe.add_to(app)
-reproduce.add_to(app)
 reproduce.add_to_results(records.app)
+results.add_to_results(records.app)
+status.add_to(records.app)
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="results")
 app.add_typer(audit.app, name="audit")
@@ -84,9 +84,21 @@ def main() -> None:
     sys.exit(code)
 
 
+_MOVED: Final = {
+    "sweep": "give `bench run` the range, --set mlad.alpha=1.0:1.6:0.1",
+    "show": "it is `bench results show` now",
+    "status": "it is `bench results status` now",
+    "reproduce": "it is `bench results reproduce` now",
+    "version": "it is `bench --version` now, and `bench doctor` tells of the libraries",
+}
+"""Commands of version 0.1, and where each is now."""
+
+
 def _outcome() -> int:
     """Run the command; returns the exit code."""
     try:
+        if sys.argv[1:2] and sys.argv[1] in _MOVED:
+            raise BenchError(f"there is no command '{sys.argv[1]}' any more: {_MOVED[sys.argv[1]]}")
         return app(prog_name="bench", standalone_mode=False) or 0
     except BenchError as error:
         return _complain(str(error))

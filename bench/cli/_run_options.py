@@ -1,4 +1,4 @@
-"""Options of `bench run` and `bench sweep`."""
+"""Options of `bench run`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def tell_stale(tables: Sequence[Table], store: Store, methods: Sequence[str] | N
 
 
 def code_lines(record: Record, store: Store) -> list[str]:
-    """What `bench show` says of the code that made a record, and of a later check."""
+    """What `bench results show` says of the code that made a record, and of a later check."""
     from bench.experiment.code import InstalledCode
 
     made_by = record.get("code")

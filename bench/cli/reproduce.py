@@ -1,4 +1,4 @@
-"""`bench reproduce` and `bench results restamp`: is a stored number what the code gives now?"""
+"""`bench results reproduce` and `bench results restamp`: is a stored number what the code gives now?"""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ _SHOWN = 10
 """Differences that are printed; of more only the number."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register `bench reproduce`."""
-    app.command("reproduce")(reproduce)
-
-
 def add_to_results(app: typer.Typer) -> None:
     """Register the commands of this file that belong to `bench results`."""
+    app.command("reproduce")(reproduce)
     app.command("restamp")(restamp)
 
 

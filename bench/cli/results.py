@@ -1,4 +1,4 @@
-"""`bench table`, `bench show`: what is read from records."""
+"""`bench table`, `bench results show`: what is read from records."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ Matrix = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
     app.command("table")(table)
+
+
+def add_to_results(app: typer.Typer) -> None:
+    """Register the commands of this file that belong to `bench results`."""
     app.command("show")(show)
 
 
@@ -173,7 +177,9 @@ def show(
             say(record_text(parse_object(line, "a line of stdin", "give a file of JSON lines")), nl=False)
         return
     if run_id is None:
-        raise BenchError("say which record to show: give the first digits of its run_id, as in `bench show 5d62`")
+        raise BenchError(
+            "say which record to show: give the first digits of its run_id, as in `bench results show 5d62`"
+        )
     store = Store(out)
     record = store.find(run_id)
     if as_json:

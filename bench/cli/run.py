@@ -1,4 +1,4 @@
-"""`bench run`, `bench sweep`."""
+"""`bench run`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ from bench.errors import BenchError
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this file."""
     app.command("run")(run)
-    app.command("sweep")(sweep)
 
 
 def run(
@@ -127,37 +126,3 @@ def _require(means: Means) -> None:
     require_means(means)
     if means.compile:
         say("--compile: each fit waits until its network is translated, half a minute or more", err=True)
-
-
-def sweep(
-    settings: Set = None,
-    methods: Methods = None,
-    scenario: ScenarioOption = None,
-    seeds: Seeds = None,
-    split: SplitOption = None,
-    threshold: Threshold = None,
-    sample: SampleSize = None,
-    device: Device = "cpu",
-    precision: Precision = "float32",
-    compile_: Compile = False,
-    threads: Threads = 1,
-    jobs: Jobs = None,
-    executor: ExecutorName = "local",
-    address: Address = None,
-    gpus_per_cell: GpusPerCell = None,
-    data: Data = None,
-    out: Out = RESULTS,
-    as_json: AsJson = False,
-) -> None:
-    """Run one method with several values of a setting: --set mlad.alpha=1.0:1.6:0.1 (the end is included)."""
-    from bench.experiment.settings import parse_settings
-
-    grids = parse_settings(settings or [])
-    if not any(len(values) > 1 for grid in grids.values() for values in grid.values()):
-        raise BenchError("nothing to sweep: give a range or a list, e.g. --set mlad.alpha=1.0:1.6:0.1")
-    named = methods or ",".join(grids)
-    run(
-        named, scenario, seeds=seeds, settings=settings, split=split, threshold=threshold, sample=sample, device=device,
-        precision=precision, compile_=compile_, threads=threads, jobs=jobs, executor=executor, address=address,
-        gpus_per_cell=gpus_per_cell, data=data, out=out, as_json=as_json,
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`bench status`: what runs now in a results folder, of all commands and machines that share it."""
+"""`bench results status`: what runs now in a results folder, of all commands and machines that share it."""
 
 from __future__ import annotations
 

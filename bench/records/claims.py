@@ -221,7 +221,7 @@ class Claims:
     def take(self, run_id: str, *, what: Mapping[str, Any] = _NOTHING) -> Claim | None:
         """The claim on a run, or None where another one holds it; a folder that cannot be written is a BenchError.
 
-        what: what `bench status` shows: method, scenario, split, seed, cell, cells (its number and that of all)
+        what: what `bench results status` shows: method, scenario, split, seed, cell, cells (its number and that of all)
         """
         slot = Slot(self._folder, run_id, self._observer)
         holder = new_holder(what)
@@ -245,7 +245,7 @@ class Claims:
         return None if found is None else found.holder
 
     def report(self, *, total: int, done: int, failed: int, left_s: float | None = None) -> None:
-        """Say how far this command is with all its runs, for `bench status`.
+        """Say how far this command is with all its runs, for `bench results status`.
 
         done: finished ones, also those that failed; left_s: estimated seconds to the end
         """

@@ -1,4 +1,4 @@
-"""A small file that a process writes again and again while it lives, for `bench status` and for other machines."""
+"""A small file that a process writes anew while it lives, for `bench results status` and for other machines."""
 
 from __future__ import annotations
 

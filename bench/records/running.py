@@ -1,4 +1,4 @@
-"""What runs in a results folder now, as `bench status` shows it: read from claims, never written."""
+"""What runs in a results folder now, as `bench results status` shows it: read from claims, never written."""
 
 from __future__ import annotations
 

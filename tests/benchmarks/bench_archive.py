@@ -4,7 +4,7 @@
 
 Copies the store's records as schema version 1 had them (a pretty JSON file a run) and loads both in this process,
 several times in turn; then replicates its records over many scenarios, with run_ids and digests of their own, and times
-`bench show RUN_ID` without and with the cached index, and `bench table --scenario X`, each in a fresh process.
+`bench results show RUN_ID` without and with the cached index, and `bench table --scenario X`, each in a fresh process.
 """
 
 from __future__ import annotations

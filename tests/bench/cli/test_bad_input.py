@@ -138,11 +138,12 @@ def changed(**options):
         ([*RUN, "--suite", "smoke"], "--suite names its own"),
         (["run", "--suite", "smoke", "--seeds", "1"], "--suite names its own"),
         (["run", "--suite", "smoke", "--window-size", "0"], "--suite names its own"),
-        (["sweep", "--set", "random.x=1", "--scenario", "bgl"], "nothing to sweep"),
-        (["sweep", "--scenario", "bgl"], "nothing to sweep"),
+        (["run", "--scenario", "bgl"], "--methods is empty"),
+        (["sweep", "--set", "random.x=1:2:1"], "give `bench run` the range"),
+        (["show", "abc"], "it is `bench results show` now"),
         (["nope"], "No such command 'nope'"),
         (["list", "nope"], "'methods', 'datasets', 'scenarios', 'suites'"),
-        (["show", "abc"], "no record 'abc'"),
+        (["results", "show", "abc"], "no record 'abc'"),
         (["table"], "no record in results fits"),
         (["table", "--check"], "no record in results"),
         (["table", "--threshold", "foo"], "threshold rule 'foo'"),
@@ -184,7 +185,7 @@ def test_a_damaged_record_is_one_sentence_and_is_kept(call, tmp_path, content):
     call(*RUN, "--no-pack")
     runs = sorted((tmp_path / "results" / "inbox").iterdir())
     runs[0].write_text(content)
-    for arguments in (RUN, ["table"], ["results", "pack"], ["show", runs[0].stem], ["gate", "--update"]):
+    for arguments in (RUN, ["table"], ["results", "pack"], ["results", "show", runs[0].stem], ["gate", "--update"]):
         assert runs[0].name in refused(call(*arguments))
     for arguments in (["table", "--check"], ["results", "verify"]):
         code, out, _ = call(*arguments)

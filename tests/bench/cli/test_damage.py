@@ -47,7 +47,7 @@ ANSWERS = {
     "info": ("data", "info", "app"),
     "prepare": ("data", "prepare", "app"),
     "fit": ("fit", "new-event", "-s", "app", "--save", "m", "--threshold", "native"),
-    "sweep": ("sweep", "-m", "ngram", "-s", "app", "--set", "ngram.n=2,3", "--seeds", "1"),
+    "range": ("run", "-m", "ngram", "-s", "app", "--set", "ngram.n=2,3", "--seeds", "1"),
     "plot": ("data", "info", "app", "--plot"),
 }
 

@@ -45,13 +45,13 @@ def test_a_record_is_reproduced(local):
     local.run()
     (record,) = local.records()
     before = path_of(local, record).read_bytes()
-    done = local.bench("reproduce", record["run_id"][:8])
+    done = local.bench("results", "reproduce", record["run_id"][:8])
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"run {record['run_id']}: mine.py:Mine on bgl@simulated, chronological" in done.stdout
     assert "numbers hold within 1e-06; scores off by 0 at most" in done.stdout
     assert "differs:" not in done.stdout
     assert path_of(local, record).read_bytes() == before
-    told = json.loads(local.bench("reproduce", record["run_id"], "--json").stdout)
+    told = json.loads(local.bench("results", "reproduce", record["run_id"], "--json").stdout)
     assert told["holds"] is True
     assert told["n_numbers"] > 20
 
@@ -65,7 +65,7 @@ def test_what_is_not_reproduced_names_numbers_code_and_environment(local):
     }
     rewrite(local, record, environment=other)
     local.break_score()
-    done = local.bench("reproduce", record["run_id"])
+    done = local.bench("results", "reproduce", record["run_id"])
     assert done.returncode == 1
     assert "differs: code: the method's code changed since" in done.stdout
     assert "differs: numpy: 1.0 before" in done.stdout
@@ -82,17 +82,17 @@ def test_scores_are_compared_where_they_are_here(local):
         scores = dict(stored)
     scores["test"][0] += 0.001
     np.savez(file, **scores)
-    done = local.bench("reproduce", record["run_id"])
+    done = local.bench("results", "reproduce", record["run_id"])
     assert done.returncode == 1
     assert "27 of 27 numbers hold within 1e-06; scores off by 0.000999 at most" in done.stdout
     assert "FAILED" not in done.stdout
     text = local.file.read_text()
     local.file.write_text(text.replace("    Config = Config\n", "    Config = Config\n    tolerance = 0.01\n"))
-    done = local.bench("reproduce", record["run_id"])
+    done = local.bench("results", "reproduce", record["run_id"])
     assert done.returncode == 0
     assert "hold within 0.01" in done.stdout
     file.unlink()
-    assert "scores not here" in local.bench("reproduce", record["run_id"]).stdout
+    assert "scores not here" in local.bench("results", "reproduce", record["run_id"]).stdout
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_cannot_be_run_again_is_one_sentence(local, change, said):
     (record,) = local.records()
     changed = {name: {**record[name], **value} if isinstance(value, dict) else value for name, value in change.items()}
     rewrite(local, record, **changed)
-    done = local.bench("reproduce", record["run_id"])
+    done = local.bench("results", "reproduce", record["run_id"])
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -119,7 +119,7 @@ def test_a_method_that_is_gone_is_one_sentence(plugin):
     plugin.run()
     (record,) = plugin.records()
     shutil.rmtree(plugin.file.parent.parent)
-    done = plugin.bench("reproduce", record["run_id"])
+    done = plugin.bench("results", "reproduce", record["run_id"])
     assert done.returncode == 2
     assert "unknown method 'rarest-event'" in done.stderr
 
@@ -145,7 +145,7 @@ def test_records_that_old_code_made_are_verified_with_the_new(repository):
     assert verified["environment"]["python"] == before["environment"]["python"]
     assert repository.gate().returncode == 0
     assert "resumed 8 of 8" in repository.run()
-    assert "verified 20" in repository.bench("show", before["run_id"]).stdout
+    assert "verified 20" in repository.bench("results", "show", before["run_id"]).stdout
     assert git(repository.folder / "copy", "worktree", "list").count("\n") == 0
 
 

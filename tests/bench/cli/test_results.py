@@ -1,4 +1,4 @@
-"""`bench results`, `bench show --stdin` and the end of `bench run`, as a user types them."""
+"""`bench results`, `bench results show --stdin` and the end of `bench run`, as a user types them."""
 
 import json
 import shutil
@@ -116,11 +116,11 @@ def test_a_line_of_the_archive_is_readable(call, tmp_path, monkeypatch):
     path = tmp_path / "results" / "records" / "bgl@simulated--chronological.jsonl"
     with path.open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        code, out, _ = call("show", "--stdin")
+        code, out, _ = call("results", "show", "--stdin")
     assert code == 0
     assert out.count('\n "run_id": "') == 14
     assert '    "auroc": 0.5,\n' in out
-    code, _, err = call("show")
+    code, _, err = call("results", "show")
     assert code == 2
     assert "say which record to show" in err
 

@@ -199,8 +199,8 @@ def test_a_threshold_is_added_to_what_is_recorded(shell):
 
 
 def test_a_sweep_has_a_row_for_each_value(shell):
-    arguments = ("sweep", "--methods", "toy.py:Toy", "--scenario", "bgl@simulated", "--seeds", "1")
-    code, out, _ = shell(*arguments, "--set", "toy.py:Toy.alpha=1.0:1.4:0.2")
+    arguments = ("run", "--scenario", "bgl@simulated", "--seeds", "1")
+    code, out, _ = shell(*arguments, "--set", "toy.py:Toy.alpha=1.0:1.4:0.2")  # its method is the one that runs
     assert code == 0
     assert rows(out)[1:4] == ["toy.py:Toy", "toy.py:Toy[alpha=1.2]", "toy.py:Toy[alpha=1.4]"]
 
@@ -237,18 +237,18 @@ def test_tables_can_be_chosen(shell):
 def test_show_prints_one_record_readable_or_as_it_is(shell):
     shell(*RUN, "toy.py:Toy")
     record = next(record for record in shell.records() if record["method"] == "toy.py:Toy")
-    code, out, err = shell("show", record["run_id"][:12])
+    code, out, err = shell("results", "show", record["run_id"][:12])
     assert (code, err) == (0, "")
     assert out.startswith(f"run {record['run_id']}: toy.py:Toy on bgl@simulated, chronological, seed ")
     assert re.search(r"^all, oracle: .*f1 \d\.\d{4}", out, re.MULTILINE)
     assert re.search(r"^threshold native: not estimable, method has no native threshold$", out, re.MULTILINE)
-    assert json.loads(shell("show", record["run_id"], "--json")[1]) == record
+    assert json.loads(shell("results", "show", record["run_id"], "--json")[1]) == record
 
 
 def test_show_of_a_failure_has_its_traceback(shell):
     shell(*RUN, "toy.py:Broken")
     record = next(record for record in shell.records() if record["status"] == "error")
-    out = shell("show", record["run_id"])[1]
+    out = shell("results", "show", record["run_id"])[1]
     assert "status: error (ValueError: [alpha=1] is | no markup)" in out
     assert re.search(r"^  at toy\.py:\d+ fit$", out, re.MULTILINE)
 

@@ -139,13 +139,13 @@ def test_a_module_beside_a_local_file_belongs_to_its_code(local):
 def test_show_says_whose_code_a_record_is(local):
     local.run()
     (record,) = local.records()
-    shown = local.bench("show", record["run_id"]).stdout
+    shown = local.bench("results", "show", record["run_id"]).stdout
     assert f"code: method {record['code']['method']}, engine {record['code']['engine']} (as installed)" in shown
     local.break_score()
-    assert "(stale: the method's code changed since)" in local.bench("show", record["run_id"]).stdout
+    assert "(stale: the method's code changed since)" in local.bench("results", "show", record["run_id"]).stdout
     (path,) = (local.folder / "results").rglob(f"{record['run_id']}.json")
     before = {key: value for key, value in record.items() if key != "code"}
     path.write_text(json.dumps(before | {"digest": record_digest(before)}))
-    assert "code: unknown" in local.bench("show", record["run_id"]).stdout
+    assert "code: unknown" in local.bench("results", "show", record["run_id"]).stdout
     # A record of unknown code is taken for what it says: it is neither stale nor done again.
     assert "stale" not in local.bench("table").stderr

@@ -97,5 +97,5 @@ def test_a_resumed_run_imports_neither_its_detectors_nor_torch(recorded):
 
 def test_reading_records_imports_no_torch(recorded):
     run_id = next(Store(recorded / "results").records())["run_id"]
-    for arguments in (("table",), ("show", run_id), ("gate", "--update"), ("gate",)):
+    for arguments in (("table",), ("results", "show", run_id), ("gate", "--update"), ("gate",)):
         assert not imported_by(recorded, *arguments) & {"torch", "sklearn", "sentence_transformers", "entmax"}

@@ -1,4 +1,4 @@
-"""`bench status`: what runs in a results folder, of whatever process."""
+"""`bench results status`: what runs in a results folder, of whatever process."""
 
 import json
 import os
@@ -60,11 +60,11 @@ def wait_for_beats(folder, n):
 
 
 def test_nothing_runs(call, tmp_path):
-    assert call("status") == (0, "nothing runs in results, which does not exist\n", "")
+    assert call("results", "status") == (0, "nothing runs in results, which does not exist\n", "")
     (tmp_path / "results").mkdir()
-    assert call("status") == (0, "nothing runs in results\n", "")
-    assert call("status", "--watch") == (0, "nothing runs in results\n", "")
-    code, out, _ = call("status", "--json")
+    assert call("results", "status") == (0, "nothing runs in results\n", "")
+    assert call("results", "status", "--watch") == (0, "nothing runs in results\n", "")
+    code, out, _ = call("results", "status", "--json")
     assert (code, json.loads(out)) == (0, {"cells": [], "commands": []})
     assert list((tmp_path / "results").iterdir()) == []
 
@@ -77,7 +77,7 @@ def test_all_commands_are_shown_in_80_columns(call, tmp_path, holder):
         claims.report(total=300, done=12, failed=1, left_s=3700)
         wait_for_beats(tmp_path, 2)
         time.sleep(0.3)
-        code, out, err = call("status")
+        code, out, err = call("results", "status")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert out.split()[:6] == ["method", "scenario", "seed", "for", "step", "on"]
@@ -94,7 +94,7 @@ def test_all_commands_are_shown_in_80_columns(call, tmp_path, holder):
 
 def test_a_program_gets_json(call, tmp_path, holder):
     running = holder(30)
-    code, out, _ = call("status", "--json")
+    code, out, _ = call("results", "status", "--json")
     (cell,), (command,) = json.loads(out)["cells"], json.loads(out)["commands"]
     assert code == 0
     assert (cell["run_id"], cell["pid"], cell["is_gone"]) == (OTHER, running.pid, False)
@@ -106,24 +106,24 @@ def test_a_program_gets_json(call, tmp_path, holder):
 def test_one_that_was_killed_is_marked(call, holder):
     running = holder(30)
     running.kill()
-    code, out, _ = call("status")
+    code, out, _ = call("results", "status")
     assert code == 0
     assert " gone " in out.splitlines()[1]
     assert "1 run is gone" in out
     assert f"pid {running.pid}, gone)" in out
-    assert call("status", "--watch")[1] == out
+    assert call("results", "status", "--watch")[1] == out
 
 
 def test_watch_ends_when_nothing_runs(call, holder):
     holder(1.0)
-    code, out, _ = call("status", "--watch")
+    code, out, _ = call("results", "status", "--watch")
     assert code == 0
     assert "deeplog" in out
     assert out.endswith("nothing runs in results\n")
 
 
 def test_watch_and_json_exclude_each_other(call):
-    assert call("status", "--watch", "--json") == (
+    assert call("results", "status", "--watch", "--json") == (
         2,
         "",
         "error: --watch and --json exclude each other: give one of them\n",
@@ -132,7 +132,7 @@ def test_watch_and_json_exclude_each_other(call):
 
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(call, tmp_path):
     (tmp_path / "results").write_text("")
-    code, out, err = call("status")
+    code, out, err = call("results", "status")
     assert (code, out) == (2, "")
     assert "results is no folder" in err
     assert len(err.splitlines()) == 1
@@ -144,13 +144,13 @@ def test_damaged_files_are_left_out(call, tmp_path, content):
         path = tmp_path / "results" / "cache" / name
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
-    assert call("status") == (0, "nothing runs in results\n", "")
+    assert call("results", "status") == (0, "nothing runs in results\n", "")
 
 
 def test_a_terminal_obeys_nothing_that_a_claim_says(call, tmp_path):
     with Claims(tmp_path / "results" / "cache") as claims:
         claims.take(RUN, what={"method": "\x1b[31mred[/]", "scenario": "[bold]x", "seed": 1})
-        code, out, _ = call("status")
+        code, out, _ = call("results", "status")
     assert code == 0
     assert "\x1b" not in out
     assert "\ufffd[31mred[/]" in out

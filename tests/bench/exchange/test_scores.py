@@ -79,8 +79,8 @@ def test_what_is_imported_is_packed_checked_shown_and_not_reproduced(take, write
         ["gate", "--update"],
     ):
         assert call(*command, "--out", out)[0] == 0, command
-    assert "told: scores only, told source normals" in call("show", run_id, "--out", out)[1]
-    code, _, error = call("reproduce", run_id, "--out", out)
+    assert "told: scores only, told source normals" in call("results", "show", run_id, "--out", out)[1]
+    code, _, error = call("results", "reproduce", run_id, "--out", out)
     assert (code, error) == (2, "error: 'mine' cannot be run again: it ran elsewhere, only its scores were imported\n")
 
 
