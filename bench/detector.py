@@ -189,8 +189,8 @@ class Detector(ABC):
     reason, where nobody published one."""
 
     tolerance: ClassVar[float] = 1e-6
-    """How far numbers and scores may be off where a record is run again (`bench results reproduce`), relative where they
-    are larger than 1: for a method that adds up in another order on another machine."""
+    """How far numbers and scores may be off where a record is run again (`bench results reproduce`), relative where
+    they are larger than 1: for a method that adds up in another order on another machine."""
 
     native_threshold_: float | None = None
     """The paper's own decision rule as a threshold on the score, where it has one; may be set in `fit`."""
