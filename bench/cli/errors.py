@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from bench.cli._options import RESULTS, AsJson, Data, Out, Protocol, complete_methods, say
-from bench.cli._progress import Steps
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -57,6 +56,7 @@ def errors(
     as_json: AsJson = False,
 ) -> None:
     """Show what a method got wrong: false positives and negatives by score, with time and log lines."""
+    from bench.cli._progress import Steps
     from bench.data.cards.catalogue import catalogue
     from bench.evaluation.thresholds import parse_rule
     from bench.records.store import Store

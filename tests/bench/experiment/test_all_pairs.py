@@ -10,7 +10,7 @@ from bench.experiment.planning import plan_parts
 from bench.experiment.scenario import every_pair, parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.experiment.suites import load_suite
-from bench.reporting.pages.gather import controls_of
+from bench.reporting.tables.ranking import controls_of
 from bench.reporting.tables.table import make_tables
 
 LABELLED = {"knn-labelled", "mean-difference"}

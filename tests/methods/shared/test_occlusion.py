@@ -107,7 +107,9 @@ def test_nothing_to_explain():
 @pytest.mark.parametrize("cls", [ECVCIdf, EditDistance, LogCluster, NGram, OCSVM, PCA])
 def test_an_event_that_training_never_had_is_the_strongest(cls):
     train = of(*[[0, 1, 2, 0, 1, 2], [1, 2, 0, 1, 2, 0], [0, 1, 2]] * 20)
-    weights = cls().fit(train).explain(of([0, 1, 2, 7, 0, 1], [0, 1, 2]))
+    settings = {"oov": True} if cls is PCA else {}
+    detector = cls(cls.Config(**settings)).fit(train)
+    weights = detector.explain(of([0, 1, 2, 7, 0, 1], [0, 1, 2]))
     assert weights[:6].argmax() == 3
     assert weights[3] > 0
     assert weights[6:] == pytest.approx(weights[6], abs=1e-6) or cls in (OCSVM, PCA)

@@ -11,7 +11,7 @@ from bench.data.cards.origin import STEPS
 from bench.data.reading.prepared import open_prepared, prepared_folder
 from bench.data.reading.raw import open_raw
 from bench.errors import BenchError
-from bench.experiment.spec import _edition
+from bench.experiment.spec import edition_facts
 
 SHA = "0" * 64
 ORIGIN = f"""repository = "https://github.com/nobody/logs"
@@ -77,7 +77,7 @@ def test_an_origin_is_no_part_of_any_identity(card_of):
     packed = dataclasses.replace(
         with_origin, files=(dataclasses.replace(with_origin.files[0], content=SHA),), origin="elsewhere"
     )
-    assert _edition(with_origin) == _edition(without) == _edition(packed)
+    assert edition_facts(with_origin) == edition_facts(without) == edition_facts(packed)
     assert prepared_folder(with_origin) == prepared_folder(without) == prepared_folder(packed)
 
 
@@ -88,11 +88,11 @@ def test_a_cut_by_files_and_a_mark_are_part_of_it(card_of):
         card_of(keys='cut = "file"', form=form),
         card_of(form=f"{form}mark = '^- '\n"),
     )
-    assert "cut" not in _edition(plain)
-    assert "mark" not in _edition(plain)["format"]
-    assert _edition(cut) == _edition(plain) | {"cut": "file"}
+    assert "cut" not in edition_facts(plain)
+    assert "mark" not in edition_facts(plain)["format"]
+    assert edition_facts(cut) == edition_facts(plain) | {"cut": "file"}
     assert prepared_folder(cut) == prepared_folder(plain) != prepared_folder(marked)
-    assert _edition(marked)["format"]["mark"] == "^- "
+    assert edition_facts(marked)["format"]["mark"] == "^- "
 
 
 def test_the_address_follows_from_repository_commit_and_path(card_of):

@@ -17,7 +17,7 @@ from bench.data.reading.labels import label_sessions, session_labels
 from bench.data.reading.prepared import prepared_folder
 from bench.data.reading.read import read
 from bench.errors import BenchError
-from bench.experiment.spec import _edition
+from bench.experiment.spec import edition_facts
 
 SYSLOG = {"header": r"^(?P<time>\S+ +[0-9]+ [0-9:]+) (?P<message>.*)$", "time": "%b %d %H:%M:%S"}
 MINE = Card("app", "mine", "t", "smoke", 1, "lines", "MIT", "nobody")
@@ -257,7 +257,7 @@ def card(own_system):
 
 
 def identity(card):
-    return json.dumps(_edition(card), sort_keys=True)
+    return json.dumps(edition_facts(card), sort_keys=True)
 
 
 def with_format(card, **values):
@@ -302,7 +302,7 @@ def test_the_place_inside_an_archive_tells_what_is_prepared_apart(card):
 
 def test_cards_without_the_later_fields_keep_their_identity():
     for card in catalogue().cards:
-        values = _edition(card)
+        values = edition_facts(card)
         later = {"section", "session_from", "year"} & values["format"].keys()
         assert all(values["format"][name] != getattr(Format(), name) for name in later)
         assert "incidents" not in values or card.incidents
