@@ -5,9 +5,9 @@
     python tests/benchmarks/scaling.py --take [RUNS.json]  # new measurements: of bench_moonshot.py, and of the records
 
 The measurements lie in scaling.json beside this file, the words of the page in scaling.md.in. A network's cell takes
-`start + steps * step + (once + score) * lines`: the steps are the common budget at every size, and at most 512 of what
-is held out is looked at. Two numbers of steps at the smallest size, and two sizes, give the four. Any other method
-takes what it took at the largest size, by the power of the size that lies between the two largest.
+`start + epochs * (epoch + held_out * lines) + (once + score) * lines`: an epoch has at most `max_draws` draws, so only
+what is held out grows with the lines. Two sizes and two numbers of epochs give the five. Any other method takes what it
+took at the largest size, by the power of the size that lies between the two largest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from scaling_model import Cells, Model, hours, of_methods, wall_h
 
 from bench.records.record import Record
 from bench.records.store import Store
-from methods.shared.training import TrainingSettings
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "scaling.json"
@@ -63,7 +62,7 @@ def tables(measured: dict[str, Any]) -> dict[str, str]:
         "example": answer(model, 10_000_000, 5, 4, set()),
         "example_without": answer(model, 211_212_192, 5, 4, {"edit-distance", "knn-embedding", "ecvc-idf"}),
         "methods": _table(
-            ("one cell at 4.75M lines, CPU s", "training", "grows with lines", "in all", "GiB"),
+            ("one cell at 4.75M lines, CPU s", "training", "grows with lines", "30 epochs", "as stopped", "GiB"),
             [_method_row(model, name) for name in _by_cost(model)],
         ),
         "logs": _table(
@@ -85,12 +84,15 @@ def _method_row(model: Model, name: str) -> tuple[str, ...]:
     bgl = model.measured["logs"]["bgl"]["lines"] / 1e6
     if name in model.others:
         other = model.others[name]
-        return (f"`{name}`", "", f"n^{other.power:.1f}", f"{model.seconds(name, bgl):,.0f}", "")
+        return (f"`{name}`", "", f"n^{other.power:.1f}", "", f"{model.seconds(name, bgl):,.0f}", "")
     network = model.networks[name]
+    epochs = model.epochs[name]
+    most = model.measured["max_epochs"]
     return (
         f"`{name}`",
-        f"{model.steps * network.step:,.0f}",
-        f"{(network.once + network.score) * bgl:.0f}",
+        f"{epochs:.0f} x {network.epoch:.1f}",
+        f"{epochs:.0f} x {network.held_out * bgl:.1f} + {(network.once + network.score) * bgl:.0f}",
+        f"{model.seconds(name, bgl, most):,.0f}",
         f"{model.seconds(name, bgl):,.0f}",
         f"{model.peak_gib(name, bgl):.2f}",
     )
@@ -204,8 +206,7 @@ def facts(measured: dict[str, Any]) -> dict[str, str]:
         "paper_bgl": f"{measured['paper_times']['bgl']:.2f}",
         "paper_hdfs": f"{measured['paper_times']['hdfs']:.2f}",
         "sizes": ", ".join(f"{n:,}" for n in (model.small, model.middle)) + f" and {model.large:,}",
-        "steps": f"{model.steps}",
-        "few_steps": f"{model.short} or {model.long}",
+        "share": f"{model.share:.0%}",
         "spent": f"{sum(run['cpu_s'] or of_methods(run) for run in measured['runs']) / 60:.0f}",
         "check_sum": f"{sum(s for s, _ in checked):,.0f} against {sum(t for _, t in checked):,.0f}",
         "check_range": f"{min(ratios):.2f} to {max(ratios):.2f}",
@@ -216,6 +217,7 @@ def facts(measured: dict[str, Any]) -> dict[str, str]:
         "engine_tbird": f"{model.engine(211.2):.0f}",
         "network_h": f"{sum(networks.all()) / 3600:.1f}",
         "rest_h": f"{(sum(cells.all()) - sum(networks.all())) / 3600:.1f}",
+        "all_epochs_h": f"{sum(model.cells(bgl, 5, measured['max_epochs']).all()) / 3600:.1f}",
         "efficiency": f"{measured['efficiency']:.2f}",
         "longest": cells.longest(),
         "longest_time": hours(max(cells.seconds.values())),
@@ -251,7 +253,7 @@ def take(runs: Path | None) -> None:
     ]
     hdfs = [r for r in records if r["scenario"] == "hdfs@sessions-345k"]
     bgl = [r for r in records if r["scenario"] == "bgl@stream-a"]
-    measured["steps"] = TrainingSettings().steps
+    measured["epochs"] = {name: _mean_epochs(bgl, name) for name in measured["networks"]}
     measured["paper_times"] = {"bgl": _paper_times(bgl), "hdfs": _paper_times(hdfs)}
     measured["logs"]["hdfs"]["records"] = {
         "scenario": "hdfs@sessions-345k",
@@ -259,6 +261,11 @@ def take(runs: Path | None) -> None:
         "methods": {name: _lowest(hdfs, name, "chronological") for name in sorted({r["method"] for r in hdfs})},
     }
     MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def _mean_epochs(records: list[Record], name: str) -> float:
+    found = [r["monitor"]["epochs_run"] for r in records if r["method"] == name]
+    return round(sum(found) / len(found), 1)
 
 
 def _lowest(records: list[Record], name: str, split: str) -> dict[str, float]:

@@ -99,7 +99,7 @@ def test_text_fits_80_columns(errors):
     assert max(map(len, out.splitlines())) <= 80
     assert out.startswith("pca on hdfs@simulated\nchronological, protocol 2, seed 0, run ")
     assert "FALSE POSITIVES by score, the highest first" in out
-    assert "FALSE NEGATIVES by score, the lowest first: none" in errors("pca", "-s", "bgl2tbird")[1]
+    assert "FALSE POSITIVES by score, the highest first: none" in errors("pca", "-s", "bgl2tbird")[1]
 
 
 def test_another_rule_moves_the_threshold(errors):
