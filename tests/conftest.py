@@ -23,6 +23,7 @@ DATA_AT_START = os.environ.get("BENCH_DATA")
 # What continuous integration says: then nothing that needs real logs may be left out.
 DATA_REQUIRED = os.environ.get("BENCH_REQUIRE_DATA") == "1"
 NO_DATA = "BENCH_DATA is not set"
+RESULTS = Path(__file__).parents[1] / "results"
 
 FRESH_CLONES = ("test_two_commands.py",)
 
@@ -77,6 +78,20 @@ SYSTEM = {
     "kind": "lines",
     "notes": "made by a test",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_results_of_the_checkout_stay():
+    """No test writes into `results/` of the repository: what is committed there is evidence."""
+    before = _digests(RESULTS)
+    yield
+    assert _digests(RESULTS) == before, "a test wrote into results/ of the checkout"
+
+
+def _digests(folder):
+    kept = ("records", "tables", "studies", "figures", "comparisons")
+    files = [*folder.glob("*.*"), *(file for name in kept for file in (folder / name).rglob("*") if file.is_file())]
+    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.suffix != ".lock"}
 
 
 def pytest_collection_modifyitems(items):

@@ -57,7 +57,10 @@ def test_a_row_is_marked_and_never_ranked_with_what_ran_here(take, write_scores)
     assert len(found.errors("mine")) == len(found.errors("ngram"))
 
 
-def test_what_is_imported_is_packed_checked_shown_and_not_reproduced(take, write_scores, exported, monkeypatch, capsys):
+def test_what_is_imported_is_packed_checked_shown_and_not_reproduced(
+    take, write_scores, exported, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)  # the baseline is written here
     out = str(take.store.root)
     options = ["--export", str(exported[0]), "--out", out]
 
