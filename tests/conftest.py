@@ -67,6 +67,13 @@ LONGEST = (
     "test_labels_are_never_in_a_prompt",
     "test_what_cannot_be_run_again_is_one_sentence[change0-holds no numbers (skipped: no labels)]",
     "test_what_cannot_be_run_again_is_one_sentence[change2-BENCH_DATA]",
+    "test_an_edited_score_never_passes_for_its_old_numbers[local]",
+    "test_conformance[deeplog]",
+    "test_show_says_whose_code_a_record_is",
+    "test_answers_of_a_batch_are_those_of_calls[chatgpt-cot-settings2-2]",
+    "test_a_replay_without_a_needed_answer_is_an_error_row[half of it]",
+    "test_facts_of_a_detector_that_are_not_its_own_make_no_wrong_row[False]",
+    "test_what_cannot_be_run_again_is_one_sentence[change1-cannot be run again: today's spec differs in protocol_version]",
 )
 
 SYSTEM = {
