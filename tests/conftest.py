@@ -73,7 +73,6 @@ LONGEST = (
     "test_answers_of_a_batch_are_those_of_calls[chatgpt-cot-settings2-2]",
     "test_a_replay_without_a_needed_answer_is_an_error_row[half of it]",
     "test_facts_of_a_detector_that_are_not_its_own_make_no_wrong_row[False]",
-    "test_what_cannot_be_run_again_is_one_sentence[change1-cannot be run again: today's spec differs in protocol_version]",
 )
 
 SYSTEM = {
