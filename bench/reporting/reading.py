@@ -154,7 +154,7 @@ def _promise(rows: Sequence[Row], rule: str) -> list[str]:
 
 def _of(number: int, total: int) -> str:
     if number == total:
-        return "the only method gives" if total == 1 else f"all {total} methods give"
+        return {1: "the only method gives", 2: "both methods give"}.get(total, f"all {total} methods give")
     return f"{number} of {total} methods give{'s' if number == 1 else ''}"
 
 

@@ -125,7 +125,7 @@ def test_false_alarms_beyond_the_promise_are_counted(say, row):
     )
     assert say(row("a"), row("b", fpr=0.5))[1].startswith("1 % false alarms are promised, and 1 of 2 methods gives far")
     both = say(row("a", fpr=1.0), row("b", fpr=0.5))[1]
-    assert both == f"1 % false alarms are promised, and all 2 methods give far more (up to 100 %): {unlike}"
+    assert both == f"1 % false alarms are promised, and both methods give far more (up to 100 %): {unlike}"
     assert (
         say(row("a", fpr=1.0))[1]
         == f"1 % false alarms are promised, and the only method gives far more (100 %): {unlike}"
