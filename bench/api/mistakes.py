@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bench.errors import BenchError
-from bench.evaluation.thresholds import flag
+from bench.experiment.cuts import cut_of, flagged_at, judged_of
 from bench.records.record import scores_digest
 from bench.types import ABNORMAL
 
@@ -28,17 +28,19 @@ def mistakes(record: Record, scores: Scores, rule: str) -> Any:
     known = record.get("scores_sha256")
     if known is not None and scores_digest(scores) != known:
         raise BenchError(f"the stored scores of {record['run_id']} are not those of its record: run it again")
-    threshold = _threshold(record, rule)
+    cut = cut_of(record, scores, rule)
+    if isinstance(cut, str):
+        raise BenchError(f"'{record['method']}' has no threshold by the rule {rule} ({cut}): choose another rule")
     is_abnormal = scores["test_labels"] == ABNORMAL
-    wrong = np.flatnonzero(flag(scores["test"], threshold) != is_abnormal)
-    far = wrong[np.argsort(-np.abs(scores["test"][wrong] - threshold), kind="stable")]
+    wrong = np.flatnonzero(judged_of(scores) & (flagged_at(scores["test"], cut) != is_abnormal))
+    far = wrong[np.argsort(-np.abs(scores["test"][wrong] - cut[wrong]), kind="stable")]
     systems = np.array(record["systems"])
     start = scores["test_start_time"][far] if "test_start_time" in scores else np.full(len(far), np.nan)
     frame = pl.DataFrame(
         {
             "error": [_WORDS[int(is_abnormal[i])] for i in far],
             "score": scores["test"][far],
-            "threshold": np.full(len(far), threshold),
+            "threshold": cut[far],
             "system": systems[scores["test_system"][far]],
             **_places(scores, far),
             "start": pl.Series((start * 1e6).round(), nan_to_null=True, dtype=pl.Float64),
@@ -46,15 +48,6 @@ def mistakes(record: Record, scores: Scores, rule: str) -> Any:
     )
     moment = pl.col("start").cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
     return frame.with_columns(moment)
-
-
-def _threshold(record: Record, rule: str) -> float:
-    found = record["thresholds"].get(rule, {})
-    value = found.get("value")
-    if value is None:
-        reason = found.get("reason") or "no run of this record asked for it"
-        raise BenchError(f"'{record['method']}' has no threshold by the rule {rule} ({reason}): choose another rule")
-    return float(value)
 
 
 def _places(scores: Scores, which: Any) -> dict[str, Any]:

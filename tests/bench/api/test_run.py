@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import bench
+from bench.api.mistakes import mistakes
 from bench.api.named import name_of, named, settings_of
 from bench.cli import main
 from bench.records.store import Store
@@ -159,6 +160,27 @@ def test_errors_are_the_wrong_decisions(results):
     assert (first["first_line"], first["last_line"]) == (lines[0], lines[-1])
     assert first["start"].timestamp() == log.sequences.start_time[place]
     assert (log.labels[place] == 1) == (first["error"] == "false negative")
+
+
+def test_errors_hold_each_system_against_its_own_threshold_and_leave_out_what_was_not_judged():
+    rule = "conformal:0.01@own-system"
+    own = {name: {"value": value, "reason": None} for name, value in (("bgl", 1.0), ("tbird", 5.0))}
+    record = {
+        "run_id": "0" * 16,
+        "method": "pca",
+        "systems": ["bgl", "tbird"],
+        "thresholds": {rule: {"value": None, "reason": None, "systems": own}},
+    }
+    scores = {
+        "test": np.array([2.0, 2.0, 0.5, 9.0]),
+        "test_labels": np.array([0, 0, 1, 0], np.int8),
+        "test_system": np.array([0, 1, 0, 1], np.uint8),
+        "test_weights": np.array([1.0, 1.0, 1.0, 0.0]),
+    }
+    found = mistakes(record, scores, rule)
+    assert found["error"].to_list() == ["false positive", "false negative"]
+    assert found["score"].to_list() == [2.0, 0.5]
+    assert found["threshold"].to_list() == [1.0, 1.0]
 
 
 def test_scores_that_are_gone_or_of_another_run_are_one_sentence(results, tmp_path):
