@@ -64,9 +64,9 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     )
     reason = (
         prepared.skip_reason
+        or refused(cell.split, cell.told)  # first, as its pools lack by their rule what others may have
         or _lacking_lines(train, data, detector)
         or _lacking(cell.told, data)
-        or refused(cell.split, cell.told)
         or next((reason for reason in found.values() if isinstance(reason, str)), None)
         or _lacking_incidents(detector, evidence)
         or (teacher and teacher.blocked())

@@ -152,16 +152,16 @@ class Bench:
         (folder / "mine.py").write_text(METHODS)
         self.store = Store(folder / "results")
 
-    def cell(self, name, scenario="sun", known=None, auxiliary=()):
+    def cell(self, name, scenario="sun", known=None, auxiliary=(), split="chronological"):
         known = known or catalogue(self.data)
         methods = resolve_methods([f"{self.folder / 'mine.py'}:{name}"], [], self.folder / "cache")
         methods = [method for method in methods if not method.ref.is_control]
         found = parse_scenario(scenario, known).with_auxiliary(auxiliary, known)
-        return plan([found], methods, splits=["chronological"], seeds=[0], grouping=Grouping(SIZE, SIZE))[0]
+        return plan([found], methods, splits=[split], seeds=[0], grouping=Grouping(SIZE, SIZE))[0]
 
-    def run(self, *names, scenario="sun", known=None):
+    def run(self, *names, scenario="sun", known=None, split="chronological"):
         known = known or catalogue(self.data)
-        cells = [self.cell(name, scenario, known) for name in names]
+        cells = [self.cell(name, scenario, known, split=split) for name in names]
         with use_service(Service.from_environment()):
             return runner.run(cells, self.store, known, Settings(), lambda *seen: None).records
 
@@ -366,3 +366,9 @@ def test_paper_is_for_methods_that_are_told_normals(told, whose):
     assert (reason is None) if whose is None else (whose in reason)
     assert refused("blind", told) is None
     assert refused("chronological", told) is None
+
+
+def test_a_split_that_gives_no_label_says_so_before_it_says_what_its_pools_lack(bench):
+    source, plain = bench.run("Sources", "Plain", split="paper", scenario="sun")
+    assert (source["status"], plain["status"]) == ("skipped", "ok")
+    assert source["reason"].endswith("use blind")
