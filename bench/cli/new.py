@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bench.cli._options import AsJson, Data, say
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.own.card import NewCard, ShownLine
@@ -45,7 +46,15 @@ def new(
     ] = None,
     normal: Annotated[str | None, typer.Option("--normal", help="The label that means normal.")] = None,
     year: Annotated[int | None, typer.Option("--year", help="Of the first line, where times have none.")] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy a log from elsewhere below the data folder.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="A,B", help="Columns of --labels (session,label) or --incidents (start,end), by name."
+        ),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy files from elsewhere below the data folder instead of linking them.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace cards, and with --copy a copied log, of before.")
     ] = False,
@@ -58,7 +67,7 @@ def new(
     from bench.data.own.card import new_card, ways_to_label
     from bench.data.own.format import Given
 
-    given = Given(label, labels, incidents, session, normal, year)
+    given = Given(label, labels, incidents, session, normal, year, _two_names(columns))
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
     ways = ways_to_label(made)
     if as_json:
@@ -73,6 +82,15 @@ def new(
     say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+
+
+def _two_names(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise BenchError(f"--columns is '{text}': write two names of columns with a comma between them")
+    return names[0], names[1]
 
 
 def _print_guess(made: NewCard) -> None:

@@ -8,21 +8,23 @@ import math
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from bench._files import replace_text, replacing
+from bench._files import replace_text
 from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import shipped_names
 from bench.data.cards.checksums import file_sha256
 from bench.data.own.format import Given, adapted, known_format
 from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
-from bench.data.own.labels import Incidents, incidents_toml
+from bench.data.own.incidents import Incidents, incidents_toml, notes_of
+from bench.data.own.place import placed
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
 from bench.data.reading.header import cut
@@ -89,11 +91,15 @@ def new_card(
     _require_no_card(targets, force=force or (adds and not card.exists()))
     lines, notes = head(log)
     known = known_format(system, given) if adds else None
-    found = reread(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
+    found = (
+        reread(lines, f"the format of {name}", *known)
+        if known
+        else guess(lines, given.read_as, given.session, given.normal)
+    )
     found, incidents = adapted(found, lines, log, given)
-    rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
-    if given.labels is not None:
-        rows.append(_row(_place(given.labels, folder, name, copy=copy, force=force), folder, "labels"))
+    parts = {"log": log} | ({"labels": given.labels} if given.labels is not None else {})
+    places = {role: placed(file, folder, name, copy=copy, force=force) for role, file in parts.items()}
+    rows = [_row(path, folder, role) for role, (path, _) in places.items()]
     n_lines = count_lines(log)
     own = _edition_format(found.form, known[0]) if known else {}
     edition_text = _edition_text(
@@ -110,9 +116,12 @@ def new_card(
     if not adds:
         replace_text(system, system_text, way_out="make room, or use another data folder")
     replace_text(card, edition_text, way_out="make room, or use another data folder")
-    found = replace(found, notes=(*notes, *found.notes))
+    links = (note for _, note in places.values() if note)
+    times = first_times(lines, found.form)
+    missed = notes_of(incidents, times, is_whole=n_lines <= len(lines))
+    found = replace(found, notes=(*links, *notes, *found.notes, *missed))
     written = (card,) if adds else targets
-    shown = _shown(lines, found, incidents)
+    shown = _shown(lines, found, times, incidents)
     return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], n_lines, written, found, shown)
 
 
@@ -202,21 +211,6 @@ def _require_no_card(targets: tuple[Path, Path], *, force: bool) -> None:
         raise BenchError(f"the card {there[0]} exists: give --force to write it anew, choose another name, or edit it")
 
 
-def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Path:
-    """Where the log lies below the data folder; it is copied there when that was asked for."""
-    for path, root in ((log.absolute(), folder.absolute()), (log.resolve(), folder.resolve())):
-        if path.is_relative_to(root) and ".." not in path.parts:
-            return path
-    if not copy:
-        raise BenchError(f"'{log}' is not below the data folder {folder}: move it there, or give --copy to copy it")
-    target = folder / name / log.name
-    if target.exists() and not force:
-        raise BenchError(f"{target} exists: give --force to replace it by '{log}', or remove it")
-    with replacing(target) as stream, log.open("rb") as source:
-        shutil.copyfileobj(source, stream, 1 << 20)
-    return target
-
-
 def _row(path: Path, folder: Path, role: str) -> dict[str, str]:
     """A file for `[[files]]`."""
     root = folder.absolute() if path.is_relative_to(folder.absolute()) else folder.resolve()
@@ -239,10 +233,9 @@ def _values(form: Format) -> dict[str, Any]:
     return {key: getattr(form, key) for key in form.__dataclass_fields__}
 
 
-def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
+def _shown(lines: list[str], found: Guess, times: NDArray[np.float64], incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
     table = cut(pl.DataFrame({"line": lines}), found.form)
-    times = Clock(found.form.year).read(table["time"].to_numpy())
     labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
     table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
@@ -252,6 +245,11 @@ def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownL
         ShownLine(row["number"], _iso(row["time"]), words.get(row["label"], ""), row["message"])
         for row in pl.concat([first, alerts]).sort("number").iter_rows(named=True)
     )
+
+
+def first_times(lines: list[str], form: Format) -> NDArray[np.float64]:
+    """Unix seconds of these lines, float64 (n_lines,); NaN where none is read."""
+    return Clock(form.year).read(cut(pl.DataFrame({"line": lines}), form)["time"].to_numpy())
 
 
 def _iso(seconds: float) -> str:

@@ -13,8 +13,10 @@ import polars as pl
 
 from bench.data.cards.card import Format, parse_card
 from bench.data.own.guess import MIN_SHARE, GivenLabel, Guess
-from bench.data.own.labels import Incidents, LabelFile, describe_label_file, read_incidents
+from bench.data.own.incidents import Incidents, read_incidents
+from bench.data.own.labels import LabelFile, describe_label_file
 from bench.data.own.layouts import lacks_year
+from bench.data.own.tokens import require_token
 from bench.data.reading.header import LEAP_YEAR, cut, in_year
 from bench.data.reading.lines import session_ids
 from bench.errors import BenchError
@@ -44,6 +46,8 @@ class Given:
     normal: str | None = None
     year: int | None = None
     """Of the first line, where times have none."""
+    columns: tuple[str, str] | None = None
+    """Names of columns: session and label of a label file, or start and end of incidents."""
 
     def __post_init__(self) -> None:
         ways = {"--label": self.label, "--labels": self.labels, "--incidents": self.incidents}
@@ -51,6 +55,8 @@ class Given:
             raise BenchError(f"{' and '.join(told)} both say where labels stand: give one of them")
         if self.year is not None and not 1970 <= self.year <= 9998:
             raise BenchError(f"--year is {self.year}: give the year of the log's first line, such as 2024")
+        if self.columns is not None and not (self.labels or self.incidents):
+            raise BenchError("--columns names columns of a file: give it with --labels or --incidents")
         if self.session is not None:
             _require_pattern(self.session)
 
@@ -101,13 +107,25 @@ def adapted(found: Guess, lines: list[str], log: Path, given: Given) -> tuple[Gu
             raise BenchError(
                 f"no time of '{log.name}' is read, so --incidents cannot be found in it: give other labels"
             )
-        changes["label"], incidents = "incidents", read_incidents(given.incidents)
+        changes["label"], incidents = "incidents", read_incidents(given.incidents, given.columns)
     elif given.label is not None:
         changes["label"] = given.label
     if given.normal is not None and given.labels is None:
         changes["normal"] = given.normal
     form = replace(found.form, **changes)
+    if given.normal is not None and given.labels is None:
+        _require_label(form, lines, given.normal)
     return replace(found, form=form, session=form.session or found.session, notes=(*notes, *found.notes)), incidents
+
+
+def _require_label(form: Format, lines: list[str], normal: str) -> None:
+    """Refuse a word for normal where no label is read, or where it is none of them."""
+    if form.label != "first-token":
+        raise BenchError(
+            f"--normal is '{normal}', and no label is read that could be it: give --label first-token or --labels FILE "
+            "with it, or leave it out"
+        )
+    require_token(lines, normal)
 
 
 def _labelled(found: Guess, lines: list[str], labels: Path, given: Given) -> LabelFile:
@@ -118,7 +136,7 @@ def _labelled(found: Guess, lines: list[str], labels: Path, given: Given) -> Lab
     ids = messages.select(session_ids(session)).to_series().explode().drop_nulls().unique(maintain_order=True)
     if ids.is_empty():
         raise BenchError(f"no message of the first lines holds a session id like '{session}': give another --session")
-    return describe_label_file(labels, session, ids, given.normal)
+    return describe_label_file(labels, session, ids, given.normal, given.columns)
 
 
 def _year(found: Guess, lines: list[str], log: Path) -> tuple[int, str]:

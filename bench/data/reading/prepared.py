@@ -23,9 +23,10 @@ import polars as pl
 
 from bench._files import cache_dir
 from bench._sealed import Damaged, NotSealed, State, say_anew
-from bench.data.cards.card import Card
+from bench.data.cards.card import Card, Format
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import FileColumns, open_columns
+from bench.data.reading.label_words import has_spellings
 from bench.data.reading.log import Log
 from bench.data.reading.read import read
 from bench.detector import report_progress
@@ -35,6 +36,9 @@ READER_VERSION: Final = 2
 """Raise it when the same files come to be read otherwise: what older versions prepared is then left aside."""
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
+
+LABELS_VERSION: Final = 2
+"""Raise it when the same words of labels come to be read otherwise."""
 
 T = TypeVar("T")
 
@@ -112,9 +116,14 @@ def prepared_folder(card: Card) -> Path:
         "template_column": card.template_column,
         "incidents": card.incidents,
         "lines": card.lines,
-    }
+    } | ({"labels": LABELS_VERSION} if _depends_on_words(card.format) else {})
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
+
+
+def _depends_on_words(form: Format) -> bool:
+    """Whether words are read that may be spelled otherwise than the card does."""
+    return form.label in ("label-file", "session-list") or (form.label == "first-token" and has_spellings(form.normal))
 
 
 def _format(card: Card) -> dict[str, Any]:
