@@ -48,4 +48,4 @@ def _seconds(value: Any, *, is_end: bool = False) -> float:
 
 def _is_day(number: float) -> bool:
     """Whether a number is rather a date without hyphens than Unix seconds."""
-    return COMPACT_DAY.fullmatch(f"{number:g}" if number == int(number) else "") is not None
+    return number == int(number) and bool(COMPACT_DAY.fullmatch(str(int(number))))

@@ -73,7 +73,8 @@ RIGHT = {
     "quotes": table(form='"{}"'),
     "quotes, semicolon": table(";", form='"{}"'),
     "single quotes": table(form="'{}'"),
-    "Markdown": "| session | label |\n|:--|---|\n" + table(" | ", head="", form="{}").replace("order", "| order").replace("\n", " |\n"),
+    "Markdown": "| session | label |\n|:--|---|\n"
+    + table(" | ", head="").replace("order", "| order").replace("\n", " |\n"),
     "Windows": table().replace("\n", "\r\n"),
     "Mac": table().replace("\n", "\r"),
     "Mac, semicolon": table(";").replace("\n", "\r"),
