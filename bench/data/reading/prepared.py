@@ -23,7 +23,7 @@ import polars as pl
 
 from bench._files import cache_dir
 from bench._sealed import Damaged, NotSealed, State, say_anew
-from bench.data.cards.card import Card, Format
+from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import FileColumns, open_columns
 from bench.data.reading.label_words import has_spellings
@@ -116,13 +116,16 @@ def prepared_folder(card: Card) -> Path:
         "template_column": card.template_column,
         "incidents": card.incidents,
         "lines": card.lines,
-    } | ({"labels": LABELS_VERSION} if _depends_on_words(card.format) else {})
+    } | ({"labels": LABELS_VERSION} if _depends_on_words(card) else {})
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
 
 
-def _depends_on_words(form: Format) -> bool:
+def _depends_on_words(card: Card) -> bool:
     """Whether words are read that may be spelled otherwise than the card does."""
+    form = card.format
+    if card.kind not in ("lines", "simulated"):
+        return False
     return form.label in ("label-file", "session-list") or (form.label == "first-token" and has_spellings(form.normal))
 
 
