@@ -96,7 +96,8 @@ def _sheet_of(text: str, ids: list[str], pattern: re.Pattern[str], path: Path) -
     if not best[0]:
         if broken is not None and not pattern.search(text):
             raise BenchError(f"'{path}' {broken}: correct its quotes")
-        return _require_list(text, ids, path, pattern)
+        _require_list(text, ids, path, pattern)
+        return None
     return _sheet_by(text, best[1], best[2], known, path)
 
 

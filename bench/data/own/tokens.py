@@ -36,7 +36,9 @@ def normal_token(lines: list[str]) -> tuple[str, tuple[str, ...]]:
             "--normal WORD, and the others are abnormal"
         )
     if usual:
-        return next(token for token, _ in tokens.most_common() if folded(token) in usual), _notes(tokens, *usual)
+        word = next(token for token, _ in tokens.most_common() if folded(token) in usual)
+        note = f"No first token is '-', so the usual word for normal, '{word}', is taken as normal."
+        return word, (note, *_notes(tokens, *usual))
     if folded(common) in ABNORMAL_WORDS:
         raise BenchError(
             f"'{common}' is the most frequent first token ({n:,} lines) and no word for normal: give --normal WORD"

@@ -49,7 +49,7 @@ def test_a_given_word_needs_no_guess():
 
 
 def test_a_token_for_no_label_is_said():
-    assert "20 lines begin with 'NaN'" in guess(lines("ok", "NaN"), "first-token").notes[0]
+    assert "20 lines begin with 'NaN'" in guess(lines("ok", "NaN"), "first-token").notes[1]
 
 
 def test_a_normal_word_that_begins_no_line():
