@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,8 +34,9 @@ def load_results(
     scenario: part of its name;  protocol: the newest if not given
     """
     from bench.data.sequences.protocols import expanded
-    from bench.evaluation.thresholds import parse_rule
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
+    from bench.reporting.tables.choose import nothing_fits
     from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.table import make_tables
 
@@ -47,10 +48,10 @@ def load_results(
         )
     )
     if not tables:
-        raise BenchError(f"no record in {store.root} fits: run something first, or give another scenario, split or out")
+        raise nothing_fits(store, scenario, "scenario, split or out")
     shown = of_one_protocol(tables, protocol).tables
     records = [record for table in shown for record in table.records]
-    return Results(records, store, rule=str(parse_rule(threshold)))
+    return Results(records, store, rule=str(read_rule(threshold)))
 
 
 class Results:
@@ -165,8 +166,8 @@ class Results:
             and (split is None or split == table.key.split)
         ]
         if not found:
-            known = ", ".join(dict.fromkeys(row.method for table in self.tables for row in table.rows))
-            raise BenchError(f"no table that fits has a row '{method}': choose one of {known}")
+            known = dict.fromkeys(row.method for table in self.tables for row in table.rows)
+            raise BenchError(f"no table that fits has a row '{method}': {choose_one(method, known)}")
         if len(found) > 1:
             places = ", ".join(f"{table.key.scenario} {table.key.split}" for table, _ in found)
             raise BenchError(f"'{method}' stands in {len(found)} tables ({places}): say which by scenario= and split=")

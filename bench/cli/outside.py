@@ -90,12 +90,12 @@ def import_(
     """Make a record of scores from elsewhere: a row of the division `scores only` in the tables of that split."""
     from bench.cli._progress import Steps
     from bench.data.cards.catalogue import catalogue
-    from bench.evaluation.thresholds import parse_rule
     from bench.exchange.scores import import_scores
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
     from bench.reporting.tables.table import table_key
 
-    rules = [parse_rule(text) for text in threshold or ()]
+    rules = [read_rule(text) for text in threshold or ()]
     store = Store(out)
     with Steps():
         found = import_scores(
