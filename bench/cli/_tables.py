@@ -98,6 +98,7 @@ def _views(tables: Sequence[Table], rule: str, store: Store, choice: Choice, for
 
     from bench.reporting.comparisons.quick import with_quick
     from bench.reporting.reading import kept_verdicts, reading
+    from bench.reporting.series_reading import series_reading
     from bench.reporting.tables.columns import narrow_columns
     from bench.reporting.tables.layout import view_of
     from bench.reporting.tables.series import all_views, make_series, series_view
@@ -113,7 +114,8 @@ def _views(tables: Sequence[Table], rule: str, store: Store, choice: Choice, for
         shown = view_of(table, rule, columns, reading(table, rule, verdicts), brief=form == "text")
         return replace(shown, brief=(*shown.brief, _LEGEND)) if choice.columns is None else shown
 
-    return [*all_views(tables, view), *(series_view(series, rule) for series in make_series(tables))]
+    of_series = [series_view(series, rule, series_reading(series, rule)) for series in make_series(tables)]
+    return [*all_views(tables, view), *of_series]
 
 
 def _print_views(views: Sequence[View], form: str, *, wide: bool) -> None:

@@ -11,7 +11,7 @@ from bench.reporting.tables.columns import Column, all_columns, cells_of
 from bench.reporting.tables.facts import brief_lines, fact_lines
 from bench.reporting.tables.headroom import bound_lines, licence_lines, pool_lines
 from bench.reporting.tables.notes import brief_notes, table_notes
-from bench.reporting.tables.ranking import best_of, controls_of
+from bench.reporting.tables.ranking import best_controls
 from bench.reporting.tables.rows import Row, Table, heading
 from bench.reporting.tables.view import Block, Grid, View
 
@@ -57,14 +57,14 @@ def _size(table: Table, block: str) -> str:
 
 def _grids(table: Table, rule: str, block: str, columns: Sequence[Column] | None, *, brief: bool) -> list[Grid]:
     extra = " + threshold from target normals" if parse_rule(rule).uses_target_normals else ""
-    best = best_of(controls_of(table)) if block == ALL else None
+    best = best_controls(table) if block == ALL else []
     found = []
     for group in dict.fromkeys(row.group for row in table.rows):
         rows = [row for row in table.rows if row.group == group]
         shown = all_columns(rows, table, rule) if columns is None else columns
         headers = (group if is_control(group) else group + extra, *(column.heading for column in shown))
         lines = tuple(_line(row, shown, block, rule, brief=brief) for row in rows)
-        found.append(Grid(headers, lines, next((i for i, row in enumerate(rows) if row is best), None)))
+        found.append(Grid(headers, lines, next((i for i, row in enumerate(rows) if row in best), None)))
     return found
 
 
