@@ -125,15 +125,11 @@ class Results:
 
         seed: the first that finished if not given
         """
-        from bench.api.mistakes import mistakes
+        from bench.reporting.errors.frame import mistakes
+        from bench.reporting.tables.choose import scores_of_record
 
         record = self._record_of(method, scenario, split, seed)
-        scores = self._store.read_scores(record["run_id"])
-        if scores is None:
-            raise BenchError(
-                f"the scores of '{method}' (run {record['run_id']}) are not in {self._store.root}: run it again there"
-            )
-        return mistakes(record, scores, self.rule)
+        return mistakes(record, scores_of_record(record, self._store), self.rule)
 
     def plot(self, metric: str = "f1") -> Figure:
         """A picture with a panel for each table: the metric of each method with its 95 % interval."""
@@ -157,6 +153,8 @@ class Results:
 
     def _record_of(self, method: str, scenario: str | None, split: str | None, seed: int | None) -> Record:
         """The one run that is meant; BenchError where there is none, or several tables have the method."""
+        from bench.reporting.tables.choose import run_of
+
         found = [
             (table, row)
             for table in self.tables
@@ -171,16 +169,7 @@ class Results:
         if len(found) > 1:
             places = ", ".join(f"{table.key.scenario} {table.key.split}" for table, _ in found)
             raise BenchError(f"'{method}' stands in {len(found)} tables ({places}): say which by scenario= and split=")
-        return _run_of(found[0][1], seed)
-
-
-def _run_of(row: Row, seed: int | None) -> Record:
-    if not row.finished:
-        raise BenchError(f"'{row.method}' has no finished run: {row.failure}")
-    runs = {record["spec"]["seed"]: record for record in row.finished}
-    if seed is not None and seed not in runs:
-        raise BenchError(f"'{row.method}' has no finished run of seed {seed}: there are {', '.join(map(str, runs))}")
-    return runs[next(iter(runs)) if seed is None else seed]
+        return run_of(found[0][1], seed)
 
 
 def _flat_facts(row: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def choose_record(store: Store, asked: Asked) -> Chosen:
     if len(having) > 1:
         notes.append(f"{len(having)} tables fit (other windows, samples or data): shown is the one that ran last")
     row = next(row for row in having[-1].rows if row.method == asked.method)
-    record = _of_seed(row, asked.seed)
+    record = run_of(row, asked.seed)
     store.require_unchanged([record])
     return Chosen(row, record, tuple(notes))
 
@@ -194,11 +194,11 @@ def _one_split(asked: str | None, splits: Sequence[str], scenario: str) -> str:
     return name
 
 
-def _of_seed(row: Row, seed: int | None) -> Record:
-    """The finished record of a seed; of the first where none is asked for."""
+def run_of(row: Row, seed: int | None) -> Record:
+    """The finished record of a seed, or of the first; BenchError where there is none."""
     finished = {record["spec"]["seed"]: record for record in row.finished}
     if not finished:
-        raise BenchError(f"'{row.method}' has no scores, as no run of it finished: {row.failure}")
+        raise BenchError(f"'{row.method}' has no finished run: {row.failure}")
     if seed is None:
         return finished[min(finished)]
     if seed not in finished:
