@@ -17,6 +17,7 @@ from bench.detector import Detector, DetectorTags, Evidence, SequencePart
 from bench.errors import BenchError, unknown_name
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import Cell, Method, plan
+from bench.records.record import Certifies
 from bench.registry import Description, DetectorRef, FieldInfo
 from bench.types import Sequences
 
@@ -102,6 +103,13 @@ def cell_of(
     method = Method(DetectorRef(name, f"{TARGET}:{name}"), Description(grades, (), True, fields), config=config)
     (cell,) = plan([scenario], [method], splits=[split], seeds=[seed], grouping=grouping)
     return cell
+
+
+def require_certified(certifies: Certifies) -> None:
+    """Raise BenchError where no method here has that name, or nothing says which code it is."""
+    if not certifies["code"].strip():
+        raise BenchError(f"--certifies {certifies['method']} needs --code: say which code it is, as deeplog 0.0.3")
+    registry.find(certifies["method"].partition("[")[0].partition("+")[0])
 
 
 def require_name(name: str) -> None:

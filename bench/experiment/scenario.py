@@ -118,9 +118,10 @@ def _meant(text: str, names: list[str]) -> str:
     """`did you mean bgl2tbird? else `, each name of a scenario taken for the nearest that is known; else nothing."""
     parts = re.split(r"([2+])", text)
     nearest = [part if part in ("2", "+") else _nearest(part, names) for part in parts]
-    if all(nearest):
+    if all(nearest) and len(parts) > 1:
         return f"did you mean {''.join(nearest)}? else "
-    return did_you_mean(text, names)
+    pairs = [f"{source}2{target}" for source, target in itertools.permutations(names, 2)]
+    return did_you_mean(text, [*names, *pairs] if "@" not in text else [_nearest(text, names)])
 
 
 def _nearest(part: str, names: list[str]) -> str:

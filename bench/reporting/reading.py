@@ -1,7 +1,8 @@
-"""What a table says, in three lines for a reader who knows none of its columns: generated from records and comparisons.
+"""What a table says, in a few lines for a reader who knows none of its columns: generated from records and comparisons.
 
 First who ranks better than the best control, by the paired test; then whether thresholds kept their promise, also where
-the ranking is good; then how far the test part is from training, and how much room the best control leaves.
+the ranking is good; then how far the test part is from training, and how much room the best control leaves;
+then certificates, if there are any.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.groups import is_control
 from bench.records.store import Store
+from bench.reporting.certificates import certificate_line, certificates
 from bench.reporting.comparisons.kept import holding
 from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.tables.headroom import headroom_of
@@ -53,7 +55,8 @@ def reading(table: Table, rule: str, verdicts: Verdicts) -> tuple[str, ...]:
     """
     rule = str(parse_rule(rule))
     methods = [row for row in table.rows if not is_control(row.group) and value_of(row, RANKED_BY) is not None]
-    lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule))
+    certified = certificate_line(certificates(table, verdicts))
+    lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule), certified)
     return tuple(" ".join(sentences) for sentences in lines if sentences)
 
 

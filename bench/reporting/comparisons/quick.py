@@ -6,6 +6,7 @@ from bench.errors import BenchError
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import ComparisonRequest, compare_rows
 from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.tables.certified import certified_pairs
 from bench.reporting.tables.ranking import Reference, references_of
 from bench.reporting.tables.rows import Row, Table
 
@@ -20,7 +21,8 @@ def with_quick(table: Table, verdicts: Verdicts, store: Store) -> Verdicts:
     """
     if table.key.sample:
         return verdicts
-    asked = [request for found in references_of(table) if (request := _missing(table, found, verdicts, store))]
+    held = [*references_of(table), *(Reference(pair.theirs, (pair.ours,)) for pair in certified_pairs(table))]
+    asked = [request for found in held if (request := _missing(table, found, verdicts, store))]
     n_runs = sum(len(row.finished) for request in asked for row in (request.row, *request.others))
     if table.records[0]["counts"]["n_test"] * n_runs > MOST:
         return verdicts

@@ -135,7 +135,7 @@ def test_what_cannot_be_told_is_a_sentence(text, sentence, tmp_path):
 
 
 def test_what_no_method_is_told_under_a_split_is_not_exported(tmp_path):
-    with pytest.raises(BenchError, match="cannot run on hdfs@simulated, paper: a supervised method needs"):
+    with pytest.raises(BenchError, match="cannot run on hdfs@simulated, paper: the split 'paper' draws its pools"):
         told(tmp_path / "e", "hdfs@simulated", "source=labels", split="paper")
     with pytest.raises(BenchError, match="--format csv is not known: choose one of parquet, jsonl"):
         told(tmp_path / "e", formats=["csv"])

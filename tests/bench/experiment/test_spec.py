@@ -314,7 +314,7 @@ def test_values_get_the_type_of_their_field(tmp_path, toy, setting, value):
         ("kind=c", "choose one of a, b"),
         ("shape=[1", "JSON"),
         ("alpha=none", "finite number"),
-        ("nope=1", "it has alpha, limit, depth, deep, kind, most, shape, word, url"),
+        ("nope=1", "choose one of alpha, limit, depth, deep, kind, most, shape, word, url"),
     ],
 )
 def test_values_of_the_wrong_type_and_unknown_keys(tmp_path, toy, setting, words):
@@ -341,7 +341,7 @@ def test_a_setting_reaches_a_variant_too(tmp_path, toy):
 
 
 def test_unknown_methods_and_variants(tmp_path):
-    with pytest.raises(BenchError, match=r"unknown method 'nope'.*random"):
+    with pytest.raises(BenchError, match=r"unknown method 'nope': choose one of all-positive.*`bench list methods`"):
         resolve_methods(["nope"], [], tmp_path)
     with pytest.raises(BenchError, match=r"unknown variant '\+furthest'.*nearest"):
         resolve_methods(["random+furthest"], [], tmp_path)
