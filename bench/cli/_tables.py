@@ -117,7 +117,8 @@ def _views(tables: Sequence[Table], rule: str, store: Store, choice: Choice, for
         shown = view_of(table, rule, columns, said, brief=form == "text", certified=certified)
         return replace(shown, brief=(*shown.brief, _LEGEND)) if choice.columns is None else shown
 
-    of_series = [series_view(series, rule, series_reading(series, rule)) for series in make_series(tables)]
+    brief = form == "text" and not wide
+    of_series = [series_view(each, rule, series_reading(each, rule), brief=brief) for each in make_series(tables)]
     return [*all_views(tables, view), *of_series]
 
 

@@ -26,16 +26,18 @@ HISTORY, HIDDEN, LAYERS, BATCH, STEPS = 10, 64, 2, 128, 600
 
 
 def read(path: Path) -> list[dict]:
+    """The sequences of a part."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def histories(keys: list[int], n_keys: int) -> list[list[int]]:
-    """The 10 keys before each key: 0 stands for nothing, n_keys + 1 for a key that training does not have."""
-    tokens = [0] * HISTORY + [key + 1 if key >= 0 else n_keys + 1 for key in keys]
+    """The 10 keys before each key: 0 stands for nothing, n_keys + 1 for a key that no sequence told has."""
+    tokens = [0] * HISTORY + [key + 1 if 0 <= key < n_keys else n_keys + 1 for key in keys]
     return [tokens[at : at + HISTORY] for at in range(len(keys))]
 
 
 def fit(sequences: list[dict], n_keys: int, seed: int) -> DeepLog:
+    """The package's network, trained on the histories of the sequences that are told."""
     torch.manual_seed(seed)
     past = torch.tensor([row for s in sequences for row in histories(s["keys"], n_keys)])
     following = torch.tensor([key for s in sequences for key in s["keys"]])
@@ -46,14 +48,16 @@ def fit(sequences: list[dict], n_keys: int, seed: int) -> DeepLog:
 
 
 def score(net: DeepLog, keys: list[int], n_keys: int) -> float:
+    """The worst rank of a sequence's keys, the higher the more abnormal."""
     if not keys:
         return 0.0
     order, _ = net.predict(torch.tensor(histories(keys, n_keys)), k=n_keys, verbose=False)
-    ranks = [row.index(key) if key >= 0 else n_keys for row, key in zip(order.tolist(), keys, strict=True)]
+    ranks = [row.index(key) if 0 <= key < n_keys else n_keys for row, key in zip(order.tolist(), keys, strict=True)]
     return max(ranks) + sum(ranks) / len(ranks) / (n_keys + 1)
 
 
 def main(folder: Path, seed: int) -> None:
+    """Print id and score of every sequence that is to be scored."""
     train = read(folder / "train.jsonl")
     n_keys = 1 + max(key for sequence in train for key in sequence["keys"])
     net = fit(train, n_keys, seed)

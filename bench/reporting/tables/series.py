@@ -27,6 +27,10 @@ CUTS: Final = "cuts"
 """The family of all cuts in time."""
 _MOST_COLUMNS: Final = 8
 """Of more tables than these, only mean and worst are shown."""
+_MOST_BRIEFLY: Final = 5
+"""The same on a terminal."""
+_MAIN: Final = "ap"
+"""What a terminal shows of each table."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,10 @@ def render_series(series: Series, rule: str, reading: Sequence[str] = ()) -> str
     return view_markdown(series_view(series, rule, reading))
 
 
-def series_view(series: Series, rule: str, reading: Sequence[str] = ()) -> View:
+def series_view(series: Series, rule: str, reading: Sequence[str] = (), *, brief: bool = False) -> View:
     """A series laid out: mean and worst of each method, and each table's values where these are few.
 
-    reading: what is said below it
+    reading: what is said below it;  brief: what fits a terminal, of single tables the AP alone
     """
     rule = str(parse_rule(rule))
     records = [record for table in series.tables for record in table.records]
@@ -119,9 +123,10 @@ def series_view(series: Series, rule: str, reading: Sequence[str] = ()) -> View:
     methods = series_methods(series)
     for group in dict.fromkeys(method.group for method in methods):
         same = [method for method in methods if method.group == group]
-        grids.append(_means(series, group, same, rule))
-        if len(series.tables) <= _MOST_COLUMNS:
-            grids += [_each(series, measure, same, rule) for measure in gated()]
+        grids.append(_means(series, group, same, rule, brief=brief))
+        if len(series.tables) <= (_MOST_BRIEFLY if brief else _MOST_COLUMNS):
+            shown = [measure for measure in gated() if not brief or measure.key == _MAIN]
+            grids += [_each(series, measure, same, rule) for measure in shown]
     facts = tuple(_facts(series, rule))
     notes = tuple(licence_lines(records))
     return View(heading(series.key, records), facts, (Block(tuple(grids)),), notes, tuple(reading), brief=facts)
@@ -140,17 +145,21 @@ def series_methods(series: Series) -> list[SeriesMethod]:
     return sorted(methods, key=lambda method: (group_rank(method.group), method.first.method))
 
 
-def _means(series: Series, group: str, methods: Sequence[SeriesMethod], rule: str) -> Grid:
+def _means(series: Series, group: str, methods: Sequence[SeriesMethod], rule: str, *, brief: bool) -> Grid:
     worst = "worst" if series.is_blocks else "worst cut"
-    headers = (group, *(f"{m.column} {word}" for m in gated() for word in ("mean", worst)), series.unit)
-    return Grid(headers, tuple(tuple(_mean_line(method, rule)) for method in methods))
+    asked = [(measure, word) for measure in gated() for word in ("mean", worst)]
+    if brief:
+        asked = [(measure, word) for measure, word in asked if word == "mean" or measure.key == _MAIN]
+    headers = (group, *(f"{measure.column} {word}" for measure, word in asked), series.unit)
+    return Grid(headers, tuple(tuple(_mean_line(method, rule, asked)) for method in methods))
 
 
-def _mean_line(method: SeriesMethod, rule: str) -> list[str]:
+def _mean_line(method: SeriesMethod, rule: str, asked: Sequence[tuple[Measure, str]]) -> list[str]:
     cells, counts = [method.first.method], []
-    for measure in gated():
+    for measure, word in asked:
         found = [value for value in method.values(measure, rule) if value is not None]
-        cells += [f"{sum(found) / len(found):.3f}", f"{min(found):.3f}"] if found else ["-", "-"]
+        value = None if not found else sum(found) / len(found) if word == "mean" else min(found)
+        cells.append("-" if value is None else f"{value:.3f}")
         counts.append(len(found))
     fewest, most = min(counts), max(counts)
     shown = str(most) if fewest == most else f"{fewest} to {most}"
