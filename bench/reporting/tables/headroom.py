@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.experiment.groups import is_control
+from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
 from bench.records.record import Record
 from bench.reporting.tables.rows import Row, Table, mean_of, shown_rule
@@ -29,7 +29,7 @@ def headroom_of(table: Table, rule: str) -> Headroom | None:
     """By F1 at the rule; None where no control has one, or where records were made before they held the ceiling."""
     ceilings = {record["spec"]["seed"]: record["counts"].get("ceiling_f1") for record in table.records}
     known = [value for value in ceilings.values() if value is not None]
-    controls = [row for row in table.rows if is_control(row.group)]
+    controls = [row for row in table.rows if row.group == CONTROL]
     found = [(value, row.label) for row in controls if (value := _f1(row, rule)) is not None]
     if not known or not found:
         return None
