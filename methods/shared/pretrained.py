@@ -134,4 +134,6 @@ def _model(folder: str) -> tuple[Any, Any]:
         # GPT-2 has none; the attention mask leaves padding out, whatever stands there.
         tokenizer.pad_token = tokenizer.eos_token
     model: Any = AutoModel.from_pretrained(folder, local_files_only=True)
-    return tokenizer, model.eval()
+    # Of a model with two halves, such as BART, the first one reads.
+    reads: Any = model.get_encoder() if model.config.is_encoder_decoder else model
+    return tokenizer, reads.eval()
