@@ -13,7 +13,7 @@ fields, only what follows what is left to it.
 Reconstructed [R]: rules tag the fields in place of a few-shot language model, sentence vectors are the nodes' texts.
 The Transformer over the nodes of 64 graphs is left out: a score would depend on graphs beside it, later ones too. Edges
 to the event before are ours; planted edges stand in the graph while it is scored, as those of a failure do; the two
-ends of an edge interact (`edge=square`), as in AddGraph. More: docs/methods/glad.md
+ends of an edge interact (`edge=product`). More: docs/methods/glad.md
 
     >>> from bench.testing.trial import toy_log
     >>> log = toy_log(GLAD.tags.told)
@@ -60,9 +60,12 @@ class Config(EncoderSettings, TrainingSettings):
     """Dimensions of a node between the layers and behind them (code: 128 and 768)."""
     layers: int = 3
     """Graph convolutions (code)."""
-    edge: Literal["square", "sum"] = "square"
-    """How the states i and j of its ends make the score of an edge: |a*i + b*j|^2, as in AddGraph [R], or a.i + b.j
-    (code), in which they do not interact."""
+    edge: Literal["product", "sum"] = "product"
+    """What the states i and j of its ends say against an edge: b - a.(i*j), which is small for ends that belong
+    together [R], or a.i + b.j (code), in which they do not interact."""
+    residual: bool = True
+    """Whether a node's own vector is added to its state behind the last convolution [R]; without (code), the states of
+    a small graph become alike."""
     beta: float = 1.0
     """Factor of that number (code)."""
     mu: float = 0.3
@@ -89,8 +92,8 @@ class Config(EncoderSettings, TrainingSettings):
         super().__post_init__()
         if min(self.width, self.hidden, self.layers) < 1:
             raise ValueError("width, hidden and layers must be at least 1")
-        if self.edge not in ("square", "sum") or self.planted not in ("inserted", "beside"):
-            raise ValueError(f"edge '{self.edge}' must be square or sum, planted '{self.planted}' inserted or beside")
+        if self.edge not in ("product", "sum") or self.planted not in ("inserted", "beside"):
+            raise ValueError(f"edge '{self.edge}' must be product or sum, planted '{self.planted}' inserted or beside")
         if not 0 < self.planted_share <= 1 or self.margin <= 0 or self.graph_weight < 0:
             raise ValueError(
                 f"planted_share {self.planted_share} must be in (0, 1], margin {self.margin} positive, "
@@ -114,6 +117,7 @@ ORIGINAL: Published = {
     "hidden": (128, "code"),
     "layers": (3, "code"),
     "edge": ("sum", "code"),
+    "residual": (False, "code"),
     "beta": (1.0, "code"),
     "mu": (0.3, "code"),
     "weighted": (True, "code"),
@@ -271,9 +275,9 @@ def batch_of(union: Union, planter: Planter | None, device: str) -> Batch:
     own = np.zeros(0, np.int64) if plants is None else plants.own
     ends = (own, own) if plants is None else (plants.source, plants.target)
     nodes, graph_of_node, edges = union.nodes, union.graph_of_node, (union.source, union.target, union.weight)
-    if plants is not None and len(plants.nodes):
+    if plants is not None and planter is not None and planter.how == "inserted":
         nodes = np.concatenate([nodes, plants.nodes])
-        graph_of_node = np.concatenate([graph_of_node, union.graph_of[own]])
+        graph_of_node = np.concatenate([graph_of_node, plants.graph_of_node])
         edges = tuple(np.concatenate(pair) for pair in zip(edges, (*ends, union.weight[own]), strict=True))
 
     def moved(*arrays: NDArray[Any]) -> list[Tensor]:
@@ -321,7 +325,8 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(widths))
         self.dropout = layers.Dropout(config.dropout)
         self.a = nn.Parameter(torch.randn(config.hidden) / config.hidden**0.5)
-        self.b = nn.Parameter(torch.randn(config.hidden) / config.hidden**0.5)
+        self.b = nn.Parameter(torch.zeros(config.hidden if self.edge == "sum" else 1))
+        self.own = nn.Linear(widths[0], config.hidden) if config.residual else None
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """x: (n, width + 3) of the nodes -> (n_edges,)."""
@@ -333,18 +338,16 @@ class Network(nn.Module):
         weight = torch.cat([graph.weight, graph.weight]).to(x.dtype)
         degree = x.new_ones(len(x)).index_add(0, ends, weight)
         share = weight * (degree[ends] * degree[others]).rsqrt()
+        state = x
         for layer in self.layers:
-            inner = layer(x)
+            inner = layer(state)
             own = inner / degree[:, None]
-            x = self.dropout(torch.relu(own.index_add(0, ends, share[:, None] * inner[others])))
-        return x
+            state = self.dropout(torch.relu(own.index_add(0, ends, share[:, None] * inner[others])))
+        return state if self.own is None else state + self.own(x)
 
     def scores(self, states: Tensor, graph: Graph) -> Tensor:
         """Between 0 and 1 (times the weight): high for an edge unlike those of training; (n_edges,)."""
         source, target = states[graph.source], states[graph.target]
-        if self.edge == "sum":
-            apart = source @ self.a + target @ self.b
-        else:
-            apart = (self.a * source + self.b * target).square().sum(1)
-        score = torch.sigmoid(self.beta * apart - self.mu)
+        against = source @ self.a + target @ self.b if self.edge == "sum" else self.b - (source * target) @ self.a
+        score = torch.sigmoid(self.beta * against - self.mu)
         return score * graph.weight.to(score.dtype) if self.weighted else score

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences, ranges
 from methods.shared import histories, layers
-from methods.shared.histories import FIRST_KEY, PAD, STRETCH, Integers, Pieces, Predictions
+from methods.shared.histories import FIRST_KEY, PAD, Integers, Pieces, Predictions
 from methods.shared.pretrained import EncoderSettings, inputs_from_state, inputs_of, missing_weights
 from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
@@ -57,7 +57,7 @@ class Config(EncoderSettings, TrainingSettings):
     width: int = 100
     """Dimensions of a text's vector, those of every method."""
     history: int = 10
-    """w: events that the prediction sees [R]."""
+    """w: events that the prediction sees, and of a sequence that training takes at once [R]."""
     hidden: int = 128
     """Units of the LSTM per direction [R] (sheet: 128 to 256)."""
     objective: Literal["regression", "classes"] = "regression"
@@ -128,7 +128,7 @@ class OttPLM(Detector):
         self.known_ = events.vectors.cpu().numpy()
         parts = hold_out(counts, config.validation_fraction, self.seed)
         predictions = histories_of(events.tokens, unique.offsets, config.history)
-        pieces = histories.pieces_of(predictions.prediction_of, unique.offsets, STRETCH)
+        pieces = histories.pieces_of(predictions.prediction_of, unique.offsets, config.history)
         lessons = Lessons(predictions, pieces)
         in_pieces = HeldOut(*(part[pieces.sequence] for part in parts))
         vectors = events.vectors.float()

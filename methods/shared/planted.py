@@ -25,7 +25,9 @@ class Plants(NamedTuple):
     target: Integers
     """(k,)"""
     nodes: Integers
-    """(k,) number of the new node of each, or (0,) where they have none."""
+    """(m,) numbers of the new nodes."""
+    graph_of_node: Integers
+    """(m,) which of the graphs each belongs to."""
 
 
 class Planter:
@@ -61,9 +63,19 @@ class Planter:
             found[open_] = np.where(self._is_true(union, drawn, kept, at_source[open_]), -1, drawn)
         has = found >= 0
         own, at_source, source, target, found = (part[has] for part in (own, at_source, source, target, found))
-        new = len(union.nodes) + np.arange(len(own)) if self.how == "inserted" else found
-        nodes = found if self.how == "inserted" else found[:0]
-        return Plants(own, np.where(at_source, new, source), np.where(at_source, target, new), nodes)
+        none = np.zeros(0, np.int64)
+        place, nodes, graphs = (found, none, none)
+        if self.how == "inserted":
+            place, nodes, graphs = self._placed(union, union.graph_of[own], found)
+        return Plants(own, np.where(at_source, place, source), np.where(at_source, target, place), nodes, graphs)
+
+    def _placed(self, union: Union, graph: Integers, drawn: Integers) -> tuple[Integers, Integers, Integers]:
+        """Where the drawn nodes stand in the graphs, as new ones where they do not; these, and their graphs."""
+        codes, wanted = union.graph_of_node * self.size + union.nodes, graph * self.size + drawn
+        new = np.setdiff1d(wanted, codes)
+        both = np.concatenate([codes, new])
+        order = np.argsort(both, kind="stable")
+        return order[np.searchsorted(both[order], wanted)], new % self.size, new // self.size
 
     def _draw(self, union: Union, edges: Integers, replaced: Integers) -> Integers:
         """A node for each: of the kind of the replaced one, by its number; or of the same graph, by its place."""

@@ -57,7 +57,7 @@ def test_on_a_constant_sequence_the_error_goes_to_zero():
     untrained, trained = (OttPLM(replace(QUICK, steps=steps)).fit(of([[1] * 15] * 40)) for steps in (0, 250))
     lines = trained.score_lines(of([[1] * 15]))
     assert lines[1:].max() < 1e-3
-    assert untrained.score_lines(of([[1] * 15])).min() > 0.5
+    assert untrained.score_lines(of([[1] * 15])).min() > 0.2
 
 
 def test_what_follows_in_the_cycle_is_predicted_and_another_event_is_not(fitted):
@@ -81,14 +81,14 @@ def test_the_prediction_of_an_event_sees_nothing_from_itself_on(fitted, place):
     events = [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]
     changed = [*events[:place], *([9] * (10 - place))]
     before, after = fitted.score_lines(of([events])), fitted.score_lines(of([changed]))
-    assert np.array_equal(before[:place], after[:place])
-    assert (before[place:] != after[place:]).all()
+    np.testing.assert_allclose(before[:place], after[:place], rtol=1e-9)
+    assert (np.abs(before[place:] - after[place:]) > 1e-3).all()
 
 
 def test_the_prediction_sees_w_events_and_none_before_them(fitted):
     before, after = (fitted.score_lines(of([[first, 0, 1, 2, 3, 4]])) for first in (5, 9))
-    assert before[4] != after[4]
-    assert before[5] == after[5]
+    assert abs(before[4] - after[4]) > 1e-6
+    assert before[5] == pytest.approx(after[5], rel=1e-9)
 
 
 def test_both_directions_are_read_in_their_order():

@@ -140,6 +140,11 @@ def test_a_planted_edge_is_never_a_true_one_and_keeps_one_end(how):
         assert not known & set(planted)
         moved = np.where(same_source, plants.target, plants.source)
         replaced = np.where(same_source, union.target[plants.own], union.source[plants.own])
+        of_node = np.concatenate([union.graph_of_node, plants.graph_of_node])
+        assert len(np.unique(nodes + 1000 * of_node)) == len(nodes)
+        assert (of_node[plants.source] == union.graph_of[plants.own]).all()
+        assert (of_node[plants.target] == union.graph_of[plants.own]).all()
+        assert 0 < len(plants.nodes) < len(plants.own)
         assert (graphs.nodes.kinds[nodes[moved]] == graphs.nodes.kinds[nodes[replaced]]).all()
     else:
         ends = zip(plants.source.tolist(), plants.target.tolist(), strict=True)
