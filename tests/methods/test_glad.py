@@ -12,6 +12,8 @@ from bench.types import Sequences, Words
 from methods import glad
 from methods.glad import GLAD, Config, Graph
 from methods.shared import text_inputs
+from methods.shared.graphs import graphs_of, union_of
+from methods.shared.planted import Planter
 
 pytestmark = pytest.mark.trains
 
@@ -190,3 +192,15 @@ def test_what_cannot_be_done_is_one_sentence():
     for wrong in ({"edge": "mean"}, {"planted": "no"}, {"planted_share": 0.0}, {"margin": 0.0}, {"layers": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Config(**wrong)
+
+
+def test_inserted_edges_are_a_part_of_the_graph_and_others_are_not():
+    graphs = graphs_of(TRAIN, successive=False)
+    union = union_of(graphs, np.arange(10))
+    for how in ("inserted", "beside"):
+        found = glad.batch_of(union, Planter(graphs, how, 0.5, seed=0), "cpu")
+        n, k = len(union.source), len(found.own) if how == "inserted" else 0
+        assert len(found.graph.source) == len(found.graph.weight) == n + k
+        assert found.graph.source[n:].tolist() == found.planted.source[:k].tolist()
+        assert found.graph.target[n:].tolist() == found.planted.target[:k].tolist()
+        assert len(found.nodes) == len(found.graph_of_node) > int(found.planted.target.max())

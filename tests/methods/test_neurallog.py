@@ -12,6 +12,7 @@ from bench.types import RawLines, Sequences
 from methods import neurallog
 from methods.neurallog import Config, Network, NeuralLog, cleaned, messages_of
 from methods.shared import text_inputs
+from methods.shared.layers import sinusoidal
 
 pytestmark = pytest.mark.trains
 
@@ -36,7 +37,7 @@ def no_sentence_encoder():
         yield
 
 
-def of(lists, keys=None):
+def of(lists):
     """Sequences whose raw lines are words with a number each; log keys say nothing of them."""
     sequences = Sequences.from_lists([[0] * len(row) for row in lists], ("one template",))
     lines = [f"node-{i}: {WORDS[word]} {i}" for i, word in enumerate(word for row in lists for word in row)]
@@ -137,8 +138,6 @@ def test_as_published_zeros_stand_before_the_first_line_up_to_the_longest_length
     net = Network(replace(QUICK, padding="counted", max_length=6)).double()
     tokens, lengths = torch.randn(1, 4, 20, dtype=torch.float64), torch.tensor([3])
     x, seen = net._placed(tokens, lengths)
-    from methods.shared.layers import sinusoidal
-
     found = x - sinusoidal(6, 20, x)
     assert seen.all()
     torch.testing.assert_close(found[0, 3:], tokens[0, :3])
@@ -166,7 +165,7 @@ def test_as_many_normal_sequences_are_drawn_as_there_are_abnormal_ones():
 def test_both_classes_weigh_the_same_in_the_loss():
     """Of one abnormal sequence among 19 equal normal ones the classifier is undecided, unless each weighs the same."""
     train, labels = of([[0]] * 19 + [[0]]), np.repeat([0, 1], [19, 1]).astype(np.int8)
-    config = replace(QUICK, validation_fraction=0.0, dropout=0.0, steps=200)
+    config = replace(QUICK, validation_fraction=0.0, dropout=0.0, steps=80, learning_rate=0.02)
     scores = [
         NeuralLog(replace(config, balance=how)).fit(train, labels).score(train)[0] for how in ("weighted", "none")
     ]
@@ -214,10 +213,11 @@ def test_one_class_lacking_weights_and_lacking_raw_lines_are_one_sentence():
         NeuralLog(QUICK).score(TEST)
 
 
-def test_what_has_no_label_is_left_out(fitted):
+def test_what_has_no_label_is_left_out():
     unlabelled = np.where(np.arange(len(LABELS)) < 100, LABELS, -1).astype(np.int8)
-    part = NeuralLog(QUICK).fit(TRAIN.select(np.arange(100)), LABELS[:100])
-    whole = NeuralLog(QUICK).fit(TRAIN, unlabelled)
+    config = replace(QUICK, steps=10)
+    part = NeuralLog(config).fit(TRAIN.select(np.arange(100)), LABELS[:100])
+    whole = NeuralLog(config).fit(TRAIN, unlabelled)
     assert np.array_equal(part.score(TEST), whole.score(TEST))
 
 
