@@ -181,6 +181,6 @@ def test_a_sample_is_named_beside_published_values(papers, tmp_path, ecvc):
 
 
 def test_chat_rows_of_the_paper_have_a_detector():
-    (paper,) = load_published()
+    (paper,) = [one for one in load_published() if one.key == "mlad"]
     found = {(value.table, value.detector) for value in paper.values if "ChatGPT" in value.method}
     assert found == {("2", "chatgpt-cot"), ("4", "chatgpt-cot"), ("4", "chatgpt")}
