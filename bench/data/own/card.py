@@ -24,7 +24,7 @@ from bench.data.cards.checksums import file_sha256
 from bench.data.own.format import Given, adapted, known_format
 from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
 from bench.data.own.incidents import Incidents, incidents_toml, notes_of
-from bench.data.own.place import placed
+from bench.data.own.place import all_placed
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
 from bench.data.reading.header import cut
@@ -98,7 +98,7 @@ def new_card(
     )
     found, incidents = adapted(found, lines, log, given)
     parts = {"log": log} | ({"labels": given.labels} if given.labels is not None else {})
-    places = {role: placed(file, folder, name, copy=copy, force=force) for role, file in parts.items()}
+    places = all_placed(parts, folder, name, copy=copy, force=force)
     rows = [_row(path, folder, role) for role, (path, _) in places.items()]
     n_lines = count_lines(log)
     own = _edition_format(found.form, known[0]) if known else {}
@@ -117,11 +117,10 @@ def new_card(
         replace_text(system, system_text, way_out="make room, or use another data folder")
     replace_text(card, edition_text, way_out="make room, or use another data folder")
     links = (note for _, note in places.values() if note)
-    times = first_times(lines, found.form)
-    missed = notes_of(incidents, times, is_whole=n_lines <= len(lines))
+    missed = notes_of(incidents, _first_times(lines, found.form), is_whole=n_lines <= len(lines))
     found = replace(found, notes=(*links, *notes, *found.notes, *missed))
     written = (card,) if adds else targets
-    shown = _shown(lines, found, times, incidents)
+    shown = _shown(lines, found, incidents)
     return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], n_lines, written, found, shown)
 
 
@@ -233,9 +232,10 @@ def _values(form: Format) -> dict[str, Any]:
     return {key: getattr(form, key) for key in form.__dataclass_fields__}
 
 
-def _shown(lines: list[str], found: Guess, times: NDArray[np.float64], incidents: Incidents) -> tuple[ShownLine, ...]:
+def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
     table = cut(pl.DataFrame({"line": lines}), found.form)
+    times = Clock(found.form.year).read(table["time"].to_numpy())
     labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
     table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
@@ -247,7 +247,7 @@ def _shown(lines: list[str], found: Guess, times: NDArray[np.float64], incidents
     )
 
 
-def first_times(lines: list[str], form: Format) -> NDArray[np.float64]:
+def _first_times(lines: list[str], form: Format) -> NDArray[np.float64]:
     """Unix seconds of these lines, float64 (n_lines,); NaN where none is read."""
     return Clock(form.year).read(cut(pl.DataFrame({"line": lines}), form)["time"].to_numpy())
 

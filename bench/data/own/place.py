@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench._files import replacing
 from bench.errors import BenchError
+
+
+def all_placed(
+    files: Mapping[str, Path], folder: Path, name: str, *, copy: bool, force: bool
+) -> dict[str, tuple[Path, str]]:
+    """Each file by its role, as `placed`; two files that would take one place are a BenchError."""
+    outside = [file for file in files.values() if not file.resolve().is_relative_to(folder.resolve())]
+    if len({file.name for file in outside}) < len({file.resolve() for file in outside}):
+        raise BenchError(
+            f"{' and '.join(map(str, outside))} have one name and would lie in one place below {folder}: rename one"
+        )
+    return {role: placed(file, folder, name, copy=copy, force=force) for role, file in files.items()}
 
 
 def placed(file: Path, folder: Path, name: str, *, copy: bool, force: bool) -> tuple[Path, str]:

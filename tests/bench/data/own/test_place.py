@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.own.place import placed
+from bench.data.own.place import all_placed, placed
 from bench.errors import BenchError
 
 
@@ -53,3 +53,14 @@ def test_another_file_of_the_name_is_kept(folder, tmp_path):
     assert (folder / "shop/a.log").read_text() == "mine\n"
     put(log, folder, force=True)
     assert (folder / "shop/a.log").read_text() == "x\n"
+
+
+def test_two_files_of_one_name_do_not_take_one_place(folder, tmp_path):
+    files = {}
+    for role in ("log", "labels"):
+        (tmp_path / role).mkdir()
+        files[role] = tmp_path / role / "day.txt"
+        files[role].write_text(role)
+    with pytest.raises(BenchError, match="have one name and would lie in one place"):
+        all_placed(files, folder, "shop", copy=False, force=True)
+    assert list(folder.iterdir()) == []
