@@ -18,6 +18,8 @@ _NAMES: Final = (
 """Usual names of a column of labels, the plainest first."""
 _NAMES_OF_NORMAL: Final = frozenset(("normal", "is_normal", "isnormal", "ok", "is_ok", "healthy", "benign", "good"))
 """Names of columns that say yes where others say no."""
+_PLAIN: Final = frozenset(("normal", "abnormal", "anomaly", "anomalous", "benign", "malicious"))
+"""Words that stand in no column but that of labels."""
 _YES: Final = frozenset(("1", "true", "yes", "y", "t"))
 _NO: Final = frozenset(("0", "false", "no", "n", "f"))
 _MAX_WORDS: Final = 20
@@ -69,9 +71,13 @@ def value_column(sheet: Sheet, path: Path) -> int:
     """The column with the labels: by its name, else the one whose words can be labels; doubt is a BenchError."""
     others = [i for i in range(len(sheet.names)) if i != sheet.key and sheet.words(i)]
     called = sorted((i for i in others if _rank(sheet.names[i]) < len(_NAMES) + 1), key=lambda i: _rank(sheet.names[i]))
-    readable = [i for i in called or others if _has_both(sheet.words(i))]
-    if not readable:
-        readable = called[:1] or [i for i in others if _can_be_labels(sheet.words(i))]
+    readable = [i for i in called if _has_both(sheet.words(i))] or called[:1]
+    if not called:
+        readable = [i for i in others if _can_be_labels(sheet.words(i))]
+        plain = [i for i in readable if _PLAIN & set(sheet.words(i))]
+        readable = plain or readable
+        if len(others) > 1 and not any(_has_usual(sheet.words(i)) for i in readable):
+            readable = []
     if len({_sides(sheet, i) for i in readable}) == 1:
         return readable[0]
     if not readable and len(others) == 1:
@@ -96,8 +102,13 @@ def _has_both(words: Counter[str]) -> bool:
     return any(word in NORMAL_WORDS for word in words) and 1 < len(words) <= _MAX_WORDS
 
 
+def _has_usual(words: Counter[str]) -> bool:
+    return any(word in NORMAL_WORDS or word in ABNORMAL_WORDS for word in words)
+
+
 def _can_be_labels(words: Counter[str]) -> bool:
-    return 1 < len(words) <= _MAX_WORDS and not any(map(looks_like_a_time, words))
+    is_measure = any(looks_like_a_time(word) or _DECIMAL.fullmatch(word) for word in words)
+    return 1 < len(words) <= _MAX_WORDS and not is_measure
 
 
 def _sides(sheet: Sheet, column: int) -> tuple[bool, ...]:

@@ -23,6 +23,8 @@ from bench.types import ABNORMAL, UNLABELLED
 _STRONG: Final = (",", ";", "\t", "|")
 """Separators that stand in a list for no other reason."""
 _N_NAMED: Final = 5
+_MANY: Final = 5
+"""So many sessions that all of them cannot be abnormal."""
 
 
 class LabelFile(NamedTuple):
@@ -114,7 +116,10 @@ def _is_table(text: str, known: frozenset[str]) -> bool:
 def _require_list(text: str, ids: list[str], path: Path, pattern: re.Pattern[str]) -> None:
     """Refuse a table in which no cell is a session of the first lines."""
     for separator in _STRONG:
-        found = list(rows(text, separator)) if separator in text else []
+        try:
+            found = list(rows(text, separator)) if separator in text else []
+        except Misread:
+            continue
         if found and len(found[0].cells) > 1 and all(len(row.cells) == len(found[0].cells) for row in found):
             if all(cell in ids or pattern.fullmatch(cell) for row in found for cell in row.cells):
                 continue
@@ -249,15 +254,21 @@ def _described_list(path: Path, text: str, pattern: re.Pattern[str], ids: list[s
             f"no row of '{path}' is a session of the first lines, such as '{ids[0]}': write one on each line, as "
             f"--session finds them"
         )
+    if len(ids) >= _MANY and set(ids) <= listed:
+        raise BenchError(
+            f"'{path}' lists all {len(ids):,} sessions of the first lines, such as '{ids[0]}', as abnormal: leave the "
+            "normal ones out, or give a table with the label of each"
+        )
     note = f"Labels: the {len(listed):,} sessions listed in {path.name} are abnormal, all others normal."
     return LabelFile(form, (note, *_notes_of_list(path, listed, ids)))
 
 
 def _notes_of_list(path: Path, listed: set[str], ids: list[str]) -> tuple[str, ...]:
-    n_here = sum(session in listed for session in ids)
-    if n_here == len(ids):
-        return (f"All {n_here:,} sessions of the first lines are listed in {path.name}: is it a list of the abnormal?",)
-    if not n_here:
+    if set(ids) <= listed:
+        return (
+            f"All {len(ids):,} sessions of the first lines are listed in {path.name}: is it a list of the abnormal?",
+        )
+    if not listed & set(ids):
         return (
             f"None of them is among the {len(ids):,} sessions of the first lines: they look like "
             f"'{min(listed)}', those of the log like '{ids[0]}'.",

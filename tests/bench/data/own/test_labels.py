@@ -153,8 +153,10 @@ def test_no_abnormal_session_is_said(described):
 
 
 def test_a_list_of_all_or_of_none_is_said(described):
-    found, _ = described("\n".join(IDS))
-    assert "All 40 sessions of the first lines are listed" in found.notes[-1]
+    found, _ = described("\n".join(IDS), ids=IDS[:3])
+    assert "All 3 sessions of the first lines are listed" in found.notes[-1]
+    with pytest.raises(BenchError, match=r"lists all 40 sessions of the first lines, such as 'order-0', as abnormal"):
+        described("\n".join(IDS))
     found, labels = described("order-98\norder-99\n")
     assert "None of them is among the 40 sessions of the first lines" in found.notes[-1]
     assert set(labels.values()) == {0}
@@ -205,6 +207,16 @@ WRONG = {
         "session,disk,net\n" + "".join(f"order-{i},{i % 2},{i // 2 % 2}\n" for i in range(8)),
         "--columns 'session',NAME",
     ),
+    "a state of unusual words beside a flag": (
+        "session,flag,state\n"
+        + "".join(f"{name},{i % 2},{'burnt' if name in BAD else 'served'}\n" for i, name in enumerate(IDS)),
+        "--columns 'session',NAME",
+    ),
+    "hosts alone": (
+        "session,host,state\n" + "".join(f"{name},web{i % 2},served\n" for i, name in enumerate(IDS)),
+        "--columns 'session',NAME",
+    ),
+    "blanks in some cells": ("".join(f"{name} {'it is ' * (i % 3)}{i % 2}\n" for i, name in enumerate(IDS)), "l.csv"),
     "a table of other sessions": ("session;label\nx-1;0\nx-2;1\n", "names a session of the first lines"),
     "other zeros": (table().replace("order-", "order-00"), "names a session of the first lines"),
     "upper case": (table().replace("order", "ORDER"), "names a session of the first lines"),
