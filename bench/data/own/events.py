@@ -173,9 +173,9 @@ def _members(bare: pl.Series, frame: pl.DataFrame, form: Format) -> _Proposal | 
     if not chosen:
         return None
     has_message = form.header != Format().header
-    event = (*chosen, "message") if has_message else chosen
+    made = (*chosen, "message") if has_message else chosen
     more = " with the message; templates merge none of them." if has_message else "."
-    return _Proposal((kind,), event, f"An event is {' and '.join(chosen)}{more}")
+    return _Proposal((kind,), made, f"An event is {' and '.join(chosen)}{more}")
 
 
 def _usual(frame: pl.DataFrame, form: Format, names: Iterable[str], kind: str) -> dict[str, int]:
@@ -199,8 +199,8 @@ def _level(frame: pl.DataFrame, bare: pl.Series, form: Format) -> _Proposal | No
 
 def _inside_message(frame: pl.DataFrame, levels: pl.Series, form: Format) -> bool:
     """Whether the message has the level itself, where no field is needed for it."""
-    messages = cut(frame, form)["message"]
-    has = pl.select(messages.str.contains(levels.fill_null("\0"), literal=True)).to_series()
+    both = pl.DataFrame({"message": cut(frame, form)["message"], "level": levels.fill_null("\0")})
+    has = both.select(pl.col("message").str.contains(pl.col("level"), literal=True)).to_series()
     return _share(has.filter(levels.is_not_null())) > _MOST_HEAD
 
 
