@@ -45,7 +45,10 @@ def test_traces_and_blank_lines(seen):
         lines += ["Traceback (most recent call last):", '  File "x.py", line 7', "ValueError: 7", ""] * (i % 4 == 0)
     made, facts = seen(lines)
     assert (made["lines"], facts["lines"], facts["events"], facts["templates"]) == (200, 200, 100, 2)
-    assert facts["notes on the log"] == ["75 lines continue an event before them, and 25 are skipped by the card"]
+    assert facts["notes on the log"] == [
+        "75 lines continue the event before them",
+        "25 lines are skipped, as the card says",
+    ]
     assert facts["defects"] == []
     assert [row["number"] for row in made["read"][:3]] == [1, 6, 7]
 

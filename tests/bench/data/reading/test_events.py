@@ -60,12 +60,19 @@ def test_lines_that_continue_an_event_and_blank_ones_are_none(tmp_path, monkeypa
     assert log.first_lines.tolist() == NUMBERS
     assert log.numbers_of(np.array([2])).tolist() == [4]
     assert (len(log), log.n_lines, log.other_lines) == (5, 10, 5)
-    assert log.notes == ("3 lines continue an event before them, and 2 are skipped by the card",)
+    assert log.notes == ("3 lines continue the event before them", "2 lines are skipped, as the card says")
     assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("headerless", 2, 1)]
     assert read_raw(card, line_sources(card, known)).to_list() == EVENTS
     assert read_values(card, line_sources(card, known), log).values.tolist() == [7, 1, 2, 102, 3]
     words = read_words(card, line_sources(card, known), log)
     assert words.values.gather(words.ids).to_list() == ["7", "1", "2", "102", "3"]
+
+
+@pytest.mark.parametrize("size", [8, 10_000])
+def test_a_defect_is_told_with_its_line_in_the_file(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(streams, "blocks", functools.partial(streams.blocks, size=size))
+    log = read(*edition(tmp_path, LINES[1:]))
+    assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("headerless", 1, 8)]
 
 
 def test_a_card_without_these_keys_reads_every_line(tmp_path):
