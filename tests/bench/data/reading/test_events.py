@@ -18,6 +18,7 @@ from bench.data.reading.prepared import open_prepared
 from bench.data.reading.raw import open_raw, read_raw
 from bench.data.reading.read import line_sources, read
 from bench.data.reading.words import read_words
+from bench.errors import BenchError
 
 HEADER = "^(?P<time>[0-9]+) (?:[A-Z]+) (?P<message>.*)$"
 TRACED = Format(header=HEADER, time="epoch", skip=r"^\s*$", begins="^[0-9]+ ")
@@ -205,6 +206,17 @@ def test_what_stands_behind_the_wildcards_of_a_route(tmp_path):
     values = read_values(card, line_sources(card, known), log)
     assert values.values.tolist() == [7, 8, 7, 8, 1, 5, 11]
     assert np.diff(values.offsets).tolist() == places_of(log)[log.message_ids].tolist()
+
+
+@pytest.mark.parametrize("key", ["skip", "begins", "fields"])
+def test_a_pattern_that_polars_cannot_read_is_one_sentence(tmp_path, key):
+    values = {"fields": ("(?P<a>x)(?=y)",), "event": ("a", "message")} if key == "fields" else {key: "x(?=y)"}
+    card, known = edition(tmp_path, ["xy"], Format(**values))
+    with pytest.raises(BenchError, match="has a pattern that cannot be used"):
+        read(card, known)
+    if key != "fields":
+        with pytest.raises(BenchError, match="has a pattern that cannot be used"):
+            read_raw(card, line_sources(card, known))
 
 
 def test_the_identity_of_old_cards_stays():

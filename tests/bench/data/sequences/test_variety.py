@@ -29,6 +29,8 @@ def test_templates_that_grow_with_the_lines():
     few_late = [*range(70), *range(70), *range(70, 100), *range(100), *range(40)]
     assert of(few_late) == []
     assert of([*range(49), *range(49)] * 3) == []
+    # Sixty of two hundred are late: fewer than where they grow with the root of the lines.
+    assert of([*range(140), *range(140), *range(140, 200), *[0] * 220]) == []
 
 
 def test_half_of_the_templates_seen_once():
