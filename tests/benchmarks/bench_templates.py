@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from typing import Any
 
 from drain3.drain import Drain
 
 from bench.data.sequences.leaves import FastDrain
 
-SETTINGS = {"depth": 4, "sim_th": 0.4, "max_children": 100, "param_str": "<*>"}
+SETTINGS: dict[str, Any] = {"depth": 4, "sim_th": 0.4, "max_children": 100, "param_str": "<*>"}
 
 
 def lines(n: int) -> list[str]:
