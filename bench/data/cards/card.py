@@ -88,7 +88,7 @@ class Format:
     header: str = "^(?P<message>.*)$"
     """Regular expression on the line without its label; named groups `time` and `message`."""
     time: str = ""
-    """`epoch`, a strptime pattern, or empty for none."""
+    """`epoch` (or `epoch-ms`, `epoch-us`, `epoch-ns`), a strptime pattern, or empty for none; `%Z` is read too."""
     session: str = ""
     """Regular expression of the session id inside a message: its group `session`, else all that matches. Empty: fixed
     or sliding windows."""
@@ -110,6 +110,8 @@ class Format:
     mark: str = field(default="", metadata=_NEW)
     """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before anything
     else looks at the line."""
+    zone: str = field(default="", metadata=_NEW)
+    """Of times that say none: `+05:30`, or a name such as Europe/Berlin. Empty: UTC."""
 
     def identity(self) -> dict[str, Any]:
         """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""

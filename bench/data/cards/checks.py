@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.data.cards.clocks import has_zone, is_zone
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def check_patterns(path: Path, card: Card) -> None:
         raise BenchError(
             f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
         )
+    if form.zone and not is_zone(form.zone):
+        raise BenchError(f"the card {path} has zone = '{form.zone}': write +05:30, or a name such as Europe/Berlin")
+    if form.zone and (not form.time or has_zone(form.time)):
+        why = "says the zone of each time" if form.time else "reads no time"
+        raise BenchError(f"the card {path} has zone = '{form.zone}', but time = '{form.time}' {why}: leave zone out")
     if card.kind == "lines":
         _check_labels(path, card)
 

@@ -21,8 +21,10 @@ from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import shipped_names
 from bench.data.cards.checksums import file_sha256
 from bench.data.own.format import Given, adapted, known_format
-from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
+from bench.data.own.guess import Guess, guess, reread
+from bench.data.own.heads import HEAD_LINES, glance, head
 from bench.data.own.labels import Incidents, incidents_toml
+from bench.data.own.layouts import UNKNOWN
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
 from bench.data.reading.header import cut
@@ -88,20 +90,25 @@ def new_card(
     adds = system.is_file() and not force
     _require_no_card(targets, force=force or (adds and not card.exists()))
     lines, notes = head(log)
+    seen = glance(log)
+    further = seen.behind(len(lines))
     known = known_format(system, given) if adds else None
-    found = reread(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
-    found, incidents = adapted(found, lines, log, given)
+    found = (
+        reread(lines, f"the format of {name}", *known)
+        if known
+        else guess(lines, given.read_as, given.session, more=further, changed=log.stat().st_mtime)
+    )
+    found, incidents = adapted(found, [*lines, *further], log, given)
     rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
     if given.labels is not None:
         rows.append(_row(_place(given.labels, folder, name, copy=copy, force=force), folder, "labels"))
-    n_lines = count_lines(log)
     own = _edition_format(found.form, known[0]) if known else {}
     edition_text = _edition_text(
         name,
         rows,
         found,
         rank=_rank(system) if adds else _RANK,
-        n_lines=n_lines,
+        n_lines=seen.n_lines,
         own=own,
         incidents=incidents,
     )
@@ -113,7 +120,7 @@ def new_card(
     found = replace(found, notes=(*notes, *found.notes))
     written = (card,) if adds else targets
     shown = _shown(lines, found, incidents)
-    return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], n_lines, written, found, shown)
+    return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], seen.n_lines, written, found, shown)
 
 
 def _data_folder(name: str, log: Path, data_dir: Path | None) -> tuple[bool, Path]:
@@ -242,7 +249,7 @@ def _values(form: Format) -> dict[str, Any]:
 def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
     table = cut(pl.DataFrame({"line": lines}), found.form)
-    times = Clock(found.form.year).read(table["time"].to_numpy())
+    times = Clock(found.form.year, found.form.zone).read(table["time"].to_numpy())
     labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
     table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
@@ -270,7 +277,7 @@ def _system_text(name: str, log_name: str, found: Guess) -> str:
     remark = "# session = {}   # uncomment to score sessions instead of windows of lines"
     session = "" if found.form.session else remark.format(toml_string(found.session or "order-[0-9]+"))
     return f"""# {name}: guessed by `bench data new` from the first lines of {json.dumps(log_name, ensure_ascii=False)}.
-# {found.name}: {found.matched:.1%} of {found.n_lines} lines matched. Correct what is wrong: see datasets/README.md.
+# {_described(found)} Correct what is wrong: see datasets/README.md.
 licence = "not stated"
 citation = "none"
 homepage = ""
@@ -283,6 +290,12 @@ masks = [
 {masks}
 ]
 """
+
+
+def _described(found: Guess) -> str:
+    if found.name == UNKNOWN:
+        return "No known format fits, so each line is a message."
+    return f"{found.name}: {found.matched:.1%} of {found.n_lines} lines matched."
 
 
 def _format_lines(form: Mapping[str, Any], always: tuple[str, ...] = ("label", "normal", "header", "time")) -> str:

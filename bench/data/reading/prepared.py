@@ -112,6 +112,8 @@ def prepared_folder(card: Card) -> Path:
         "template_column": card.template_column,
         "incidents": card.incidents,
         "lines": card.lines,
+        # Since then a 29 February is no time in a year that has none.
+        **({"year": 2} if card.format.year else {}),
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
@@ -120,7 +122,7 @@ def prepared_folder(card: Card) -> Path:
 def _format(card: Card) -> dict[str, Any]:
     """All of it, but a later field only where it is used, so that what was prepared before stays found."""
     values = dataclasses.asdict(card.format)
-    return values if card.format.mark else {name: value for name, value in values.items() if name != "mark"}
+    return {name: value for name, value in values.items() if value or name not in ("mark", "zone")}
 
 
 def _require_own_files(card: Card, catalogue: Catalogue) -> None:
