@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.data.cards.clocks import has_zone, is_zone
 from bench.data.cards.events import check_events, expressions
 from bench.errors import BenchError
 
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
 
 _LABEL_IN_HEADER: Final = re.compile(r"\(\?P<(label|alert|anomaly)>|^\^\(?(\?:)?\[?(-|\\-)\]?( |\\s|\))")
 """A group for the label, or the mark of normal lines in front: `^- `, `^(?:- )?`."""
+
+
+def check_numbers(path: Path, card: Card) -> None:
+    """Refuse numbers that mean nothing; `path` is the card."""
+    numbers: list[tuple[str, float, float, float]] = [
+        ("year", card.format.year, 0, 9999),
+        ("tolerance", card.tolerance, 0, 1),
+        ("max_templates", card.max_templates, 1, 2**63 - 1),
+        ("drop_events", card.drop_events, 0, 2**63 - 1),
+        ("depth", card.parser.depth, 3, 100),
+        ("similarity", card.parser.similarity, 0, 1),
+        ("max_children", card.parser.max_children, 1, 2**63 - 1),
+    ]
+    for name, number, lowest, highest in numbers:
+        if not lowest <= number <= highest:
+            raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
 
 
 def check_patterns(path: Path, card: Card) -> None:
@@ -32,6 +49,11 @@ def check_patterns(path: Path, card: Card) -> None:
             f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
         )
     check_events(path, form)
+    if form.zone and not is_zone(form.zone):
+        raise BenchError(f"the card {path} has zone = '{form.zone}': write +05:30, or a name such as Europe/Berlin")
+    if form.zone and (not form.time or has_zone(form.time)):
+        why = "says the zone of each time" if form.time else "reads no time"
+        raise BenchError(f"the card {path} has zone = '{form.zone}', but time = '{form.time}' {why}: leave zone out")
     if card.kind == "lines":
         _check_labels(path, card)
 

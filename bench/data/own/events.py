@@ -15,6 +15,7 @@ import polars as pl
 
 from bench.data.cards.card import Format
 from bench.data.own.guess import Guess, reread
+from bench.data.own.layouts import UNKNOWN
 from bench.data.reading.events import event_rows, event_texts, field_values
 from bench.data.reading.header import cut, without_label
 
@@ -96,7 +97,7 @@ def with_events(found: Guess, lines: list[str]) -> Guess:
         found,
         form=form,
         n_lines=again.n_lines,
-        matched=again.matched,
+        matched=0.0 if found.name == UNKNOWN else again.matched,
         timed=again.timed,
         notes=(*found.notes, *notes),
     )
@@ -104,7 +105,7 @@ def with_events(found: Guess, lines: list[str]) -> Guess:
 
 def event_lines(lines: list[str], form: Format) -> list[str]:
     """Those lines that begin an event."""
-    frame = pl.DataFrame({"line": lines})
+    frame = pl.DataFrame({"line": lines}, schema={"line": pl.String})
     return frame[event_rows(frame, form, starts=True)]["line"].to_list()
 
 
@@ -161,7 +162,7 @@ def _request(bare: pl.Series) -> _Proposal | None:
         if number == len(REQUESTS) - 1 or event_texts(lines, form, bare).n_unique() <= most:
             break
     of_path = f", of the first {len(REQUESTS) - number} parts of the path," if number else ""
-    note = f"An event is method, route pattern{of_path} and class of the status; query and size are left out."
+    note = f"Of a request an event keeps method, route pattern{of_path} and class of the status."
     return _Proposal((pattern,), event, note)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from bench.data.reading.columns import Columns
 from bench.data.reading.header import ALMOST_YEAR_S, HALF_YEAR_S, in_year
 from bench.data.reading.labels import SessionLabels, label_incidents, label_sessions
 from bench.data.reading.log import DEFECTS, Defect, Log
+from bench.data.reading.zones import to_utc
 from bench.errors import BenchError
 from bench.types import UNLABELLED
 
@@ -76,7 +77,7 @@ class Gathering:
         self._continued: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
-        self._clock = Clock(card.format.year)
+        self._clock = Clock(card.format.year, card.format.zone)
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
@@ -95,7 +96,7 @@ class Gathering:
             add("session_lines", block.sessions.lines + self.n_lines)
             add("session_codes", numbers[block.sessions.codes])
             self._continued.update(numbers[numbers < self._n_sessions_before].tolist())
-        for defect in block.defects:
+        for defect in (*block.defects, *_in_file(_lost(block.times, times), block.places)):
             first = self._n_read + defect.first_line + 1
             known = self._defects.get(defect.kind, Defect(defect.kind, 0, first))
             self._defects[defect.kind] = Defect(defect.kind, known.count + defect.count, known.first_line)
@@ -151,6 +152,13 @@ class Gathering:
             )
 
 
+def _in_file(defects: Iterable[Defect], places: EventPlaces | None) -> list[Defect]:
+    """Defects of events by the block's lines."""
+    if places is None:
+        return list(defects)
+    return [replace(defect, first_line=int(places.rows[defect.first_line])) for defect in defects]
+
+
 def _no_events(n_continued: int, n_skipped: int) -> tuple[str, ...]:
     """What to say of lines that are no events of their own."""
     counts = {
@@ -165,11 +173,21 @@ def has_time(card: Card) -> bool:
     return bool(card.format.time) and "(?P<time>" in card.format.header
 
 
-class Clock:
-    """Times in the order of lines: counts jumps back, and finds the years where the log has none."""
+def _lost(before: NDArray[np.float64], after: NDArray[np.float64]) -> list[Defect]:
+    """Times that are none in their year or zone, such as 29 February in 2023."""
+    where = np.flatnonzero(np.isnan(after) & ~np.isnan(before))
+    return [Defect("timeless", len(where), int(where[0]))] if len(where) else []
 
-    def __init__(self, year: int) -> None:
+
+class Clock:
+    """Times in the order of lines: counts jumps back, and finds the years where the log has none.
+
+    zone: in which times without a zone of their own are; empty for UTC
+    """
+
+    def __init__(self, year: int, zone: str = "") -> None:
         self.n_read = 0
+        self._zone = zone
         self._year, self._has_years = year, not year
         self._last = self._last_of_year = -np.inf
         self._n_backwards = 0
@@ -182,6 +200,13 @@ class Clock:
         if not self._has_years:
             times = times.copy()
             times[known] = self._in_years(times[known])
+            known = np.flatnonzero(~np.isnan(times))
+        if self._zone:
+            times = times.copy()
+            times[known] = to_utc(times[known], self._zone, self._last)
+            known = np.flatnonzero(~np.isnan(times))
+        if not len(known):
+            return times
         self._n_backwards += int((np.diff(times[known], prepend=self._last) < 0).sum())
         self._last = float(times[known[-1]])
         self.n_read += len(known)

@@ -34,7 +34,7 @@ from bench.errors import BenchError
 READER_VERSION: Final = 2
 """Raise it when the same files come to be read otherwise: what older versions prepared is then left aside."""
 _PLAIN: Final = Format()
-_LATER: Final = ("mark", "skip", "begins", "fields", "event")
+_LATER: Final = ("mark", "zone", "skip", "begins", "fields", "event")
 """Fields of `[format]` that came when editions had been prepared."""
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
@@ -115,6 +115,8 @@ def prepared_folder(card: Card) -> Path:
         "template_column": card.template_column,
         "incidents": card.incidents,
         "lines": card.lines,
+        # Since then a 29 February is no time in a year that has none.
+        **({"year": 2} if card.format.year else {}),
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
