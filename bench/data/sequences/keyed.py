@@ -56,11 +56,20 @@ class KeyedParser:
             lines = all_lines[~is_alone[message_of[all_lines]]]
             if len(lines):
                 which, within = np.unique(message_of[lines], return_inverse=True)
-                local[lines] = self._parser(names[number]).learn(within.astype(np.int32), Texts(rests.gather(which)))
+                local[lines] = self._learned(names[number], lines, within, Texts(rests.gather(which)))
         found = self._numbered(names, keys_of_lines, local)
-        if len(self._numbers) > self._limit:
+        if len(self._numbers) > self._limit and len(set(self.templates)) > self._limit:
             raise TooManyTemplates(self._limit, len(found))
         return found
+
+    def _learned(
+        self, key: str, lines: NDArray[np.int64], ids: NDArray[np.int64], messages: Texts
+    ) -> NDArray[np.int32]:
+        """The cluster of each of these lines in the Drain of their fields."""
+        try:
+            return self._parser(key).learn(ids.astype(np.int32), messages)
+        except TooManyTemplates as error:
+            raise TooManyTemplates(self._limit, int(lines[error.n_lines - 1]) + 1) from None
 
     def _parser(self, key: str) -> DrainParser:
         return self._parsers.setdefault(key, DrainParser(self._settings, self._limit))

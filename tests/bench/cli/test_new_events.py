@@ -38,7 +38,7 @@ def test_an_access_log(seen):
     assert (facts["templates"], facts["warnings"], made["warnings"]) == (6, [], [])
 
 
-def test_traces_and_blank_lines(seen):
+def test_traces_and_blank_lines(seen, call, tmp_path):
     lines = []
     for i in range(100):
         lines += [f"2024-05-01 10:{i // 60:02}:{i % 60:02},123 {('INFO', 'ERROR')[i % 4 == 0]} shop: order {i} seen"]
@@ -51,6 +51,8 @@ def test_traces_and_blank_lines(seen):
     ]
     assert facts["defects"] == []
     assert [row["number"] for row in made["read"][:3]] == [1, 6, 7]
+    prepared = json.loads(call("data", "prepare", "mine", "--json", "--data", tmp_path / "data")[1])
+    assert (prepared["lines"], prepared["events"]) == (200, 100)
 
 
 def test_one_template_is_said(seen, call, tmp_path):

@@ -76,6 +76,13 @@ def test_a_defect_is_told_with_its_line_in_the_file(tmp_path, monkeypatch, size)
     assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("headerless", 1, 8)]
 
 
+def test_a_day_that_its_year_has_not_is_told_with_its_line(tmp_path):
+    header = "^(?P<time>[A-Z][a-z]{2} [0-9]{2} [0-9:]+) (?P<message>.*)$"
+    form = Format(header=header, time="%b %d %H:%M:%S", year=2023, skip="^$")
+    log = read(*edition(tmp_path, ["Feb 28 10:00:00 a", "", "", "Feb 29 10:00:00 b"], form))
+    assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("timeless", 1, 4)]
+
+
 def test_a_card_without_these_keys_reads_every_line(tmp_path):
     log = read(*edition(tmp_path, LINES, Format(header=HEADER, time="epoch")))
     assert (len(log), log.n_lines, log.first_lines) == (10, 10, None)

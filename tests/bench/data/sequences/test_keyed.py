@@ -84,6 +84,20 @@ def test_fields_alone_count_to_the_limit():
         learned([f"GET /{i}" for i in range(30)], limit=20)
 
 
+def test_the_limit_names_the_line_of_the_log():
+    unlike = [f"{word} {word}" for word in ("ab", "cd", "ef", "gh")]
+    texts = [text for word in unlike for text in ("INFO x all well", f"ERROR x {word}")]
+    with pytest.raises(TooManyTemplates) as stopped:
+        learned(texts, limit=3)
+    assert stopped.value.n_lines == 8
+    learned(texts, limit=5)
+
+
+def test_clusters_of_one_text_do_not_count_to_the_limit():
+    parser, keys = learned(["INFO x <*> <*>"] * 30, limit=5)
+    assert (len(set(keys)), len(set(parser.templates))) == (30, 1)
+
+
 @pytest.mark.parametrize(
     ("event", "kind"), [(("message",), DrainParser), (("level", "message"), KeyedParser), (("level",), KeyedParser)]
 )
