@@ -42,17 +42,20 @@ def test_traces_and_blank_lines(seen, call, tmp_path):
     lines = []
     for i in range(100):
         lines += [f"2024-05-01 10:{i // 60:02}:{i % 60:02},123 {('INFO', 'ERROR')[i % 4 == 0]} shop: order {i} seen"]
-        lines += ["Traceback (most recent call last):", '  File "x.py", line 7', "ValueError: 7", ""] * (i % 4 == 0)
+        lines += ["Traceback (most recent call last):", '  File "x.py", line 7', "ValueError: 7", "{", "}", ""] * (
+            i % 4 == 0
+        )
     made, facts = seen(lines)
-    assert (made["lines"], facts["lines"], facts["events"], facts["templates"]) == (200, 200, 100, 2)
+    assert (made["lines"], facts["lines"], facts["events"], facts["templates"]) == (250, 250, 100, 2)
     assert facts["notes on the log"] == [
-        "75 lines continue the event before them",
+        "125 lines continue the event before them",
         "25 lines are skipped, as the card says",
     ]
     assert facts["defects"] == []
-    assert [row["number"] for row in made["read"][:3]] == [1, 6, 7]
+    assert [row["number"] for row in made["read"][:3]] == [1, 8, 9]
+    assert not [note for note in made["notes"] if "do not match" in note]
     prepared = json.loads(call("data", "prepare", "mine", "--json", "--data", tmp_path / "data")[1])
-    assert (prepared["lines"], prepared["events"]) == (200, 100)
+    assert (prepared["lines"], prepared["events"]) == (250, 100)
 
 
 def test_one_template_is_said(seen, call, tmp_path):
