@@ -52,3 +52,13 @@ def test_days_that_a_year_has_not_are_counted(call, tmp_path):
     card.write_text(card.read_text().replace("year = 2024", "year = 2023"))
     facts = json.loads(call("data", "info", "kitchen", "--data", tmp_path, "--json")[1])
     assert facts["defects"] == ["10 lines whose time cannot be read, the first is line 11"]
+
+
+def test_a_further_edition_is_not_made_of_another_encoding(call, tmp_path):
+    log, later = tmp_path / "tea.log", tmp_path / "later.log"
+    log.write_text(TEXT)
+    later.write_bytes(TEXT.encode("utf-16"))
+    assert call("data", "new", "kitchen", log)[0] == 0
+    code, _, err = call("data", "prepare", "kitchen@later", "--from", later, "--data", tmp_path)
+    assert (code, "'later.log' is text in UTF-16" in err) == (2, True)
+    assert not (tmp_path / "kitchen/later.toml").exists()
