@@ -115,7 +115,7 @@ def _format(found: Guess) -> str:
     from bench.data.own.layouts import UNKNOWN
 
     if found.name == UNKNOWN:
-        return "unknown: no format that is known here fits, so each line is a message as it stands"
+        return "unknown: no format that is known here fits, so each line is a message; `header` in the card says else"
     return f"{found.name}: {found.matched:.1%} of the first {found.n_lines:,} lines match"
 
 

@@ -198,8 +198,14 @@ def _best(lines: list[str], candidates: list[Layout]) -> tuple[Layout, float, fl
 
 
 def _matched(lines: list[str], layout: Layout) -> float:
-    pattern = re.compile(layout.header)
-    return sum(pattern.search(line) is not None for line in lines) / len(lines)
+    if layout.evidence and _share_of(lines, layout.evidence) < MIN_SHARE:
+        return 0.0
+    return _share_of(lines, layout.header)
+
+
+def _share_of(lines: list[str], pattern: str) -> float:
+    found = re.compile(pattern)
+    return sum(found.search(line) is not None for line in lines) / len(lines)
 
 
 def _score(layout: Layout, matched: float, timed: float) -> float:

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 
 HEAD_BYTES: Final = 4_000_000
 HEAD_LINES: Final = 2_000
+_SAMPLE: Final = 4_096
 _BLOCK: Final = 1 << 20
 _MAX_GLANCES: Final = 500
 _CONTROL_BYTES: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
@@ -105,6 +106,20 @@ def _unread(path: Path, why: str) -> BenchError:
     return BenchError(f"'{path.name}' {why}")
 
 
+def require_utf8(path: Path) -> None:
+    """Refuse a log in UTF-16 or UTF-32; what a zip holds is not looked at, as it may be several files."""
+    if path.suffix.lower() == ".zip":
+        return
+    with unpacked(path) as stream:
+        _require_encoding(path, stream.read(_SAMPLE))
+
+
+def _require_encoding(path: Path, content: bytes) -> None:
+    encoding = _encoding(content)
+    if encoding is not None:
+        raise _unread(path, f"is text in {encoding}, not in UTF-8: convert it, as by `iconv -f {encoding} -t UTF-8`")
+
+
 def _require_text(path: Path, content: bytes) -> None:
     """Refuse what is no text in UTF-8 with lines, and say what it seems to be."""
     for mark, what in _FOREIGN.items():
@@ -112,8 +127,7 @@ def _require_text(path: Path, content: bytes) -> None:
             raise _unread(path, what if ":" in what else f"{what}: unpack it, or pack it as {_KNOWN}")
     if content[_TAR[0] :].startswith(_TAR[1]):
         raise _unread(path, "is an archive (tar) of files: unpack it, and give one log file")
-    if (encoding := _encoding(content)) is not None:
-        raise _unread(path, f"is text in {encoding}, not in UTF-8: convert it, as by `iconv -f {encoding} -t UTF-8`")
+    _require_encoding(path, content)
     text = content.replace(b"\0", b"") if _has_holes(content) else content
     n_control = len(text) - len(text.translate(None, _CONTROL_BYTES))
     if n_control > _MAX_CONTROL_SHARE * len(text):
@@ -133,7 +147,7 @@ def _encoding(content: bytes) -> str | None:
     for mark, name in (marks | {codecs.BOM_UTF16_BE: "UTF-16"}).items():
         if content.startswith(mark):
             return name
-    sample = content[:4096]
+    sample = content[:_SAMPLE]
     for start, name in ((0, "UTF-16BE"), (1, "UTF-16LE")):
         if (
             len(sample) > 1

@@ -33,6 +33,8 @@ class Layout(NamedTuple):
     time: str = ""
     note: str = ""
     """What a user should know about this choice, one sentence."""
+    evidence: str = ""
+    """What most lines must look like besides, where the header alone would fit others too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class LayoutFile:
     headers: tuple[str, ...]
     time: str
     """How the group `time` of the headers is read, where they have one of their own."""
+    evidence: str
     begins: str
     """What times must begin with, as a card's `time` writes it, so that only such are put for `<TIME>`."""
     note: str
@@ -55,15 +58,17 @@ class LayoutFile:
     def layouts(self, shapes: Sequence[TimeShape]) -> list[Layout]:
         """Its layouts for these ways of writing times; those that need one where there is none are left out."""
         return [
-            Layout(self.name, header.replace("<TIME>", shape.pattern), self.time or shape.time, _both(self, shape))
+            Layout(
+                self.name,
+                header.replace("<TIME>", shape.pattern),
+                self.time or shape.time,
+                f"{self.note} {shape.note}".strip(),
+                self.evidence.replace("<TIME>", shape.pattern),
+            )
             for header in self.headers
             for shape in (shapes if "<TIME>" in header else [TimeShape("", "")])
             if shape.time.startswith(self.begins)
         ]
-
-
-def _both(file: LayoutFile, shape: TimeShape) -> str:
-    return f"{file.note} {shape.note}".strip()
 
 
 PLAIN: Final = Layout(UNKNOWN, "^(?P<message>.*)$")
@@ -96,6 +101,7 @@ def _layout_file(known: Mapping[str, Any]) -> LayoutFile:
         order=known["order"],
         headers=tuple(headers),
         time=known.get("time", ""),
+        evidence=known.get("evidence", ""),
         begins=known.get("begins", ""),
         note=known.get("note", ""),
         is_first=known.get("before_fields", False),

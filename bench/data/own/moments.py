@@ -29,6 +29,7 @@ _BEGINNING: Final = 240
 _N_SPANS: Final = 3
 _NOON: Final = 12
 _NEARLY_ALL: Final = 0.9
+_SOME: Final = 0.05
 
 _SHORT: Final = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _LONG: Final = (
@@ -126,7 +127,9 @@ def time_shapes(lines: Sequence[str], more: Sequence[str] = (), changed: float |
     for key, count in counts.items():
         if count >= MIN_SHARE * len(looked_at):
             spans = [span for row in [*rows, *map(_spans, more)] for span in row if span.key == key]
-            found.append((sum(span.at for span in spans) / len(spans), _shape(key, spans, changed)))
+            fuller = [span for row in rows for span in row if _is_fuller(span.key, key)]
+            place = sum(span.at for span in spans) / len(spans)
+            found.append((place, _shape(key, spans, fuller, changed)))
     if not found:
         found = _clock_alone(looked_at)
     return [shape for _, shape in sorted(found, key=lambda pair: pair[0])][:_MAX_SHAPES]
@@ -209,13 +212,20 @@ def _zone_kind(zone: str) -> str:
     return re.sub(r"[ \t]+", " ", kind)
 
 
-def _shape(key: _Key, spans: Sequence[_Span], changed: float | None) -> TimeShape:
-    """The pattern and the `time` of one way of writing."""
+def _is_fuller(other: _Key, key: _Key) -> bool:
+    """Whether times of the other way are like those of this one, and have a part more."""
+    same = (other.date, other.separator, other.clock) == (key.date, key.separator, key.clock)
+    more = (other.half and not key.half, other.zone and not key.zone, other.year and not key.year)
+    return same and any(more)
+
+
+def _shape(key: _Key, spans: Sequence[_Span], fuller: Sequence[_Span], changed: float | None) -> TimeShape:
+    """The pattern and the `time` of one way of writing; fuller: times of other lines that have a part more."""
     parts = _parts()
     left_over = Counter(span.left_over for span in spans if span.left_over)
     is_long = any(len(span.month) > len("jan") for span in spans)
     pattern = parts.dates[key.date][0].replace("MON", _LONG if is_long else _SHORT)
-    pattern += re.escape(key.separator).replace(r"\ ", "[ \t]+").replace("\\\t", "[ \t]+")
+    pattern += re.escape(key.separator).replace(r"\ ", r"[ \t]+").replace("\\\t", r"[ \t]+")
     pattern += parts.clocks[key.clock][0] + _FRACTIONS[key.fraction]
     clock = (
         parts.clocks[key.clock][1] + _FRACTION_TIMES[key.fraction] if "%S" in parts.clocks[key.clock][1] else "%H:%M"
@@ -232,12 +242,25 @@ def _shape(key: _Key, spans: Sequence[_Span], changed: float | None) -> TimeShap
     separator = key.separator if key.separator.strip() else " "
     times = [f"{date}{separator if key.separator else ''}{clock}{rest}" for date in dates]
     time, note = order_of([span.text for span in spans], times, changed)
-    if key.year and not weekday:
-        note = f"{note} '{spans[0].text[-4:]}' behind the times is taken for their year.".strip()
+    notes = [note, *_doubts(key, spans, fuller, has_weekday=bool(weekday))]
+    return TimeShape(f"{weekday}(?P<time>{pattern})", time, " ".join(filter(None, notes)))
+
+
+def _doubts(key: _Key, spans: Sequence[_Span], fuller: Sequence[_Span], *, has_weekday: bool) -> list[str]:
+    """What times could be misread by, though it is likely that they are not."""
+    notes = []
+    if key.year and not has_weekday:
+        notes.append(f"'{spans[0].text[-4:]}' behind the times is taken for their year.")
     name, count = Counter(span.name_behind for span in spans).most_common(1)[0]
     if name and not key.zone and count >= _NEARLY_ALL * len(spans):
-        note = f"'{name}' behind the times is taken for no zone; if it is one, give --zone. {note}".strip()
-    return TimeShape(f"{weekday}(?P<time>{pattern})", time, note)
+        notes.append(f"'{name}' behind the times is taken for no zone; if it is one, give --zone.")
+    if fuller:
+        notes.append(f"Some times have more, as '{fuller[0].text.strip()}' has, which is not read: they may be wrong.")
+    left_over = [span for span in spans if span.left_over]
+    if len(left_over) >= _SOME * len(spans):
+        text = f"{left_over[0].text.strip()} {left_over[0].left_over}"
+        notes.append(f"What stands behind some times, as in '{text}', is taken for no part of them.")
+    return notes
 
 
 def _unread(key: _Key, spans: Sequence[_Span], left_over: Counter[str]) -> str:
@@ -259,13 +282,13 @@ def _unread(key: _Key, spans: Sequence[_Span], left_over: Counter[str]) -> str:
 
 
 def _half_pattern(half: str) -> str:
-    return "[ \t]?(?:[AaPp][Mm]|[AaPp][.][Mm][.])" if half else ""
+    return r"[ \t]?(?:[AaPp][Mm]|[AaPp][.][Mm][.])" if half else ""
 
 
 def _zone_pattern(zone: str) -> str:
     """A pattern of what this kind of zone looks like; a header wants no look-around."""
     names, offsets = "[A-Z]{2,5}", r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)"
-    pattern = re.escape(zone).replace(r"\ ", "[ \t]+").replace("%Z", names)
+    pattern = re.escape(zone).replace(r"\ ", r"[ \t]+").replace("%Z", names)
     return pattern.replace("%\\#z", offsets).replace("%#z", offsets)
 
 

@@ -218,3 +218,10 @@ def test_a_zone_is_given_read_or_said(tmp_path):
 def test_what_is_known_to_no_layout_is_no_match(tmp_path):
     found, _, messages, _ = seen(tmp_path, "poured tea\nbroke a cup\n" * 5)
     assert (found.name, found.matched, messages[0]) == (UNKNOWN, 0.0, "poured tea")
+
+
+def test_times_of_which_some_have_more_are_said(tmp_path):
+    text = TEXT + "2024-05-01 10:00:00 +0200 cup\n"
+    notes = " ".join(seen(tmp_path, text)[3])
+    assert "Some times have more, as '2024-05-01 10:00:00 +0200' has, which is not read: they may be wrong." in notes
+    assert "may be wrong" not in " ".join(seen(tmp_path, TEXT)[3])
