@@ -1,0 +1,138 @@
+"""What a reader needs beside an alert: when, where, and the line as it was written."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bench.data.cards.card import Card, Format
+from bench.data.reading.builder import Clock
+from bench.data.reading.header import LEAP_YEAR, cut, in_year
+from bench.data.reading.lines import cut_long, decode, text_lines
+
+_WORD: Final = r"\S+"
+_AFTER_TIME: Final = re.compile(r" *(?:\[0-9\]\{4\}\\\.\[0-9\]\{2\}\\\.\[0-9\]\{2\} )?")
+"""Between the time and the word behind it a header may have blanks, and the date once more."""
+_NAMED: Final = re.compile(r'"?\b(?:host|hostname|_HOSTNAME|node|instance)"?\s*[:=]\s*"?([^\s",}]+)')
+_A_DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a log, as a reader looks for it."""
+
+    number: int
+    """From 1."""
+    time: str
+    """ISO, as the log has it, in UTC where it names a zone; empty where none was read."""
+    host: str
+    """Empty where the line names none, or not where one is looked for."""
+    raw: str
+    """As it was written."""
+    message: str
+    """What its header leaves; all of it where it has no such header."""
+
+
+def logline(form: Format, number: int, seconds: float, raw: str) -> LogLine:
+    """A line with what its header says; seconds: Unix time or NaN."""
+    raw = raw.rstrip("\r\n")
+    return LogLine(number, iso(seconds), host_of(form, raw), raw, _message(form, raw))
+
+
+def iso(seconds: float) -> str:
+    """`2026-11-29 10:00:00`; empty for NaN and what is no time."""
+    try:
+        return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def host_of(form: Format, raw: str) -> str:
+    """The host that wrote a line: the word behind the time where the header skips one there, or a field of that name.
+
+    Levels and the names of loggers stand elsewhere, so that they are never taken for a host.
+    """
+    pattern = _host_pattern(form.header)
+    match = pattern.match(_bare(form, raw)) if pattern else _NAMED.search(raw)
+    return match[1] if match else ""
+
+
+def _message(form: Format, raw: str) -> str:
+    match = re.match(form.header, _bare(form, raw))
+    return match["message"] if match else raw
+
+
+def _bare(form: Format, raw: str) -> str:
+    """Without the label in front, as the header sees it."""
+    return re.sub(r"^\S*\s?", "", raw, count=1) if form.label == "first-token" else raw
+
+
+@lru_cache
+def _host_pattern(header: str) -> re.Pattern[str] | None:
+    """The header up to that word, as its first group; None where it has no such word."""
+    plain = re.sub(r"\(\?P<(?!host>)[a-z_]+>", "(?:", header)
+    if "(?P<host>" in plain:
+        return re.compile(plain)
+    start = header.find("(?P<time>")
+    end = _closing(header, start) if start >= 0 else -1
+    if end < 0:
+        return None
+    between = _AFTER_TIME.match(header, end)
+    place = between.end() if between else end
+    if place == end or not header.startswith(f"{_WORD} ", place):
+        return None
+    before = re.sub(r"\(\?P<[a-z_]+>", "(?:", header[:place])
+    return re.compile(f"{before}({_WORD})")
+
+
+def _closing(pattern: str, start: int) -> int:
+    """Behind the bracket that closes the one at `start`; -1 where none does."""
+    depth, in_class, position = 0, False, start
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "\\":
+            position += 1
+        elif in_class:
+            in_class = char != "]"
+        elif char == "[":
+            in_class = True
+        elif char in "()":
+            depth += 1 if char == "(" else -1
+            if not depth:
+                return position + 1
+        position += 1
+    return -1
+
+
+def times_of(clock: Clock, form: Format, content: bytes) -> NDArray[np.float64]:
+    """float64 (n_lines,): Unix seconds or NaN of each line, in the years that the clock goes through."""
+    return clock.read(_cut(form, content)["time"].to_numpy())
+
+
+def headerless_share(form: Format, content: bytes) -> float:
+    """Share of these lines that do not have the header."""
+    table = _cut(form, content)
+    return float(table["headerless"].sum()) / max(1, len(table))
+
+
+def in_present(card: Card, content: bytes, latest: float) -> Card:
+    """The card for new lines: times without a year are of the last year in which the first is not after `latest`."""
+    if not card.format.year:
+        return card
+    times = _cut(replace(card.format, year=LEAP_YEAR), content)["time"].drop_nans().to_numpy()
+    year = datetime.datetime.fromtimestamp(latest, datetime.UTC).year
+    if len(times) and in_year(times[:1], np.array([year]))[0] > latest + _A_DAY_S:
+        year -= 1
+    return replace(card, format=replace(card.format, year=year))
+
+
+def _cut(form: Format, content: bytes) -> pl.DataFrame:
+    utf8, _ = decode(cut_long(content)[0])
+    return cut(text_lines(utf8), form)
