@@ -20,7 +20,7 @@ from bench.data.reading.lines import cut_long, decode, text_lines
 _WORD: Final = r"\S+"
 _AFTER_TIME: Final = re.compile(r" *(?:\[0-9\]\{4\}\\\.\[0-9\]\{2\}\\\.\[0-9\]\{2\} )?")
 """Between the time and the word behind it a header may have blanks, and the date once more."""
-_NAMED: Final = re.compile(r'"?\b(?:host|hostname|_HOSTNAME|node|instance)"?\s*[:=]\s*"?([^\s",}]+)')
+_NAMED: Final = re.compile(r'"(?:host|hostname|_HOSTNAME|node)"\s*:\s*"([^"]+)"|\b(?:host|hostname|node)="?([^\s",]+)')
 _A_DAY_S: Final = 86_400.0
 
 
@@ -35,13 +35,13 @@ class LogLine:
     host: str
     """Empty where the line names none, or not where one is looked for."""
     raw: str
-    """As it was written."""
+    """As it was written, its label cut off."""
     message: str
     """What its header leaves; all of it where it has no such header."""
 
 
 def logline(form: Format, number: int, seconds: float, raw: str) -> LogLine:
-    """A line with what its header says; seconds: Unix time or NaN."""
+    """A line with what its header says; raw: without its label;  seconds: Unix time or NaN."""
     raw = raw.rstrip("\r\n")
     return LogLine(number, iso(seconds), host_of(form, raw), raw, _message(form, raw))
 
@@ -60,18 +60,19 @@ def host_of(form: Format, raw: str) -> str:
     Levels and the names of loggers stand elsewhere, so that they are never taken for a host.
     """
     pattern = _host_pattern(form.header)
-    match = pattern.match(_bare(form, raw)) if pattern else _NAMED.search(raw)
-    return match[1] if match else ""
+    match = pattern.match(raw) if pattern else _NAMED.search(raw)
+    return next(filter(None, match.groups()), "") if match else ""
 
 
 def _message(form: Format, raw: str) -> str:
-    match = re.match(form.header, _bare(form, raw))
+    match = re.match(form.header, raw)
     return match["message"] if match else raw
 
 
-def _bare(form: Format, raw: str) -> str:
-    """Without the label in front, as the header sees it."""
-    return re.sub(r"^\S*\s?", "", raw, count=1) if form.label == "first-token" else raw
+def bare(form: Format, line: str) -> str:
+    """A line without its label, or what marks it: as the header sees it."""
+    pattern = r"^\S*\s?" if form.label == "first-token" else form.mark
+    return re.sub(pattern, "", line, count=1) if pattern else line
 
 
 @lru_cache

@@ -113,7 +113,7 @@ def _caught(catch: Catch, judged: Judged) -> str:
     delay = "-" if catch.delay_s is None else _span(catch.delay_s / 86_400)
     false = f"{catch.n_false:,}" if catch.false_per_day is None else f"{_number(catch.false_per_day)}/day"
     caught = f"{catch.n_caught:,} of {judged.n_incidents:,}"
-    return f"{_cropped(catch.method, 23):24}{100 * catch.alpha:>5g} %{caught:>14}{delay:>17}{false:>14}"
+    return f"{_cropped(catch.method, 23):24}{100 * catch.alpha:>5.2g} %{caught:>14}{delay:>17}{false:>14}"
 
 
 def _nothing_to_catch(judged: Judged) -> str:
@@ -132,7 +132,7 @@ def _surprises(found: Triage) -> Iterator[str]:
     if is_quiet:
         yield from _filled("None of the methods asked flags anything; these rank highest.")
     elif found.n_kinds > len(shown):
-        yield from _filled(f"{len(shown)} of {found.n_kinds:,} kinds, by their first words.")
+        yield from _filled(f"{len(shown)} of {found.n_kinds:,} kinds; messages that are mostly equal are one.")
     yield ""
     for number, surprise in enumerate(shown, 1):
         yield from _surprise(number, surprise)

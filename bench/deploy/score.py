@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -72,8 +72,8 @@ class ScoredSequence:
     time: str = ""
     """Of its first line; empty where none was read."""
     alert: LogLine | None = None
-    """Where it is flagged: the line that weighs most if that was asked, else the first that the model does not know,
-    else its first line."""
+    """Where it is flagged: the line that weighs most, where the method can say it, else the first that the model does
+    not know, else its first line."""
 
 
 @dataclass
@@ -264,10 +264,11 @@ def _score_lines(scorer: _Scorer, piece: Piece) -> Iterator[ScoredSequence]:
         strongest = _strongest(fitted, sequences.select(chosen), explained.n_events)
         events = dict(zip(chosen.tolist(), strongest, strict=False))
     raw = read_raw(card, [_source(piece.content)]) if flagged.any() else None
+    alerting = _alerting(fitted, sequences, np.flatnonzero(flagged), events)
     for i, name in enumerate(sequences.ids):
         lines = groups.lines[groups.offsets[i] : groups.offsets[i + 1]]
         first, last = int(lines[0]) + 1, int(lines[-1]) + 1
-        number = _alerting(sequences, i, events.get(i, ()))
+        number = alerting.get(i, first)
         yield ScoredSequence(
             name,
             first,
@@ -282,13 +283,27 @@ def _score_lines(scorer: _Scorer, piece: Piece) -> Iterator[ScoredSequence]:
         )
 
 
-def _alerting(sequences: Sequences, i: int, events: tuple[StrongEvent, ...]) -> int:
-    """Which line is shown of a flagged sequence, from 1."""
-    if events:
-        return events[0].line
-    start, end = sequences.offsets[i : i + 2]
-    unknown = np.flatnonzero(sequences.log_keys[start:end] == UNKNOWN_KEY)
-    return int(sequences.lines[start + (unknown[0] if len(unknown) else 0)]) + 1
+def _alerting(
+    fitted: Fitted, sequences: Sequences, flagged: NDArray[np.int64], events: Mapping[int, tuple[StrongEvent, ...]]
+) -> dict[int, int]:
+    """The line that is shown of each flagged sequence, from 1."""
+    weights = None
+    chosen = sequences.select(flagged)
+    if len(flagged) and not events and type(fitted.detector).explain is not Detector.explain:
+        # What it is scored is known already: a method that fails to explain it leaves the first line to be shown.
+        with suppress(Exception):
+            weights = require_weights(fitted.detector.explain(chosen), chosen.n_events, "explain")
+    found = {}
+    for k, i in enumerate(flagged.tolist()):
+        start, end = chosen.offsets[k : k + 2].tolist()
+        if events.get(i):
+            found[i] = events[i][0].line
+        elif weights is not None and weights[start:end].max() > 0:
+            found[i] = int(chosen.lines[start + int(np.argmax(weights[start:end]))]) + 1
+        else:
+            unknown = np.flatnonzero(chosen.log_keys[start:end] == UNKNOWN_KEY)
+            found[i] = int(chosen.lines[start + (int(unknown[0]) if len(unknown) else 0)]) + 1
+    return found
 
 
 def _count(tally: Tally, scored: _Scored, flagged: NDArray[np.bool_]) -> None:

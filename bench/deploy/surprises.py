@@ -14,7 +14,7 @@ from bench.contract import require_weights
 from bench.data.cards.card import Format
 from bench.data.reading.log import Log
 from bench.deploy.arriving import file_blocks
-from bench.deploy.context import LogLine, iso, logline
+from bench.deploy.context import LogLine, bare, iso, logline
 from bench.detector import Detector
 from bench.evaluation.thresholds import flag
 from bench.types import UNKNOWN_KEY, Sequences
@@ -24,11 +24,11 @@ _LOOKED_AT: Final = 400
 """Sequences whose strongest line is looked for; explaining costs some methods a score for each line."""
 _FURTHER: Final = 20
 """Sequences that nobody flags, to fill the page."""
-_NEAR: Final = 20
+_NEAR: Final = 50
 """Lines so near to a stronger surprise are no further one."""
 _BEFORE, _AFTER = 2, 1
-_WORDS: Final = 4
-"""Messages that begin with the same words are of one kind."""
+_ALIKE: Final = 0.5
+"""Messages of one length of which so many words are equal are of one kind."""
 
 
 class Judge(NamedTuple):
@@ -73,15 +73,14 @@ def strongest(
     sequences = judges[0].sequences
     order, votes = _order(judges)
     known = np.bincount(train.text_ids, minlength=len(sequences.texts))
-    kinds: dict[str, list[_Found]] = {}
-    for position, event in zip(order.tolist(), _strongest_events(judges, sequences, order, known), strict=True):
-        kinds.setdefault(_kind(sequences.texts[sequences.text_ids[event]]), []).append(_Found(position, event))
-    shown, numbers = _apart(list(kinds.values()), sequences)
+    events = _strongest_events(judges, sequences, order, known)
+    kinds = _kinds([_Found(*one) for one in zip(order.tolist(), events, strict=True)], sequences)
+    shown, numbers = _apart(kinds, sequences)
     near = [range(n - _BEFORE, n + _AFTER + 1) for n in numbers]
     texts = lines_at(path, {number for stretch in near for number in stretch})
     made = []
     for found, number, stretch in zip(shown, numbers, near, strict=True):
-        around = tuple(logline(form, n + 1, float(log.times[n]), texts[n]) for n in stretch if n in texts)
+        around = tuple(logline(form, n + 1, float(log.times[n]), bare(form, texts[n])) for n in stretch if n in texts)
         times = log.times[[int(sequences.lines[one.event]) for one in found]]
         made.append(
             Surprise(
@@ -153,8 +152,24 @@ def _weights(judges: Sequence[Judge], order: NDArray[np.int64]) -> NDArray[np.fl
     return None
 
 
-def _kind(text: str) -> str:
-    return " ".join(text.split()[:_WORDS])
+def _kinds(found: Sequence[_Found], sequences: Sequences) -> list[list[_Found]]:
+    """What was found in groups of messages that are alike, in the order of the first of each."""
+    kinds: list[tuple[list[str], list[_Found]]] = []
+    for one in found:
+        words = sequences.texts[sequences.text_ids[one.event]].split()
+        known = next((members for first, members in kinds if _alike(words, first)), None)
+        if known is None:
+            kinds.append((words, [one]))
+        else:
+            known.append(one)
+    return [members for _, members in kinds]
+
+
+def _alike(words: Sequence[str], others: Sequence[str]) -> bool:
+    """As a parser of templates would say it: as many words, and most of them equal."""
+    if len(words) != len(others):
+        return False
+    return sum(map(str.__eq__, words, others)) >= _ALIKE * len(words)
 
 
 def _name(sequences: Sequences, position: int, *, has_sessions: bool) -> str:

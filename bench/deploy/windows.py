@@ -58,6 +58,9 @@ def parse_span(text: str, option: str, example: str) -> float:
 
 def grouped(log: Log, windows: Windows) -> Groups:
     """Sessions where the log has them, else windows; of time only those that hold a line."""
+    if log.session_codes is None and not windows.seconds and len(log) < windows.lines.window_size:
+        size = windows.lines.window_size
+        raise BenchError(f"no window of {size:,} lines fits into {len(log):,} lines: choose a smaller --window")
     if log.session_codes is not None or not windows.seconds:
         return group(log, windows.lines)
     if np.isnan(log.times).all():
