@@ -17,9 +17,12 @@ from bench.data.reading.builder import Clock
 from bench.data.reading.header import LEAP_YEAR, cut, in_year
 from bench.data.reading.lines import cut_long, decode, text_lines
 
-_WORD: Final = r"\S+"
-_AFTER_TIME: Final = re.compile(r" *(?:\[0-9\]\{4\}\\\.\[0-9\]\{2\}\\\.\[0-9\]\{2\} )?")
-"""Between the time and the word behind it a header may have blanks, and the date once more."""
+_WORD: Final = r"\S+ "
+_DATE: Final = r"[0-9]{4}[./-][0-9]{2}[./-][0-9]{2} "
+_DATE_OF_HEADERS: Final = r"[0-9]{4}\.[0-9]{2}\.[0-9]{2} "
+_LEVELS: Final = "trace|debug|info|notice|warn(?:ing)?|err(?:or)?|severe|fatal|crit(?:ical)?"
+_NO_HOST: Final = re.compile(rf"(?i)[^a-z]*|{_LEVELS}|[0-9-]+t[0-9:.-]+z?")
+_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]+)?")
 _NAMED: Final = re.compile(r'"(?:host|hostname|_HOSTNAME|node)"\s*:\s*"([^"]+)"|\b(?:host|hostname|node)="?([^\s",]+)')
 _A_DAY_S: Final = 86_400.0
 
@@ -61,7 +64,8 @@ def host_of(form: Format, raw: str) -> str:
     """
     pattern = _host_pattern(form.header)
     match = pattern.match(raw) if pattern else _NAMED.search(raw)
-    return next(filter(None, match.groups()), "") if match else ""
+    host = next(filter(None, match.groups()), "") if match else ""
+    return "" if _NO_HOST.fullmatch(host) and not _ADDRESS.fullmatch(host) else host
 
 
 def _message(form: Format, raw: str) -> str:
@@ -85,12 +89,15 @@ def _host_pattern(header: str) -> re.Pattern[str] | None:
     end = _closing(header, start) if start >= 0 else -1
     if end < 0:
         return None
-    between = _AFTER_TIME.match(header, end)
-    place = between.end() if between else end
-    if place == end or not header.startswith(f"{_WORD} ", place):
+    words = header[end:].lstrip(" ")
+    if words == header[end:]:
         return None
-    before = re.sub(r"\(\?P<[a-z_]+>", "(?:", header[:place])
-    return re.compile(f"{before}({_WORD})")
+    words = words.removeprefix(_DATE_OF_HEADERS)
+    if not words.startswith(_WORD):
+        return None
+    before = re.sub(r"\(\?P<[a-z_]+>", "(?:", header[: len(header) - len(words)])
+    date = f"(?:{_DATE})?" if words.startswith(2 * _WORD) else ""
+    return re.compile(rf"{before}{date}(\S+)")
 
 
 def _closing(pattern: str, start: int) -> int:

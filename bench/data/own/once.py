@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bench.data.cards.card import Card, ParserSettings
 from bench.data.own.card import edition_of
 from bench.data.own.format import Given, adapted
-from bench.data.own.guess import guess, head
+from bench.data.own.guess import Guess, guess, head
 from bench.data.reading.labels import SessionLabels, session_labels
 from bench.data.reading.streams import content
 from bench.errors import BenchError
@@ -47,4 +47,10 @@ def read_once(log: Path, given: Given) -> ReadOnce:
     table = None if given.labels is None else session_labels(card, content(given.labels))
     times = f"times of {found.timed:.0%} read" if found.form.time else "no times read"
     layout = f"{found.name} ({found.matched:.0%} of the first {found.n_lines:,} lines match, {times})"
-    return ReadOnce(card, table, layout, (*notes, *found.notes))
+    return ReadOnce(card, table, layout, (*notes, *found.notes, *_hint(found)))
+
+
+def _hint(found: Guess) -> tuple[str, ...]:
+    if found.form.session or not found.session:
+        return ()
+    return (f"Most messages hold what may name a session: --session '{found.session}' would score these, not windows.",)

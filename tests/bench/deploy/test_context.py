@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.data.cards.card import Card, Format
+from bench.data.cards.catalogue import catalogue
 from bench.data.own.guess import guess
 from bench.data.reading.builder import Clock
 from bench.deploy.context import bare, host_of, in_present, iso, logline, times_of
@@ -33,6 +34,32 @@ def test_the_host_of_a_line(line, host):
     form = guess([line] * 10).form
     assert host_of(form, bare(form, line)) == host
     assert host_of(form, "something else altogether") == ""
+
+
+SHIPPED = {
+    "bgl": (
+        "1117838570 2005.06.03 R02-M1-N0-C:J12-U11 2005-06-03-15.42.50 R02 RAS KERNEL INFO ok",
+        "R02-M1-N0-C:J12-U11",
+    ),
+    "tbird": ("1131566461 2005.11.09 dn228 Nov 9 12:01:01 dn228/dn228 crond[2915]: session closed", "dn228"),
+    "hdfs": ("081109 203615 148 INFO dfs.DataNode$PacketResponder: Received block blk_1", ""),
+    "hadoop": ("2015-10-17 15:37:56,547 INFO [main] org.apache.hadoop.Master: up", ""),
+    "openstack": ("nova-api.log 2017-05-16 00:00:00.008 25746 INFO nova.osapi [-] up", ""),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_host_by_the_headers_of_shipped_cards(name):
+    line, host = SHIPPED[name]
+    form = catalogue().editions(name)[0].format
+    assert host_of(form, line) == host
+
+
+@pytest.mark.parametrize("word", ["INFO", "warning", "2241", "2030.03.17", "2030-03-17T10:00:00Z", "-"])
+def test_what_is_no_host(word):
+    form = Format(header=r"^(?P<time>[0-9]+) \S+ \S+ (?P<message>.*)$", time="epoch")
+    assert host_of(form, f"1117838570 {word} x y") in ("", "x")
+    assert host_of(form, "1117838570 10.0.0.7 x y") == "10.0.0.7"
 
 
 def test_a_line_with_what_its_header_says():
