@@ -245,7 +245,7 @@ class _Scorer(NamedTuple):
     """What stays the same from piece to piece."""
 
     fitted: Fitted
-    index: int
+    system: int
     card: Card
     explained: Explained
     tally: Tally
@@ -254,7 +254,7 @@ class _Scorer(NamedTuple):
 def _score_lines(scorer: _Scorer, piece: Piece) -> Iterator[ScoredSequence]:
     fitted, card, explained = scorer.fitted, scorer.card, scorer.explained
     with _one_sentence(fitted):
-        scored = _scored(fitted, piece, scorer.index, card)
+        scored = _scored(fitted, piece, scorer.system, card)
     assert fitted.threshold.value is not None
     sequences, groups = scored.sequences, scored.groups
     flagged = flag(scored.scores, fitted.threshold.value)
