@@ -59,9 +59,12 @@ def info(
     if as_json:
         say(json.dumps(facts, indent=1))
         return
+    warnings = facts.pop("warnings")
     width = max(map(len, facts))
     for name, value in facts.items():
         say(f"{name.ljust(width)}  {_shown(value)}")
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def _shown(value: Any) -> str:
@@ -111,7 +114,7 @@ def _counts(card: Card, known: Catalogue) -> dict[str, int]:
     from bench.data.reading.read import read
 
     log = read(card, known)
-    counts = {"lines": len(log), "abnormal_lines": int((log.labels == 1).sum())}
+    counts = {"lines": log.n_lines, "abnormal_lines": int((log.labels == 1).sum())}
     if log.session_labels is not None:
         counts |= {"sessions": len(log.session_ids), "abnormal_sessions": int((log.session_labels == 1).sum())}
     return counts

@@ -60,11 +60,13 @@ def new(
 
     given = Given(label, labels, incidents, session, normal, year)
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
-    ways = ways_to_label(made)
+    ways, warnings = ways_to_label(made), _warnings(made)
     if as_json:
-        say(json.dumps(_facts(made, ways), indent=1))
+        say(json.dumps({**_facts(made, ways), "warnings": warnings}, indent=1))
         return
     _print_guess(made)
+    for warning in warnings:
+        say(f"warning: {warning}")
     _print_lines(made.shown)
     say("\nHow labels can be given:")
     for way, lines in ways.items():
@@ -73,6 +75,16 @@ def new(
     say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+
+
+def _warnings(made: NewCard) -> list[str]:
+    """What is odd about the templates of the first lines."""
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.own.guess import head
+    from bench.data.sequences.variety import warnings_of_lines
+
+    card = catalogue(made.data_dir).resolve(made.key)
+    return warnings_of_lines(head(made.data_dir / made.log)[0], card)
 
 
 def _print_guess(made: NewCard) -> None:

@@ -28,9 +28,9 @@ def _heading(found: Triage) -> Iterator[str]:
     yield from _filled(f"{found.log}: {found.n_lines:,} lines{span}")
     yield from _filled(f"read as {found.layout}", "  ")
     until = f", up to {found.cut}" if found.cut else ""
-    n_held = found.n_earlier_lines - found.n_fitted_lines
+    n_held = found.n_earlier - found.n_fitted
     yield from _filled(
-        f"earlier part: {found.n_earlier_lines:,} lines{until}; fitted on the first {found.n_fitted_lines:,}, all "
+        f"earlier part: {found.n_earlier:,} {_events(found)}{until}; fitted on the first {found.n_fitted:,}, all "
         f"taken as normal; the other {n_held:,} ({found.n_held_out:,} {_short(found)}) set the thresholds",
         "  ",
     )
@@ -39,6 +39,10 @@ def _heading(found: Triage) -> Iterator[str]:
     for note in found.notes:
         yield from _filled(f"note: {note}", "  ")
     yield ""
+
+
+def _events(found: Triage) -> str:
+    return "lines" if found.n_events == found.n_lines else "events"
 
 
 def _loudness(found: Triage) -> Iterator[str]:

@@ -17,6 +17,7 @@ from bench.contract import require_weights
 from bench.data.cards.card import Card
 from bench.data.reading.builder import Clock, Gathering
 from bench.data.reading.columns import Columns
+from bench.data.reading.event_lines import EventLines
 from bench.data.reading.lines import Source, read_lines
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
@@ -177,7 +178,7 @@ def _score(
     index, card = fitted.card_of(asked.system)
     first_part = next((part for part in parts if part), b"")
     card = _card_for(card, first_part, tally, latest)
-    clock = Clock(card.format.year)
+    clock, places = Clock(card.format.year), EventLines(card.format)
     cutter = Cutter(
         fitted.windows,
         bool(card.format.session),
@@ -185,9 +186,9 @@ def _score(
         asked.flush_s,
     )
     scorer, first = _Scorer(fitted, index, card, asked.explained, tally), 0
-    for piece in cutter.pieces(_counted(first_part, parts, tally)):
+    for piece in cutter.pieces(places.only_events(_counted(first_part, parts, tally))):
         for row in _score_lines(scorer, piece):
-            yield _moved(row, first, is_session=bool(card.format.session))
+            yield _moved(row, first, places, is_session=bool(card.format.session))
         first += piece.n_passed
     tally.n_unscored += cutter.n_unscored
 
@@ -198,15 +199,19 @@ def _counted(first: bytes, parts: Iterator[bytes], tally: Tally) -> Iterator[byt
         yield part
 
 
-def _moved(row: ScoredSequence, first: int, *, is_session: bool) -> ScoredSequence:
-    """The row of a piece that begins behind so many lines."""
+def _moved(row: ScoredSequence, first: int, places: EventLines, *, is_session: bool) -> ScoredSequence:
+    """The row of a piece that begins behind so many events, by the numbers of lines."""
+
+    def line(event: int) -> int:
+        return places.number(event + first)
+
     return replace(
         row,
-        id=row.id if is_session else str(row.first_line + first),
-        first_line=row.first_line + first,
-        last_line=row.last_line + first,
-        events=tuple(event._replace(line=event.line + first) for event in row.events),
-        alert=None if row.alert is None else replace(row.alert, number=row.alert.number + first),
+        id=row.id if is_session else str(line(row.first_line)),
+        first_line=line(row.first_line),
+        last_line=line(row.last_line),
+        events=tuple(event._replace(line=line(event.line)) for event in row.events),
+        alert=None if row.alert is None else replace(row.alert, number=line(row.alert.number)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,18 +76,21 @@ def strongest(
     known = np.bincount(train.text_ids, minlength=len(sequences.texts))
     events = _strongest_events(judges, sequences, order, known)
     kinds = _kinds([_Found(*one) for one in zip(order.tolist(), events, strict=True)], sequences)
-    shown, numbers = _apart(kinds, sequences)
+    shown, numbers = _apart(kinds, log, sequences)
     near = [range(n - _BEFORE, n + _AFTER + 1) for n in numbers]
     texts = lines_at(path, {number for stretch in near for number in stretch})
     made = []
     for found, number, stretch in zip(shown, numbers, near, strict=True):
-        around = tuple(logline(form, n + 1, float(log.times[n]), bare(form, texts[n])) for n in stretch if n in texts)
         times = log.times[[int(sequences.lines[one.event]) for one in found]]
+        seconds = {number: float(times[0])}  # of the lines around it the text is enough
+        around = tuple(
+            logline(form, n + 1, seconds.get(n, math.nan), bare(form, texts[n])) for n in stretch if n in texts
+        )
         made.append(
             Surprise(
                 next(line for line in around if line.number == number + 1),
                 around,
-                _name(sequences, found[0].position, has_sessions=bool(form.session)),
+                _name(log, sequences, found[0].position, has_sessions=bool(form.session)),
                 tuple(judge.method for judge, vote in zip(judges, votes, strict=True) if vote[found[0].position]),
                 bool(sequences.log_keys[found[0].event] == UNKNOWN_KEY),
                 len(found) - 1,
@@ -96,16 +100,21 @@ def strongest(
     return tuple(made), len(kinds)
 
 
-def _apart(kinds: Sequence[list[_Found]], sequences: Sequences) -> tuple[list[list[_Found]], list[int]]:
-    """The strongest kinds whose lines do not lie close to a stronger one, and the line of each."""
+def _apart(kinds: Sequence[list[_Found]], log: Log, sequences: Sequences) -> tuple[list[list[_Found]], list[int]]:
+    """The strongest kinds whose lines do not lie close to a stronger one, and the line of each, from 0."""
     shown: list[list[_Found]] = []
     numbers: list[int] = []
     for found in kinds:
-        number = int(sequences.lines[found[0].event])
+        number = _line_of(log, sequences, found[0].event)
         if len(shown) < SHOWN and all(abs(number - other) >= _NEAR for other in numbers):
             shown.append(found)
             numbers.append(number)
     return shown, numbers
+
+
+def _line_of(log: Log, sequences: Sequences, event: int) -> int:
+    """Where an event begins in the file, from 0."""
+    return int(log.numbers_of(sequences.lines[event : event + 1])[0]) - 1
 
 
 def _order(judges: Sequence[Judge]) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]]]:
@@ -172,11 +181,11 @@ def _alike(words: Sequence[str], others: Sequence[str]) -> bool:
     return sum(map(str.__eq__, words, others)) >= _ALIKE * len(words)
 
 
-def _name(sequences: Sequences, position: int, *, has_sessions: bool) -> str:
+def _name(log: Log, sequences: Sequences, position: int, *, has_sessions: bool) -> str:
     if has_sessions:
         return sequences.ids[position]
-    first, end = sequences.offsets[position : position + 2]
-    return f"{sequences.lines[first] + 1}-{sequences.lines[end - 1] + 1}"
+    first, end = sequences.offsets[position : position + 2].tolist()
+    return f"{_line_of(log, sequences, first) + 1}-{_line_of(log, sequences, end - 1) + 1}"
 
 
 def lines_at(path: Path, numbers: set[int]) -> dict[int, str]:

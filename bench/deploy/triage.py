@@ -112,8 +112,10 @@ class Triage:
     """How the lines are read, with the share that match."""
     notes: tuple[str, ...]
     n_lines: int
-    n_fitted_lines: int
-    n_earlier_lines: int
+    n_events: int
+    """Lines without those that continue another or are blank; the parts are counted in them."""
+    n_fitted: int
+    n_earlier: int
     begins: str
     cut: str
     """Time of the first line of the later part; empty without times."""
@@ -177,9 +179,10 @@ def triage(
         log=path.name,
         layout=layout,
         notes=(*notes, *log.notes, *(str(defect).replace("the card's", "this") for defect in log.defects)),
-        n_lines=len(log),
-        n_fitted_lines=len(split.parser_lines),
-        n_earlier_lines=int(split.facts["cut_lines"][1]),
+        n_lines=log.n_lines,
+        n_events=len(log),
+        n_fitted=len(split.parser_lines),
+        n_earlier=int(split.facts["cut_lines"][1]),
         begins=_time_at(log, 0, 1),
         cut=_time_at(log, int(split.facts["cut_lines"][1]), 1),
         ends=_time_at(log, len(log) - 1, -1),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.data.cards.events import check_events, expressions
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _LABEL_IN_HEADER: Final = re.compile(r"\(\?P<(label|alert|anomaly)>|^\^\(?(\?:)?
 def check_patterns(path: Path, card: Card) -> None:
     """Refuse a pattern that is none, and labels that would be misread or seen; `path` is the card."""
     form = card.format
-    for pattern in (form.header, form.session, form.section, form.listed, form.mark, *card.parser.masks):
+    own = (form.header, form.session, form.section, form.listed, form.mark, form.skip, form.begins)
+    for pattern in (*own, *expressions(form.fields), *card.parser.masks):
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
@@ -29,13 +31,15 @@ def check_patterns(path: Path, card: Card) -> None:
         raise BenchError(
             f"the card {path} has a header without a message: add the group (?P<message>.*) to '{card.format.header}'"
         )
+    check_events(path, form)
     if card.kind == "lines":
         _check_labels(path, card)
 
 
 def _check_labels(path: Path, card: Card) -> None:
     form = card.format
-    if found := _LABEL_IN_HEADER.search(form.header):
+    patterns = " ".join((form.header, *form.fields))
+    if found := _LABEL_IN_HEADER.search(patterns):
         raise BenchError(
             f"the card {path} has the label in its header ('{found[0]}'), where methods that read whole lines see it: "
             "cut it off by label = 'first-token', or by mark = '^- ' where labels come from elsewhere"

@@ -20,11 +20,13 @@ from bench._files import replace_text, replacing
 from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import shipped_names
 from bench.data.cards.checksums import file_sha256
+from bench.data.own.events import event_lines, likely_first, with_events
 from bench.data.own.format import Given, adapted, known_format
 from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
 from bench.data.own.labels import Incidents, incidents_toml
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
+from bench.data.reading.events import event_rows, event_texts
 from bench.data.reading.header import cut
 from bench.data.reading.labels import label_incidents
 from bench.data.reading.streams import PACKINGS
@@ -89,7 +91,10 @@ def new_card(
     _require_no_card(targets, force=force or (adds and not card.exists()))
     lines, notes = head(log)
     known = known_format(system, given) if adds else None
-    found = reread(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
+    if known:
+        found = reread(event_lines(lines, known[0]), f"the format of {name}", *known)
+    else:
+        found = with_events(guess(likely_first(lines), given.read_as, given.session), lines)
     found, incidents = adapted(found, lines, log, given)
     rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
     if given.labels is not None:
@@ -241,10 +246,13 @@ def _values(form: Format) -> dict[str, Any]:
 
 def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
-    table = cut(pl.DataFrame({"line": lines}), found.form)
+    frame = pl.DataFrame({"line": lines})
+    rows = event_rows(frame, found.form, starts=True)
+    table = cut(frame[rows], found.form)
+    table = table.with_columns(message=event_texts(frame[rows], found.form, table["message"]), number=rows + 1)
     times = Clock(found.form.year).read(table["time"].to_numpy())
     labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
-    table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
+    table = table.with_columns(time=times, label=labels)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
     first = table.join(alerts.select("number"), on="number", how="anti").head(_N_SHOWN - len(alerts))
     words = {NORMAL: "normal", ABNORMAL: "abnormal"}
@@ -291,13 +299,21 @@ def _format_lines(form: Mapping[str, Any], always: tuple[str, ...] = ("label", "
         "label": "or 'first-token', 'label-file', 'session-list', 'incidents', 'none'",
         "normal": "the label that means normal",
         "year": "of the first line, since its time has none",
+        "skip": "lines that are no events",
+        "begins": "the first line of an event; others continue the one before",
+        "event": "fields that no template merges, and the message",
     }
     shown = {key: value for key, value in form.items() if key in always or value != getattr(_PLAIN, key)}
     return "".join(
-        f"{key} = {value if isinstance(value, int) else toml_string(value)}"
-        + (f"   # {remarks[key]}\n" if key in remarks else "\n")
+        f"{key} = {_toml(value)}" + (f"   # {remarks[key]}\n" if key in remarks else "\n")
         for key, value in shown.items()
     )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml_string, value))}]"
+    return str(value) if isinstance(value, int) else toml_string(value)
 
 
 def _edition_text(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.data.cards.card import Card, ParserSettings
 from bench.data.own.card import edition_of
+from bench.data.own.events import likely_first, with_events
 from bench.data.own.format import Given, adapted
 from bench.data.own.guess import Guess, guess, head
 from bench.data.reading.labels import SessionLabels, session_labels
@@ -30,7 +31,8 @@ def read_once(log: Path, given: Given) -> ReadOnce:
     if not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give one log file")
     lines, notes = head(log)
-    found, incidents = adapted(guess(lines, given.read_as, given.session), lines, log, given)
+    guessed = with_events(guess(likely_first(lines), given.read_as, given.session), lines)
+    found, incidents = adapted(guessed, lines, log, given)
     card = Card(
         name="log",
         edition=edition_of(log),

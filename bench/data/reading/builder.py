@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ class BlockSessions(NamedTuple):
     ids: list[str]
 
 
+class EventPlaces(NamedTuple):
+    """Which lines of a block are events, where not all are; indices are the block's own."""
+
+    rows: NDArray[np.int64]
+    n_lines: int
+    n_skipped: int
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """What was read from one block of lines; indices are the block's own."""
@@ -39,6 +47,13 @@ class Block:
     alerts: list[tuple[str, int]]
     sessions: BlockSessions | None
     starts_file: bool = False
+    places: EventPlaces | None = None
+    """None where each line is an event."""
+
+    @property
+    def n_lines(self) -> int:
+        """Lines that were read."""
+        return len(self.message_ids) if self.places is None else self.places.n_lines
 
     @classmethod
     def start_of_file(cls) -> Block:
@@ -52,6 +67,8 @@ class Gathering:
 
     def __init__(self, card: Card, columns: Columns) -> None:
         self.n_lines = 0
+        """Events so far, which are lines unless the card says otherwise."""
+        self._n_read = self._n_skipped = 0
         self._card, self._columns = card, columns
         self._messages: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
@@ -79,10 +96,14 @@ class Gathering:
             add("session_codes", numbers[block.sessions.codes])
             self._continued.update(numbers[numbers < self._n_sessions_before].tolist())
         for defect in block.defects:
-            first = self.n_lines + defect.first_line + 1
+            first = self._n_read + defect.first_line + 1
             known = self._defects.get(defect.kind, Defect(defect.kind, 0, first))
             self._defects[defect.kind] = Defect(defect.kind, known.count + defect.count, known.first_line)
         self._alerts.update(dict(block.alerts))
+        if block.places is not None:
+            add("first_lines", block.places.rows + self._n_read + 1)
+            self._n_skipped += block.places.n_skipped
+        self._n_read += block.n_lines
         self.n_lines += len(block.message_ids)
 
     def finish(self, table: SessionLabels | None) -> Log:
@@ -98,7 +119,12 @@ class Gathering:
             notes += more
             alerts = table.alerts if table else alerts
         defects = tuple(self._defects[kind] for kind in DEFECTS if kind in self._defects)
-        facts = {"defects": defects, "notes": notes, "alerts": alerts}
+        facts: dict[str, Any] = {"defects": defects, "notes": notes, "alerts": alerts}
+        other = self._n_read - self.n_lines
+        if other:
+            continued = other - self._n_skipped
+            said = f"{continued:,} lines continue an event before them, and {self._n_skipped:,} are skipped by the card"
+            facts |= {"notes": (*notes, said), "other_lines": other}
         return self._columns.finish(texts, facts)
 
     def _session_labels(

@@ -71,7 +71,7 @@ def test_the_page_of_a_log_without_labels(call, tmp_path):
 def test_numbers_of_the_page(page, tmp_path):
     found = page(write_log(tmp_path / "app.log", planted=PLANTED))
     strict, loose = found["loud"][0]["at"]
-    assert (found["n_lines"], found["n_fitted_lines"], found["n_earlier_lines"]) == (4000, 1800, 2400)
+    assert (found["n_lines"], found["n_fitted"], found["n_earlier"]) == (4000, 1800, 2400)
     assert (found["n_held_out"], found["n_scored"]) == (30, 80)
     assert (strict["threshold"], loose["alpha"]) == (None, pytest.approx(1 / 31))
     assert (loose["n_alerts"], loose["n_kinds"]) == (3, 3)
@@ -100,7 +100,7 @@ def test_many_held_out_windows_allow_the_strict_threshold(page, tmp_path):
 def test_the_later_part_begins_where_it_is_told(page, call, tmp_path):
     log = write_log(tmp_path / "app.log", planted=PLANTED)
     found = page(log, "--before", "2026-11-03T02:00")
-    assert (found["n_earlier_lines"], found["cut"]) == (3000, "2026-11-03 02:00:00")
+    assert (found["n_earlier"], found["cut"]) == (3000, "2026-11-03 02:00:00")
     # Line 2,900 sets the threshold now: one new message is nothing, two in a window are an alert.
     assert found["loud"][0]["at"][1]["n_alerts"] == 1
     for time in ("2026-10-01", "2027-01-01"):
