@@ -148,7 +148,7 @@ def _surprise(number: int, surprise: Surprise) -> Iterator[str]:
     yield f"{number}. {where}"
     facts = ["no such message before" if surprise.is_new else "a known message in unusual company"]
     facts.append(f"flagged by {', '.join(surprise.methods)}" if surprise.methods else "not flagged")
-    if surprise.n_alike:
+    if surprise.n_alike and surprise.methods:
         last = f", the last {surprise.last_time}" if surprise.last_time else ""
         facts.append(f"{surprise.n_alike:,} more like it{last}")
     yield from _filled("; ".join(facts), "   ")
@@ -199,6 +199,11 @@ def _unlike(found: Triage) -> Iterator[str]:
         yield from _filled(
             "Most of it is another log than the one fitted on: alerts say that and little else. Cut later with "
             "--before, or fit on newer lines."
+        )
+    if unlike.n_templates > found.n_fitted / 2:
+        yield from _filled(
+            f"The {found.n_fitted:,} {_events(found)} fitted on make {unlike.n_templates:,} templates: nearly each is "
+            "its own, so nothing is learned. `bench data new` writes a card, whose masks say what varies."
         )
     if unlike.n_templates == 1:
         yield from _filled(

@@ -276,7 +276,10 @@ def _prepared(path: Path, card: Card, system: System) -> Prepared:
     def source() -> list[Source]:
         return [Source(path.name, file_blocks(path))]
 
-    vocabulary = Vocabulary.learn([system])
+    try:
+        vocabulary = Vocabulary.learn([system])
+    except BenchError as error:
+        raise BenchError(f"{error}; `bench data new NAME {path.name}` writes a card of this log") from None
     return Prepared(
         train=vocabulary.assemble([system], "train", fitted=True),
         validation=vocabulary.assemble([system], "validation"),

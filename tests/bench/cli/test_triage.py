@@ -207,6 +207,37 @@ def test_a_later_part_that_is_another_log_is_said(call, tmp_path):
     assert "100 % of its lines" in out
 
 
+def test_lines_that_share_nothing_are_said(call, tmp_path):
+    rng = random.Random(3)
+    words = lambda: " ".join("".join(rng.choices("abcdefgh", k=6)) for _ in range(6))  # noqa: E731
+    log = tmp_path / "random.log"
+    log.write_text("".join(f"2026-11-01 {i // 60:02}:{i % 60:02}:00 INFO app: {words()}\n" for i in range(1200)))
+    code, out, _ = call("score", log, "--fit", "new-event")
+    assert code == 0
+    assert "The 540 lines fitted on make 540 templates: nearly each is its own" in " ".join(out.split())
+
+
+def test_lines_that_continue_others_keep_the_numbers_of_lines(page, call, tmp_path):
+    """A stack trace is one event with its first line, and alerts name lines as an editor numbers them."""
+    rows = []
+    for i in range(1200):
+        moment = f"2026-11-01 {i // 60:02}:{i % 60:02}:00"
+        is_late = i == 1100
+        rows.append(f"{moment} {'FATAL' if is_late else 'INFO'} app: {'lost the disk' if is_late else 'job done'}\n")
+        if i % 10 == 0:
+            rows.append(f"{moment} ERROR app: request failed\nTraceback (most recent call last):\n  File app.py\n\n")
+    log = tmp_path / "app.log"
+    log.write_text("".join(rows))
+    lines = log.read_text().splitlines()
+    found = page(log, "--save", tmp_path / "m", "--window", "10")
+    assert (found["n_lines"], found["n_events"]) == (len(lines), 1320)
+    shown = found["surprises"][0]["line"]
+    assert lines[shown["number"] - 1] == shown["raw"] == "2026-11-01 18:20:00 FATAL app: lost the disk"
+    _, out, _ = call("score", tmp_path / "m", log, "--json", "--flagged")
+    (alert,) = [row["alert"] for row in map(json.loads, out.splitlines()) if "disk" in row["alert"]["raw"]]
+    assert (alert["number"], alert["raw"], alert["time"]) == (shown["number"], shown["raw"], shown["time"])
+
+
 MISTAKES = {
     ("--fit", "logistic-regression"): "is told labels, and here nothing is fitted on labels",
     ("--fit", "no-such-method"): "no-such-method",
