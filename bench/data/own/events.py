@@ -41,6 +41,9 @@ KLOG: Final = r"^(?P<level>[IWEF])[0-9]{4} [0-9:.]+ +[0-9]+ (?P<file>[^ :]+):[0-
 LEVEL: Final = rf"^.{{0,80}}?\b(?P<level>(?i:{LEVELS}))\b"
 """A level near the front of a line."""
 
+_LEVEL_GROUP: Final = re.compile(r"\(\?i:trace\|[a-z|]+\)")
+"""The level in a header of `layouts`, which is made a field."""
+
 _JSON_LEVELS: Final = ("level", "severity", "log.level", "levelname", "lvl", "loglevel", "Level", "@l", "PRIORITY")
 _JSON_SOURCES: Final = (
     "logger",
@@ -77,7 +80,7 @@ def likely_first(lines: list[str]) -> list[str]:
 
 def with_events(found: Guess, lines: list[str]) -> Guess:
     """The guess, with what is an event of these lines and a sentence about it."""
-    form = replace(found.form, skip=BLANK)
+    form = replace(found.form, skip=BLANK, header=_LEVEL_GROUP.sub(r"(?P<level>\g<0>)", found.form.header, count=1))
     begins, note = _begins(form, lines)
     form = replace(form, begins=begins)
     notes = [note] if note else []
@@ -89,7 +92,14 @@ def with_events(found: Guess, lines: list[str]) -> Guess:
         form = replace(form, fields=proposal.fields, event=proposal.event)
         notes.append(proposal.note)
     again = reread(frame["line"].to_list(), found.name, form, ())
-    return replace(found, form=form, matched=again.matched, timed=again.timed, notes=(*found.notes, *notes))
+    return replace(
+        found,
+        form=form,
+        n_lines=again.n_lines,
+        matched=again.matched,
+        timed=again.timed,
+        notes=(*found.notes, *notes),
+    )
 
 
 def event_lines(lines: list[str], form: Format) -> list[str]:
@@ -173,9 +183,9 @@ def _members(bare: pl.Series, frame: pl.DataFrame, form: Format) -> _Proposal | 
     if not chosen:
         return None
     has_message = form.header != Format().header
-    event = (*chosen, "message") if has_message else chosen
+    made = (*chosen, "message") if has_message else chosen
     more = " with the message; templates merge none of them." if has_message else "."
-    return _Proposal((kind,), event, f"An event is {' and '.join(chosen)}{more}")
+    return _Proposal((kind,), made, f"An event is {' and '.join(chosen)}{more}")
 
 
 def _usual(frame: pl.DataFrame, form: Format, names: Iterable[str], kind: str) -> dict[str, int]:
@@ -199,8 +209,8 @@ def _level(frame: pl.DataFrame, bare: pl.Series, form: Format) -> _Proposal | No
 
 def _inside_message(frame: pl.DataFrame, levels: pl.Series, form: Format) -> bool:
     """Whether the message has the level itself, where no field is needed for it."""
-    messages = cut(frame, form)["message"]
-    has = pl.select(messages.str.contains(levels.fill_null("\0"), literal=True)).to_series()
+    both = pl.DataFrame({"message": cut(frame, form)["message"], "level": levels.fill_null("\0")})
+    has = both.select(pl.col("message").str.contains(pl.col("level"), literal=True)).to_series()
     return _share(has.filter(levels.is_not_null())) > _MOST_HEAD
 
 

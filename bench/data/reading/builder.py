@@ -122,9 +122,7 @@ class Gathering:
         facts: dict[str, Any] = {"defects": defects, "notes": notes, "alerts": alerts}
         other = self._n_read - self.n_lines
         if other:
-            continued = other - self._n_skipped
-            said = f"{continued:,} lines continue an event before them, and {self._n_skipped:,} are skipped by the card"
-            facts |= {"notes": (*notes, said), "other_lines": other}
+            facts |= {"notes": (*notes, *_no_events(other - self._n_skipped, self._n_skipped)), "other_lines": other}
         return self._columns.finish(texts, facts)
 
     def _session_labels(
@@ -151,6 +149,15 @@ class Gathering:
                 f"no time in '{card.key}' can be read as '{card.format.time}': correct `time` in its card, "
                 "or give `year` where the times have none"
             )
+
+
+def _no_events(n_continued: int, n_skipped: int) -> tuple[str, ...]:
+    """What to say of lines that are no events of their own."""
+    counts = {
+        f"{n_continued:,} lines continue the event before them": n_continued,
+        f"{n_skipped:,} lines are skipped, as the card says": n_skipped,
+    }
+    return tuple(said for said, count in counts.items() if count)
 
 
 def has_time(card: Card) -> bool:

@@ -6,7 +6,7 @@ Everything works on columns; a card that declares nothing passes through untouch
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -51,23 +51,28 @@ def n_key_words(form: Format) -> int:
     return len(key_parts(form.event))
 
 
-def event_rows(lines: pl.DataFrame, form: Format, *, starts: bool) -> NDArray[np.int64]:
+class EventRows(NamedTuple):
+    """Which of some lines are events."""
+
+    rows: NDArray[np.int64]
+    n_skipped: int
+    """Lines that match `skip`; all others continue an event."""
+
+
+def events_of(lines: pl.DataFrame, form: Format, *, starts: bool) -> EventRows:
     """Which rows of `line` begin an event; starts: whether the first of them begins one in any case."""
     bare = lines.select(pl.col("line").str.strip_chars_end("\r")).select(without_label(form)).to_series()
     kept = ~bare.str.contains(form.skip) if form.skip else pl.repeat(True, len(bare), dtype=pl.Boolean, eager=True)
-    begun = kept & bare.str.contains(form.begins) if form.begins else kept
-    is_event = begun.to_numpy().copy()
-    if starts and kept.any():
+    is_event = (kept & bare.str.contains(form.begins) if form.begins else kept).to_numpy().copy()
+    n_kept = int(kept.sum())
+    if starts and n_kept:
         is_event[kept.arg_max()] = True
-    return np.flatnonzero(is_event)
+    return EventRows(np.flatnonzero(is_event), len(bare) - n_kept)
 
 
-def n_skipped(lines: pl.DataFrame, form: Format) -> int:
-    """Rows of `line` that match `skip`."""
-    if not form.skip:
-        return 0
-    bare = lines.select(pl.col("line").str.strip_chars_end("\r")).select(without_label(form)).to_series()
-    return int(bare.str.contains(form.skip).sum())
+def event_rows(lines: pl.DataFrame, form: Format, *, starts: bool) -> NDArray[np.int64]:
+    """The rows of `events_of` alone."""
+    return events_of(lines, form, starts=starts).rows
 
 
 def event_texts(lines: pl.DataFrame, form: Format, messages: pl.Series) -> pl.Series:

@@ -26,7 +26,7 @@ from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading import streams
 from bench.data.reading.builder import Block, BlockSessions, EventPlaces, Gathering, has_time
-from bench.data.reading.events import event_rows, event_texts, has_events, n_skipped, values_in_events
+from bench.data.reading.events import event_rows, event_texts, events_of, has_events, values_in_events
 from bench.data.reading.header import cut, has_plain_spaces, without_label
 from bench.data.reading.labels import session_id
 from bench.data.reading.log import WILDCARD, Defect, DefectKind
@@ -197,8 +197,8 @@ def _read_block(card: Card, piece: _Piece) -> Block:
 def _places(card: Card, lines: pl.DataFrame, piece: _Piece) -> EventPlaces | None:
     if not has_events(card.format):
         return None
-    rows = event_rows(lines, card.format, starts=piece.starts)
-    return EventPlaces(rows, len(lines), n_skipped(lines, card.format))
+    found = events_of(lines, card.format, starts=piece.starts)
+    return EventPlaces(found.rows, len(lines), found.n_skipped)
 
 
 def _event_lines(card: Card, utf8: bytes, piece: _Piece) -> pl.DataFrame:
@@ -230,7 +230,8 @@ def _raw_of_block(card: Card, piece: _Piece) -> pl.Series:
     utf8, _ = decode(cut_long(piece.content)[0])
     if not utf8:
         return pl.Series(dtype=pl.String)
-    lines = _event_lines(card, utf8, piece).with_columns(pl.col("line").str.strip_chars_end("\r"))
+    with _patterns_of(card):
+        lines = _event_lines(card, utf8, piece).with_columns(pl.col("line").str.strip_chars_end("\r"))
     return lines.select(without_label(card.format)).to_series().rename("")
 
 

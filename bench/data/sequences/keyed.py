@@ -135,7 +135,7 @@ def parser_from_state(settings: ParserSettings, state: dict[str, Any]) -> DrainP
     return kind.from_state(settings, state)
 
 
-def _taken(messages: Sequence[str], used: NDArray[np.int64]) -> pl.Series:
+def _taken(messages: Sequence[str], used: NDArray[np.int32]) -> pl.Series:
     column = messages.values if isinstance(messages, Texts) else pl.Series(list(messages), dtype=pl.String)
     return column.gather(used)
 

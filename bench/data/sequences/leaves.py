@@ -29,7 +29,7 @@ class Leaf(list[int]):
         """int32 (n_tokens, room): a column per cluster, in the order of the ids"""
 
 
-class FastDrain(Drain):
+class FastDrain(Drain):  # type: ignore[misc]  # drain3 has no types
     """Drain with the same answers as drain3's."""
 
     def __init__(self, *, depth: int, sim_th: float, max_children: int, param_str: str) -> None:

@@ -19,6 +19,8 @@ from bench.data.sequences.keyed import parser_for
 
 _FEW_LINES: Final = 20
 """Fewer lines may well have one template."""
+_ENOUGH_LINES: Final = 100
+"""In fewer lines many templates are seen once, and will be seen again."""
 _FEW_TEMPLATES: Final = 50
 """So few cost nothing and are no growth."""
 _GROWING: Final = 0.4
@@ -62,7 +64,7 @@ def template_warnings(keys: NDArray[np.int32], texts: list[str], card: Card, sec
             f"{n_templates:,}{slow}: {way_out}"
         )
     once = int((np.bincount(keys, minlength=n_templates) == 1).sum())
-    if n_templates >= _FEW_LINES and once >= _SEEN_ONCE * n_templates:
+    if n_lines >= _ENOUGH_LINES and n_templates >= _FEW_LINES and once >= _SEEN_ONCE * n_templates:
         found.append(f"{once:,} of {n_templates:,} templates are seen once, so no later line is like them: {way_out}")
     return found
 

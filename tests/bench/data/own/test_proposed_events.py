@@ -46,6 +46,11 @@ def test_a_trace_continues_its_line_however_long_it_is(trace, n):
     assert any("continue the line before" in note for note in found.notes)
 
 
+def test_the_level_of_a_header_becomes_a_field_of_it():
+    form = proposed([f"{minute(i)},123 {('INFO', 'warn')[i % 2]} shop.buy: order {i}" for i in range(30)]).form
+    assert (form.fields, form.event, form.header.count("(?P<level>")) == ((), ("level", "message"), 1)
+
+
 def test_lines_of_another_layout_continue_nothing():
     lines = [f"{minute(i)} INFO up {i}" if i % 5 else f"-- rotated part {i}" for i in range(50)]
     assert proposed(lines).form.begins == ""

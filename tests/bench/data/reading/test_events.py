@@ -18,6 +18,7 @@ from bench.data.reading.prepared import open_prepared
 from bench.data.reading.raw import open_raw, read_raw
 from bench.data.reading.read import line_sources, read
 from bench.data.reading.words import read_words
+from bench.errors import BenchError
 
 HEADER = "^(?P<time>[0-9]+) (?:[A-Z]+) (?P<message>.*)$"
 TRACED = Format(header=HEADER, time="epoch", skip=r"^\s*$", begins="^[0-9]+ ")
@@ -60,12 +61,19 @@ def test_lines_that_continue_an_event_and_blank_ones_are_none(tmp_path, monkeypa
     assert log.first_lines.tolist() == NUMBERS
     assert log.numbers_of(np.array([2])).tolist() == [4]
     assert (len(log), log.n_lines, log.other_lines) == (5, 10, 5)
-    assert log.notes == ("3 lines continue an event before them, and 2 are skipped by the card",)
+    assert log.notes == ("3 lines continue the event before them", "2 lines are skipped, as the card says")
     assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("headerless", 2, 1)]
     assert read_raw(card, line_sources(card, known)).to_list() == EVENTS
     assert read_values(card, line_sources(card, known), log).values.tolist() == [7, 1, 2, 102, 3]
     words = read_words(card, line_sources(card, known), log)
     assert words.values.gather(words.ids).to_list() == ["7", "1", "2", "102", "3"]
+
+
+@pytest.mark.parametrize("size", [8, 10_000])
+def test_a_defect_is_told_with_its_line_in_the_file(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(streams, "blocks", functools.partial(streams.blocks, size=size))
+    log = read(*edition(tmp_path, LINES[1:]))
+    assert [(d.kind, d.count, d.first_line) for d in log.defects] == [("headerless", 1, 8)]
 
 
 def test_a_card_without_these_keys_reads_every_line(tmp_path):
@@ -198,6 +206,17 @@ def test_what_stands_behind_the_wildcards_of_a_route(tmp_path):
     values = read_values(card, line_sources(card, known), log)
     assert values.values.tolist() == [7, 8, 7, 8, 1, 5, 11]
     assert np.diff(values.offsets).tolist() == places_of(log)[log.message_ids].tolist()
+
+
+@pytest.mark.parametrize("key", ["skip", "begins", "fields"])
+def test_a_pattern_that_polars_cannot_read_is_one_sentence(tmp_path, key):
+    values = {"fields": ("(?P<a>x)(?=y)",), "event": ("a", "message")} if key == "fields" else {key: "x(?=y)"}
+    card, known = edition(tmp_path, ["xy"], Format(**values))
+    with pytest.raises(BenchError, match="has a pattern that cannot be used"):
+        read(card, known)
+    if key != "fields":
+        with pytest.raises(BenchError, match="has a pattern that cannot be used"):
+            read_raw(card, line_sources(card, known))
 
 
 def test_the_identity_of_old_cards_stays():
