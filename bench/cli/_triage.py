@@ -7,12 +7,15 @@ import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from bench.cli._options import say
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.data.own.format import Given
 
 CHEAP: Final = ("new-event", "ecvc", "ngram")
 """Fitted in any case: is a message new, is the mix of messages, is their order?"""
@@ -25,11 +28,8 @@ class Options:
     fit: str
     before: str | None
     window: str | None
-    session: str | None
-    label: Literal["first-token", "none"] | None
-    labels: Path | None
-    incidents: Path | None
-    year: int | None
+    known: Given
+    """Of its format and labels; the rest is guessed."""
     save: Path | None
     settings: list[str]
     seed: int
@@ -40,7 +40,6 @@ def print_page(log: Path, told: Options, *, as_json: bool) -> None:
     """Fit, score, print the page, and keep the detector where that was asked."""
     from bench._files import anchored
     from bench.cli._progress import Steps
-    from bench.data.own.format import Given
     from bench.data.own.once import read_once
     from bench.deploy.page import page_of
     from bench.deploy.saved import save
@@ -53,9 +52,8 @@ def print_page(log: Path, told: Options, *, as_json: bool) -> None:
         raise BenchError(f"--save keeps one detector, and --fit names {len(names)}: name one")
     folder = None if told.save is None else anchored(told.save)
     path = anchored(log)
-    given = Given(told.label, told.labels, told.incidents, told.session, None, told.year)
     with Steps():
-        found = read_once(path, given)
+        found = read_once(path, told.known)
         page, fitted = triage(
             path, found.card, found.table, _question(names, told), layout=found.layout, notes=found.notes
         )

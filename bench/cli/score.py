@@ -47,6 +47,7 @@ Labels = Annotated[Path | None, typer.Option("--labels", help="With --fit: CSV o
 Incidents = Annotated[
     Path | None, typer.Option("--incidents", help="With --fit: a start,end of a failure on each line, to judge alerts.")
 ]
+Normal = Annotated[str | None, typer.Option("--normal", help="With --fit: the label that means normal.")]
 Year = Annotated[int | None, typer.Option("--year", help="With --fit: of the first line, where times have none.")]
 Save = Annotated[Path | None, typer.Option("--save", help="With --fit of one method: keep it, to score new lines.")]
 
@@ -68,6 +69,7 @@ def score(
     label: Label = None,
     labels: Labels = None,
     incidents: Incidents = None,
+    normal: Normal = None,
     year: Year = None,
     save: Save = None,
     system: Annotated[str | None, typer.Option("--system", help="Whose lines these are, of several.")] = None,
@@ -96,11 +98,13 @@ def score(
     """
     if fit is not None:
         from bench.cli._triage import Options, print_page
+        from bench.data.own.format import Given
 
         for option, value in (("a second log", log), ("--system", system), ("--flush", flush), ("--method", method)):
             if value is not None:
                 raise BenchError(f"--fit goes without {option}: write `bench score LOG --fit METHOD`")
-        told = Options(fit, before, window, session, label, labels, incidents, year, save, settings or [], seed, device)
+        known = Given(label, labels, incidents, session, normal, year)
+        told = Options(fit, before, window, known, save, settings or [], seed, device)
         print_page(model, told, as_json=as_json)
         return
     for option, given in (("--before", before), ("--window", window), ("--save", save), ("--labels", labels)):

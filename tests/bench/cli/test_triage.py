@@ -159,7 +159,7 @@ def test_labels_in_front_are_cut_off_and_judge(page, tmp_path):
     assert found["judged"]["catches"][0]["n_caught"] == 3
 
 
-def test_sessions_by_name(page, tmp_path):
+def test_sessions_by_name_and_their_labels(page, tmp_path):
     rows = []
     for i in range(1440):
         second = "lost the connection" if i == 1200 else "read"
@@ -171,6 +171,12 @@ def test_sessions_by_name(page, tmp_path):
     assert found["unit"] == "sessions"
     assert found["surprises"][0]["sequence"] == "order-1200"
     assert found["surprises"][0]["line"]["raw"].endswith("order-1200 lost the connection")
+    labels = tmp_path / "labels.csv"
+    rows = [f"order-{i},{'quaint' if i in (7, 1200, 1300) else 'plain'}\n" for i in range(1440)]
+    labels.write_text("session,label\n" + "".join(rows))
+    judged = page(log, "--session", "order-[0-9]+", "--labels", labels, "--normal", "plain")["judged"]
+    assert (judged["n_abnormal"], judged["n_incidents"], judged["n_abnormal_fitted"]) == (2, 2, 1)
+    assert [catch["n_caught"] for catch in judged["catches"] if catch["method"] == "new-event"] == [1]
 
 
 def test_a_kept_detector_scores_later_lines_as_the_page_did(page, call, tmp_path):

@@ -123,6 +123,7 @@ def test_a_quiet_pipe_is_looked_at():
         (b"\x28\xb5\x2f\xfd\x00", "zstdcat"),
         ("some line\n".encode("utf-16"), "iconv -f UTF-16"),
         ("some line of it\n".encode("utf-16-le"), "iconv -f UTF-16"),
+        ("\u65e5\u5fd7\u8bb0\u5f55\u5185\u5bb9\u5f88\u957f\u7684\u4e00\u884c\n".encode("utf-16"), "iconv -f UTF-16"),
     ],
 )
 def test_what_is_packed_or_of_another_encoding_is_refused(content, said):
