@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.deploy.saved import Fitted
-    from bench.deploy.score import Asked, ScoredSequence, StrongEvent, Tally
+    from bench.deploy.score import Asked, ScoredSequence, StrongEvent
+    from bench.deploy.tally import Tally
 
 _SHOWN_TEXT = 100
 _STDIN = Path("-")
@@ -133,7 +134,8 @@ def _score_new(
 ) -> None:
     from bench._files import anchored
     from bench.deploy.saved import load
-    from bench.deploy.score import Asked, Explained, Tally
+    from bench.deploy.score import Asked, Explained
+    from bench.deploy.tally import Tally
     from bench.deploy.windows import parse_span
 
     if log != _STDIN and not log.is_file():

@@ -8,8 +8,9 @@ from typing import Final
 
 from bench.deploy.context import LogLine
 from bench.deploy.judged import Catch, Judged
+from bench.deploy.loudness import LEAST_DAYS, Agreement, Loudness
 from bench.deploy.surprises import Surprise
-from bench.deploy.triage import LEAST_DAYS, Agreement, Loudness, Triage
+from bench.deploy.triage import Triage
 from bench.deploy.unlike import Unlike
 from bench.errors import harmless
 
@@ -64,8 +65,10 @@ def _loudness(found: Triage) -> Iterator[str]:
         yield from _filled(
             f"n/e: {found.n_held_out:,} {_short(found)} held out allow no threshold below {least:.2g} %."
         )
-    if found.days is None:
+    if not found.begins:
         yield from _filled("No times are read, so nothing is said of days.")
+    elif not found.days:
+        yield from _filled("All of the later part has one time: nothing is said of days.")
     elif found.days < LEAST_DAYS:
         yield from _filled(f"The later part takes {_span(found.days)}: too little to speak of days.")
     elif found.days < 1:

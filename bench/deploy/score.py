@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, Protocol, runtime_checkable
@@ -31,6 +31,7 @@ from bench.data.sequences.words import WordedLog, words_of
 from bench.deploy.arriving import Cutter, Piece, file_blocks, pipe_blocks
 from bench.deploy.context import LogLine, headerless_share, in_present, iso, logline, times_of
 from bench.deploy.saved import Fitted
+from bench.deploy.tally import Tally
 from bench.deploy.windows import grouped
 from bench.detector import Detector
 from bench.errors import BenchError, shown
@@ -39,7 +40,6 @@ from bench.experiment.scoring import scores_of
 from bench.types import UNKNOWN_KEY, Sequences
 
 _NOTHING: Final = np.empty(0, np.int64)
-_HALF: Final = 0.5
 _ENOUGH: Final = 20
 """Lines without one normal label in front that tell that no line has a label, where the header does not tell."""
 
@@ -75,52 +75,6 @@ class ScoredSequence:
     alert: LogLine | None = None
     """Where it is flagged: the line that weighs most, where the method can say it, else the first that the model does
     not know, else its first line."""
-
-
-@dataclass
-class Tally:
-    """What came of the lines; whole when the last sequence is given."""
-
-    n_lines: int = 0
-    n_sequences: int = 0
-    n_flagged: int = 0
-    n_events: int = 0
-    """Lines of all sequences; one in two sequences counts twice."""
-    n_unknown: int = 0
-    """Those of them that match no template of the model."""
-    n_headerless: int = 0
-    """Lines that do not have the header of the model's log."""
-    n_unscored: int = 0
-    """Lines in no sequence: behind the last full window, or without the name of a session."""
-    notes: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
-        unknown = round(self.n_unknown / self.n_events, 6) if self.n_events else None
-        return {
-            "lines": self.n_lines,
-            "sequences": self.n_sequences,
-            "flagged": self.n_flagged,
-            "unknown_share": unknown,
-            "headerless": self.n_headerless,
-            "unscored_lines": self.n_unscored,
-            "notes": self.warnings(),
-        }
-
-    def warnings(self) -> list[str]:
-        """What a reader of the scores should know, a sentence each."""
-        found = list(self.notes)
-        if self.n_events and self.n_unknown > _HALF * self.n_events:
-            found.append(
-                f"{self.n_unknown / self.n_events:.0%} of the lines match no template of the model: it knows another "
-                "log, or an old one, and its scores say little here; fit it again on lines like these"
-            )
-        if self.n_lines and self.n_headerless > _HALF * self.n_lines:
-            found.append(
-                f"{self.n_headerless / self.n_lines:.0%} of the lines do not have the header of the log that the model "
-                "was fitted on: is it another log, or the model of another system?"
-            )
-        return found
 
 
 @runtime_checkable

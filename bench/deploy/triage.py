@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.data.cards.card import Card
 from bench.data.reading.builder import Gathering
@@ -33,27 +32,34 @@ from bench.deploy.arriving import file_blocks
 from bench.deploy.context import iso
 from bench.deploy.fitting import needs_labels, provenance, threshold_of
 from bench.deploy.judged import Judged, judge
+from bench.deploy.loudness import (
+    LOOSE,
+    Agreement,
+    Loud,
+    Scored,
+    agreement,
+    cut_at,
+    known_day,
+    levels,
+    loose_cut,
+    loudness,
+)
 from bench.deploy.saved import Fitted
 from bench.deploy.surprises import Judge, Surprise, strongest
 from bench.deploy.unlike import Unlike, how_unlike
 from bench.deploy.windows import Windows, grouped
-from bench.detector import Detector
 from bench.errors import BenchError, shown
-from bench.evaluation.thresholds import ThresholdRule, estimate, flag, parse_rule
+from bench.evaluation.thresholds import flag, parse_rule
 from bench.experiment.cell import Settings, fit_again
 from bench.experiment.scenario import Scenario
 from bench.experiment.scoring import scores_of
 from bench.experiment.spec import Cell, Method
 from bench.types import NORMAL, UNLABELLED, Sequences
 
-STRICT, LOOSE = 0.001, 0.01
-"""Shares of the held-out sequences that may be flagged."""
 EARLIER: Final = 60
 """Percent of the lines that are the earlier part, where no time is given."""
 FITTED: Final = 75
 """Percent of the earlier part that detectors are fitted on; the rest of it sets thresholds."""
-LEAST_DAYS: Final = 1 / 24
-"""Of a shorter later part nothing is reckoned for a day."""
 _DAY_S: Final = 86_400.0
 
 
@@ -70,37 +76,6 @@ class Question:
     """Unix seconds at which the later part begins."""
     seed: int = 0
     settings: Settings = field(default_factory=Settings)
-
-
-@dataclass(frozen=True)
-class Loudness:
-    """How often one detector would have called, at one share of held-out sequences."""
-
-    alpha: float
-    threshold: float | None
-    """None where too few are held out for it."""
-    n_alerts: int
-    per_day: float | None
-    """None without times."""
-    n_kinds: int
-    """Distinct sequences among the alerts."""
-
-
-@dataclass(frozen=True)
-class Loud:
-    """One detector at both shares."""
-
-    method: str
-    at: tuple[Loudness, ...]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far cheap detectors flag the same sequences at the looser share."""
-
-    methods: tuple[str, ...]
-    counts: tuple[int, ...]
-    """How many sequences 1, 2, ... of them flag."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +111,6 @@ class Triage:
     """What would have been caught; None without labels."""
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """One fitted detector with its scores of the held-out and the later sequences."""
-
-    method: Method
-    detector: Detector
-    held_out: NDArray[np.float64]
-    later: NDArray[np.float64]
-    sequences: Sequences
-    """The later ones, with what the detector uses."""
-
-
 def triage(
     path: Path, card: Card, table: SessionLabels | None, question: Question, *, layout: str, notes: Sequence[str]
 ) -> tuple[Triage, tuple[Fitted, ...]]:
@@ -172,13 +135,13 @@ def triage(
         path,
         card.format,
         log,
-        [Judge(one.method.label, one.detector, one.sequences, one.later, _loose(one)) for one in asked],
+        [Judge(one.method.label, one.detector, one.sequences, one.later, loose_cut(one)) for one in asked],
         train=prepared.train.sequences,
     )
     page = Triage(
         log=path.name,
         layout=layout,
-        notes=(*notes, *log.notes, *(str(defect).replace("the card's", "this") for defect in log.defects)),
+        notes=(*notes, *(text.replace("the card", "its layout") for text in (*log.notes, *map(str, log.defects)))),
         n_lines=log.n_lines,
         n_events=len(log),
         n_fitted=len(split.parser_lines),
@@ -190,17 +153,17 @@ def triage(
         n_held_out=len(split.validation),
         n_scored=len(split.test),
         days=days,
-        loud=tuple(_loud(one, test, _known_day(days)) for one in done),
-        agreement=_agreement(cheap),
+        loud=tuple(loudness(one, test, known_day(days)) for one in done),
+        agreement=agreement(cheap),
         unlike=how_unlike(prepared.train.sequences, test),
         surprises=surprises,
         n_kinds=n_kinds,
-        judged=_judged(system, groups, test, done, _known_day(days)),
+        judged=_judged(system, groups, test, done, known_day(days)),
     )
     return page, tuple(_kept(one, prepared, card, question) for one in asked)
 
 
-def _of(methods: Sequence[Method], done: Sequence[_Scored]) -> list[_Scored]:
+def _of(methods: Sequence[Method], done: Sequence[Scored]) -> list[Scored]:
     labels = [method.label for method in methods]
     return [one for one in done if one.method.label in labels]
 
@@ -297,7 +260,7 @@ def _prepared(path: Path, card: Card, system: System) -> Prepared:
     )
 
 
-def _fit(method: Method, prepared: Prepared, question: Question) -> _Scored:
+def _fit(method: Method, prepared: Prepared, question: Question) -> Scored:
     """Fit one detector and score the held-out and the later sequences; what it raises is one BenchError."""
     cell = _cell(method, prepared.sources[0].card, question.windows, question.seed)
     try:
@@ -310,62 +273,18 @@ def _fit(method: Method, prepared: Prepared, question: Question) -> _Scored:
         raise BenchError(
             f"'{method.label}' cannot be fitted on this log ({type(error).__name__}: {shown(error)}): choose another"
         ) from None
-    return _Scored(method, detector, held_out, later, visible.test.sequences)
-
-
-def _levels(n_held_out: int) -> tuple[float, float]:
-    """The strict and the loose share; of few sequences the loose one is the least that they allow."""
-    return STRICT, max(LOOSE, 1.0 / (n_held_out + 1))
-
-
-def _cut(one: _Scored, alpha: float) -> float | None:
-    """The threshold at a share; None where too few sequences are held out for it."""
-    if alpha > LOOSE:
-        return float(one.held_out.max())
-    return estimate(ThresholdRule("conformal", alpha), validation_normals=one.held_out).value
-
-
-def _flagged(one: _Scored) -> NDArray[np.bool_]:
-    """Where it flags at the loose share."""
-    return flag(one.later, _loose(one))
-
-
-def _loose(one: _Scored) -> float:
-    value = _cut(one, _levels(len(one.held_out))[1])
-    assert value is not None
-    return value
-
-
-def _loud(one: _Scored, test: Sequences, days: float | None) -> Loud:
-    contents = test.fingerprints()
-    found = []
-    for alpha in _levels(len(one.held_out)):
-        threshold = _cut(one, alpha)
-        if threshold is None:
-            found.append(Loudness(alpha, None, 0, None, 0))
-            continue
-        flagged = flag(one.later, threshold)
-        n_alerts = int(flagged.sum())
-        per_day = n_alerts / days if days else None
-        found.append(Loudness(alpha, threshold, n_alerts, per_day, len(np.unique(contents[flagged]))))
-    return Loud(one.method.label, tuple(found))
-
-
-def _agreement(cheap: Sequence[_Scored]) -> Agreement:
-    votes = np.sum([_flagged(one) for one in cheap], axis=0)
-    counts = np.bincount(votes, minlength=len(cheap) + 1)[1:]
-    return Agreement(tuple(one.method.label for one in cheap), tuple(counts.tolist()))
+    return Scored(method, detector, held_out, later, visible.test.sequences)
 
 
 def _judged(
-    system: System, groups: Groups, test: Sequences, done: Sequence[_Scored], days: float | None
+    system: System, groups: Groups, test: Sequences, done: Sequence[Scored], days: float | None
 ) -> Judged | None:
     """None where the log has no label."""
     if not (groups.labels != UNLABELLED).any():
         return None
     flags = {}
     for one in done:
-        cuts = [(alpha, _cut(one, alpha)) for alpha in _levels(len(one.held_out))]
+        cuts = [(alpha, cut_at(one, alpha)) for alpha in levels(len(one.held_out))]
         flags[one.method.label] = [(alpha, flag(one.later, cut)) for alpha, cut in cuts if cut is not None]
     return judge(replace(system, groups=groups), test, groups.labels, flags, days)
 
@@ -376,11 +295,6 @@ def _days(log: Log, split: Split, groups: Groups) -> float | None:
     return float(times.max() - times.min()) / _DAY_S if len(times) and times.max() > times.min() else None
 
 
-def _known_day(days: float | None) -> float | None:
-    """The days to reckon with; None where they are too few to speak of days."""
-    return days if days and days >= LEAST_DAYS else None
-
-
 def _time_at(log: Log, line: int, step: int) -> str:
     """Of the first line from there on that has a time."""
     times = log.times[line:] if step > 0 else log.times[line::-1]
@@ -388,10 +302,10 @@ def _time_at(log: Log, line: int, step: int) -> str:
     return iso(float(times[known[0]])) if len(known) else ""
 
 
-def _kept(one: _Scored, prepared: Prepared, card: Card, question: Question) -> Fitted:
+def _kept(one: Scored, prepared: Prepared, card: Card, question: Question) -> Fitted:
     """As `bench fit` makes it, to score new lines."""
-    is_usual = _cut(one, LOOSE) is not None
-    rule = parse_rule(f"conformal:{LOOSE}" if is_usual else f"fixed:{_loose(one)!r}")
+    is_usual = cut_at(one, LOOSE) is not None
+    rule = parse_rule(f"conformal:{LOOSE}" if is_usual else f"fixed:{loose_cut(one)!r}")
     return Fitted(
         one.detector,
         prepared.vocabulary,
