@@ -15,7 +15,7 @@ pytestmark = pytest.mark.trains
 
 NETWORKS = (
     *("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat"),
-    *("zerolog", "source-only", "metalog"),
+    *("zerolog", "source-only", "metalog", "logformer"),
 )
 TEXTS = tuple(f"template {key}" for key in range(30))
 
