@@ -36,14 +36,15 @@ from torch.nn import functional as F
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, SequencePart
 from bench.types import Sequences
 from methods.shared import adapters, layers
-from methods.shared.characters import N_CHARACTERS, Characters, characters_of
+from methods.shared.characters import N_CHARACTERS
 from methods.shared.draws import HeldOut
+from methods.shared.first_events import Batch, Reading, inputs_of, read
 from methods.shared.layers import Integers
 from methods.shared.meta import Pool, kinds_of, labelled_pool, of_role, parts_of, require_watched
 from methods.shared.occlusion import occlusion
 from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.semantic import real
-from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
+from methods.shared.text_inputs import TextInputs, TextSettings
 from methods.shared.training import History, Loss, TrainingSettings, seeded, train_network
 
 _BLOCK: Final = 128
@@ -197,7 +198,7 @@ class LogFormer(Detector):
         with torch.inference_mode():
             for first in range(0, len(order), _BLOCK):
                 part = order[first : first + _BLOCK]
-                logits = self.net_(*_inputs(reading.vectors, reading.batch(part)))
+                logits = self.net_(*inputs_of(reading.vectors, reading.batch(part)))
                 odds[part] = (logits[:, 1] - logits[:, 0]).cpu().numpy()
         return odds[reading.inverse]
 
@@ -230,7 +231,14 @@ class LogFormer(Detector):
 
     def _read(self, sequences: Sequences) -> Reading:
         config: Config = self.config
-        return read(sequences, self.inputs_, self.device, config)
+        return read(
+            sequences,
+            self.inputs_,
+            self.device,
+            config.max_events,
+            with_words=config.log_attention,
+            filled_up=not config.masked,
+        )
 
     def _trained(
         self, net: Network, reading: Reading, pool: Pool, parts: HeldOut, settings: TrainingSettings
@@ -247,97 +255,11 @@ class LogFormer(Detector):
         return train_network(net, objective(net, vectors), parts, settings, seed=self.seed, stage=stage)
 
 
-class Batch(NamedTuple):
-    """The first events of B sequences, on the device."""
-
-    ids: Tensor
-    """int64 (B, L) rows of the vectors, 0 behind a sequence."""
-    lengths: Tensor
-    """int64 (B,)"""
-    characters: Tensor | None
-    """(B, L, N_CHARACTERS) of each event's words, where they are read."""
-
-
-class Reading(NamedTuple):
-    """Distinct sequences of the first events."""
-
-    ids: Integers
-    """(n_events,) rows of `vectors`."""
-    offsets: Integers
-    """(n_distinct + 1,)"""
-    counts: Integers
-    inverse: Integers
-    """(n_sequences,) so that sequence i is the distinct one inverse[i]."""
-    vectors: Tensor
-    """float64 (n_texts, width): what `TextInputs` makes of each text."""
-    words: Characters | None
-    width: int | None
-    """Events that each is filled up to; None: to the longest beside it, as padding says nothing."""
-
-    @property
-    def lengths(self) -> Integers:
-        """int64 (n_distinct,): events of each."""
-        return np.diff(self.offsets)
-
-    def batch(self, which: Integers) -> Batch:
-        """The sequences at these places."""
-        lengths = self.lengths[which]
-        place = np.arange(self.width or max(1, int(lengths.max(initial=1))))
-        is_real = place < lengths[:, None]
-        events = (self.offsets[which][:, None] + place)[is_real]
-        ids = np.zeros(is_real.shape, np.int64)
-        ids[is_real] = self.ids[events]
-        device = self.vectors.device
-        found = torch.as_tensor(ids, device=device), torch.as_tensor(lengths, device=device)
-        if self.words is None:
-            return Batch(*found, None)
-        characters = np.zeros((*is_real.shape, N_CHARACTERS), np.float32)
-        characters[is_real] = self.words.of(events)
-        return Batch(*found, torch.as_tensor(characters, device=device))
-
-
 class Lesson(NamedTuple):
     """Sequences on the device, and how many copies of each are abnormal, float32 (B,)."""
 
     batch: Batch
     share: Tensor
-
-
-def read(sequences: Sequences, inputs: TextInputs, device: str, config: Config) -> Reading:
-    """Look at each text and each word once and return the distinct sequences, whichever system they come from."""
-    first = _first_events(sequences, config.max_events, with_words=config.log_attention)
-    distinct, counts, inverse = first.unique()
-    texts = texts_of(sequences)
-    vectors = inputs.features(texts) if texts else np.zeros((1, inputs.axes.shape[1]))
-    words = characters_of(distinct.words, distinct.n_events) if config.log_attention else None
-    return Reading(
-        distinct.text_ids.astype(np.int64),
-        distinct.offsets,
-        counts,
-        inverse,
-        torch.tensor(vectors, dtype=torch.float64, device=device),
-        words,
-        None if config.masked else config.max_events,
-    )
-
-
-def _first_events(sequences: Sequences, most: int, *, with_words: bool) -> Sequences:
-    """The first events of each sequence with texts by their rank, and nothing else by which they could differ."""
-    ranks = np.unique(sequences.text_ids, return_inverse=True)[1].astype(np.int32)
-    place = np.arange(sequences.n_events) - np.repeat(sequences.offsets[:-1], sequences.lengths)
-    kept = np.flatnonzero(place < most)
-    words = sequences.words.gather(kept) if with_words and sequences.words is not None else None
-    return Sequences(
-        log_keys=np.zeros(len(kept), np.int32),
-        text_ids=ranks[kept],
-        texts=(),
-        offsets=np.concatenate([[0], np.cumsum(np.minimum(sequences.lengths, most))]).astype(np.int64),
-        elapsed_s=np.zeros(len(kept)),
-        start_time=np.zeros(len(sequences)),
-        system=np.zeros(len(sequences), np.uint8),
-        lines=np.zeros(len(kept), np.int64),
-        words=words,
-    )
 
 
 class Network(nn.Module):
@@ -397,7 +319,7 @@ def objective(net: nn.Module, vectors: Tensor) -> Loss:
     """Binary cross-entropy of each of the two logits to the share of copies that are of its class."""
 
     def loss(lesson: Lesson, weights: Tensor) -> dict[str, Tensor]:
-        logits = net(*_inputs(vectors, lesson.batch))
+        logits = net(*inputs_of(vectors, lesson.batch))
         wanted = torch.stack([1 - lesson.share, lesson.share], 1)
         errors = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
         return {"loss": (weights * errors).sum()}
@@ -419,9 +341,3 @@ def tuning(config: Config) -> TrainingSettings:
 
 def _tuning_steps(steps: int, config: Config) -> int:
     return round(steps * config.tuning_share)
-
-
-def _inputs(vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What the network takes: vectors of zeros behind each sequence."""
-    tokens = F.embedding(batch.ids, vectors) * real(batch.ids.shape[1], batch.lengths)[:, :, None]
-    return tokens, batch.lengths, batch.characters

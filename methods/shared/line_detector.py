@@ -30,7 +30,8 @@ from methods.shared.training import Loss, TrainingSettings, seeded
 Booleans = NDArray[np.bool_]
 
 NO_AUXILIARY: Final = (
-    "it learns abnormal lines of an auxiliary system, and no auxiliary gives any: name one by --auxiliary tbird"
+    "it learns abnormal lines of an auxiliary system, and the training part of none gives any: name one that does by "
+    "--auxiliary, such as spirit"
 )
 
 

@@ -73,7 +73,7 @@ def same_state(a, b):
 
 def batch_of(detector, log):
     reading = detector._read(log)
-    return reading, logformer._inputs(reading.vectors.float(), reading.batch(np.arange(len(reading.lengths))))
+    return reading, logformer.inputs_of(reading.vectors.float(), reading.batch(np.arange(len(reading.lengths))))
 
 
 def test_what_the_target_labels_is_found_in_its_other_sequences(fitted):

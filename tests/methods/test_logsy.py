@@ -167,10 +167,10 @@ def test_it_reads_raw_lines_or_texts_and_says_so():
 
 def test_without_an_auxiliary_it_is_skipped_with_the_way_out():
     alone = TRAIN.select(TRAIN.system == 0)
-    assert "name one by --auxiliary" in Logsy().skip(alone)
+    assert "name one that does by --auxiliary" in Logsy().skip(alone)
     assert Logsy().skip(TRAIN) is None
     for labels, train in ((np.zeros(len(alone), np.int8), alone), (np.zeros(len(TRAIN), np.int8), TRAIN)):
-        with pytest.raises(ValueError, match="name one by --auxiliary"):
+        with pytest.raises(ValueError, match="name one that does by --auxiliary"):
             Logsy(QUICK).fit(train, labels, evidence=Evidence(roles=ROLES))
 
 
