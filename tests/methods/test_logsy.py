@@ -123,10 +123,12 @@ def test_an_auxiliary_line_that_is_a_normal_line_of_the_source_counts_as_normal(
     own = [[FAILED[0], NORMAL[0]]] * 5
     train = of([*own, [FAILED[0]], [FAILED[1]]], [0] * 5 + [1, 1])
     labels = np.array([0] * 5 + [1, 1], np.int8)
-    detector = Logsy(QUICK).fit(train, labels, evidence=Evidence(roles=ROLES))
-    assert detector.monitor()["auxiliary_lines_also_normal"] == 1
-    scores = detector.score_lines(lines(FAILED[0], FAILED[1]))
-    assert scores[0] < 0.1 * scores[1]
+    found = words_of(train, "line", "words")
+    reading = Vocabulary.learn(found, 10).read(found)
+    sides = line_detector.sides_of(train, labels, Evidence(roles=ROLES), reading)
+    assert sides.normal[reading.inverse].tolist() == [5] * 11 + [0]
+    assert sides.abnormal[reading.inverse].tolist() == [0] * 11 + [1]
+    assert sides.facts["auxiliary_lines_also_normal"] == 1
 
 
 def test_lines_of_unknown_words_or_of_none_have_finite_scores(fitted):
