@@ -254,7 +254,7 @@ def stage_of(config: Config, *, first: bool) -> TrainingSettings:
 def _balance(parts: HeldOut, is_severe: Integers) -> NDArray[np.float32]:
     """float32 (2,): weight of a draw of each kind; 1 on average."""
     sizes = np.bincount(is_severe, parts.train, minlength=2)
-    return (sizes.sum() / (2 * np.maximum(sizes, 1))).astype(np.float32)
+    return np.asarray(sizes.sum() / (2 * np.maximum(sizes, 1)), np.float32)
 
 
 def _only(found: Words, lines: Integers) -> Words:

@@ -221,7 +221,7 @@ def abnormal_lines(train: Sequences, labels: NDArray[np.int8] | None, evidence: 
     of_line = np.full(train.n_events, UNLABELLED, np.int8) if evidence.event_labels is None else evidence.event_labels
     seen_normal = reading.counts(helps & (of_sequence == NORMAL))[reading.inverse] > 0
     guessed = (of_line == UNLABELLED) & (of_sequence == ABNORMAL) & ~seen_normal
-    return helps & ((of_line == ABNORMAL) | guessed)
+    return np.asarray(helps & ((of_line == ABNORMAL) | guessed), np.bool_)
 
 
 def drawn(counts: Integers, repeats: Literal["log", "all"]) -> Integers:
