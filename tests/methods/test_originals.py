@@ -27,6 +27,7 @@ NETWORKS = {
     "freelog",
     "fusionlog",
     "generallog",
+    "glad",
     "loganomaly",
     "logbert",
     "logformer",
@@ -35,6 +36,8 @@ NETWORKS = {
     "logtad",
     "metalog",
     "mlad",
+    "neurallog",
+    "ott-plm",
     "plelog",
     "zerolog",
 }
