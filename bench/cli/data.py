@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|prepare|fetch|new|simulate|export`."""
+"""`bench data list|info|verify|prepare|fetch|new|corpus|simulate|export`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import EXIT_GATE, AsJson, Data, say
+from bench.cli.corpus import corpus
 from bench.cli.fetch import fetch
 from bench.cli.new import new
 from bench.cli.outside import export
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
+app.command()(corpus)
 app.command()(export)
 app.command()(fetch)
 app.command()(new)
