@@ -29,13 +29,16 @@ FRESH_CLONES = ("test_two_commands.py",)
 
 # Each has a quicker relative that is run every day; `make test-all` runs these too.
 LONGEST = (
+    "test_conformance[adlilog]",
     "test_conformance[cat]",
     "test_conformance[fusionlog]",
     "test_conformance[generallog]",
     "test_conformance[glad]",
     "test_conformance[logbert]",
     "test_conformance[loganomaly]",
+    "test_conformance[logformer]",
     "test_conformance[logrobust]",
+    "test_conformance[logsy]",
     "test_conformance[logtad]",
     "test_conformance[metalog]",
     "test_conformance[neurallog]",

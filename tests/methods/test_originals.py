@@ -20,6 +20,7 @@ ELSEWHERE = {"chatgpt", "chatgpt-cot", "logprompt"}
 """Their published setting is a prompt, which is their default; tests of chat methods hold it to its words."""
 TABLES = [name for name in CLASSES if name not in WITHOUT | ELSEWHERE]
 NETWORKS = {
+    "adlilog",
     "cat",
     "dagmm",
     "deeplog",
@@ -29,7 +30,9 @@ NETWORKS = {
     "glad",
     "loganomaly",
     "logbert",
+    "logformer",
     "logrobust",
+    "logsy",
     "logtad",
     "metalog",
     "mlad",

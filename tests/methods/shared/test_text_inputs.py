@@ -19,7 +19,7 @@ from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
     *("cat", "dagmm", "freelog", "fusionlog", "generallog", "glad", "knn-embedding", "knn-labelled"),
-    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
+    *("loganomaly", "logformer", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
     *("source-only", "zerolog"),
 )
 
@@ -129,6 +129,7 @@ SMALL = {
     "knn-embedding": {"dimension": 20},
     "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
+    "logformer": {"width": 20, "heads": 2, "ffn_width": 16},
     "logrobust": {"width": 20, "hidden": 8},
     "logtad": {"width": 20, "hidden": 8},
     "metalog": {"width": 20, "hidden": 8},
