@@ -21,11 +21,13 @@ NETWORKS = {
     "generallog",
     "loganomaly",
     "logbert",
+    "loglab",
     "logrobust",
     "logtad",
     "metalog",
     "mlad",
     "plelog",
+    "pull",
     "source-only",
     "zerolog",
 }

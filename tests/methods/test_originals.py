@@ -28,11 +28,13 @@ NETWORKS = {
     "generallog",
     "loganomaly",
     "logbert",
+    "loglab",
     "logrobust",
     "logtad",
     "metalog",
     "mlad",
     "plelog",
+    "pull",
     "zerolog",
 }
 SOURCE = re.compile(r"^(section|sections|paper|code|published)\b|^\[R\] ")
