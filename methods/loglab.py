@@ -56,7 +56,7 @@ ORIGINAL: Published = {
     "heads": (8, "code"),
     "layers": (2, "code"),
     "ffn_width": (256, "code"),
-    "start": (256.0, "code: ||z||^2 of a normalised vector"),
+    "start": (256.0, "code: that of a vector that is normalised"),
     "tokens": (20, "code for Thunderbird; 16 for Spirit, 12 for BGL"),
 }
 
