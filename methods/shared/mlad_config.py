@@ -20,7 +20,7 @@ class Config(TextSettings, TrainingSettings):
     """
 
     width: int = 100
-    """Dimensions of a text's vector and of the encoder (section 5.2)."""
+    """Dimensions of a text's vector and of the encoder (section 4.1)."""
     layers: int = 2
     """Encoder layers (published code; A13)."""
     heads: int = 4

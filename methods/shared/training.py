@@ -72,7 +72,7 @@ class TrainingSettings(OptimiserSettings):
     """The training budget of the profile `paper`; a method's Config extends it."""
 
     learning_rate: float = 1e-3
-    """Adam's step size (MLAD section 5.2)."""
+    """Adam's step size (MLAD section 4.1)."""
     steps: int | None = 600
     """Steps of the optimiser, the same number for every network [R]; 0: the network stays untrained,
     None: `max_epochs` counts."""
@@ -84,7 +84,7 @@ class TrainingSettings(OptimiserSettings):
     """Epochs without a lower held-out loss after which `max_epochs` is cut short and the best weights
     are kept; None: never."""
     dropout: float = 0.5
-    """Probability of zeroing an activation in training (MLAD section 5.2)."""
+    """Probability of zeroing an activation in training (MLAD section 4.1)."""
     clip_norm: float | None = 5.0
     """Largest norm of the gradient [R]; None: as large as it is."""
     validation_fraction: float = 0.1

@@ -16,6 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -24,7 +25,7 @@ from bench import registry
 from bench.contract import needs_labels, reveal
 from bench.detector import Evidence, Incident
 from bench.experiment.environment import describe_environment
-from bench.types import Sequences
+from bench.types import RawLines, Sequences, Words
 from methods.shared.training import TrainingSettings
 
 LENGTH, TEXTS, ABNORMAL_SHARE = 20, 40, 0.1
@@ -63,13 +64,17 @@ def windows(n, seed):
     events = rng.integers(0, TEXTS - 4, (n, LENGTH))
     events[truth == 1, :3] = TEXTS - 1 - rng.integers(0, 4, (int(truth.sum()), 3))
     texts = tuple(f"event {chr(97 + i // 26)}{chr(97 + i % 26)} of part {i}" for i in range(TEXTS))
-    return Sequences.from_lists(events.tolist(), texts), truth
+    made = Sequences.from_lists(events.tolist(), texts)
+    lines = pl.Series(texts).gather(made.text_ids)
+    words = Words(pl.Series(["user a", "user b", "user c"]), made.text_ids % 3, np.arange(made.n_events + 1))
+    return replace(made, raw=RawLines(lines), words=words), truth
 
 
 def told_to(cls, n):
     """What a method is told of n windows, as the harness would hand it out: (train, labels, evidence)."""
     roles = list(cls.tags.told)
     sequences, truth = windows(n * len(roles), 0)
+    sequences = sequences if "words" in cls.tags.uses else sequences.without_parameters()
     system = np.arange(len(sequences)) % len(roles)
     keep, labels = np.zeros(len(truth), bool), np.full(len(truth), -1, np.int8)
     for index, role in enumerate(roles):

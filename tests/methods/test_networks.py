@@ -1,13 +1,15 @@
 """What holds for every network: the budget, and scores that do not depend on what stands beside a sequence."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from bench import registry
 from bench.detector import Evidence
-from bench.types import Sequences
+from bench.types import RawLines, Sequences, Words
 from methods import loganomaly
 from methods.shared import bag_vectors, semantic, text_inputs
 
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.trains
 NETWORKS = (
     *("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat"),
     *("zerolog", "source-only", "metalog"),
+    *("glad", "neurallog", "ott-plm"),
 )
 TEXTS = tuple(f"template {key}" for key in range(30))
 
@@ -34,11 +37,24 @@ def no_sentence_encoder(monkeypatch):
             monkeypatch.setattr(module, "embed", fake_embed)
 
 
+def with_lines(sequences, rng):
+    """The same with raw lines, and with words: each event has one or none."""
+    lines = pl.Series(
+        [f"line {chr(97 + text)} {i}" for i, text in enumerate(sequences.text_ids.tolist())], dtype=pl.String
+    )
+    has = rng.integers(0, 2, sequences.n_events)
+    ids = rng.integers(0, 9, int(has.sum())).astype(np.int32)
+    values = pl.Series([f"user {chr(97 + i)}" for i in range(9)])
+    words = Words(values, ids, np.concatenate([[0], np.cumsum(has)]).astype(np.int64))
+    return replace(sequences, raw=RawLines(lines), words=words)
+
+
 def log_of(n, n_keys, longest, seed):
     """Random sequences of two systems."""
     rng = np.random.default_rng(seed)
     lists = [rng.integers(0, n_keys, rng.integers(0 if seed else 1, longest)).tolist() for _ in range(n)]
-    return Sequences.from_lists(lists, TEXTS, system=(np.arange(n) % 2).astype(np.uint8))
+    made = Sequences.from_lists(lists, TEXTS, system=(np.arange(n) % 2).astype(np.uint8))
+    return with_lines(made, rng)
 
 
 TRAIN, TEST = log_of(300, 20, 12, seed=0), log_of(40, 30, 40, seed=1)
@@ -50,8 +66,9 @@ def fitted(name, **settings):
     grade, n = cls.tags.told["source"], np.arange(len(TRAIN))
     labels = {"labels": (n % 7 == 0), "first-normals": np.where(n < 100, 0, -1)}.get(grade)
     known = None if labels is None else labels.astype(np.int8)
+    train = TRAIN if "words" in cls.tags.uses else TRAIN.without_parameters()
     second = "target" if "target" in cls.tags.told else "source"
-    return cls(cls.Config(**settings), seed=0).fit(TRAIN, known, evidence=Evidence(roles=("source", second)))
+    return cls(cls.Config(**settings), seed=0).fit(train, known, evidence=Evidence(roles=("source", second)))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

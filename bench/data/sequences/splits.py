@@ -57,7 +57,7 @@ def split(
     file_starts: (n_files,) first line of each file, where cuts are made in each of them, as in logs of one time
 
     `chronological`: cuts at 60 % and 80 % of the lines, or at those it names; a sequence counts where it ends, so that
-    training uses nothing from after the cut and no sequence is dropped. `paper` (MLAD section 5.2): test = m abnormal
+    training uses nothing from after the cut and no sequence is dropped. `paper` (MLAD section 4.1): test = m abnormal
     and m random normal sequences, m = min(abnormal, floor(normal / 2)); 20 % of the remaining normals validate (they
     are exchangeable with the test normals), the others train. The seed drives the draw. `given`: as the files say.
     `blind`: the seed draws 60 % to train, 20 % to validate and 20 % to test, labels unseen. `transfer`: a source trains

@@ -15,6 +15,8 @@ from bench.reporting.tables.rows import Row, aggregate
 
 CALL_HEADERS: Final = ("calls", "tokens", "cost", "s/seq")
 CHANCE: Final = 0.5
+ONE_SIDED: Final = 0.95
+"""Share of the target from which on a router is said to have left next to all to one side."""
 _COUNTED: Final = ("calls", "tokens_in", "tokens_out", "latency_s", "cost")
 _REPLAYED: Final = ("replayed", *(f"replayed_{name}" for name in _COUNTED[1:]))
 _NUMBERS: Final = ("unparsable_share", "asked", *_COUNTED, *_REPLAYED)
@@ -111,7 +113,22 @@ def call_notes(row: Row) -> list[str]:
     if auroc is not None and auroc.low <= CHANCE:
         why = f"the interval of its AUROC does not lie above {CHANCE}"
         notes.append(f"- {row.label}: not shown to be better than chance, {why}")
-    return notes
+    return [*notes, *_router_notes(row)]
+
+
+def _router_notes(row: Row) -> list[str]:
+    """How much of the target a router left to the small model; where it is next to nothing or all, one part decides."""
+    shares = [_monitored(record).get("pool_general_share") for record in row.finished]
+    found = [share for share in shares if isinstance(share, int | float)]
+    if not found:
+        return []
+    share = sum(found) / len(found)
+    told = f"its router calls {100 * share:.1f} % of the target's training sequences general"
+    if share <= 1 - ONE_SIDED:
+        told += ": next to all were left to the teacher"
+    elif share >= ONE_SIDED:
+        told += ": next to none were left to the teacher"
+    return [f"- {row.label}: {told}"]
 
 
 def legend(rows: Iterable[Row]) -> list[str]:

@@ -6,19 +6,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import methods
 from bench import registry
 from bench.detector import Evidence
-from bench.types import Sequences
+from bench.types import RawLines, Sequences, Words
 from methods.shared import text_inputs
 from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
-    *("cat", "dagmm", "enrichlog", "freelog", "fusionlog", "generallog", "knn-embedding", "knn-labelled"),
-    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "plelog", "source-only", "zerolog"),
+    *("cat", "dagmm", "enrichlog", "freelog", "fusionlog", "generallog", "glad", "knn-embedding", "knn-labelled"),
+    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
+    *("source-only", "zerolog"),
 )
 
 
@@ -124,6 +126,7 @@ SMALL = {
     "freelog": {"width": 20, "hidden": 8},
     "fusionlog": {"width": 20, "hidden": 8, "round_steps": 6, "teacher": "embedding"},
     "generallog": {"width": 20, "hidden": 8, "teacher": "embedding"},
+    "glad": {"width": 20, "hidden": 8, "layers": 1},
     "knn-embedding": {"dimension": 20},
     "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
@@ -131,6 +134,8 @@ SMALL = {
     "logtad": {"width": 20, "hidden": 8},
     "metalog": {"width": 20, "hidden": 8},
     "mlad": {"width": 20, "heads": 2, "ffn_width": 16, "k": 2},
+    "neurallog": {"width": 20, "heads": 2, "head_width": 4, "ffn_width": 16, "hidden": 8},
+    "ott-plm": {"width": 20, "hidden": 8, "history": 4},
     "plelog": {"width": 20, "hidden": 8, "min_cluster_size": 5},
     "source-only": {"width": 20, "hidden": 8},
     "zerolog": {"width": 20, "hidden": 8},
@@ -149,7 +154,10 @@ def small_log():
     lists = [rng.integers(0, 8, rng.integers(3, 9)).tolist() for _ in range(80)]
     lists += [rng.integers(20, 24, 5).tolist() for _ in range(12)]
     labels = np.repeat([0, 1], [80, 12]).astype(np.int8)
-    return of(lists, system=np.arange(len(lists), dtype=np.uint8) % 2), labels
+    made = of(lists, system=np.arange(len(lists), dtype=np.uint8) % 2)
+    lines = pl.Series([f"line {chr(97 + text)}" for text in made.text_ids.tolist()], dtype=pl.String)
+    words = Words(lines.unique().sort(), made.text_ids % 3, np.arange(made.n_events + 1, dtype=np.int64))
+    return replace(made, raw=RawLines(lines), words=words), labels
 
 
 @pytest.mark.trains

@@ -74,7 +74,7 @@ def test_printed_digits_are_kept(papers):
 
 
 def test_the_shipped_file_holds_three_tables_of_the_mlad_paper():
-    (mlad,) = load_published()
+    (mlad,) = [paper for paper in load_published() if paper.key == "mlad"]
     sizes = {table: sum(value.table == table for value in mlad.values) for table in "234"}
     assert sizes == {"2": 36, "3": 18, "4": 6}
     assert mlad.sizes["bgl"]["test"] == 2 * mlad.sizes["bgl"]["abnormal"]
@@ -181,6 +181,6 @@ def test_a_sample_is_named_beside_published_values(papers, tmp_path, ecvc):
 
 
 def test_chat_rows_of_the_paper_have_a_detector():
-    (paper,) = load_published()
+    (paper,) = [one for one in load_published() if one.key == "mlad"]
     found = {(value.table, value.detector) for value in paper.values if "ChatGPT" in value.method}
     assert found == {("2", "chatgpt-cot"), ("4", "chatgpt-cot"), ("4", "chatgpt")}

@@ -576,6 +576,20 @@ def test_a_model_that_saw_headers_is_said_to_have_seen_them():
     assert "header included" not in rendered(asked())
 
 
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ((0.01, 0.03), "2.0 % of the target's training sequences general: next to all were left to the teacher\n"),
+        ((1.0,), "100.0 % of the target's training sequences general: next to none were left to the teacher\n"),
+        ((0.4, 0.6), "50.0 % of the target's training sequences general\n"),
+    ],
+)
+def test_what_a_router_left_to_each_side_is_said(shares, told):
+    made = [record(seed=seed) | {"monitor": {"pool_general_share": share}} for seed, share in enumerate(shares)]
+    assert f"- toy: its router calls {told}" in rendered(*made) + "\n"
+    assert "router" not in rendered(record())
+
+
 def test_a_model_that_is_not_shown_to_beat_chance_is_said_to_be_so():
     assert "(SmolLM2): not shown to be better than chance" in rendered(at_chance(0.5))
     assert "better than chance" not in rendered(asked())
