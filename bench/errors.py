@@ -29,9 +29,22 @@ def shown(value: object, longest: int = 200) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean mlad? else `, where a known name is near; else nothing."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {near[0]}? else " if near else ""
+    """`did you mean mlad? else `, where a known name is near, upper or lower case; else nothing."""
+    spelled = {text.lower(): text for text in known}
+    near = difflib.get_close_matches(name.lower(), spelled, 1)
+    return f"did you mean {spelled[near[0]]}? else " if near else ""
+
+
+def choose_one(name: str, known: Iterable[str], *, listing: str = "", more: str = "") -> str:
+    """`did you mean mlad? else choose one of ...`, the end of a sentence about a name that nothing has.
+
+    known: all there are;  listing: the command that lists those for which a message has no room
+    more: what else may be given, behind them
+    """
+    names = list(known)
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    where = f" (`{listing}` lists all)" if rest and listing else ""
+    return f"{did_you_mean(name, names)}choose one of {', '.join(names[:_LISTED])}{rest}{where}{more}"
 
 
 def unknown_name(
@@ -41,7 +54,6 @@ def unknown_name(
 
     where: what the name was given to, as `--columns`;  spelled: other ways to write a known name
     """
-    others = dict.fromkeys(known) if spelled is None else spelled
-    meant = did_you_mean(name.lower(), others)
-    listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
-    return BenchError(f"{where}: there is no {what} '{name}': {meant}choose one of {listed}")
+    meant = "" if spelled is None else did_you_mean(name, spelled)
+    listed = choose_one("" if meant else name, known)
+    return BenchError(f"{where}: there is no {what} '{name}': {meant}{listed}")

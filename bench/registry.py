@@ -26,7 +26,7 @@ from bench._classes import which_class
 from bench._files import unwritable
 from bench._local import beside, load_file
 from bench._sealed import recall, seal
-from bench.errors import BenchError, CellTimeoutError, harmless
+from bench.errors import BenchError, CellTimeoutError, choose_one, did_you_mean, harmless
 
 if TYPE_CHECKING:
     from bench.detector import Detector
@@ -145,8 +145,8 @@ def find(name: str) -> DetectorRef:
     known = available()
     found = known.get(name) or _adapted(name)
     if found is None:
-        methods = ", ".join(ref.name for ref in known.values())
-        raise BenchError(f"unknown method '{name}': choose one of {methods}, or give path.py:Class")
+        meant = choose_one(name, known, listing="bench list methods", more=", or give path.py:Class")
+        raise BenchError(f"unknown method '{name}': {meant}")
     return found
 
 
@@ -168,7 +168,8 @@ def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
         raise ImportError(f"its import ends the program ({type(error).__name__}: {error})") from error
     found = getattr(module, attribute, None)
     if found is None:
-        raise BenchError(f"'{ref.target}' has no class '{attribute}': correct the name behind the colon")
+        meant = did_you_mean(attribute, [name for name, value in vars(module).items() if isinstance(value, type)])
+        raise BenchError(f"'{ref.target}' has no class '{attribute}': {meant}correct the name behind the colon")
     if not (isinstance(found, type) and issubclass(found, Detector)):
         raise BenchError(f"'{ref.target}' is not a subclass of bench.detector.Detector: derive it from that class")
     if fault := fault_of(found):

@@ -1,4 +1,4 @@
-"""Runs every command of the README once, with the `bench` of an environment that has no test tools.
+"""Runs every command of the README and docs/transfer.md once, with the `bench` of an environment without test tools.
 
     python tests/user_commands.py BIN      # BIN: the folder of that environment's programs
 
@@ -24,6 +24,7 @@ import zipfile
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+PAGES = (README, README.parent / "docs" / "transfer.md")
 QUICK = ("mlad", "deeplog", "zerolog", "source-only", "generallog", "fusionlog")
 
 # A command of a block that does not run as it stands -> what runs instead: a suite of minutes, a pipe that never ends.
@@ -147,9 +148,15 @@ lines = 600
 """
 
 
+def text():
+    """The pages whose commands are run."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
 def block_commands(readme):
     """The commands of the README's blocks, without their comments."""
-    blocks = re.findall(r"^```\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in fenced if not language]
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return list(dict.fromkeys(line for line in lines if line.startswith("bench ")))
 
@@ -262,7 +269,7 @@ def say(text):
 
 
 def main(binaries):
-    readme = README.read_text(encoding="utf-8")
+    readme = text()
     missing, stale = not_run(readme)
     if missing or stale:
         say(f"in the README without a run: {missing}; with a run, but not in the README: {stale}")

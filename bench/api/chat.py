@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 _MODES: Final = ("record", "replay", "live")
 
@@ -34,7 +34,7 @@ def llm_service(options: LlmOptions, out: Path) -> Iterator[Path]:
     from bench.reporting.published.papers import published_file
 
     if options.mode is not None and options.mode not in _MODES:
-        raise BenchError(f"--llm {options.mode} is unknown: choose one of {', '.join(_MODES)}")
+        raise BenchError(f"--llm {options.mode} is unknown: {choose_one(str(options.mode), _MODES)}")
     given = Service.from_environment(out / "llm")
     if options.max_cost is not None and not 0 < options.max_cost < float("inf"):
         raise BenchError(f"--max-cost {options.max_cost} cannot be kept: give more than 0")

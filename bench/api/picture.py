@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import all_measures
 from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
@@ -27,7 +27,7 @@ def draw(tables: Sequence[Table], metric: str, rule: str) -> Figure:
     """Each table's rows from the highest value to the lowest, controls grey; BenchError for an unknown metric."""
     titles = {measure.key: measure.title for measure in all_measures()}
     if metric not in titles:
-        raise BenchError(f"there is no metric '{metric}': choose one of {', '.join(titles)}")
+        raise BenchError(f"there is no metric '{metric}': {choose_one(metric, titles)}")
     if not tables:
         raise BenchError("there is no record to draw: run something first")
     tallest = max(len(table.rows) for table in tables)

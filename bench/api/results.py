@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,8 +34,9 @@ def load_results(
     scenario: part of its name;  protocol: the newest if not given
     """
     from bench.data.sequences.protocols import expanded
-    from bench.evaluation.thresholds import parse_rule
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
+    from bench.reporting.tables.choose import nothing_fits
     from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.table import make_tables
 
@@ -47,10 +48,10 @@ def load_results(
         )
     )
     if not tables:
-        raise BenchError(f"no record in {store.root} fits: run something first, or give another scenario, split or out")
+        raise nothing_fits(store, scenario, "scenario, split or out")
     shown = of_one_protocol(tables, protocol).tables
     records = [record for table in shown for record in table.records]
-    return Results(records, store, rule=str(parse_rule(threshold)))
+    return Results(records, store, rule=str(read_rule(threshold)))
 
 
 class Results:
@@ -124,15 +125,11 @@ class Results:
 
         seed: the first that finished if not given
         """
-        from bench.api.mistakes import mistakes
+        from bench.reporting.errors.frame import mistakes
+        from bench.reporting.tables.choose import scores_of_record
 
         record = self._record_of(method, scenario, split, seed)
-        scores = self._store.read_scores(record["run_id"])
-        if scores is None:
-            raise BenchError(
-                f"the scores of '{method}' (run {record['run_id']}) are not in {self._store.root}: run it again there"
-            )
-        return mistakes(record, scores, self.rule)
+        return mistakes(record, scores_of_record(record, self._store), self.rule)
 
     def plot(self, metric: str = "f1") -> Figure:
         """A picture with a panel for each table: the metric of each method with its 95 % interval."""
@@ -156,6 +153,8 @@ class Results:
 
     def _record_of(self, method: str, scenario: str | None, split: str | None, seed: int | None) -> Record:
         """The one run that is meant; BenchError where there is none, or several tables have the method."""
+        from bench.reporting.tables.choose import run_of
+
         found = [
             (table, row)
             for table in self.tables
@@ -165,21 +164,12 @@ class Results:
             and (split is None or split == table.key.split)
         ]
         if not found:
-            known = ", ".join(dict.fromkeys(row.method for table in self.tables for row in table.rows))
-            raise BenchError(f"no table that fits has a row '{method}': choose one of {known}")
+            known = dict.fromkeys(row.method for table in self.tables for row in table.rows)
+            raise BenchError(f"no table that fits has a row '{method}': {choose_one(method, known)}")
         if len(found) > 1:
             places = ", ".join(f"{table.key.scenario} {table.key.split}" for table, _ in found)
             raise BenchError(f"'{method}' stands in {len(found)} tables ({places}): say which by scenario= and split=")
-        return _run_of(found[0][1], seed)
-
-
-def _run_of(row: Row, seed: int | None) -> Record:
-    if not row.finished:
-        raise BenchError(f"'{row.method}' has no finished run: {row.failure}")
-    runs = {record["spec"]["seed"]: record for record in row.finished}
-    if seed is not None and seed not in runs:
-        raise BenchError(f"'{row.method}' has no finished run of seed {seed}: there are {', '.join(map(str, runs))}")
-    return runs[next(iter(runs)) if seed is None else seed]
+        return run_of(found[0][1], seed)
 
 
 def _flat_facts(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
@@ -71,9 +71,10 @@ class Job:
     @property
     def rule(self) -> str:
         """The threshold rule that its tables show."""
-        from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
+        from bench.evaluation.thresholds import DEFAULT_RULE
+        from bench.experiment.settings import read_rule
 
-        return str(parse_rule(self.means.rules[0])) if self.means.rules else DEFAULT_RULE
+        return str(read_rule(self.means.rules[0])) if self.means.rules else DEFAULT_RULE
 
     def plan(self) -> Plan:
         """Its cells; BenchError where nothing of it can run here."""
@@ -115,10 +116,10 @@ class Job:
 def prepare(suite: Suite, means: Means) -> Job:
     """What a run of the suite needs; what a user can get wrong is a BenchError here, before hours of work."""
     from bench.data.cards.catalogue import catalogue
-    from bench.evaluation.thresholds import parse_rule
     from bench.experiment.cell import Settings
     from bench.experiment.executors import ExecutorOptions, find_executor
     from bench.experiment.runner import Policy
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
 
     where = executor_options(means)
@@ -135,7 +136,7 @@ def prepare(suite: Suite, means: Means) -> Job:
         compile=means.compile,
         threads=means.threads,
         timeout_s=means.timeout_s,
-        extra_rules=tuple(parse_rule(rule) for rule in (*means.rules, *suite.thresholds)),
+        extra_rules=tuple(read_rule(rule) for rule in (*means.rules, *suite.thresholds)),
     )
     return Job(suite, means, catalogue(means.data), Store(means.out), settings, executor, policy)
 
@@ -169,7 +170,7 @@ def skipped_everywhere(cells: Sequence[Cell], records: Sequence[Record], suite: 
 def require_means(means: Means) -> None:
     """Raise BenchError where the precision is not known, or the device of this machine cannot be used."""
     if means.precision not in PRECISIONS:
-        raise BenchError(f"the precision '{means.precision}' is not known: choose one of {', '.join(PRECISIONS)}")
+        raise BenchError(f"the precision '{means.precision}' is not known: {choose_one(means.precision, PRECISIONS)}")
     if means.device == "cpu" or means.executor != "local":
         return
     import torch
@@ -218,7 +219,7 @@ def _statuses(text: str | None) -> frozenset[str]:
     found = [item.strip() for item in (text or "").split(",") if item.strip()]
     for status in found:
         if status not in _RETRIED:
-            raise BenchError(f"--retry does not know '{status}': choose from {', '.join(_RETRIED)}")
+            raise BenchError(f"--retry does not know '{status}': {choose_one(status, _RETRIED)}")
     return frozenset(found)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import re
 import sys
 import threading
 from typing import Any, Final, TextIO
@@ -35,7 +36,7 @@ from bench.cli import (
     status,
 )
 from bench.cli._options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from bench.errors import BenchError, harmless
+from bench.errors import BenchError, choose_one, harmless
 
 _UsageError: Final[Any] = typer.BadParameter.__bases__[0]
 """What typer raises for an unknown option or a value it cannot convert; it exports only this subclass of it."""
@@ -84,6 +85,8 @@ def main() -> None:
     sys.exit(code)
 
 
+_NOT_ONE_OF: Final = re.compile(r"(?:Value error, )?'(?P<word>[^']*)' is not one of (?P<known>'.+')\.?$")
+
 _MOVED: Final = {
     "sweep": "give `bench run` the range, --set mlad.alpha=1.0:1.6:0.1",
     "show": "it is `bench results show` now",
@@ -104,7 +107,7 @@ def _outcome() -> int:
         return _complain(str(error))
     except _UsageError as error:
         # Without arguments the help was printed instead, and there is no message.
-        return _complain(error.format_message())
+        return _complain(_with_nearest(error.format_message()))
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -114,6 +117,15 @@ def _outcome() -> int:
             raise
         sys.excepthook(type(error), error, error.__traceback__)
         return 1
+
+
+def _with_nearest(message: str) -> str:
+    """What typer says of a word that is none of several, with the nearest of them."""
+    found = _NOT_ONE_OF.search(message)
+    if found is None:
+        return message
+    known = re.findall(r"'([^']+)'", found["known"])
+    return f"{message[: found.start()]}there is no '{found['word']}': {choose_one(found['word'], known)}"
 
 
 def _flushed(code: int) -> int:

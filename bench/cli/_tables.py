@@ -96,8 +96,10 @@ def print_matrix(tables: Sequence[Table], rule: str, choice: Choice, form: str, 
 def _views(tables: Sequence[Table], rule: str, store: Store, choice: Choice, form: str, *, wide: bool) -> list[View]:
     from rich.console import Console
 
+    from bench.reporting.certificates import certificates, certified_names
     from bench.reporting.comparisons.quick import with_quick
     from bench.reporting.reading import kept_verdicts, reading
+    from bench.reporting.series_reading import series_reading
     from bench.reporting.tables.columns import narrow_columns
     from bench.reporting.tables.layout import view_of
     from bench.reporting.tables.series import all_views, make_series, series_view
@@ -110,10 +112,14 @@ def _views(tables: Sequence[Table], rule: str, store: Store, choice: Choice, for
     def view(table: Table) -> View:
         kept = kept_verdicts(store, table)
         verdicts = with_quick(table, kept, store) if len(tables) < _MANY else kept
-        shown = view_of(table, rule, columns, reading(table, rule, verdicts), brief=form == "text")
+        certified = certified_names(certificates(table, verdicts))
+        said = reading(table, rule, verdicts)
+        shown = view_of(table, rule, columns, said, brief=form == "text", certified=certified)
         return replace(shown, brief=(*shown.brief, _LEGEND)) if choice.columns is None else shown
 
-    return [*all_views(tables, view), *(series_view(series, rule) for series in make_series(tables))]
+    brief = form == "text" and not wide
+    of_series = [series_view(each, rule, series_reading(each, rule), brief=brief) for each in make_series(tables)]
+    return [*all_views(tables, view), *of_series]
 
 
 def _print_views(views: Sequence[View], form: str, *, wide: bool) -> None:

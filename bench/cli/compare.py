@@ -80,6 +80,7 @@ def _make(
     from bench.reporting.comparisons import differences as made
     from bench.reporting.comparisons.kept import keep
     from bench.reporting.files import renew_tables
+    from bench.reporting.tables.choose import nothing_fits
     from bench.reporting.tables.protocols import of_one_protocol
     from bench.reporting.tables.table import make_tables
 
@@ -91,7 +92,7 @@ def _make(
         if (scenario is None or scenario in table.key.scenario) and (splits is None or table.key.split in splits)
     ]
     if not fitting:
-        raise BenchError(f"no record in {store.root} fits: run something first, or give another --scenario or --out")
+        raise nothing_fits(store, scenario, "--scenario, --split or --out")
     fitting, note = of_one_protocol([table for table in fitting if _has_row(table, method)] or fitting, protocol)
     if note:
         say(note, err=True)

@@ -58,14 +58,14 @@ def errors(
     """Show what a method got wrong: false positives and negatives by score, with time and log lines."""
     from bench.cli._progress import Steps
     from bench.data.cards.catalogue import catalogue
-    from bench.evaluation.thresholds import parse_rule
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
     from bench.reporting.errors.find import Depth, errors_of
     from bench.reporting.errors.predictions import require_parquet, write_frame
     from bench.reporting.errors.text import render_errors
     from bench.reporting.tables.choose import Asked, choose_record, scores_of_record
 
-    depth, rule = Depth(top, lines), str(parse_rule(threshold))
+    depth, rule = Depth(top, lines), str(read_rule(threshold))
     files = Files(predictions, write_split)
     for path in filter(None, files):
         require_parquet(path)

@@ -53,9 +53,9 @@ def fit(
     from bench.data.cards.catalogue import catalogue
     from bench.data.sequences.grouping import Grouping
     from bench.deploy import saved as artifact
-    from bench.evaluation.thresholds import parse_rule
     from bench.experiment.cell import Settings
     from bench.experiment.scenario import parse_scenario
+    from bench.experiment.settings import read_rule
     from bench.experiment.spec import plan, resolve_one
 
     folder, known = anchored(save), catalogue(data)
@@ -66,7 +66,7 @@ def fit(
     grouping = Grouping(window_size, window_size if window_step is None else window_step)
     (cell,) = plan([parsed], [resolved], splits=[split], seeds=[seed], grouping=grouping)
     with Steps():
-        fitted = artifact.fit(cell, known, Settings(device=device, threads=threads), parse_rule(threshold))
+        fitted = artifact.fit(cell, known, Settings(device=device, threads=threads), read_rule(threshold))
         artifact.save(fitted, folder)
     typer.echo(f"{cell.method.label} fitted on {parsed.key} ({split}, seed {seed}): saved in {save}")
     typer.echo(f"  {fitted.rule} from {fitted.threshold.n} {fitted.threshold.fitted_on}: {fitted.threshold.value:.6g}")

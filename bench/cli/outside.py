@@ -11,6 +11,7 @@ import typer
 from bench.cli._options import RESULTS, AsJson, Data, Out, complete_scenarios, say
 from bench.cli._run_options import Threshold
 from bench.data.sequences.protocols import HELP
+from bench.errors import BenchError
 from bench.experiment.settings import MAX_SEED
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the export; a new one, or that of an earlier export.")]
@@ -83,6 +84,10 @@ def import_(
     ] = None,
     native: Annotated[float | None, typer.Option("--native", help="The method's own threshold.")] = None,
     threshold: Threshold = None,
+    certifies: Annotated[
+        str | None, typer.Option("--certifies", help="The row here that the code is for, e.g. deeplog.")
+    ] = None,
+    code: Annotated[str, typer.Option("--code", help="With --certifies: which code it is, with its version.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Put it over other scores of that name and seed.")] = False,
     data: Data = None,
     out: Out = RESULTS,
@@ -90,12 +95,14 @@ def import_(
     """Make a record of scores from elsewhere: a row of the division `scores only` in the tables of that split."""
     from bench.cli._progress import Steps
     from bench.data.cards.catalogue import catalogue
-    from bench.evaluation.thresholds import parse_rule
     from bench.exchange.scores import import_scores
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
     from bench.reporting.tables.table import table_key
 
-    rules = [parse_rule(text) for text in threshold or ()]
+    rules = [read_rule(text) for text in threshold or ()]
+    if code and certifies is None:
+        raise BenchError(f"--code '{code}' says nothing without --certifies: name the method that the code is for")
     store = Store(out)
     with Steps():
         found = import_scores(
@@ -108,6 +115,7 @@ def import_(
             native=native,
             rules=rules,
             replace=replace,
+            certifies=None if certifies is None else {"method": certifies, "code": code.strip()},
         )
     if found.n_unused:
         say(f"{found.n_unused} scores of training sequences are not needed", err=True)

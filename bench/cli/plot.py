@@ -49,15 +49,15 @@ def plot(
 ) -> None:
     """Write the figure of a suite, or curves of single methods, to OUT/figures, from the records there."""
     from bench.data.cards.catalogue import catalogue
-    from bench.evaluation.thresholds import parse_rule
     from bench.experiment.planning import Plan, plan_parts
+    from bench.experiment.settings import read_rule
     from bench.experiment.suites import Suite, load_suite, require_no_places
     from bench.records.store import Store
     from bench.reporting.figures.figure import FigureRequest
     from bench.reporting.figures.write import check
     from bench.reporting.tables.choose import Asked, row_names
 
-    rule, store, known = str(parse_rule(threshold)), Store(out), catalogue(data)
+    rule, store, known = str(read_rule(threshold)), Store(out), catalogue(data)
     if curves is not None:
         if suite is not None or scenario is None:
             raise BenchError("--curves draws methods of one scenario: give it with --scenario, and no suite")

@@ -66,7 +66,7 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of the stored records, and below each what it says; `--write` writes those of every protocol."""
-    from bench.evaluation.thresholds import parse_rule
+    from bench.experiment.settings import read_rule
     from bench.records.store import Store
     from bench.reporting.files import write_tables
     from bench.reporting.tables.choice import Choice
@@ -83,7 +83,7 @@ def table(
     if check:
         _check(store)
         return
-    parse_rule(threshold)
+    read_rule(threshold)
     everything = _fitting(store, scenario, split)
     tables, note = of_one_protocol(everything, protocol)
     if note and not write:
@@ -125,6 +125,7 @@ def _require_whole(given: Sequence[str], choices: Sequence[Any]) -> None:
 def _fitting(store: Store, scenario: str | None, split: str | None) -> list[Table]:
     """The tables of all protocols that were asked for; BenchError where there is none."""
     from bench.data.sequences.protocols import expanded
+    from bench.reporting.tables.choose import nothing_fits
     from bench.reporting.tables.table import make_tables
 
     splits = None if split is None else expanded([split])
@@ -134,9 +135,7 @@ def _fitting(store: Store, scenario: str | None, split: str | None) -> list[Tabl
         )
     )
     if not tables:
-        raise BenchError(
-            f"no record in {store.root} fits: run something first, or give another --scenario, --split or --out"
-        )
+        raise nothing_fits(store, scenario, "--scenario, --split or --out")
     return tables
 
 

@@ -32,7 +32,7 @@ from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader, Prepared
 from bench.data.sequences.vocabulary import Vocabulary
 from bench.detector import Detector
-from bench.errors import BenchError, shown
+from bench.errors import BenchError, choose_one, shown
 from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
 from bench.experiment.cell import Settings, fit_again
 from bench.experiment.environment import describe_environment
@@ -69,7 +69,7 @@ class Fitted:
         if system is None and len(names) > 1:
             raise BenchError(f"the detector knows {' and '.join(names)}: say with --system whose lines these are")
         if system is not None and system not in names:
-            raise BenchError(f"the detector does not know '{system}': choose one of {', '.join(names)}")
+            raise BenchError(f"the detector does not know '{system}': {choose_one(system, names)}")
         index = 0 if system is None else names.index(system)
         return index, self.cards[index]
 

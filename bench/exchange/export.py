@@ -15,7 +15,7 @@ from bench.data.cards.checksums import file_sha256
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.detector import report_progress
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.exchange import manifest
 from bench.exchange.outsider import Outsider, cell_of
 from bench.experiment.scenario import parse_scenario
@@ -50,7 +50,7 @@ def export(
     holds something else.
     """
     if unknown := sorted(set(formats) - set(FORMATS)):
-        raise BenchError(f"--format {unknown[0]} is not known: choose of {', '.join(FORMATS)}")
+        raise BenchError(f"--format {unknown[0]} is not known: {choose_one(unknown[0], FORMATS)}")
     _require_free(folder)
     cell = cell_of(
         "exported",

@@ -14,9 +14,10 @@ from bench import registry
 from bench.contract import GRADES, ROLES, amount_field
 from bench.data.sequences.grouping import Grouping
 from bench.detector import Detector, DetectorTags, Evidence, SequencePart
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import Cell, Method, plan
+from bench.records.record import Certifies
 from bench.registry import Description, DetectorRef, FieldInfo
 from bench.types import Sequences
 
@@ -72,11 +73,11 @@ def parse_told(text: str) -> dict[str, str]:
     for part in text.split(",") if text != "nothing" else ():
         role, equals, grade = (piece.strip() for piece in part.partition("="))
         plain, _, amount = grade.partition(":")
-        if not equals or role not in ROLES or plain not in GRADES:
-            raise BenchError(
-                f"--told {text} cannot be read: write role=grade, e.g. source=normals; the roles are "
-                f"{', '.join(ROLES)}, the grades {', '.join(GRADES)}; or write nothing"
-            )
+        if not equals:
+            raise BenchError(f"--told {text} cannot be read: write role=grade, e.g. source=normals, or nothing")
+        for word, known, what in ((role, ROLES, "role"), (plain, GRADES, "grade")):
+            if word not in known:
+                raise unknown_name(what, word, known, where=f"--told {text}")
         name = amount_field(role, plain)
         if (name is None) == bool(amount) or (amount and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", amount)):
             example = f"{role}={plain}:{'0.1' if plain == 'few' else '200'}" if name else f"{role}={plain}"
@@ -102,6 +103,13 @@ def cell_of(
     method = Method(DetectorRef(name, f"{TARGET}:{name}"), Description(grades, (), True, fields), config=config)
     (cell,) = plan([scenario], [method], splits=[split], seeds=[seed], grouping=grouping)
     return cell
+
+
+def require_certified(certifies: Certifies) -> None:
+    """Raise BenchError where no method here has that name, or nothing says which code it is."""
+    if not certifies["code"].strip():
+        raise BenchError(f"--certifies {certifies['method']} needs --code: say which code it is, as deeplog 0.0.3")
+    registry.find(certifies["method"].partition("[")[0].partition("+")[0])
 
 
 def require_name(name: str) -> None:

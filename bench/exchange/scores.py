@@ -19,13 +19,13 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import ThresholdRule
 from bench.exchange import manifest as manifests
 from bench.exchange.export import TRAIN
-from bench.exchange.outsider import Outsider, require_name
+from bench.exchange.outsider import Outsider, require_certified, require_name
 from bench.experiment.cell import Data, Settings, new_record
 from bench.experiment.code import InstalledCode
 from bench.experiment.measure import default_rules, measure
 from bench.experiment.scoring import score_parts
 from bench.experiment.spec import Cell
-from bench.records.record import SCORES_ONLY, Record, Scores, scores_digest
+from bench.records.record import SCORES_ONLY, Certifies, Record, Scores, scores_digest
 from bench.records.store import Store
 
 Floats = NDArray[np.float64]
@@ -54,15 +54,19 @@ def import_scores(
     native: float | None = None,
     rules: Sequence[ThresholdRule] = (),
     replace: bool = False,
+    certifies: Certifies | None = None,
 ) -> Imported:
     """Make a record of scores, in the division of those that are scores only.
 
     name: of the row;  file: CSV of sequence id and score;  folder: of the export
     seed: of the training, where not that of the export;  native: the method's own threshold
+    certifies: which method here the code that gave them is for
     replace: put it over a record of other scores of the same name, split and seed
     Raises BenchError, and writes nothing, for scores that are not complete, finite, and of this export.
     """
     require_name(name)
+    if certifies is not None:
+        require_certified(certifies)
     if native is not None and not math.isfinite(native):
         raise BenchError(f"--native {native} is no threshold: give a finite number")
     manifest = manifests.read(folder)
@@ -77,10 +81,13 @@ def import_scores(
     manifests.require_same_sequences(manifest, prepared)
     data = Data(prepared, time.perf_counter() - start)
     record, scores = _made(cell, data, found, native, rules)
+    if certifies is not None:
+        record["detector"]["certifies"] = certifies
     known = store.read(cell.run_id)
-    if known is not None and known.get("scores_sha256") == scores_digest(scores):
+    is_same = known is not None and known.get("scores_sha256") == scores_digest(scores)
+    if known is not None and is_same and known["detector"].get("certifies") == certifies:
         return Imported(known, is_new=False, n_unused=n_unused)
-    if known is not None and not replace:
+    if known is not None and not is_same and not replace:
         raise BenchError(
             f"'{name}' has other scores of {cell.scenario.key}, {cell.split}, seed {cell.seed} already (record "
             f"{cell.run_id}): give another name or --seed, or add --replace"

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from bench.data.sequences.loader import Loader
 from bench.detector import listen_to_progress
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.cell import Data, Elsewhere, Fitter, new_record, run_cell, taken_over
 from bench.experiment.code import InstalledCode
 from bench.experiment.data_notes import data_notes, lacking_of_target
@@ -77,7 +77,7 @@ def find_executor(name: str, options: ExecutorOptions) -> Executor:
     """The executor of that name: an entry point of `bench.executors` that makes one of the options."""
     known = {point.name: point for point in entry_points(group=EXECUTOR_GROUP)}
     if name not in known:
-        raise BenchError(f"unknown executor '{name}': choose one of {', '.join(sorted(known))}")
+        raise BenchError(f"unknown executor '{name}': {choose_one(name, sorted(known))}")
     made: Executor = known[name].load()(options)
     return made
 

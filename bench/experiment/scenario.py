@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Final
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.detector import Role
-from bench.errors import BenchError
+from bench.errors import BenchError, did_you_mean
 
 ALL_PAIRS: Final = "all2each"
 """In place of a scenario: every ordered pair of the editions that are named beside it."""
@@ -71,8 +72,8 @@ def parse_scenario(text: str, catalogue: Catalogue) -> Scenario:
     sides = _sides(text, catalogue.names)
     if sides is None:
         raise BenchError(
-            f"unknown scenario '{text}': write a data set ({', '.join(catalogue.names)}), A2B for a transfer, "
-            "A+B for combined systems, or A+B2C"
+            f"unknown scenario '{text}': {_meant(text, catalogue.names)}write a data set "
+            f"({', '.join(catalogue.names)}), A2B for a transfer, A+B for combined systems, or A+B2C"
         )
     return make_scenario(sides[0], sides[1], catalogue)
 
@@ -111,6 +112,23 @@ def _sides(text: str, names: list[str]) -> tuple[list[str], list[str]] | None:
     if match is None:
         return _unknown_edition_or_none(text, names)
     return match[1].split("+"), match[2].split("+") if match[2] else []
+
+
+def _meant(text: str, names: list[str]) -> str:
+    """`did you mean bgl2tbird? else `, each name of a scenario taken for the nearest that is known; else nothing."""
+    parts = re.split(r"([2+])", text)
+    nearest = [part if part in ("2", "+") else _nearest(part, names) for part in parts]
+    if all(nearest) and len(parts) > 1:
+        return f"did you mean {''.join(nearest)}? else "
+    pairs = [f"{source}2{target}" for source, target in itertools.permutations(names, 2)]
+    return did_you_mean(text, [*names, *pairs] if "@" not in text else [_nearest(text, names)])
+
+
+def _nearest(part: str, names: list[str]) -> str:
+    """A part of a scenario with the nearest known name; nothing where none is near."""
+    name, at, edition = part.partition("@")
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    return f"{near[0]}{at}{edition}" if near else ""
 
 
 def _unknown_edition_or_none(text: str, names: list[str]) -> tuple[list[str], list[str]] | None:

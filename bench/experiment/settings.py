@@ -1,4 +1,4 @@
-"""What stands behind --set and --seeds: text becomes values here, and nowhere else."""
+"""What stands behind --set, --seeds and --threshold: text becomes values here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import decimal
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.registry import Description, DetectorRef, FieldInfo
+
+if TYPE_CHECKING:  # it imports numpy, and every command reads this file
+    from bench.evaluation.thresholds import ThresholdRule
 
 MAX_RANGE: Final = 1000
 """Values of one swept setting, or seeds, at most: more is a slip of the pen."""
@@ -46,6 +49,22 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def read_rule(text: str) -> ThresholdRule:
+    """A threshold rule as a user writes it; a kind that there is not is told with the nearest."""
+    from bench.evaluation.thresholds import Kind, Population, parse_rule
+
+    body, at, population = text.strip().partition("@")
+    kind = body.partition(":")[0]
+    if kind not in get_args(Kind):
+        meant = choose_one(kind, get_args(Kind), more=", as in conformal:0.01")
+        raise BenchError(f"threshold rule '{text}' is not known: {meant}")
+    if at and population not in get_args(Population):
+        raise BenchError(
+            f"threshold rule '{text}': '@{population}' is not known: {choose_one(population, get_args(Population))}"
+        )
+    return parse_rule(text)
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
@@ -74,8 +93,9 @@ def convert(ref: DetectorRef, key: str, text: str, description: Description) -> 
     """The value of `--set`'s text for one field of a Config; what does not fit is a BenchError."""
     info = description.fields.get(key)
     if info is None:
-        known = ", ".join(description.fields) or "none"
-        raise BenchError(f"'{ref.name}' has no setting '{key}': it has {known}")
+        known = description.fields
+        has = choose_one(key, known) if known else "it has none, so leave it out"
+        raise BenchError(f"'{ref.name}' has no setting '{key}': {has}")
     if info.optional and text.lower() in ("none", "null"):
         return None
     try:
@@ -83,8 +103,7 @@ def convert(ref: DetectorRef, key: str, text: str, description: Description) -> 
     except ValueError:
         raise BenchError(f"--set {ref.name}.{key}={text}: '{text}' is no {_kind_name(info)}") from None
     if info.choices and value not in info.choices:
-        choices = ", ".join(map(str, info.choices))
-        raise BenchError(f"--set {ref.name}.{key}={text}: choose one of {choices}")
+        raise BenchError(f"--set {ref.name}.{key}={text}: {choose_one(text, map(str, info.choices))}")
     return value
 
 

@@ -17,7 +17,7 @@ from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
 from bench.data.sequences.protocols import DRAWN, canonical
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.grades import covers, told_under
 from bench.experiment.groups import NORMALS, stands_everywhere
 from bench.experiment.scenario import Scenario
@@ -233,8 +233,8 @@ def resolve_methods(
     refs += [(ref, "") for ref in company]
     grids = parse_settings(settings)
     if unused := sorted(set(grids) - {ref.name for ref, _ in refs}):
-        chosen = ", ".join(ref.name for ref, _ in refs)
-        raise BenchError(f"--set names '{unused[0]}', which is not among the methods of this run: {chosen}")
+        meant = choose_one(unused[0], [ref.name for ref, _ in refs])
+        raise BenchError(f"--set names '{unused[0]}', which is not among the methods of this run: {meant}")
     methods = [
         method
         for ref, variant in refs
@@ -252,9 +252,9 @@ def _require_profile(methods: Sequence[Method], profile: str) -> None:
         if profile == DEFAULT_PROFILE or method.ref.is_control or found.error or profile in found.profiles:
             continue
         known = [DEFAULT_PROFILE, *sorted(found.profiles.keys() - {DEFAULT_PROFILE})]
-        others = " or ".join(f"'{name}'" for name in known)
         raise BenchError(
-            f"the method '{method.ref.name}' has no profile '{profile}': leave it out of this run, or use {others}"
+            f"the method '{method.ref.name}' has no profile '{profile}': "
+            f"{choose_one(profile, known, more=', or leave it out of this run')}"
         )
 
 
@@ -278,7 +278,7 @@ def _variant(name: str) -> tuple[DetectorRef, str]:
     if not plus or ".py:" in variant:  # the plus belongs to a folder
         return registry.find(name), ""
     if variant not in VARIANTS:
-        raise BenchError(f"unknown variant '+{variant}' of '{name}': choose one of {', '.join(VARIANTS)}")
+        raise BenchError(f"unknown variant '+{variant}' of '{name}': {choose_one(variant, VARIANTS)}")
     return registry.find(base), variant
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.settings import parse_seeds, parse_settings
 
 METRICS: Final = ("ap", "auroc")
@@ -126,7 +126,7 @@ def read_study(path: Path, content: Mapping[str, Any]) -> Study:
             raise BenchError(f"the study '{path}' has a [{key}] too: leave it out, its runs follow from its trials")
     metric = table.get("metric", "ap")
     if metric not in METRICS:
-        raise BenchError(f"the study '{path}' has metric = {metric!r}: choose one of {', '.join(METRICS)}")
+        raise BenchError(f"the study '{path}' has metric = {metric!r}: {choose_one(str(metric), METRICS)}")
     numbers = {key: _number(path, table, key) for key in _NUMBERS if key in table}
     most = numbers.pop("max_trials", 12)
     systems = _texts(path, "systems", table.get("systems"), "[study]")
@@ -210,7 +210,7 @@ def _expanded(path: Path, method: str, text: str) -> list[tuple[str, ...]]:
 def _check_known(path: Path, table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     if unknown := sorted(set(table) - set(known)):
         raise BenchError(
-            f"the study '{path}' has the unknown key '{unknown[0]}' in {where}: known are {', '.join(known)}"
+            f"the study '{path}' has the unknown key '{unknown[0]}' in {where}: {choose_one(unknown[0], known)}"
         )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.study import Study, Trial, batched, read_study
 
 _FOLDER: Final = Path(__file__).with_name("suites")
@@ -97,13 +97,16 @@ def load_suite(name: str) -> Suite:
     """A shipped suite by its name, or one from a TOML file."""
     path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     if not path.is_file() or not (name.endswith(".toml") or name in suite_names()):
-        raise BenchError(f"unknown suite '{name}': choose one of {', '.join(suite_names())}, or give a .toml file")
+        meant = choose_one(name, suite_names(), more=", or give a .toml file")
+        raise BenchError(f"unknown suite '{name}': {meant}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"the suite '{path}' cannot be read ({error}): correct its TOML") from None
     if unknown := sorted(set(content) - set(_SUITE_KEYS)):
-        raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_SUITE_KEYS)}")
+        raise BenchError(
+            f"the suite '{path}' has the unknown key '{unknown[0]}': {choose_one(unknown[0], _SUITE_KEYS)}"
+        )
     if "study" in content:
         study = read_study(path, content)
         parts = tuple(trial_parts(study.all_trials, study, study.first_seeds))
@@ -141,7 +144,7 @@ def require_no_places(suite: Suite) -> None:
 
 def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
     if unknown := sorted(set(block) - set(_KEYS)):
-        raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': known are {', '.join(_KEYS)}")
+        raise BenchError(f"the suite '{path}' has the unknown key '{unknown[0]}': {choose_one(unknown[0], _KEYS)}")
     for key in ("scenarios", "methods", *(key for key in _LISTS[1:] if key in block and key != "methods")):
         texts = block.get(key)
         _check_texts(path, key, texts, "in each [[run]] block")
@@ -179,7 +182,7 @@ def _left_out(path: Path, reasons: Any) -> tuple[tuple[str, str], ...]:
 
 def _llm(path: Path, mode: Any) -> str | None:
     if mode is not None and mode not in _LLM_MODES:
-        raise BenchError(f"the suite '{path}' has llm = {mode!r}: choose one of {', '.join(_LLM_MODES)}")
+        raise BenchError(f"the suite '{path}' has llm = {mode!r}: {choose_one(str(mode), _LLM_MODES)}")
     return None if mode is None else str(mode)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.paired_scorings import rate_change
 from bench.evaluation.thresholds import Threshold, flag
 from bench.probes.probe import ProbeRequest, Subject, draw
@@ -54,7 +54,7 @@ def injection_options(phrasings: Sequence[str] = (), positions: Sequence[str] = 
     """The part of a request's identity that says what is planted where; empty means all."""
     for names, known, word in ((phrasings, tuple(PHRASINGS), "phrasing"), (positions, POSITIONS, "position")):
         if unknown := [name for name in names if name not in known]:
-            raise BenchError(f"unknown {word} '{unknown[0]}': choose from {', '.join(known)}")
+            raise BenchError(f"unknown {word} '{unknown[0]}': {choose_one(unknown[0], known)}")
     chosen = [name for name in PHRASINGS if not phrasings or name in phrasings or name == HARMLESS]
     places = [place for place in POSITIONS if not positions or place in positions]
     return {"phrasings": {name: PHRASINGS[name] for name in chosen}, "positions": places}

@@ -25,9 +25,10 @@ from bench.data.embedding import nearest_keys
 from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
-from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate, parse_rule
+from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate
 from bench.experiment.cell import CannotFitError, Settings, fit_again
 from bench.experiment.environment import describe_environment
+from bench.experiment.settings import read_rule
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.records.record import SCHEMA_VERSION, record_text
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
@@ -61,7 +62,7 @@ class ProbeRequest:
     def threshold_rule(self) -> ThresholdRule:
         """The rule, resolved; `oracle` and rules for several systems are refused."""
         asks = self.cell.method.asks_a_model
-        rule = parse_rule(self.rule or ("native" if asks else DEFAULT_RULE))
+        rule = read_rule(self.rule or ("native" if asks else DEFAULT_RULE))
         if rule.kind == "oracle" or rule.is_per_system:
             raise BenchError(
                 f"a probe needs one threshold that reads no test labels, not '{rule}': use native or conformal:0.01"

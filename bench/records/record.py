@@ -30,6 +30,15 @@ _PLAIN_LIST: Final = re.compile(r"(?<=: )\[\n(?: +[-\d.eE]+,?\n)+ +\]")
 _LINE_BREAK: Final = re.compile(r"\n +")
 
 
+class Certifies(TypedDict):
+    """Of imported scores: which method here the code that gave them is for."""
+
+    method: str
+    """A row's name."""
+    code: str
+    """Which code, in the importer's words."""
+
+
 class DetectorFacts(TypedDict):
     """Which detector ran, and with what."""
 
@@ -42,6 +51,7 @@ class DetectorFacts(TypedDict):
     is_control: bool
     division: NotRequired[str]
     """`scores only` where the method ran elsewhere; else it ran here."""
+    certifies: NotRequired[Certifies]
     config: dict[str, Any]
     config_passed: dict[str, Any]
     profile: NotRequired[str]

@@ -95,7 +95,7 @@ class Store:
         names = {path.stem for path in self.inbox.glob("*.json")} | self._index.places().keys()
         found = sorted(name for name in names if name.startswith(prefix))
         if not found:
-            raise BenchError(f"no record '{prefix}' in {self.root}: `bench table` lists what there is")
+            raise BenchError(f"no record '{prefix}' in {self.root}: `bench table --json` has the run_ids of all rows")
         if len(found) > 1:
             raise BenchError(f"'{prefix}' fits {len(found)} records: give more digits of the run_id")
         record = self.read(found[0])

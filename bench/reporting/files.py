@@ -13,6 +13,7 @@ from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.records.record import Record
 from bench.records.store import Store, Wanted, everything
 from bench.reporting.reading import kept_verdicts, reading
+from bench.reporting.series_reading import series_reading
 from bench.reporting.tables.rows import TableKey
 from bench.reporting.tables.series import make_series, render_series, series_file
 from bench.reporting.tables.table import make_tables, render, table_key
@@ -66,7 +67,7 @@ def _pages(
                 said = reading(table, rule, kept_verdicts(store, table))
                 pages[table.key.file_name].append(render(table, rule, said))
         for series in make_series(tables):
-            pages[series.key.file_name].append(render_series(series, rule))
+            pages[series.key.file_name].append(render_series(series, rule, series_reading(series, rule)))
     return {store.root / "tables" / name: "\n".join(texts) for name, texts in pages.items()}
 
 

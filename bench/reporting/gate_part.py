@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from bench.errors import BenchError
-from bench.reporting.tables.choose import choices
+from bench.errors import BenchError, choose_one
 
 _SETTINGS: Final = re.compile(r"\[| #")
 """Where the plain name of a row ends: `mlad[alpha=1.3]`, `mine.py:Mine #3497`."""
@@ -36,7 +35,7 @@ class Part(NamedTuple):
         for method in sorted(self.methods or ()):
             if not any(Part(methods=frozenset({method})).holds(name) for name in rows):
                 raise BenchError(
-                    f"no row of the baseline or the records is of the method '{method}': {choices(method, known)}"
+                    f"no row of the baseline or the records is of the method '{method}': {choose_one(method, known)}"
                 )
 
 

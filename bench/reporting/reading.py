@@ -1,7 +1,8 @@
-"""What a table says, in three lines for a reader who knows none of its columns: generated from records and comparisons.
+"""What a table says, in a few lines for a reader who knows none of its columns: generated from records and comparisons.
 
 First who ranks better than the best control, by the paired test; then whether thresholds kept their promise, also where
-the ranking is good; then how far the test part is from training, and how much room the best control leaves.
+the ranking is good; then how far the test part is from training, and how much room the best control leaves;
+then certificates, if there are any.
 """
 
 from __future__ import annotations
@@ -15,15 +16,24 @@ from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.groups import is_control
 from bench.records.store import Store
+from bench.reporting.certificates import certificate_line, certificates
 from bench.reporting.comparisons.kept import holding
 from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.tables.headroom import headroom_of
 from bench.reporting.tables.notes import FAR, FEW_ABNORMAL, promised_fpr
-from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
+from bench.reporting.tables.ranking import (
+    RANKED_BY,
+    Reference,
+    best_controls,
+    best_of,
+    controls_of,
+    references_of,
+    short,
+    value_of,
+)
 from bench.reporting.tables.rows import Row, Table, shown_rule
+from bench.reporting.tables.words import capital, listed, percent
 
-_NAMED: Final = 6
-"""Methods that a sentence names; of more the number is told."""
 _RANKS_WELL: Final = {"ap": 0.8, "auroc": 0.9}
 """From one of these on, a ranking is good."""
 _LOST: Final = 0.5
@@ -45,7 +55,8 @@ def reading(table: Table, rule: str, verdicts: Verdicts) -> tuple[str, ...]:
     """
     rule = str(parse_rule(rule))
     methods = [row for row in table.rows if not is_control(row.group) and value_of(row, RANKED_BY) is not None]
-    lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule))
+    certified = certificate_line(certificates(table, verdicts))
+    lines = (_ranking(table, methods, verdicts), _thresholds(methods, rule), _data(table, rule), certified)
     return tuple(" ".join(sentences) for sentences in lines if sentences)
 
 
@@ -53,15 +64,33 @@ def reading(table: Table, rule: str, verdicts: Verdicts) -> tuple[str, ...]:
 
 
 def _ranking(table: Table, methods: Sequence[Row], verdicts: Verdicts) -> list[str]:
-    control = best_of(controls_of(table))
     if not _has_both_kinds(table):
         return ["The test part holds one kind of sequence alone, so nothing can be ranked."]
-    if control is None:
+    found = [held for held in references_of(table) if held.control is not None]
+    if not found:
         return ["No control finished, so nothing here says what a method adds to doing next to nothing."]
-    named = f"{control.label} (AP {short(value_of(control, RANKED_BY))})"
     if not methods:
         ran = any(not is_control(row.group) for row in table.rows)
-        return [f"{'No method finished' if ran else 'Only controls were run'}; the best control is {named}."]
+        best = best_of(controls_of(table))
+        return [
+            f"{'No method finished' if ran else 'Only controls were run'}; the best control is {_with_value(best)}."
+        ]
+    held = [Reference(each.control, tuple(row for row in each.methods if row in methods)) for each in found]
+    held = [each for each in held if each.methods]
+    if len(held) == 1:
+        return _against(table, held[0], verdicts)
+    sentences = []
+    for each in held:
+        first, *others = _against(table, each, verdicts)
+        sentences += [f"Told {each.told}: {first[:1].lower()}{first[1:]}", *others]
+    return sentences
+
+
+def _against(table: Table, held: Reference, verdicts: Verdicts) -> list[str]:
+    """What is said of methods that are held against one control."""
+    control, methods = held.control, held.methods
+    assert control is not None
+    named = _with_value(control)
     groups = _by_verdict(table, methods, control, verdicts)
     if len(groups[_UNTESTED]) == len(methods):
         return _untested(table, methods, control, named)
@@ -69,6 +98,10 @@ def _ranking(table: Table, methods: Sequence[Row], verdicts: Verdicts) -> list[s
     sentences = [better if groups["better"] else f"No method is shown to be better than the best control, {named}."]
     sentences += _more_words(groups)
     return [*sentences, *_by_chance(table, groups["better"], methods, control, verdicts)]
+
+
+def _with_value(control: Row | None) -> str:
+    return "none" if control is None else f"{control.label} (AP {short(value_of(control, RANKED_BY))})"
 
 
 def _has_both_kinds(table: Table) -> bool:
@@ -119,7 +152,7 @@ def _thresholds(methods: Sequence[Row], rule: str) -> list[str]:
     """Good rankings whose threshold fails, and whether false alarms are as many as promised."""
     rows = [row for row in methods if shown_rule(row, rule) == rule]
     failed = [text for row in _by_value(rows) if (text := _failed(row, rule))]
-    sentences = [f"Ranked well, but the threshold fails: {_listed(failed)}."] if failed else []
+    sentences = [f"Ranked well, but the threshold fails: {listed(failed)}."] if failed else []
     return [*sentences, *_promise(rows, rule)]
 
 
@@ -130,7 +163,7 @@ def _failed(row: Row, rule: str) -> str:
     if f1 is None or not ranks_well or possible < _LOST or f1 > _LOST * possible:
         return ""
     recall, fpr = value_of(row, "recall", rule) or 0.0, value_of(row, "fpr", rule) or 0.0
-    why = f"misses {_percent(1 - recall)} of the abnormal" if recall < _LOST else f"flags {_percent(fpr)} of the normal"
+    why = f"misses {percent(1 - recall)} of the abnormal" if recall < _LOST else f"flags {percent(fpr)} of the normal"
     return f"{row.label} (F1 {short(f1)} where {short(possible)} is possible: {why})"
 
 
@@ -142,12 +175,12 @@ def _promise(rows: Sequence[Row], rule: str) -> list[str]:
         return []
     many = [rate for rate in rates if rate > FAR * promised]
     if not many:
-        least = f"none gives more than {_percent(FAR * promised)} false alarms"
-        return [f"Thresholds hold: {least} ({_percent(promised)} promised)."]
-    least, most = _percent(min(many)), _percent(max(many))
+        least = f"none gives more than {percent(FAR * promised)} false alarms"
+        return [f"Thresholds hold: {least} ({percent(promised)} promised)."]
+    least, most = percent(min(many)), percent(max(many))
     shown = most if least == most else f"up to {most}"
     return [
-        f"{_percent(promised)} false alarms are promised, and {_of(len(many), len(rates))} far more ({shown}): normal "
+        f"{percent(promised)} false alarms are promised, and {_of(len(many), len(rates))} far more ({shown}): normal "
         "sequences of the test are unlike those that the threshold was set on."
     ]
 
@@ -164,26 +197,29 @@ def _of(number: int, total: int) -> str:
 def _data(table: Table, rule: str) -> list[str]:
     """How far the test is from training, and what it leaves to be shown."""
     known, seen = (_mean_count(table, name) for name in ("known_keys_share", "seen_in_training_share"))
-    kinds = f"{_capital(_percent(1 - known))} of the test's messages are of a kind that training had not"
+    kinds = f"{capital(percent(1 - known))} of the test's messages are of a kind that training had not"
     if known == 0:
         kinds = "Every message of the test is of a kind that training had not, so kinds alone tell nothing apart"
     if known == 1:
         kinds = "Every message of the test is of a kind known from training"
-    sentences = [f"{kinds}; {_percent(seen)} of its sequences occurred there exactly so."]
+    sentences = [f"{kinds}; {percent(seen)} of its sequences occurred there exactly so."]
     return [*sentences, *_room(table, rule), *_few(table)]
 
 
 def _room(table: Table, rule: str) -> list[str]:
-    control, bound = best_of(controls_of(table)), headroom_of(table, rule)
-    value = None if control is None else value_of(control, RANKED_BY)
+    bound, controls = headroom_of(table, rule), best_controls(table)
     parts = []
-    if value is not None:
-        little = ", too little to tell good methods apart" if 1 - value < _LITTLE_ROOM else ""
-        parts.append(f"the best control leaves {short(1 - value)} of AP to gain{little}")
+    if len(controls) == 1:
+        left = 1 - (value_of(controls[0], RANKED_BY) or 0.0)
+        little = ", too little to tell good methods apart" if left < _LITTLE_ROOM else ""
+        parts.append(f"the best control leaves {short(left)} of AP to gain{little}")
+    elif controls:
+        left_by = [f"{short(1 - (value_of(row, RANKED_BY) or 0.0))} ({row.label})" for row in controls]
+        parts.append(f"the best controls leave {' and '.join(left_by)} of AP to gain")
     if bound is not None and bound.ceiling < _LOW_CEILING:
         parts.append(f"no method that sees the order of events alone can exceed F1 {short(bound.ceiling)}")
     text = "; ".join(parts)
-    return [f"{_capital(text)}."] if text else []
+    return [f"{capital(text)}."] if text else []
 
 
 def _few(table: Table) -> list[str]:
@@ -206,22 +242,4 @@ def _by_value(rows: Sequence[Row]) -> list[Row]:
 
 def _names(rows: Sequence[Row]) -> str:
     """The best first."""
-    return _listed([row.label for row in _by_value(rows)])
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - _NAMED
-    return ", ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _percent(share: float) -> str:
-    """`12 %`, `0.3 %`, `8 %`: a digit behind the point at both ends, and neither 0 nor 100 where it is not that."""
-    value = 100 * share
-    text = f"{value:.0f}" if 9.95 <= value <= 99.5 else f"{value:.1f}"
-    if text in ("0.0", "100.0") and value not in (0, 100):
-        return "under 0.1 %" if value < 1 else "over 99.9 %"
-    return f"{text.removesuffix('.0')} %"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return listed([row.label for row in _by_value(rows)])

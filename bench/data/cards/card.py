@@ -18,7 +18,7 @@ from bench.data.cards.checks import check_patterns
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
 from bench.data.cards.incidents import incident
 from bench.data.cards.origin import NO_LICENCE, Origin, check_origin, origin_of
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 Kind = Literal["lines", "id-stream", "id-sessions", "id-splits", "simulated"]
 Tier = Literal["evaluation", "development", "smoke"]
@@ -250,7 +250,7 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
 def _build(path: Path, values: dict[str, Any]) -> Card:
     known = {field.name for field in dataclasses.fields(Card)} - {"name", "edition", "lines"}
     if unknown := sorted(set(values) - known):
-        raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': known are {', '.join(sorted(known))}")
+        raise BenchError(f"the card {path} has the unknown key '{unknown[0]}': {choose_one(unknown[0], sorted(known))}")
     shared = values["origin"] if isinstance(values.get("origin"), dict) else {}
     try:
         download = Download(**values["download"]) if "download" in values else None
@@ -313,7 +313,7 @@ def _check(path: Path, card: Card) -> None:
     ]
     for key, value, allowed in choices:
         if value not in allowed:
-            raise BenchError(f"the card {path} has {key} = '{value}': choose one of {', '.join(allowed)}")
+            raise BenchError(f"the card {path} has {key} = '{value}': {choose_one(str(value), allowed)}")
     check_patterns(path, card)
     _check_files(path, card)
 

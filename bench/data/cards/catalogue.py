@@ -18,7 +18,7 @@ from bench._files import anchored
 from bench.data.cards.card import Card, DataFile, load_folder
 from bench.data.cards.checksums import content_sha256, file_sha256
 from bench.data.cards.fetched import note_path, require_intact
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
 _SLICE: Final = re.compile(r"(?P<edition>.+)\.(?P<unit>lines|sessions)-(?P<start>[0-9]{1,18})-(?P<stop>[0-9]{1,18})")
@@ -41,7 +41,7 @@ class Catalogue:
         """The editions of a data set, highest rank first; an unknown name is a BenchError."""
         found = [card for card in self.cards if name == card.name or name in card.aliases]
         if not found:
-            raise BenchError(f"unknown data set '{name}': choose one of {', '.join(self.names)}")
+            raise BenchError(f"unknown data set '{name}': {choose_one(name, self.names)}")
         return sorted(found, key=lambda card: (-card.rank, card.edition))
 
     def is_available(self, card: Card) -> bool:
@@ -74,8 +74,8 @@ class Catalogue:
         part = _SLICE.fullmatch(edition or "")
         if part and part["edition"] in editions:
             return slice_of(editions[part["edition"]], int(part["start"]), int(part["stop"]), part["unit"])
-        known = ", ".join(card.key for card in editions.values())
-        raise BenchError(f"unknown edition '{key}': choose one of {known}")
+        meant = choose_one(key, [card.key for card in editions.values()])
+        raise BenchError(f"unknown edition '{key}': {meant}")
 
     def path(self, file: DataFile, *, thorough: bool = False) -> Path:
         """Where a file is, after its checksum was verified.

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError, did_you_mean
+from bench.errors import BenchError, choose_one
 from bench.evaluation.blocks import Resampling
 from bench.evaluation.measures import compared
 from bench.evaluation.paired import N_DRAWS, Resampled, Scored, difference, draw_seed, resample
@@ -71,19 +71,14 @@ def comparison_requests(tables: Sequence[Table], method: str, against: str) -> l
     with_method = [(table, row) for table in tables for row in table.rows if row.method == method]
     if not with_method:
         known = sorted({row.method for table in tables for row in table.rows})
-        raise BenchError(
-            f"no table has a row '{method}': {did_you_mean(method, known)}choose one of {', '.join(known)}"
-        )
+        raise BenchError(f"no table has a row '{method}': {choose_one(method, known, listing='bench table')}")
     names = _COMMA_OUTSIDE.split(against)
     if against not in (CONTROLS, EVERYTHING):
         known_names = {row.method for table, _ in with_method for row in table.rows} - {method}
         unknown = [name for name in names if name not in known_names]
         if unknown:
-            meant = did_you_mean(unknown[0], known_names)
-            raise BenchError(
-                f"--against {against}: '{unknown[0]}' stands in no table of {method}: "
-                f"{meant}write controls, all, or names out of {', '.join(sorted(known_names))}"
-            )
+            meant = choose_one(unknown[0], sorted(known_names), more=", or write controls or all")
+            raise BenchError(f"--against {against}: '{unknown[0]}' stands in no table of {method}: {meant}")
     found = []
     for table, row in with_method:
         others = tuple(other for other in table.rows if other is not row and is_asked(against, other))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench._files import replace_text
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import compared, measure_of
 from bench.evaluation.paired import holm
 from bench.evaluation.thresholds import DEFAULT_RULE
@@ -52,7 +52,7 @@ def parse_metrics(text: str | None) -> list[str]:
     names = known if text is None else [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise BenchError(f"--metric {text}: '{unknown[0]}' is not compared: choose of {', '.join(known)}")
+        raise BenchError(f"--metric {text}: '{unknown[0]}' is not compared: {choose_one(unknown[0], known)}")
     return [name for name in known if name in names]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bench.errors import BenchError
-from bench.experiment.groups import is_control
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import ComparisonRequest, compare_rows
 from bench.reporting.comparisons.verdicts import Verdicts
-from bench.reporting.tables.ranking import best_of, controls_of
+from bench.reporting.tables.certified import certified_pairs
+from bench.reporting.tables.ranking import Reference, references_of
 from bench.reporting.tables.rows import Row, Table
 
 MOST = 60_000
@@ -19,18 +19,27 @@ def with_quick(table: Table, verdicts: Verdicts, store: Store) -> Verdicts:
 
     Where scores are missing, or are many, nothing is added.
     """
-    control = best_of(controls_of(table))
-    if control is None or table.key.sample:
+    if table.key.sample:
         return verdicts
-    methods = [row for row in table.rows if not is_control(row.group) and row.finished and _is_here(row, store)]
-    missing = [row for row in methods if not verdicts.paired(table, row, control)]
-    n_runs = sum(len(row.finished) for row in (control, *missing))
-    if not missing or not _is_here(control, store) or table.records[0]["counts"]["n_test"] * n_runs > MOST:
+    held = [*references_of(table), *(Reference(pair.theirs, (pair.ours,)) for pair in certified_pairs(table))]
+    asked = [request for found in held if (request := _missing(table, found, verdicts, store))]
+    n_runs = sum(len(row.finished) for request in asked for row in (request.row, *request.others))
+    if table.records[0]["counts"]["n_test"] * n_runs > MOST:
         return verdicts
     try:
-        return verdicts | Verdicts.of([compare_rows(ComparisonRequest(table, control, tuple(missing)), store)])
+        return verdicts | Verdicts.of([compare_rows(request, store) for request in asked])
     except BenchError:  # scores that are damaged are told by what asks for them
         return verdicts
+
+
+def _missing(table: Table, found: Reference, verdicts: Verdicts, store: Store) -> ComparisonRequest | None:
+    """The comparison of a control with the methods that were not compared with it; None where there is none."""
+    control = found.control
+    if control is None or not _is_here(control, store):
+        return None
+    methods = [row for row in found.methods if row.finished and _is_here(row, store)]
+    missing = tuple(row for row in methods if not verdicts.paired(table, row, control))
+    return ComparisonRequest(table, control, missing) if missing else None
 
 
 def _is_here(row: Row, store: Store) -> bool:

@@ -19,6 +19,20 @@ class Paired(NamedTuple):
     verdict: str
     """`better`, `worse` or `not separable`."""
     p: float
+    difference: float | None = None
+    """Of the one less the other, in AP, with its 95 % interval; None of comparisons without."""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def inverse(self) -> Paired:
+        """Of the other against the one."""
+        verdict = _INVERSE.get(self.verdict, self.verdict)
+        return Paired(verdict, self.p, _minus(self.difference), _minus(self.high), _minus(self.low))
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,11 @@ class Verdicts:
             for row in comparison["rows"]:
                 values = (row["metrics"] or {}).get(RANKED_BY)
                 if values:
-                    one, other, verdict = comparison["method"], row["method"], values["verdict"]
-                    p = values["p"]
-                    found[key, one, other] = Paired(verdict, p)
-                    found.setdefault((key, other, one), Paired(_INVERSE.get(verdict, verdict), p))
+                    one, other = comparison["method"], row["method"]
+                    known = (values.get(name) for name in ("difference", "low", "high"))
+                    paired = Paired(values["verdict"], values["p"], *known)
+                    found[key, one, other] = paired
+                    found.setdefault((key, other, one), paired.inverse)
         return cls(found)
 
     def __or__(self, other: Verdicts) -> Verdicts:

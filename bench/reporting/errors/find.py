@@ -13,11 +13,10 @@ from bench.data.cards.catalogue import Catalogue
 from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE, parse_rule
 from bench.experiment.behind import LogLine, TestedLines
-from bench.experiment.cuts import cut_of, flagged_at, judged_of
 from bench.records.record import Record, Scores
 from bench.records.store import Store
+from bench.reporting.errors.wrong import decisions_of
 from bench.reporting.tables.choose import Asked, Chosen, choose_record, scores_of_record
-from bench.types import ABNORMAL
 
 TOP: Final = 5
 """Sequences that are shown of each kind, unless more are asked for."""
@@ -123,27 +122,22 @@ def errors_of(chosen: Chosen, scores: Scores, catalogue: Catalogue, *, rule: str
     """The same of a record and its scores."""
     record = chosen.record
     rule = str(parse_rule(rule))
-    cut = cut_of(record, scores, rule)
-    if isinstance(cut, str):
-        raise BenchError(_no_threshold(record, rule, cut))
-    judged = judged_of(scores)
-    is_abnormal = scores["test_labels"] == ABNORMAL
-    flagged = flagged_at(scores["test"], cut)
+    decided = decisions_of(record, scores, rule)
     wrong: dict[Kind, NDArray[np.int64]] = {
-        "false positive": np.flatnonzero(judged & flagged & ~is_abnormal),
-        "false negative": np.flatnonzero(judged & ~flagged & is_abnormal),
+        "false positive": decided.false_positives,
+        "false negative": decided.false_negatives,
     }
     look = _Look(record, scores, TestedLines(record, scores, catalogue) if depth.lines else None, depth)
     found = {kind: look.mistakes(kind, positions) for kind, positions in wrong.items()}
     return Errors(
         record=record,
         rule=rule,
-        thresholds=_thresholds(record, scores, cut),
+        thresholds=_thresholds(record, scores, decided.cut),
         counts={
-            "tp": int((judged & flagged & is_abnormal).sum()),
+            "tp": int((decided.counted & decided.flagged & decided.is_abnormal).sum()),
             "fp": len(wrong["false positive"]),
             "fn": len(wrong["false negative"]),
-            "tn": int((judged & ~flagged & ~is_abnormal).sum()),
+            "tn": int((decided.counted & ~decided.flagged & ~decided.is_abnormal).sum()),
         },
         n_seeds=len(chosen.row.finished),
         false_positives=found["false positive"],
@@ -191,14 +185,6 @@ class _Look(NamedTuple):
             n_lines=n_lines,
             lines=tuple(shown),
         )
-
-
-def _no_threshold(record: Record, rule: str, reason: str) -> str:
-    known = [name for name, entry in record["thresholds"].items() if entry["value"] is not None or "systems" in entry]
-    return (
-        f"the rule {rule} gives '{record['method']}' no threshold here ({reason}): "
-        f"choose another --threshold, such as {', '.join(known) or 'fixed:0.5'}"
-    )
 
 
 def _notes(record: Record) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import Measure, all_measures, measure_of
 from bench.evaluation.ranks import mean_ranks
 from bench.experiment.groups import is_control
@@ -79,7 +79,7 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
 def _metric(name: str) -> Measure:
     known = [measure.key for measure in all_measures()]
     if name not in known:
-        raise BenchError(f"unknown metric '{name}' in a figure: choose from {', '.join(known)}")
+        raise BenchError(f"unknown metric '{name}' in a figure: {choose_one(name, known)}")
     return measure_of(name)
 
 

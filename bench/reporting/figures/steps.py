@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.grades import CONTROL
 from bench.experiment.measure import ALL
 from bench.records import record as records
@@ -70,7 +70,7 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     """A figure of each part, in it a panel of each scenario and split."""
     parts = options.get("parts", list(_PARTS))
     if unknown := [part for part in parts if part not in _PARTS]:
-        raise BenchError(f"a figure of kind 'steps' has no part '{unknown[0]}': choose of {', '.join(_PARTS)}")
+        raise BenchError(f"a figure of kind 'steps' has no part '{unknown[0]}': {choose_one(unknown[0], _PARTS)}")
     steps = {cell.method.label: cell.method.config.get(_FIELD) for cell in request.plan.cells}
     rows = request.rows()
     trained = {key: row for key, row in rows.items() if steps[key[2]] is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import all_measures, measure_of
 from bench.experiment.measure import ALL
 from bench.reporting.figures.figure import (
@@ -33,7 +33,7 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     known = [measure.key for measure in all_measures()]
     unknown = [name for name in metrics if name not in known]
     if unknown:
-        raise BenchError(f"unknown metric '{unknown[0]}' in a figure: choose from {', '.join(known)}")
+        raise BenchError(f"unknown metric '{unknown[0]}' in a figure: {choose_one(unknown[0], known)}")
     notes = request.missing
     values = {cell.method.label: cell.method.config.get(key) for cell in request.plan.cells}
     swept = request.rows(lambda cell: cell.method.ref.name == method and key in cell.method.passed)

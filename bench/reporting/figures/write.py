@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bench
 from bench._files import replace_text
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.experiment.suites import Suite
 from bench.records.store import record_text
@@ -28,14 +28,15 @@ def check(suite: Suite) -> None:
         )
     kind = options.pop("kind")
     if kind not in KINDS:
-        raise BenchError(f"unknown kind of figure '{kind}': choose one of {', '.join(sorted(KINDS))}")
+        raise BenchError(f"unknown kind of figure '{kind}': {choose_one(kind, sorted(KINDS))}")
     needs = KINDS[kind].needs
     if needs is not None:
         needs()
     known = KINDS[kind].options
     if unknown := sorted(set(options) - set(known)):
         raise BenchError(
-            f"a figure of kind '{kind}' has no option '{unknown[0]}': known are {', '.join(known) or 'none'}"
+            f"a figure of kind '{kind}' has no option '{unknown[0]}': "
+            f"{choose_one(unknown[0], known) if known else 'it has none, so leave it out'}"
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import all_measures, measure_of
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.measure import ALL
@@ -68,7 +68,7 @@ def parse_queries(text: str) -> list[Query]:
     known = {*(measure.key for measure in all_measures()), *COUNTS, SEEDS}
     unknown = [name for name in many[0] if name not in known]
     if unknown:
-        raise BenchError(f"'{unknown[0]}' is no metric: choose one of {', '.join(sorted(known))}")
+        raise BenchError(f"'{unknown[0]}' is no metric: {choose_one(unknown[0], sorted(known))}")
     return [
         Query(metric, method, scenario, split, options)
         for metric, method, scenario, split in itertools.product(*many)
@@ -105,7 +105,7 @@ class Lookup:
         values = _values(row, records, query.metric, options)
         over = options.get("of", "mean")
         if over not in _OVER_SEEDS:
-            raise BenchError(f"of={over} is unknown: choose one of {', '.join(_OVER_SEEDS)}")
+            raise BenchError(f"of={over} is unknown: {choose_one(over, _OVER_SEEDS)}")
         return float(_OVER_SEEDS[over](values))
 
     def _table(self, query: Query, options: Mapping[str, str]) -> Table:
@@ -130,8 +130,8 @@ class Lookup:
 def _row(table: Table, method: str) -> Row:
     rows = [row for row in table.rows if method in (row.method, row.records[0]["method"])]
     if len(rows) != 1:
-        known = ", ".join(row.method for row in table.rows)
-        raise BenchError(f"{len(rows) or 'no'} rows are called '{method}': choose one of {known}")
+        meant = choose_one(method, [row.method for row in table.rows])
+        raise BenchError(f"{len(rows) or 'no'} rows are called '{method}': {meant}")
     return rows[0]
 
 

@@ -43,7 +43,8 @@ def headroom(tables: Sequence[Table]) -> str:
     lines = []
     for table in tables:
         counts = table.records[0]["counts"]
-        control, method = best_of(controls_of(table)), best_of(methods_of(table))
+        method = best_of(methods_of(table))
+        control = best_of(controls_of(table, method))
         best = None if control is None else value_of(control, RANKED_BY)
         room = "" if best is None else short(1 - best)
         bound = headroom_of(table, DEFAULT_RULE)

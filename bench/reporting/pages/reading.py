@@ -14,7 +14,7 @@ from bench.reporting.pages.gather import Results, methods_of, standing_of
 from bench.reporting.pages.matrix import NOTHING
 from bench.reporting.tables.matrix import column, usual_seeds
 from bench.reporting.tables.notes import FAR, FEW_ABNORMAL, promised_fpr
-from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
+from bench.reporting.tables.ranking import RANKED_BY, Reference, best_of, controls_of, references_of, short, value_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
 _RANKS_WELL, _FLAGS_LITTLE = 0.95, 0.1
@@ -23,7 +23,7 @@ NOT_COMPARED: Final = "not compared"
 
 def against_controls(results: Results, tables: Sequence[Table]) -> str:
     """For each table what beats its best control, by the paired test; then over all evaluation editions."""
-    lines = [line for line in (_of_table(results, table) for table in tables) if line]
+    lines = [line for table in tables for held in references_of(table) if (line := _of_table(results, table, held))]
     return "\n".join([*lines, *_over_editions(results, tables)]) if lines else f"({NOTHING})"
 
 
@@ -32,11 +32,11 @@ def conclusions(results: Results, tables: Sequence[Table]) -> str:
     return "\n".join(_over_editions(results, tables)) if tables else f"({NOTHING})"
 
 
-def _of_table(results: Results, table: Table) -> str:
-    control = best_of(controls_of(table))
+def _of_table(results: Results, table: Table, held: Reference) -> str:
+    control = held.control
     if control is None:
         return ""
-    groups = _by_verdict(results, table, control)
+    groups = _by_verdict(results, table, held.methods, control)
     parts = [f"{words}: {_names(groups[verdict])}" for verdict, words in _WORDS.items() if groups[verdict]]
     value = short(value_of(control, RANKED_BY))
     text = "; ".join(parts) or "no method was run"
@@ -52,12 +52,12 @@ _WORDS: Final = {
 }
 
 
-def _by_verdict(results: Results, table: Table, control: Row) -> dict[str, list[Row]]:
+def _by_verdict(results: Results, table: Table, methods: Sequence[Row], control: Row) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     own = value_of(control, RANKED_BY)
     for row in methods_of(table):
         value = value_of(row, RANKED_BY)
-        if value is None or own is None:
+        if row not in methods or value is None or own is None:
             continue
         verdict = results.verdicts.of_rows(table, row, control)
         groups[verdict or (NOT_COMPARED if value > own else "below")].append(row)
@@ -69,9 +69,9 @@ def _over_editions(results: Results, tables: Sequence[Table]) -> list[str]:
     evaluation = [table for table in tables if standing_of(table) == "evaluation"]
     verdicts: dict[str, list[str]] = defaultdict(list)
     for table in evaluation:
-        control = best_of(controls_of(table))
-        for row in methods_of(table) if control is not None else ():
-            if row.finished:
+        for row in methods_of(table):
+            control = best_of(controls_of(table, row))
+            if row.finished and control is not None:
                 verdicts[row.method].append(results.verdicts.of_rows(table, row, control) or NOT_COMPARED)
     pairs = [verdict for found in verdicts.values() for verdict in found]
     if not pairs:

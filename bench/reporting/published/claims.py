@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.experiment.measure import ALL
 from bench.reporting import markdown
 from bench.reporting.published.audit import IMPOSSIBLE, NOT_JUDGED, POSSIBLE
@@ -155,7 +155,7 @@ def render_beside(tables: Sequence[Table], rule: str, systems: Collection[str], 
     claims, bounds = load_claims(path)
     if unknown := sorted(set(systems) - {claim.system for claim in claims}):
         raise BenchError(
-            f"no claim of '{unknown[0]}' is known: choose of {', '.join(sorted({c.system for c in claims}))}"
+            f"no claim of '{unknown[0]}' is known: {choose_one(unknown[0], sorted({c.system for c in claims}))}"
         )
     judged = judge_claims([claim for claim in claims if claim.system in systems], bounds)
     rows = [row for j in judged for row in _beside(j, tables, rule)]

@@ -10,7 +10,7 @@ from typing import Final
 from bench.errors import BenchError, unknown_name
 from bench.experiment.groups import is_control
 from bench.reporting.tables.columns import NAME, Column, find_column, sort_key
-from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of
+from bench.reporting.tables.ranking import RANKED_BY, best_controls
 from bench.reporting.tables.rows import Row, Table, base_of
 
 _COMMA: Final = re.compile(r",(?![^\[]*\])")
@@ -74,14 +74,14 @@ class Choice:
             raise BenchError("--methods names controls alone, which stand in every table: name a method too")
 
     def _rows(self, table: Table, rule: str) -> tuple[Row, ...]:
-        best = best_of(controls_of(table))
+        best = best_controls(table)
         found: list[Row] = []
         for group in dict.fromkeys(row.group for row in table.rows):
             rows = [row for row in table.rows if row.group == group and (is_control(group) or self._wants(row))]
             if self.sort is not None:
                 rows.sort(key=sort_key(self.sort, rule))
             shown = rows if self.top is None else rows[: self.top]
-            found += shown if best not in rows or best in shown else [*shown, best]
+            found += [*shown, *(row for row in rows if row in best and row not in shown)]
         return tuple(found)
 
     def _wants(self, row: Row) -> bool:

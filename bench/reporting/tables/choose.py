@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.data.sequences.protocols import canonical, expanded
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one, did_you_mean
 from bench.experiment.measure import are_scores_of
 from bench.records.record import Record, Scores
 from bench.records.store import Store
@@ -18,7 +17,6 @@ from bench.reporting.tables.rows import Row, Table
 from bench.reporting.tables.table import make_tables
 
 DEFAULT_SPLIT: Final = "chronological"
-_SHOWN: Final = 12
 _COMMA_OUTSIDE: Final = re.compile(r",(?![^\[]*\])")
 """Not one between the settings of `mlad[alpha=1.3,k=2]`."""
 _EDITION: Final = "(?:@[a-z0-9._-]+)?"
@@ -54,12 +52,13 @@ def choose_record(store: Store, asked: Asked) -> Chosen:
     if not having:
         names = dict.fromkeys(row.method for table in tables for row in table.rows)
         where = f"{tables[0].key.scenario}, {tables[0].key.split}"
-        raise BenchError(f"no table of {where} has a row '{asked.method}': {choices(asked.method, names)}")
+        meant = choose_one(asked.method, names, listing="bench table")
+        raise BenchError(f"no table of {where} has a row '{asked.method}': {meant}")
     having.sort(key=lambda table: max(record["started_at"] for record in table.records))
     if len(having) > 1:
         notes.append(f"{len(having)} tables fit (other windows, samples or data): shown is the one that ran last")
     row = next(row for row in having[-1].rows if row.method == asked.method)
-    record = _of_seed(row, asked.seed)
+    record = run_of(row, asked.seed)
     store.require_unchanged([record])
     return Chosen(row, record, tuple(notes))
 
@@ -91,15 +90,36 @@ def fitting_rows(store: Store, scenario: str | None, split: str | None, methods:
     )
     rows = [row for table in of_one_protocol(tables).tables for row in table.rows]
     if not rows:
-        raise BenchError(f"no record in {store.root} fits: give another --scenario, --split or --out")
+        raise nothing_fits(store, scenario, "--scenario, --split or --out")
     if methods is None:
         return rows
     known = dict.fromkeys(row.method for row in rows)
     asked = row_names(methods)
     for name in asked:
         if name not in known:
-            raise BenchError(f"no table that fits has a row '{name}': {choices(name, known)}")
+            meant = choose_one(name, known, listing="bench table")
+            raise BenchError(f"no table that fits has a row '{name}': {meant}")
     return [row for row in rows if row.method in asked]
+
+
+def nothing_fits(store: Store, scenario: str | None, others: str) -> BenchError:
+    """The error where no table is of what was asked for.
+
+    others: what else may be given, as `--scenario, --split or --out`
+    """
+    names = dict.fromkeys(name for name, _ in _places(store))
+    if scenario is None or any(scenario in name for name in names):
+        return BenchError(f"no record in {store.root} fits: run something first, or give another {others}")
+    return BenchError(f"no record in {store.root} is of the scenario '{scenario}': {_scenarios_near(scenario, names)}")
+
+
+def _scenarios_near(asked: str, names: Iterable[str]) -> str:
+    """As `choose_one`; scenarios are also near by their names without editions."""
+    known = list(names)
+    systems = "|".join(sorted({name for key in known for name in re.findall(r"([a-z_]+)@", key)}))
+    bare = [re.sub(rf"@[a-z0-9._-]+?(?=2(?:{systems})@|\+|$)", "", key) for key in known]
+    meant = did_you_mean(asked, known) or did_you_mean(asked, bare)
+    return meant + choose_one("", known)
 
 
 def scores_of_record(record: Record, store: Store) -> Scores:
@@ -136,15 +156,6 @@ def row_names(text: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
-def choices(asked: str, names: Iterable[str]) -> str:
-    """`did you mean X? else choose one of ...`, as the end of a sentence."""
-    known = list(names)
-    near = difflib.get_close_matches(asked, known, 1)
-    meant = f"did you mean {near[0]}? else " if near else ""
-    more = f" and {len(known) - _SHOWN} more (`bench table` lists all)" if len(known) > _SHOWN else ""
-    return f"{meant}choose one of {', '.join(known[:_SHOWN])}{more}"
-
-
 def _places(store: Store) -> list[tuple[str, str]]:
     """Scenario and split of all records, without reading those of the archive."""
     found: list[tuple[str, str]] = []
@@ -168,9 +179,9 @@ def _one_scenario(asked: str, names: Iterable[str], store: Store) -> str:
     without = [name for name in known if re.fullmatch(bare, name)]
     found = exact or without or [name for name in known if asked in name]
     if not found:
-        raise BenchError(f"no record in {store.root} is of the scenario '{asked}': {choices(asked, known)}")
+        raise BenchError(f"no record in {store.root} is of the scenario '{asked}': {_scenarios_near(asked, known)}")
     if len(found) > 1:
-        raise BenchError(f"'{asked}' fits {len(found)} scenarios in {store.root}: {choices(asked, found)}")
+        raise BenchError(f"'{asked}' fits {len(found)} scenarios in {store.root}: {choose_one(asked, found)}")
     return found[0]
 
 
@@ -179,15 +190,15 @@ def _one_split(asked: str | None, splits: Sequence[str], scenario: str) -> str:
         return DEFAULT_SPLIT if DEFAULT_SPLIT in splits else splits[0]
     name = canonical(asked)
     if name not in splits:
-        raise BenchError(f"{scenario} has no record under the split '{name}': {choices(name, splits)}")
+        raise BenchError(f"{scenario} has no record under the split '{name}': {choose_one(name, splits)}")
     return name
 
 
-def _of_seed(row: Row, seed: int | None) -> Record:
-    """The finished record of a seed; of the first where none is asked for."""
+def run_of(row: Row, seed: int | None) -> Record:
+    """The finished record of a seed, or of the first; BenchError where there is none."""
     finished = {record["spec"]["seed"]: record for record in row.finished}
     if not finished:
-        raise BenchError(f"'{row.method}' has no scores, as no run of it finished: {row.failure}")
+        raise BenchError(f"'{row.method}' has no finished run: {row.failure}")
     if seed is None:
         return finished[min(finished)]
     if seed not in finished:

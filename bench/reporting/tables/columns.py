@@ -161,7 +161,7 @@ def all_columns(rows: Sequence[Row], table: Table, rule: str) -> list[Column]:
     measures = sorted(chosen, key=lambda measure: not measure.is_by_rule)
     return [
         *(of_measure(measure) for measure in measures),
-        *([_of_beside(beside)] if (beside := rule_beside(table, rows, rule)) else []),
+        *beside_columns(table, rows, rule),
         *(CALLS if any(calls_of(row) for row in rows) else ()),
         *([STEPS] if any(steps_of(row) for row in rows) else []),
         *TIMES,
@@ -176,6 +176,13 @@ def rule_beside(table: Table, rows: Sequence[Row], rule: str) -> str:
     if not is_told or parsed.kind not in ("conformal", "quantile") or parsed.population is not None:
         return ""
     return str(replace(parsed, population="target-unlabelled"))
+
+
+def beside_columns(table: Table, rows: Sequence[Row], rule: str) -> list[Column]:
+    """The column of the rule beside, where it has a value for some row; a note says why where it has none."""
+    beside = rule_beside(table, rows, rule)
+    has_one = beside and any(mean_of(row, ALL, "f1", beside) is not None for row in rows if row.finished)
+    return [_of_beside(beside)] if has_one else []
 
 
 def _of_beside(beside: str) -> Column:

@@ -10,7 +10,7 @@ from bench.evaluation.measures import all_measures
 from bench.experiment.measure import ALL
 from bench.records.record import Record, own_seconds, standings
 from bench.reporting.tables.answers import legend
-from bench.reporting.tables.columns import BESIDE, is_held, rule_beside
+from bench.reporting.tables.columns import BESIDE, beside_columns, is_held
 from bench.reporting.tables.headroom import data_lines
 from bench.reporting.tables.rows import Table, sample_lines, steps_of
 from bench.reporting.tables.split_words import split_words
@@ -93,7 +93,7 @@ def brief_lines(table: Table, rule: str) -> list[str]:
 
 def _legend_of_some(table: Table, rule: str) -> list[str]:
     """What the columns mean that only some tables have."""
-    has_beside = bool(rule_beside(table, table.rows, rule))
+    has_beside = bool(beside_columns(table, table.rows, rule))
     words = [
         ("R inc: share of incidents with a flagged sequence", any(is_held(m, table) for m in all_measures())),
         ("steps: optimiser steps of a network's training", any(steps_of(row) for row in table.rows)),

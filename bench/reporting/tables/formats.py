@@ -15,6 +15,9 @@ from bench.reporting.tables.view import Block, Grid, View
 BEST: Final = " *"
 """Behind the name of the best control, where a format can mark it."""
 BEST_WORDS: Final = "* the best control, by AP"
+CERTIFIED: Final = " \u2020"
+"""Behind the name of a method that third-party code certifies."""
+CERTIFIED_WORDS: Final = "\u2020 certified by other code for it"
 
 _ESCAPED: Final = re.compile(r"\\([|`])")
 _TEX: Final = str.maketrans(
@@ -43,8 +46,8 @@ def grid_markdown(grid: Grid) -> str:
 def view_latex(view: View) -> str:
     """A view as one LaTeX table, in booktabs; facts, notes and reading stand above it as comments."""
     said = [line.removeprefix("- ") for line in (*view.facts, *view.notes, *view.reading)]
-    marked = any(grid.best is not None for block in view.blocks for grid in block.grids)
-    caption = _tex(f"{view.heading}.{f' {BEST_WORDS}.' if marked else ''}")
+    legend = dict.fromkeys(words for block in view.blocks for grid in block.grids for words in legend_of(grid))
+    caption = _tex(" ".join(f"{text}." for text in (view.heading, *legend)))
     body = [line for block in view.blocks for line in _block_latex(block)]
     lines = [
         *(f"% {plain_text(line)}" for line in (view.heading, *said)),
@@ -108,8 +111,18 @@ def _html(text: str) -> str:
 
 
 def _marked(grid: Grid) -> list[tuple[str, ...]]:
-    """The rows, the best control with its mark."""
-    return [(row[0] + BEST, *row[1:]) if place == grid.best else row for place, row in enumerate(grid.rows)]
+    """The rows, with the marks of the best control and of what is certified."""
+    return [(row[0] + mark_of(grid, place), *row[1:]) for place, row in enumerate(grid.rows)]
+
+
+def mark_of(grid: Grid, place: int) -> str:
+    """What stands behind the name of a row."""
+    return (BEST if place == grid.best else "") + (CERTIFIED if place in grid.certified else "")
+
+
+def legend_of(grid: Grid) -> list[str]:
+    """What its marks mean."""
+    return [*([BEST_WORDS] if grid.best is not None else []), *([CERTIFIED_WORDS] if grid.certified else [])]
 
 
 def plain_text(text: str) -> str:

@@ -12,6 +12,7 @@ from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.records.store import Record
 from bench.reporting.tables.answers import call_notes
+from bench.reporting.tables.columns import BESIDE, rule_beside
 from bench.reporting.tables.rows import Row, Table, aggregate, flags_all, mean_of, shown_rule
 from bench.reporting.tables.versions import older_records
 
@@ -26,7 +27,7 @@ _BY_PLACE: Final = "clock"
 
 def table_notes(table: Table, rule: str) -> list[str]:
     """Failures, thresholds that could not be estimated, rows under another rule, promises that thresholds broke."""
-    return [*_row_notes(table, rule), *_broken_promises(table, rule)]
+    return [*_row_notes(table, rule), *_beside_notes(table, rule), *_broken_promises(table, rule)]
 
 
 def brief_notes(table: Table, rule: str) -> list[str]:
@@ -57,6 +58,21 @@ def _row_notes(table: Table, rule: str) -> list[str]:
             missing[reason].append(f"{row.label}{part}")
     notes += [f"- n/e: {reason}: {', '.join(methods)}" for reason, methods in sorted(missing.items())]
     return notes
+
+
+def _beside_notes(table: Table, rule: str) -> list[str]:
+    """Why the same rule has no threshold on the target's pool, and a rule that has one."""
+    beside = rule_beside(table, table.rows, rule)
+    if not beside:
+        return []
+    missing: dict[str, list[str]] = defaultdict(list)
+    for row in table.rows:
+        if row.finished and rule_beside(table, [row], rule):
+            for reason in dict.fromkeys(_why_no_threshold(record, beside) for record in row.finished):
+                if reason:
+                    missing[reason].append(row.label)
+    way_out = "run with `--threshold quantile:0.99@target-unlabelled`, which needs one"
+    return [f"- {BESIDE}, n/e: {reason} ({way_out}): {', '.join(names)}" for reason, names in sorted(missing.items())]
 
 
 def promised_fpr(rule: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.evaluation.thresholds import DEFAULT_RULE
 from bench.experiment.grades import CONTROL
@@ -33,6 +33,39 @@ def controls_of(table: Table, method: Row | None = None) -> list[Row]:
         return [row for row in table.rows if row.group == CONTROL]
     controls = [row for row in table.rows if is_control(row.group)]
     return [row for row in controls if may_stand_beside(row.records[0], method.records[0])]
+
+
+class Reference(NamedTuple):
+    """Methods, and the best of the controls that are told no more than these."""
+
+    control: Row | None
+    """None where no such control finished."""
+    methods: tuple[Row, ...]
+
+    @property
+    def told(self) -> str:
+        """What its methods are told, as headings say it."""
+        return " or ".join(dict.fromkeys(row.group for row in self.methods))
+
+
+def references_of(table: Table) -> list[Reference]:
+    """The methods of a table by the control that each is held against, in the order of the rows.
+
+    Beside methods that are told labels stand controls that are told them too, so a table may have several best ones.
+    Without any method it is the best control that every table has.
+    """
+    found: dict[int, tuple[Row | None, list[Row]]] = {}
+    for row in table.rows:
+        if not is_control(row.group):
+            control = best_of(controls_of(table, row))
+            found.setdefault(id(control), (control, []))[1].append(row)
+    references = [Reference(control, tuple(methods)) for control, methods in found.values()]
+    return references or [Reference(best_of(controls_of(table)), ())]
+
+
+def best_controls(table: Table) -> list[Row]:
+    """The controls that methods of a table are held against."""
+    return [found.control for found in references_of(table) if found.control is not None]
 
 
 def short(value: float | None) -> str:

@@ -27,6 +27,10 @@ CUTS: Final = "cuts"
 """The family of all cuts in time."""
 _MOST_COLUMNS: Final = 8
 """Of more tables than these, only mean and worst are shown."""
+_MOST_BRIEFLY: Final = 5
+"""The same on a terminal."""
+_MAIN: Final = "ap"
+"""What a terminal shows of each table."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _Method:
+class SeriesMethod:
     """One method in the tables of a series."""
 
     first: Row
@@ -58,6 +62,7 @@ class _Method:
 
     @property
     def group(self) -> str:
+        """What it is told, in words."""
         return self.first.group
 
     def values(self, measure: Measure, rule: str) -> list[float | None]:
@@ -102,56 +107,66 @@ def all_views(tables: Sequence[Table], view: Callable[[Table], View]) -> list[Vi
     return [view(table) for table in tables if block_of(table.key.split) is None]
 
 
-def render_series(series: Series, rule: str) -> str:
+def render_series(series: Series, rule: str, reading: Sequence[str] = ()) -> str:
     """A series as Markdown."""
-    return view_markdown(series_view(series, rule))
+    return view_markdown(series_view(series, rule, reading))
 
 
-def series_view(series: Series, rule: str) -> View:
-    """A series laid out: mean and worst of each method, and each table's values where these are few."""
+def series_view(series: Series, rule: str, reading: Sequence[str] = (), *, brief: bool = False) -> View:
+    """A series laid out: mean and worst of each method, and each table's values where these are few.
+
+    reading: what is said below it;  brief: what fits a terminal, of single tables the AP alone
+    """
     rule = str(parse_rule(rule))
     records = [record for table in series.tables for record in table.records]
     grids = []
-    methods = _methods(series.tables)
+    methods = series_methods(series)
     for group in dict.fromkeys(method.group for method in methods):
         same = [method for method in methods if method.group == group]
-        grids.append(_means(series, group, same, rule))
-        if len(series.tables) <= _MOST_COLUMNS:
-            grids += [_each(series, measure, same, rule) for measure in gated()]
+        grids.append(_means(series, group, same, rule, brief=brief))
+        if len(series.tables) <= (_MOST_BRIEFLY if brief else _MOST_COLUMNS):
+            shown = [measure for measure in gated() if not brief or measure.key == _MAIN]
+            grids += [_each(series, measure, same, rule) for measure in shown]
     facts = tuple(_facts(series, rule))
-    return View(heading(series.key, records), facts, (Block(tuple(grids)),), tuple(licence_lines(records)), brief=facts)
+    notes = tuple(licence_lines(records))
+    return View(heading(series.key, records), facts, (Block(tuple(grids)),), notes, tuple(reading), brief=facts)
 
 
-def _methods(tables: Sequence[Table]) -> list[_Method]:
+def series_methods(series: Series) -> list[SeriesMethod]:
     """The rows of all tables by what they share but for seed and split, in the order of tables."""
     found: dict[str, list[Row | None]] = {}
+    tables = series.tables
     for place, table in enumerate(tables):
         for row in table.rows:
             spec = row.records[0]["spec"]
             identity = json.dumps({name: spec[name] for name in spec.keys() - {"seed", "split"}}, sort_keys=True)
             found.setdefault(identity, [None] * len(tables))[place] = row
-    methods = [_Method(next(filter(None, rows)), tuple(rows)) for rows in found.values()]
+    methods = [SeriesMethod(next(filter(None, rows)), tuple(rows)) for rows in found.values()]
     return sorted(methods, key=lambda method: (group_rank(method.group), method.first.method))
 
 
-def _means(series: Series, group: str, methods: Sequence[_Method], rule: str) -> Grid:
+def _means(series: Series, group: str, methods: Sequence[SeriesMethod], rule: str, *, brief: bool) -> Grid:
     worst = "worst" if series.is_blocks else "worst cut"
-    headers = (group, *(f"{m.column} {word}" for m in gated() for word in ("mean", worst)), series.unit)
-    return Grid(headers, tuple(tuple(_mean_line(method, rule)) for method in methods))
+    asked = [(measure, word) for measure in gated() for word in ("mean", worst)]
+    if brief:
+        asked = [(measure, word) for measure, word in asked if word == "mean" or measure.key == _MAIN]
+    headers = (group, *(f"{measure.column} {word}" for measure, word in asked), series.unit)
+    return Grid(headers, tuple(tuple(_mean_line(method, rule, asked)) for method in methods))
 
 
-def _mean_line(method: _Method, rule: str) -> list[str]:
+def _mean_line(method: SeriesMethod, rule: str, asked: Sequence[tuple[Measure, str]]) -> list[str]:
     cells, counts = [method.first.method], []
-    for measure in gated():
+    for measure, word in asked:
         found = [value for value in method.values(measure, rule) if value is not None]
-        cells += [f"{sum(found) / len(found):.3f}", f"{min(found):.3f}"] if found else ["-", "-"]
+        value = None if not found else sum(found) / len(found) if word == "mean" else min(found)
+        cells.append("-" if value is None else f"{value:.3f}")
         counts.append(len(found))
     fewest, most = min(counts), max(counts)
     shown = str(most) if fewest == most else f"{fewest} to {most}"
     return [*cells, f"{shown}/{len(method.rows)}"]
 
 
-def _each(series: Series, measure: Measure, methods: Sequence[_Method], rule: str) -> Grid:
+def _each(series: Series, measure: Measure, methods: Sequence[SeriesMethod], rule: str) -> Grid:
     """One metric of each table of the series."""
     lines = tuple(
         (method.first.method, *("-" if value is None else f"{value:.3f}" for value in method.values(measure, rule)))

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import all_measures
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment.grades import group_rank
@@ -116,6 +116,6 @@ def require_rule(tables: Sequence[Table], rule: str) -> None:
     if tables and not any(canonical in r.get("thresholds", {}) for table in tables for r in table.records):
         known = sorted({name for table in tables for r in table.records for name in r.get("thresholds", {})})
         raise BenchError(
-            f"no record holds the threshold rule '{canonical}': choose one of {', '.join(known)}, "
-            "or run again with --threshold to add it"
+            f"no record holds the threshold rule '{canonical}': "
+            f"{choose_one(canonical, known, more=', or run again with --threshold to add it')}"
         )

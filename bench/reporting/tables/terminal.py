@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from bench.errors import harmless
 from bench.reporting.tables.columns import Column, broad_columns, narrow_columns
-from bench.reporting.tables.formats import BEST, BEST_WORDS, plain_text
+from bench.reporting.tables.formats import legend_of, mark_of, plain_text
 from bench.reporting.tables.view import Block, Grid, View
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def _show_block(block: Block, console: Console, *, wide: bool) -> None:
 
 def _show_grid(grid: Grid, widths: Sequence[int], places: Sequence[int], console: Console) -> None:
     """The rows of a grid below what its methods are told."""
-    told = f"{grid.headers[0]} ({BEST_WORDS})" if grid.best is not None else grid.headers[0]
+    legend = "; ".join(legend_of(grid))
+    told = f"{grid.headers[0]} ({legend})" if legend else grid.headers[0]
     _text(console, told, style="italic")
     for at, row in enumerate(grid.rows):
         cells = [row[place] if place < len(row) else "" for place in places]
@@ -95,7 +96,7 @@ def _show_grid(grid: Grid, widths: Sequence[int], places: Sequence[int], console
 
 def _name(grid: Grid, place: int) -> str:
     """The name of a row, below what its group is told."""
-    return f"  {harmless(grid.rows[place][0])}{BEST if place == grid.best else ''}"
+    return f"  {harmless(grid.rows[place][0])}{mark_of(grid, place)}"
 
 
 def _folded(name: str, width: int) -> str:

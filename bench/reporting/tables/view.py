@@ -15,6 +15,8 @@ class Grid:
     """Cells as text; the first is the name as records have it, escaped for nothing."""
     best: int | None = None
     """The place of the best control."""
+    certified: frozenset[int] = frozenset()
+    """The places of methods that are what third-party code for them is."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 import bench
-from bench.api.mistakes import mistakes
 from bench.api.named import name_of, named, settings_of
 from bench.cli import main
 from bench.records.store import Store
+from bench.reporting.errors.frame import mistakes
 
 ROOT = Path(__file__).parents[3]
 MINE = """
@@ -193,9 +193,9 @@ def test_scores_that_are_gone_or_of_another_run_are_one_sentence(results, tmp_pa
     folder = tmp_path / "out" / "scores"
     (folder / f"{one}.npz").write_bytes((folder / f"{other}.npz").read_bytes())
     (folder / f"{other}.npz").unlink()
-    with pytest.raises(bench.BenchError, match="are not those of its record"):
+    with pytest.raises(bench.BenchError, match="are not those of their record"):
         copy.errors("ngram", seed=0)
-    with pytest.raises(bench.BenchError, match="are not in"):
+    with pytest.raises(bench.BenchError, match="are not here"):
         copy.errors("pca", seed=0)
 
 
@@ -290,7 +290,7 @@ def test_what_a_user_gets_wrong_is_a_sentence(arguments, options, sentence, tmp_
 def test_results_that_are_asked_for_what_they_have_not(results, tmp_path):
     for wrong, sentence in (
         (lambda: results.errors("deeplog"), "no table that fits has a row 'deeplog': choose one of pca, ngram"),
-        (lambda: results.errors("ngram", seed=7), "no finished run of seed 7: there are 0, 1"),
+        (lambda: results.errors("ngram", seed=7), "no finished run of seed 7: choose one of 0, 1"),
         (lambda: results.compare("deeplog"), "no table has a row 'deeplog'"),
         (lambda: results.compare(metric="size"), "'size' is not compared"),
         (lambda: bench.load_results(tmp_path), "no record in"),

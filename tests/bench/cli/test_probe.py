@@ -263,7 +263,7 @@ def test_what_the_shortcut_probe_refuses(bench, options, message):
         ((), "no endpoint for the chat model: set OPENAI_BASE_URL"),
         (("--methods", "ngram"), "'ngram' reads no texts"),
         (("--phrasings", "rude"), "unknown phrasing 'rude'"),
-        (("--positions", "top"), "unknown position 'top': choose from first, middle, last"),
+        (("--positions", "top"), "unknown position 'top': choose one of first, middle, last"),
         (("--threshold", "oracle"), "reads no test labels"),
         (("--methods", ","), "say what to probe"),
         (("--set", "chatgpt.budget=3"), "'chatgpt[budget=3]' does not accept its --set"),

@@ -119,8 +119,8 @@ def test_sessions_without_times_have_nulls(tmp_path):
     ("text", "sentence"),
     [
         ("labels", "write role=grade, e.g. source=normals"),
-        ("source=all", "the grades normals, unlabelled"),
-        ("sauce=normals", "the roles are source, target, auxiliary"),
+        ("source=all", "there is no grade 'all': choose one of normals, unlabelled"),
+        ("sauce=normals", "there is no role 'sauce': did you mean source?"),
         ("source=few", "write source=few:0.1"),
         ("source=labels:3", "write source=labels, for so much"),
         ("target=first-normals", "write target=first-normals:200"),
@@ -135,9 +135,9 @@ def test_what_cannot_be_told_is_a_sentence(text, sentence, tmp_path):
 
 
 def test_what_no_method_is_told_under_a_split_is_not_exported(tmp_path):
-    with pytest.raises(BenchError, match="cannot run on hdfs@simulated, paper: a supervised method needs"):
+    with pytest.raises(BenchError, match="cannot run on hdfs@simulated, paper: the split 'paper' draws its pools"):
         told(tmp_path / "e", "hdfs@simulated", "source=labels", split="paper")
-    with pytest.raises(BenchError, match="--format csv is not known: choose of parquet, jsonl"):
+    with pytest.raises(BenchError, match="--format csv is not known: choose one of parquet, jsonl"):
         told(tmp_path / "e", formats=["csv"])
 
 

@@ -57,6 +57,22 @@ def test_a_row_is_marked_and_never_ranked_with_what_ran_here(take, write_scores)
     assert len(found.errors("mine")) == len(found.errors("ngram"))
 
 
+def test_what_code_the_scores_are_of_is_kept_and_changed_alone(take, write_scores):
+    file, said = write_scores(), {"method": "ngram", "code": "somebody's ngram 1.0"}
+    assert "certifies" not in take(file).record["detector"]
+    found = take(file, certifies=said)
+    assert found.is_new
+    assert found.record["detector"]["certifies"] == said
+    assert not take(file, certifies=said).is_new
+    bench.run("ngram", "bgl@simulated", seeds=1, out=take.store.root, progress=False)
+    made = bench.load_results(take.store.root)
+    assert made.compare("ngram", "mine", metric="ap")["difference"].to_list() == [0.0]
+    with pytest.raises(BenchError, match="unknown method 'ngrm': did you mean ngram"):
+        take(file, certifies={"method": "ngrm", "code": "x"})
+    with pytest.raises(BenchError, match="--certifies ngram needs --code"):
+        take(file, certifies={"method": "ngram", "code": " "})
+
+
 def test_what_is_imported_is_packed_checked_shown_and_not_reproduced(
     take, write_scores, exported, monkeypatch, capsys, tmp_path
 ):

@@ -314,7 +314,7 @@ def test_values_get_the_type_of_their_field(tmp_path, toy, setting, value):
         ("kind=c", "choose one of a, b"),
         ("shape=[1", "JSON"),
         ("alpha=none", "finite number"),
-        ("nope=1", "it has alpha, limit, depth, deep, kind, most, shape, word, url"),
+        ("nope=1", "choose one of alpha, limit, depth, deep, kind, most, shape, word, url"),
     ],
 )
 def test_values_of_the_wrong_type_and_unknown_keys(tmp_path, toy, setting, words):
@@ -341,7 +341,7 @@ def test_a_setting_reaches_a_variant_too(tmp_path, toy):
 
 
 def test_unknown_methods_and_variants(tmp_path):
-    with pytest.raises(BenchError, match=r"unknown method 'nope'.*random"):
+    with pytest.raises(BenchError, match=r"unknown method 'nope': choose one of all-positive.*`bench list methods`"):
         resolve_methods(["nope"], [], tmp_path)
     with pytest.raises(BenchError, match=r"unknown variant '\+furthest'.*nearest"):
         resolve_methods(["random+furthest"], [], tmp_path)
@@ -381,9 +381,13 @@ def test_controls_have_no_profile_and_run_beside_it_as_they_are(tmp_path):
 
 def test_a_method_without_the_profile_is_refused_and_not_run_under_another(tmp_path, toy):
     tuned = with_profile(tmp_path)
-    with pytest.raises(BenchError, match=r"'.*toy.py:Toy' has no profile 'original': .*leave it out.*'paper'$"):
+    with pytest.raises(
+        BenchError, match=r"'.*toy.py:Toy' has no profile 'original': choose one of paper, or leave it out of this run$"
+    ):
         resolve_methods([tuned, toy], [], tmp_path, "original")
-    with pytest.raises(BenchError, match=r"tuned.py:Toy' has no profile 'best': .*'paper' or 'original'$"):
+    with pytest.raises(
+        BenchError, match=r"tuned.py:Toy' has no profile 'best': choose one of paper, original, or leave"
+    ):
         resolve_methods([tuned], [], tmp_path, "best")
     assert resolve_methods([tuned, toy], [], tmp_path, "paper")
 

@@ -67,7 +67,7 @@ def test_the_harmless_phrasing_asks_for_nothing_and_is_always_there():
             assert text.format(answer="No", state="normal") != text.format(answer="Yes", state="abnormal")
     assert list(injection_options(["plain"], ["last"])["phrasings"]) == [HARMLESS, "plain"]
     assert injection_options(["plain"], ["last"])["positions"] == ["last"]
-    with pytest.raises(BenchError, match="unknown phrasing 'rude': choose from harmless"):
+    with pytest.raises(BenchError, match="unknown phrasing 'rude': choose one of harmless"):
         injection_options(["rude"])
 
 

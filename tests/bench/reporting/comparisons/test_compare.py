@@ -321,7 +321,7 @@ def test_holm_leaves_fewer_than_plain_verdicts(store, add):
 
 def test_metrics_by_name():
     assert parse_metrics("f1, ap") == ["ap", "f1"]
-    with pytest.raises(BenchError, match="'mcc' is not compared: choose of ap, auroc, f1"):
+    with pytest.raises(BenchError, match="'mcc' is not compared: choose one of ap, auroc, f1"):
         parse_metrics("ap,mcc")
 
 

@@ -106,7 +106,7 @@ def test_missing_and_failed_runs_are_told(requested, alphas, make_record):
     [
         ({}, r"no \[figure\]"),
         ({"kind": "pie"}, "unknown kind of figure 'pie': choose one of bounds"),
-        (SWEEP | {"colour": "red"}, "no option 'colour': known are setting"),
+        (SWEEP | {"colour": "red"}, "no option 'colour': choose one of setting"),
         ({"kind": "sweep"}, "needs its setting"),
         (SWEEP | {"metrics": ["f2"]}, "unknown metric 'f2'"),
         (SWEEP | {"setting": "toy.beta"}, "no finished run of the suite 'fig' has the setting toy.beta"),

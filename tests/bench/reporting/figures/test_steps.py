@@ -161,7 +161,7 @@ def test_a_curve_is_called_by_all_but_its_steps(label, name):
 
 
 def test_what_cannot_be_drawn_is_a_sentence(requested):
-    with pytest.raises(BenchError, match="no part 'train': choose of validation, test"):
+    with pytest.raises(BenchError, match="no part 'train': choose one of validation, test"):
         gather(requested(options={"parts": ["train"]}))
     with pytest.raises(BenchError, match="needs its budget, a whole number of steps, not 0"):
         gather(requested(options={"budget": 0}))

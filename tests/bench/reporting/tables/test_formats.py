@@ -114,7 +114,9 @@ def test_each_system_of_a_combined_run_stands_by_itself(make_record):
 
 def test_a_series_of_cuts_is_shown_too(make_table):
     (series,) = make_series([make_table(), make_table(split="chronological:50,70")])
-    text = printed(series_view(series, RULE), 80)
+    text = printed(series_view(series, RULE, brief=True), 80)
+    heads = [line.split() for line in text.splitlines() if "F1 mean" in line]
+    assert {" ".join(head) for head in heads} == {"F1 mean AP mean AP worst cut AUROC mean cuts"}
     assert max(map(len, text.splitlines())) <= 80
     assert text.startswith("bgl@raw12k, cuts, protocol ")
     assert ODD in text
