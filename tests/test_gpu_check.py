@@ -24,6 +24,7 @@ NETWORKS = {
     "loganomaly",
     "logbert",
     "logformer",
+    "loglab",
     "logrobust",
     "logsy",
     "logtad",
@@ -32,6 +33,7 @@ NETWORKS = {
     "neurallog",
     "ott-plm",
     "plelog",
+    "pull",
     "source-only",
     "zerolog",
 }

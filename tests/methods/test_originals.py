@@ -31,6 +31,7 @@ NETWORKS = {
     "loganomaly",
     "logbert",
     "logformer",
+    "loglab",
     "logrobust",
     "logsy",
     "logtad",
@@ -39,6 +40,7 @@ NETWORKS = {
     "neurallog",
     "ott-plm",
     "plelog",
+    "pull",
     "zerolog",
 }
 SOURCE = re.compile(r"^(section|sections|paper|code|published)\b|^\[R\] ")
