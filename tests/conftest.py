@@ -29,18 +29,23 @@ FRESH_CLONES = ("test_two_commands.py",)
 
 # Each has a quicker relative that is run every day; `make test-all` runs these too.
 LONGEST = (
+    "test_conformance[adlilog]",
     "test_conformance[cat]",
     "test_conformance[fusionlog]",
     "test_conformance[generallog]",
     "test_conformance[glad]",
     "test_conformance[logbert]",
     "test_conformance[loganomaly]",
+    "test_conformance[logformer]",
+    "test_conformance[loglab]",
     "test_conformance[logrobust]",
+    "test_conformance[logsy]",
     "test_conformance[logtad]",
     "test_conformance[metalog]",
     "test_conformance[neurallog]",
     "test_conformance[ott-plm]",
     "test_conformance[plelog]",
+    "test_conformance[pull]",
     "test_conformance[zerolog]",
     "test_a_cluster_of_the_command_ends_with_it_and_leaves_nothing",
     "test_records_that_old_and_new_code_disagree_on_stay_as_they_are",

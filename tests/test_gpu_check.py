@@ -13,6 +13,7 @@ _SPEC = importlib.util.spec_from_file_location("gpu_check", Path(__file__).paren
 gpu_check = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(gpu_check)
 NETWORKS = {
+    "adlilog",
     "cat",
     "dagmm",
     "deeplog",
@@ -22,13 +23,17 @@ NETWORKS = {
     "glad",
     "loganomaly",
     "logbert",
+    "logformer",
+    "loglab",
     "logrobust",
+    "logsy",
     "logtad",
     "metalog",
     "mlad",
     "neurallog",
     "ott-plm",
     "plelog",
+    "pull",
     "source-only",
     "zerolog",
 }

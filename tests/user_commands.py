@@ -97,6 +97,9 @@ TABLE = {
     ],
     "bench fit METHOD --scenario NAME --save DIR": [],
     "bench score DIR LOG": [],
+    "bench score LOG --fit METHODS": [
+        "bench score logs/hdfs/mine.log --fit ecvc --session 'blk_-?[0-9]+' --labels logs/hdfs/mine_labels.csv --json"
+    ],
     "bench new-method NAME": ["bench new-method my-method --to plugin"],
     "bench check NAME": ["bench check pca"],
     "bench probe injection|memorisation": [

@@ -33,6 +33,7 @@ from bench.cli import (
     reproduce,
     results,
     run,
+    score,
     status,
 )
 from bench.cli._options import EXIT_BAD_INPUT, EXIT_INTERRUPTED
@@ -57,6 +58,7 @@ plot.add_to(app)
 lists.add_to(app)
 doctor.add_to(app)
 fit.add_to(app)
+score.add_to(app)
 newmethod.add_to(app)
 probe.add_to(app)
 reproduce.add_to_results(records.app)

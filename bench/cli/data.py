@@ -1,4 +1,4 @@
-"""`bench data list|info|verify|prepare|fetch|new|simulate|export`."""
+"""`bench data list|info|verify|prepare|fetch|new|corpus|simulate|export`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import EXIT_GATE, AsJson, Data, say
+from bench.cli.corpus import corpus
 from bench.cli.fetch import fetch
 from bench.cli.new import new
 from bench.cli.outside import export
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
 
 app = typer.Typer(help="Data sets and their editions.", no_args_is_help=True)
+app.command()(corpus)
 app.command()(export)
 app.command()(fetch)
 app.command()(new)
@@ -59,9 +61,12 @@ def info(
     if as_json:
         say(json.dumps(facts, indent=1))
         return
+    warnings = facts.pop("warnings")
     width = max(map(len, facts))
     for name, value in facts.items():
         say(f"{name.ljust(width)}  {_shown(value)}")
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def _shown(value: Any) -> str:
@@ -111,7 +116,7 @@ def _counts(card: Card, known: Catalogue) -> dict[str, int]:
     from bench.data.reading.read import read
 
     log = read(card, known)
-    counts = {"lines": len(log), "abnormal_lines": int((log.labels == 1).sum())}
+    counts = {"lines": log.n_lines, "abnormal_lines": int((log.labels == 1).sum())}
     if log.session_labels is not None:
         counts |= {"sessions": len(log.session_ids), "abnormal_sessions": int((log.session_labels == 1).sum())}
     return counts

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bench.cli._options import AsJson, Data, say
+from bench.data.cards.clocks import has_zone
 
 if TYPE_CHECKING:
     from bench.data.own.card import NewCard, ShownLine
+    from bench.data.own.guess import Guess
 
 
 _LABELS = {
@@ -45,6 +47,9 @@ def new(
     ] = None,
     normal: Annotated[str | None, typer.Option("--normal", help="The label that means normal.")] = None,
     year: Annotated[int | None, typer.Option("--year", help="Of the first line, where times have none.")] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", help="Where clocks stood that name no zone: Europe/Berlin, +05:30.")
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy a log from elsewhere below the data folder.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace cards, and with --copy a copied log, of before.")
@@ -58,13 +63,15 @@ def new(
     from bench.data.own.card import new_card, ways_to_label
     from bench.data.own.format import Given
 
-    given = Given(label, labels, incidents, session, normal, year)
+    given = Given(label, labels, incidents, session, normal, year, zone)
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
-    ways = ways_to_label(made)
+    ways, warnings = ways_to_label(made), _warnings(made)
     if as_json:
-        say(json.dumps(_facts(made, ways), indent=1))
+        say(json.dumps({**_facts(made, ways), "warnings": warnings}, indent=1))
         return
     _print_guess(made)
+    for warning in warnings:
+        say(f"warning: {warning}")
     _print_lines(made.shown)
     say("\nHow labels can be given:")
     for way, lines in ways.items():
@@ -75,6 +82,16 @@ def new(
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
 
 
+def _warnings(made: NewCard) -> list[str]:
+    """What is odd about the templates of the first lines."""
+    from bench.data.cards.catalogue import catalogue
+    from bench.data.own.heads import head
+    from bench.data.sequences.variety import warnings_of_lines
+
+    card = catalogue(made.data_dir).resolve(made.key)
+    return warnings_of_lines(head(made.data_dir / made.log)[0], card)
+
+
 def _print_guess(made: NewCard) -> None:
     found = made.guess
     label = _LABELS[found.form.label].format(normal=found.form.normal)
@@ -82,8 +99,8 @@ def _print_guess(made: NewCard) -> None:
     facts = {
         "data set": made.key,
         "file": f"{made.log}, {made.n_lines:,} lines",
-        "format": f"{found.name}: {found.matched:.1%} of the first {found.n_lines:,} lines match",
-        "times": f"{found.timed:.1%} read" if found.form.time else "none read",
+        "format": _format(found),
+        "times": _times(found),
         "label": label,
         "session id": session or "none found",
         "cards": ", ".join(map(str, made.written)),
@@ -92,6 +109,29 @@ def _print_guess(made: NewCard) -> None:
         say(f"{fact.ljust(10)}  {value}")
     for note in found.notes:
         say(f"note: {note}")
+
+
+def _format(found: Guess) -> str:
+    from bench.data.own.layouts import UNKNOWN
+
+    if found.name == UNKNOWN:
+        return "unknown: no format that is known here fits, so each line is a message; `header` in the card says else"
+    return f"{found.name}: {found.matched:.1%} of the first {found.n_lines:,} lines match"
+
+
+def _times(found: Guess) -> str:
+    """How many are read, and in which zone."""
+    form = found.form
+    if not form.time:
+        return "none read"
+    where = (
+        ""
+        if has_zone(form.time)
+        else f", in {form.zone}"
+        if form.zone
+        else ", in UTC, as they name no zone; else --zone"
+    )
+    return f"{found.timed:.1%} read{where}"
 
 
 def _print_lines(lines: tuple[ShownLine, ...]) -> None:
@@ -139,6 +179,7 @@ def _facts(made: NewCard, ways: dict[str, str]) -> dict[str, Any]:
         "normal": found.form.normal,
         "header": found.form.header,
         "time": found.form.time,
+        "zone": found.form.zone,
         "session": found.session,
         "masks": [mask for mask, _ in found.masks],
         "notes": list(found.notes),

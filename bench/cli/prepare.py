@@ -98,7 +98,8 @@ def _facts(card: Card, log: Log, seconds: float, *, was_there: bool) -> dict[str
     return {
         "edition": card.key,
         "status": "already prepared" if was_there else "prepared",
-        "lines": len(log),
+        "lines": log.n_lines,
+        **({"events": len(log)} if log.other_lines else {}),
         "distinct masked messages": len(log.messages),
         "sessions": len(log.session_ids),
         "defects": [

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,10 +23,11 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.log import Log
 from bench.data.reading.prepared import open_prepared
 from bench.data.sequences.ceiling import ceiling, flag_all
-from bench.data.sequences.drain import DrainParser
+from bench.data.sequences.drain import TooManyTemplates
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.loader import Loader
 from bench.data.sequences.splits import split
+from bench.data.sequences.variety import distinct_keys, limit_warning, sequence_warnings, template_warnings
 from bench.types import ABNORMAL, NORMAL, UNLABELLED, Sequences
 
 MAX_ALERTS: Final = 10
@@ -51,19 +53,31 @@ def edition_facts(card: Card, catalogue: Catalogue) -> dict[str, Any]:
     """Facts by name, for people and programs alike."""
     log = open_prepared(card, catalogue)
     groups = group(log, Grouping())
-    keys, n_templates = log_keys(log, card)
+    start = time.thread_time()
+    warnings = []
+    try:
+        keys, texts = distinct_keys(log, card)
+        n_templates: int | str = len(texts)
+        warnings += template_warnings(keys, texts, card, time.thread_time() - start)
+    except TooManyTemplates as error:
+        keys, n_templates = log.message_ids, f"more than {error.limit:,}"
+        warnings.append(limit_warning(error, card))
+    sequences = _sequence_facts(groups, keys)
+    warnings += sequence_warnings(len(groups), sequences["distinct sequences (as log keys)"])
     return {
         "edition": card.key,
         "title": card.title,
         "system": catalogue.editions(card.name)[0].name,
         "tier": card.tier,
         "kind": card.kind,
-        "lines": len(log),
+        "lines": log.n_lines,
+        **({"events": len(log)} if log.other_lines else {}),
         "time range (UTC)": _span(log.times),
         "distinct masked messages": len(log.messages),
         "templates": n_templates,
         "unit": "sessions" if card.has_sessions else "windows of 20 lines",
-        **_sequence_facts(groups, keys),
+        **sequences,
+        "warnings": warnings,
         "incidents": incident_facts(log, groups, card),
         "abnormal lines": _share(log.labels) if (log.labels != UNLABELLED).any() else "lines carry no labels",
         "alert types": dict(log.alerts[:MAX_ALERTS]),
@@ -93,12 +107,8 @@ def timeline(card: Card, catalogue: Catalogue, cuts: tuple[float, ...]) -> Timel
 
 def log_keys(log: Log, card: Card) -> tuple[NDArray[np.int32], int]:
     """The log key of every line when the parser learns from all of them, and how many texts there are."""
-    if log.is_parsed:
-        return log.message_ids, len(log.messages)
-    parser = DrainParser(card.parser)
-    keys = parser.learn(log.message_ids, log.messages)
-    texts = {text: key for key, text in enumerate(dict.fromkeys(parser.templates))}
-    return np.array([texts[text] for text in parser.templates], np.int32)[keys], len(texts)
+    keys, texts = distinct_keys(log, card)
+    return keys, len(texts)
 
 
 def sequence_prints(groups: Groups, keys: NDArray[np.int32]) -> Sequences:
@@ -210,7 +220,7 @@ def composition(card: Card, loader: Loader, protocol: str, grouping: Grouping, s
     overlapping = grouping.overlaps and not card.has_sessions
     starts = log.file_starts if card.cut == "file" else None
     parts = split(groups, len(log), protocol, seed=seed, overlapping=overlapping, file_starts=starts)
-    keys, templates = _templates(log, card)
+    keys, templates = distinct_keys(log, card)
     words = [set(_WORD.findall(template.lower())) for template in templates]
 
     def keys_of(which: NDArray[np.int64]) -> set[int]:
@@ -238,13 +248,3 @@ def composition(card: Card, loader: Loader, protocol: str, grouping: Grouping, s
         n_words_only_in_test=len(all_words - earlier_words),
         words=frozenset(all_words),
     )
-
-
-def _templates(log: Log, card: Card) -> tuple[NDArray[np.int32], list[str]]:
-    """The template of each line, and their texts; clusters of one text are one template."""
-    if log.is_parsed:
-        return log.message_ids, list(log.messages)
-    drain = DrainParser(card.parser)
-    clusters = drain.learn(log.message_ids, log.messages)
-    position = {text: key for key, text in enumerate(dict.fromkeys(drain.templates))}
-    return np.array([position[text] for text in drain.templates], np.int32)[clusters], list(position)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import hashlib
 import json
 import math
@@ -25,22 +24,16 @@ from numpy.typing import NDArray
 from bench import registry
 from bench._files import cache_dir, put, put_text, remove_leftovers
 from bench._plain import jsonable
-from bench.contract import require_native
 from bench.data.cards.card import Card, Format, ParserSettings
-from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.grouping import Grouping
-from bench.data.sequences.loader import Loader, Prepared
 from bench.data.sequences.vocabulary import Vocabulary
+from bench.deploy.windows import Windows
 from bench.detector import Detector
 from bench.errors import BenchError, choose_one, shown
-from bench.evaluation.thresholds import Threshold, ThresholdRule, estimate
-from bench.experiment.cell import Settings, fit_again
-from bench.experiment.environment import describe_environment
-from bench.experiment.scoring import scores_of
-from bench.experiment.spec import Cell, resolve_one
+from bench.evaluation.thresholds import Threshold
+from bench.experiment.spec import resolve_one
 from bench.records.record import content_digest
 from bench.registry import DetectorRef
-from bench.types import NORMAL
 
 VERSION: Final = 3
 _FACTS, _OLD_ARRAYS = "detector.json", "detector.safetensors"
@@ -57,7 +50,8 @@ class Fitted:
     vocabulary: Vocabulary
     cards: tuple[Card, ...]
     """The editions it was fitted on; new lines are read by the format of one of them."""
-    grouping: Grouping
+    windows: Windows
+    """How new lines are grouped, where they name no sessions."""
     rule: str
     threshold: Threshold
     facts: Mapping[str, Any]
@@ -72,27 +66,6 @@ class Fitted:
             raise BenchError(f"the detector does not know '{system}': {choose_one(system, names)}")
         index = 0 if system is None else names.index(system)
         return index, self.cards[index]
-
-
-def fit(cell: Cell, catalogue: Catalogue, settings: Settings, rule: ThresholdRule) -> Fitted:
-    """Fit the method of a cell on its training part, and estimate the threshold from its validation part."""
-    prepared = Loader(catalogue).prepare(cell.data)
-    if prepared.skip_reason is not None:
-        raise BenchError(f"'{cell.method.label}' cannot be fitted: {prepared.skip_reason}")
-    if not prepared.vocabulary.reads_lines:
-        raise BenchError(
-            f"'{cell.scenario.key}' holds event ids, so what is fitted on it cannot read lines: use an edition of lines"
-        )
-    detector, visible = fit_again(cell, prepared, settings)
-    return Fitted(
-        detector,
-        prepared.vocabulary,
-        cell.scenario.train,
-        cell.grouping,
-        str(rule),
-        _threshold(detector, visible, rule),
-        _provenance(cell, prepared, settings),
-    )
 
 
 def save(fitted: Fitted, folder: Path) -> None:
@@ -170,7 +143,7 @@ def load(folder: Path, *, device: str = "cpu", method: str | None = None, settin
             detector.load_state(arrays),
             _vocabulary(facts["vocabulary"], cards[0]),
             cards,
-            Grouping(**{name: _whole(value, 1) for name, value in facts["grouping"].items()}),
+            _windows(facts["grouping"]),
             str(facts["threshold"]["rule"]),
             _stored_threshold(facts["threshold"]),
             dict(facts["provenance"]),
@@ -294,6 +267,17 @@ def _stored_threshold(values: Mapping[str, Any]) -> Threshold:
     return Threshold(value, str(values["fitted_on"]), _whole(values["n"], 0))
 
 
+def _windows(values: Mapping[str, Any]) -> Windows:
+    seconds = float(values.get("seconds", 0))
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"its windows are of {seconds} s")
+    return Windows(Grouping(_whole(values["window_size"], 1), _whole(values["window_step"], 1)), seconds)
+
+
+def _seconds(windows: Windows) -> dict[str, float]:
+    return {"seconds": windows.seconds} if windows.seconds else {}
+
+
 def _whole(value: Any, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{shown(value)} is no whole number from {least}")
@@ -305,38 +289,6 @@ def _damaged(folder: Path, error: Exception) -> BenchError:
     return BenchError(f"the detector in '{folder}' is damaged ({shown(reason)}): fit it again")
 
 
-def _threshold(detector: Detector, prepared: Prepared, rule: ThresholdRule) -> Threshold:
-    normals = prepared.validation.sequences.select(prepared.validation.labels == NORMAL)
-    try:
-        scores, _ = scores_of(detector, normals)
-        native = require_native(detector.native_threshold_)
-    except (TypeError, ValueError) as error:
-        raise BenchError(f"what was fitted cannot score ({shown(error)}): correct the method") from None
-    found = estimate(rule, validation_normals=scores, native=native)
-    if found.value is None or not math.isfinite(found.value):
-        reason = found.reason or f"it is {found.value}"
-        raise BenchError(f"the threshold {rule} cannot be estimated ({reason}): choose another with --threshold")
-    return found
-
-
-def _provenance(cell: Cell, prepared: Prepared, settings: Settings) -> dict[str, Any]:
-    fields = cell.method.description.fields
-    return {
-        "method": cell.method.label,
-        "told": cell.told,
-        "scenario": cell.scenario.key,
-        "run_id": cell.run_id,
-        "spec": cell.spec(),
-        "counts": {name: value for name, value in prepared.facts.items() if isinstance(value, int | float)},
-        "threads": settings.threads,
-        "environment": describe_environment(),
-        "fitted_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "method_ref": cell.method.ref.name,
-        "config": {name: value for name, value in cell.method.config.items() if fields[name].identity},
-        "seed": cell.seed,
-    }
-
-
 def _as_json(fitted: Fitted) -> Any:
     facts = dict(fitted.facts)
     threshold = fitted.threshold
@@ -346,7 +298,7 @@ def _as_json(fitted: Fitted) -> Any:
             "method": {"name": facts.pop("method_ref"), "config": facts.pop("config")},
             "seed": facts.pop("seed"),
             "systems": [_system(card) for card in fitted.cards],
-            "grouping": asdict(fitted.grouping),
+            "grouping": {**asdict(fitted.windows.lines), **_seconds(fitted.windows)},
             "threshold": {
                 "rule": fitted.rule,
                 "value": threshold.value,

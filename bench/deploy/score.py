@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import select
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,28 +15,33 @@ from numpy.typing import NDArray
 
 from bench.contract import require_weights
 from bench.data.cards.card import Card
-from bench.data.reading.builder import Gathering
+from bench.data.reading.builder import Clock, Gathering
 from bench.data.reading.columns import Columns
+from bench.data.reading.event_lines import EventLines
 from bench.data.reading.lines import Source, read_lines
 from bench.data.reading.log import Log
 from bench.data.reading.numbers import read_values
 from bench.data.reading.raw import raw_of, read_raw
-from bench.data.reading.streams import BLOCK_BYTES, blocks, whole_lines
 from bench.data.reading.words import read_words
-from bench.data.sequences.grouping import Groups, group
+from bench.data.sequences.grouping import Groups
 from bench.data.sequences.parameters import NumberedLog, parameters_of
 from bench.data.sequences.splits import Split
 from bench.data.sequences.vocabulary import System
 from bench.data.sequences.words import WordedLog, words_of
+from bench.deploy.arriving import Cutter, Piece, file_blocks, pipe_blocks
+from bench.deploy.context import LogLine, headerless_share, in_present, iso, logline, times_of
 from bench.deploy.saved import Fitted
+from bench.deploy.tally import Tally
+from bench.deploy.windows import grouped
 from bench.detector import Detector
 from bench.errors import BenchError, shown
 from bench.evaluation.thresholds import flag
 from bench.experiment.scoring import scores_of
-from bench.types import Sequences
+from bench.types import UNKNOWN_KEY, Sequences
 
 _NOTHING: Final = np.empty(0, np.int64)
-_READ_BYTES: Final = 1 << 16
+_ENOUGH: Final = 20
+"""Lines without one normal label in front that tell that no line has a label, where the header does not tell."""
 
 
 class StrongEvent(NamedTuple):
@@ -66,6 +70,11 @@ class ScoredSequence:
     flagged: bool
     events: tuple[StrongEvent, ...] = ()
     """Those that contributed most, strongest first, each text once; empty where nobody asked."""
+    time: str = ""
+    """Of its first line; empty where none was read."""
+    alert: LogLine | None = None
+    """Where it is flagged: the line that weighs most, where the method can say it, else the first that the model does
+    not know, else its first line."""
 
 
 @runtime_checkable
@@ -87,79 +96,98 @@ class Explained(NamedTuple):
 _NOT_EXPLAINED: Final = Explained()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How new lines are scored."""
+
+    system: str | None = None
+    """Whose lines these are, where the detector knows several."""
+    explained: Explained = _NOT_EXPLAINED
+    flush_s: float | None = None
+    """Lines that have waited so long are scored though their window is not full, and so are the last ones."""
+
+
+_AS_EVER: Final = Asked()
+
+
 def score_file(
-    fitted: Fitted, path: Path, *, system: str | None = None, explained: Explained = _NOT_EXPLAINED
+    fitted: Fitted, path: Path, asked: Asked = _AS_EVER, tally: Tally | None = None
 ) -> Iterator[ScoredSequence]:
     """Score the lines of a file; sessions when all lines are read, windows block by block."""
-    return _score(fitted, blocks(path), system, explained)
+    return _score(fitted, file_blocks(path), asked, tally or Tally(), path.stat().st_mtime)
 
 
 def score_stream(
-    fitted: Fitted, stream: IO[bytes], *, system: str | None = None, explained: Explained = _NOT_EXPLAINED
+    fitted: Fitted, stream: IO[bytes], asked: Asked = _AS_EVER, tally: Tally | None = None
 ) -> Iterator[ScoredSequence]:
     """Score the lines of a pipe as they come."""
-    return _score(fitted, _arriving(stream), system, explained)
-
-
-def _arriving(stream: IO[bytes]) -> Iterator[bytes]:
-    """Whole lines of a pipe: all that is there, waiting only when nothing is."""
-
-    def parts() -> Iterator[bytes]:
-        descriptor = stream.fileno()
-        while part := os.read(descriptor, _READ_BYTES):
-            gathered = [part]
-            while sum(map(len, gathered)) < BLOCK_BYTES and select.select([descriptor], [], [], 0)[0]:
-                more = os.read(descriptor, _READ_BYTES)
-                if not more:
-                    break
-                gathered.append(more)
-            yield b"".join(gathered)
-
-    return whole_lines(parts())
+    return _score(fitted, pipe_blocks(stream, asked.flush_s), asked, tally or Tally(), time.time())
 
 
 def _score(
-    fitted: Fitted, parts: Iterator[bytes], system: str | None, explained: Explained
+    fitted: Fitted, parts: Iterator[bytes], asked: Asked, tally: Tally, latest: float
 ) -> Iterator[ScoredSequence]:
-    if explained.n_events and type(fitted.detector).explain is Detector.explain:
+    if asked.explained.n_events and type(fitted.detector).explain is Detector.explain:
         raise _unexplained(fitted)
-    index, card = fitted.card_of(system)
-    # Labels of new lines, where they stand in the line, are cut off; a label file is not asked for.
-    card = replace(card, format=replace(card.format, label=_label_place(card)))
-    first = 0
-    for content, n_dropped in _whole_sequences(parts, card, fitted):
-        for row in _score_lines(fitted, content, index, card, explained):
-            yield replace(
-                row,
-                id=row.id if card.format.session else str(row.first_line + first),
-                first_line=row.first_line + first,
-                last_line=row.last_line + first,
-                events=tuple(event._replace(line=event.line + first) for event in row.events),
+    index, card = fitted.card_of(asked.system)
+    first_part = next((part for part in parts if part), b"")
+    card = _card_for(card, first_part, tally, latest)
+    clock, places = Clock(card.format.year), EventLines(card.format)
+    cutter = Cutter(
+        fitted.windows,
+        bool(card.format.session),
+        lambda content: times_of(clock, card.format, content),
+        asked.flush_s,
+    )
+    scorer, first = _Scorer(fitted, index, card, asked.explained, tally), 0
+    for piece in cutter.pieces(places.only_events(_counted(first_part, parts, tally))):
+        for row in _score_lines(scorer, piece):
+            yield _moved(row, first, places, is_session=bool(card.format.session))
+        first += piece.n_passed
+    tally.n_unscored += cutter.n_unscored
+
+
+def _counted(first: bytes, parts: Iterator[bytes], tally: Tally) -> Iterator[bytes]:
+    for part in (part for source in ((first,), parts) for part in source):
+        tally.n_lines += part.count(b"\n") + (bool(part) and not part.endswith(b"\n"))
+        yield part
+
+
+def _moved(row: ScoredSequence, first: int, places: EventLines, *, is_session: bool) -> ScoredSequence:
+    """The row of a piece that begins behind so many events, by the numbers of lines."""
+
+    def line(event: int) -> int:
+        return places.number(event + first)
+
+    return replace(
+        row,
+        id=row.id if is_session else str(line(row.first_line)),
+        first_line=line(row.first_line),
+        last_line=line(row.last_line),
+        events=tuple(event._replace(line=line(event.line)) for event in row.events),
+        alert=None if row.alert is None else replace(row.alert, number=line(row.alert.number)),
+    )
+
+
+def _card_for(card: Card, content: bytes, tally: Tally, latest: float) -> Card:
+    """The card by which new lines are read.
+
+    Labels of new lines, where they stand in the line, are cut off; where new lines have none, nothing is cut off. A
+    label file is not asked for.
+    """
+    label: Any = "first-token" if card.format.label == "first-token" else "none"
+    form = replace(card.format, label=label)
+    if label == "first-token" and content:
+        bare = replace(form, label="none")
+        with_label, without = headerless_share(form, content), headerless_share(bare, content)
+        tokens = [line.split(b" ", 1)[0] for line in content.split(b"\n")]
+        looks_bare = len(tokens) > _ENOUGH and form.normal.encode() not in tokens
+        if without < with_label or (without == with_label and looks_bare):
+            form = bare
+            tally.notes.append(
+                "the lines have no label in front, as those had that the model was fitted on: they are read without"
             )
-        first += n_dropped
-
-
-def _label_place(card: Card) -> Any:
-    return "first-token" if card.format.label == "first-token" else "none"
-
-
-def _whole_sequences(parts: Iterator[bytes], card: Card, fitted: Fitted) -> Iterator[tuple[bytes, int]]:
-    """Lines that hold whole windows, and how many of them are not needed again; sessions come in one piece."""
-    if card.format.session:
-        yield b"".join(parts), 0
-        return
-    size, step = fitted.grouping.window_size, fitted.grouping.window_step
-    waiting = b""
-    for part in parts:
-        waiting += part
-        ends = np.flatnonzero(np.frombuffer(waiting, np.uint8) == ord("\n")) + 1
-        n_windows = (len(ends) - size) // step + 1 if len(ends) >= size else 0
-        if n_windows:
-            n_used, n_dropped = size + (n_windows - 1) * step, n_windows * step
-            yield waiting[: ends[n_used - 1]], n_dropped
-            waiting = waiting[ends[min(n_dropped, len(ends)) - 1] :]
-    if waiting and not waiting.endswith(b"\n") and waiting.count(b"\n") + 1 >= size:
-        yield waiting, 0
+    return in_present(replace(card, format=form), content, latest)
 
 
 def _read(card: Card, content: bytes) -> Log:
@@ -172,27 +200,94 @@ def _source(content: bytes) -> Source:
     return Source("new lines", iter([content]))
 
 
-def _score_lines(
-    fitted: Fitted, content: bytes, index: int, card: Card, explained: Explained
-) -> Iterator[ScoredSequence]:
+class _Scorer(NamedTuple):
+    """What stays the same from piece to piece."""
+
+    fitted: Fitted
+    system: int
+    card: Card
+    explained: Explained
+    tally: Tally
+
+
+def _score_lines(scorer: _Scorer, piece: Piece) -> Iterator[ScoredSequence]:
+    fitted, card, explained = scorer.fitted, scorer.card, scorer.explained
     with _one_sentence(fitted):
-        groups, sequences, scores = _scored(fitted, content, index, card)
+        scored = _scored(fitted, piece, scorer.system, card)
     assert fitted.threshold.value is not None
-    flagged = flag(scores, fitted.threshold.value)
+    sequences, groups = scored.sequences, scored.groups
+    flagged = flag(scored.scores, fitted.threshold.value)
+    _count(scorer.tally, scored, flagged)
     chosen = np.flatnonzero(flagged) if explained.flagged_only else np.arange(len(sequences))
     with _one_sentence(fitted):
         strongest = _strongest(fitted, sequences.select(chosen), explained.n_events)
         events = dict(zip(chosen.tolist(), strongest, strict=False))
+    raw = read_raw(card, [_source(piece.content)]) if flagged.any() else None
+    alerting = _alerting(fitted, sequences, np.flatnonzero(flagged), events)
     for i, name in enumerate(sequences.ids):
         lines = groups.lines[groups.offsets[i] : groups.offsets[i + 1]]
         first, last = int(lines[0]) + 1, int(lines[-1]) + 1
-        yield ScoredSequence(name, first, last, float(scores[i]), bool(flagged[i]), events.get(i, ()))
+        number = alerting.get(i, first)
+        yield ScoredSequence(
+            name,
+            first,
+            last,
+            float(scored.scores[i]),
+            bool(flagged[i]),
+            events.get(i, ()),
+            iso(float(scored.log.times[first - 1])),
+            None
+            if raw is None or not flagged[i]
+            else logline(card.format, number, float(scored.log.times[number - 1]), raw[number - 1]),
+        )
 
 
-def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Groups, Sequences, NDArray[np.float64]]:
-    """The sequences of these lines, and float64 (n_sequences,) finite."""
+def _alerting(
+    fitted: Fitted, sequences: Sequences, flagged: NDArray[np.int64], events: Mapping[int, tuple[StrongEvent, ...]]
+) -> dict[int, int]:
+    """The line that is shown of each flagged sequence, from 1."""
+    weights = None
+    chosen = sequences.select(flagged)
+    if len(flagged) and not events and type(fitted.detector).explain is not Detector.explain:
+        # What it is scored is known already: a method that fails to explain it leaves the first line to be shown.
+        with suppress(Exception):
+            weights = require_weights(fitted.detector.explain(chosen), chosen.n_events, "explain")
+    found = {}
+    for k, i in enumerate(flagged.tolist()):
+        start, end = chosen.offsets[k : k + 2].tolist()
+        if events.get(i):
+            found[i] = events[i][0].line
+        elif weights is not None and weights[start:end].max() > 0:
+            found[i] = int(chosen.lines[start + int(np.argmax(weights[start:end]))]) + 1
+        else:
+            unknown = np.flatnonzero(chosen.log_keys[start:end] == UNKNOWN_KEY)
+            found[i] = int(chosen.lines[start + (int(unknown[0]) if len(unknown) else 0)]) + 1
+    return found
+
+
+def _count(tally: Tally, scored: _Scored, flagged: NDArray[np.bool_]) -> None:
+    tally.n_sequences += len(flagged)
+    tally.n_flagged += int(flagged.sum())
+    tally.n_events += scored.sequences.n_events
+    tally.n_unknown += int((scored.sequences.log_keys == UNKNOWN_KEY).sum())
+    tally.n_headerless += scored.log.n_headerless
+    if scored.log.session_lines is not None:
+        tally.n_unscored += len(scored.log) - len(np.unique(scored.log.session_lines))
+
+
+class _Scored(NamedTuple):
+    """The sequences of some lines with their scores, float64 (n_sequences,) finite."""
+
+    log: Log
+    groups: Groups
+    sequences: Sequences
+    scores: NDArray[np.float64]
+
+
+def _scored(fitted: Fitted, piece: Piece, index: int, card: Card) -> _Scored:
+    content = piece.content
     log = _read(card, content)
-    groups = group(log, fitted.grouping)
+    groups = grouped(log, piece.windows)
     split = Split(_NOTHING, _NOTHING, _NOTHING, _NOTHING, {})
     sequences = fitted.vocabulary.encode(System(card, log, groups, split, index))
     if "parameters" in fitted.detector.uses():
@@ -204,7 +299,7 @@ def _scored(fitted: Fitted, content: bytes, index: int, card: Card) -> tuple[Gro
         words = read_words(card, [_source(content)], log)
         sequences = replace(sequences, words=words_of(sequences, {index: WordedLog(log, words)}))
     scores, _ = scores_of(fitted.detector, sequences)
-    return groups, sequences, scores
+    return _Scored(log, groups, sequences, scores)
 
 
 @contextmanager

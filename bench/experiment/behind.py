@@ -108,7 +108,8 @@ class _Opened:
         else:
             texts = self._raw.gather(lines).to_list()
         times = self.log.times[lines].tolist()
-        return [LogLine(n + 1, at, text) for n, at, text in zip(lines.tolist(), times, texts, strict=True)]
+        numbers = self.log.numbers_of(lines).tolist()
+        return [LogLine(n, at, text) for n, at, text in zip(numbers, times, texts, strict=True)]
 
 
 def cards_of(record: Record, catalogue: Catalogue) -> list[Card]:

@@ -149,7 +149,7 @@ def _few(series: Series, usable: Sequence[int]) -> list[str]:
 
 
 def _n_abnormal(table: Table) -> int:
-    return max(record["counts"]["n_test_abnormal"] for record in table.records)
+    return int(max(record["counts"]["n_test_abnormal"] for record in table.records))
 
 
 def _has_both_kinds(table: Table) -> bool:

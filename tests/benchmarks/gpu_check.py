@@ -23,7 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import bench.data.embedding
 from bench import registry
 from bench.contract import needs_labels, reveal
-from bench.detector import Evidence
+from bench.detector import Evidence, Incident
 from bench.experiment.environment import describe_environment
 from bench.types import RawLines, Sequences, Words
 from methods.shared.training import TrainingSettings
@@ -80,8 +80,12 @@ def told_to(cls, n):
     for index, role in enumerate(roles):
         here = system == index
         keep[here], labels[here] = reveal(role, cls.tags.told[role], truth[here])
-    train = replace(sequences, system=system.astype(np.uint8)).select(keep)
-    return train, labels[keep] if needs_labels(dict(cls.tags.told)) else None, Evidence(roles=tuple(roles))
+    starts = 60.0 * np.arange(len(sequences))
+    timed = replace(sequences, start_time=starts, elapsed_s=np.zeros(sequences.n_events))
+    train = replace(timed, system=system.astype(np.uint8)).select(keep)
+    failures = tuple(Incident(start, start) for start in starts[truth == 1].tolist()) if cls.tags.incidents else ()
+    evidence = Evidence(roles=tuple(roles), incidents=failures)
+    return train, labels[keep] if needs_labels(dict(cls.tags.told)) else None, evidence
 
 
 def config_of(cls, budget, **values):

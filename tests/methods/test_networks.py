@@ -18,7 +18,7 @@ pytestmark = pytest.mark.trains
 NETWORKS = (
     *("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat"),
     *("zerolog", "source-only", "metalog"),
-    *("glad", "neurallog", "ott-plm"),
+    *("glad", "logformer", "neurallog", "ott-plm"),
 )
 TEXTS = tuple(f"template {key}" for key in range(30))
 

@@ -20,6 +20,7 @@ ELSEWHERE = {"chatgpt", "chatgpt-cot", "logprompt"}
 """Their published setting is a prompt, which is their default; tests of chat methods hold it to its words."""
 TABLES = [name for name in CLASSES if name not in WITHOUT | ELSEWHERE]
 NETWORKS = {
+    "adlilog",
     "cat",
     "dagmm",
     "deeplog",
@@ -29,13 +30,17 @@ NETWORKS = {
     "glad",
     "loganomaly",
     "logbert",
+    "logformer",
+    "loglab",
     "logrobust",
+    "logsy",
     "logtad",
     "metalog",
     "mlad",
     "neurallog",
     "ott-plm",
     "plelog",
+    "pull",
     "zerolog",
 }
 SOURCE = re.compile(r"^(section|sections|paper|code|published)\b|^\[R\] ")

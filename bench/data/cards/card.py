@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from bench.data.cards.checks import check_patterns
+from bench.data.cards.checks import check_numbers, check_patterns
+from bench.data.cards.events import MAX_TEMPLATES, WHOLE_MESSAGE
 from bench.data.cards.fetched import Download, check_download, check_member, check_name
 from bench.data.cards.incidents import incident
 from bench.data.cards.origin import NO_LICENCE, Origin, check_origin, origin_of
@@ -30,6 +31,7 @@ SessionPlace = Literal["message", "file"]
 CutPlace = Literal["edition", "file"]
 
 _NEW: Final = {"identity": "where used"}
+_LISTS: Final = ("fields", "event")
 _SYSTEM_FILE: Final = "_system.toml"
 _SHARED_TABLES: Final = ("format", "parser")
 _KEY: Final = re.compile(r"(?P<name>[a-z][a-z0-9_-]*?)(?:@(?P<edition>[a-z0-9._-]+))?")
@@ -88,7 +90,7 @@ class Format:
     header: str = "^(?P<message>.*)$"
     """Regular expression on the line without its label; named groups `time` and `message`."""
     time: str = ""
-    """`epoch`, a strptime pattern, or empty for none."""
+    """`epoch` (or `epoch-ms`, `epoch-us`, `epoch-ns`), a strptime pattern, or empty for none; `%Z` is read too."""
     session: str = ""
     """Regular expression of the session id inside a message: its group `session`, else all that matches. Empty: fixed
     or sliding windows."""
@@ -110,6 +112,22 @@ class Format:
     mark: str = field(default="", metadata=_NEW)
     """Regular expression of what tells the label in a line though labels come from elsewhere; cut off before anything
     else looks at the line."""
+    zone: str = field(default="", metadata=_NEW)
+    """Of times that say none: `+05:30`, or a name such as Europe/Berlin. Empty: UTC."""
+
+    skip: str = field(default="", metadata=_NEW)
+    """Regular expression of lines that are no events, such as blank ones."""
+    begins: str = field(default="", metadata=_NEW)
+    """Regular expression of an event's first line, whose text it has; other lines continue the event before."""
+    fields: tuple[str, ...] = field(default=(), metadata=_NEW)
+    """Where fields of `event` stand besides the groups of `header`: `json`, `logfmt`, or patterns with named groups."""
+    event: tuple[str, ...] = field(default=WHOLE_MESSAGE, metadata=_NEW)
+    """An event's text: fields, each one word that no template merges with another, and the message last; see
+    `bench/data/cards/events.py`."""
+
+    def __post_init__(self) -> None:
+        for name in _LISTS:  # JSON knows no tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def identity(self) -> dict[str, Any]:
         """What of it belongs to a run's identity; a later field only where it is used, so that old runs stay found."""
@@ -164,6 +182,8 @@ class Card:
     """Time ranges of known failures, Unix seconds, both ends included; the labels where the format says `incidents`."""
     tolerance: float = 0.01
     """Share of defective lines from which the edition is held to be misread."""
+    max_templates: int = MAX_TEMPLATES
+    """Templates above which parsing stops: it takes their square, and lines that share no templates teach nothing."""
     cut: CutPlace = "edition"
     """Where `chronological` cuts: the whole edition, or each of its files, where they are logs of one time."""
     lines: tuple[int, int] | None = None
@@ -263,7 +283,7 @@ def _build(path: Path, values: dict[str, Any]) -> Card:
                 "files": tuple(_data_file(file, download, shared) for file in values.get("files", ())),
                 "origin": "" if shared else values.get("origin", ""),
                 "download": download,
-                "format": Format(**values.get("format", {})),
+                "format": _format(path, values.get("format", {})),
                 "parser": _parser_settings(path, values.get("parser", {})),
                 "incidents": tuple(incident(path, entry) for entry in values.get("incidents", ())),
             }
@@ -286,6 +306,10 @@ def _data_file(values: Mapping[str, Any], download: Download | None, shared: Map
     return DataFile(**values, archive=archive)
 
 
+def _format(path: Path, values: Mapping[str, Any]) -> Format:
+    return Format(**{**values, **{name: _strings(path, name, values[name]) for name in _LISTS if name in values}})
+
+
 def _parser_settings(path: Path, values: Mapping[str, Any]) -> ParserSettings:
     return ParserSettings(**{**values, "masks": _strings(path, "masks", values.get("masks", []))})
 
@@ -302,7 +326,7 @@ def _check(path: Path, card: Card) -> None:
         raise BenchError(f"the card {path} makes the name '{card.key}': use lower-case letters, digits and hyphens")
     for owner in (card, card.format, card.parser, *([card.download] if card.download else []), *card.files):
         _check_types(path, owner)
-    _check_numbers(path, card)
+    check_numbers(path, card)
     choices: list[tuple[str, str, tuple[str, ...]]] = [
         ("kind", card.kind, get_args(Kind)),
         ("tier", card.tier, get_args(Tier)),
@@ -329,20 +353,6 @@ def _check_types(path: Path, owner: Any) -> None:
         kind, word = _TYPES.get(inner, (object, ""))
         if not all(isinstance(item, kind) and (not word or not isinstance(item, bool)) for item in values):
             raise BenchError(f"the card {path} has {name} = {value!r}: write {word or 'a table'}")
-
-
-def _check_numbers(path: Path, card: Card) -> None:
-    numbers: list[tuple[str, float, float, float]] = [
-        ("year", card.format.year, 0, 9999),
-        ("tolerance", card.tolerance, 0, 1),
-        ("drop_events", card.drop_events, 0, 2**63 - 1),
-        ("depth", card.parser.depth, 3, 100),
-        ("similarity", card.parser.similarity, 0, 1),
-        ("max_children", card.parser.max_children, 1, 2**63 - 1),
-    ]
-    for name, number, lowest, highest in numbers:
-        if not lowest <= number <= highest:
-            raise BenchError(f"the card {path} has {name} = {number}: write a number from {lowest} to {highest}")
 
 
 def _check_files(path: Path, card: Card) -> None:

@@ -20,11 +20,15 @@ from bench._files import replace_text, replacing
 from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import shipped_names
 from bench.data.cards.checksums import file_sha256
+from bench.data.own.events import event_lines, likely_first, with_events
 from bench.data.own.format import Given, adapted, known_format
-from bench.data.own.guess import HEAD_LINES, Guess, count_lines, guess, head, reread
+from bench.data.own.guess import Guess, guess, reread
+from bench.data.own.heads import HEAD_LINES, glance, head
 from bench.data.own.labels import Incidents, incidents_toml
+from bench.data.own.layouts import UNKNOWN
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
+from bench.data.reading.events import event_rows, event_texts
 from bench.data.reading.header import cut
 from bench.data.reading.labels import label_incidents
 from bench.data.reading.streams import PACKINGS
@@ -88,20 +92,24 @@ def new_card(
     adds = system.is_file() and not force
     _require_no_card(targets, force=force or (adds and not card.exists()))
     lines, notes = head(log)
+    seen = glance(log)
+    further = seen.behind(len(lines))
     known = known_format(system, given) if adds else None
-    found = reread(lines, f"the format of {name}", *known) if known else guess(lines, given.read_as, given.session)
-    found, incidents = adapted(found, lines, log, given)
+    if known:
+        found = reread(event_lines(lines, known[0]), f"the format of {name}", *known)
+    else:
+        found = _guessed(lines, further, log, given)
+    found, incidents = adapted(found, [*lines, *further], log, given)
     rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
     if given.labels is not None:
         rows.append(_row(_place(given.labels, folder, name, copy=copy, force=force), folder, "labels"))
-    n_lines = count_lines(log)
     own = _edition_format(found.form, known[0]) if known else {}
     edition_text = _edition_text(
         name,
         rows,
         found,
         rank=_rank(system) if adds else _RANK,
-        n_lines=n_lines,
+        n_lines=seen.n_lines,
         own=own,
         incidents=incidents,
     )
@@ -113,7 +121,20 @@ def new_card(
     found = replace(found, notes=(*notes, *found.notes))
     written = (card,) if adds else targets
     shown = _shown(lines, found, incidents)
-    return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], n_lines, written, found, shown)
+    return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], seen.n_lines, written, found, shown)
+
+
+def _guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Guess:
+    """A guess from the lines that begin an event; which these are follows from a first look."""
+    changed = log.stat().st_mtime
+
+    def look(first: list[str], more: list[str]) -> Guess:
+        return with_events(guess(first, given.read_as, given.session, more=more, changed=changed), lines)
+
+    found = look(likely_first(lines), likely_first(further))
+    if not found.form.begins:
+        return found
+    return look(event_lines(lines, found.form), event_lines(further, found.form))
 
 
 def _data_folder(name: str, log: Path, data_dir: Path | None) -> tuple[bool, Path]:
@@ -241,10 +262,13 @@ def _values(form: Format) -> dict[str, Any]:
 
 def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownLine, ...]:
     """The first ten lines; up to three of these places go to the first lines labelled abnormal."""
-    table = cut(pl.DataFrame({"line": lines}), found.form)
-    times = Clock(found.form.year).read(table["time"].to_numpy())
+    frame = pl.DataFrame({"line": lines})
+    rows = event_rows(frame, found.form, starts=True)
+    table = cut(frame[rows], found.form)
+    table = table.with_columns(message=event_texts(frame[rows], found.form, table["message"]), number=rows + 1)
+    times = Clock(found.form.year, found.form.zone).read(table["time"].to_numpy())
     labels = label_incidents(times, incidents) if found.form.label == "incidents" else table["label"].to_numpy()
-    table = table.with_columns(time=times, label=labels).with_row_index("number", 1)
+    table = table.with_columns(time=times, label=labels)
     alerts = table.filter(pl.col("label") == ABNORMAL).head(_N_ALERTS)
     first = table.join(alerts.select("number"), on="number", how="anti").head(_N_SHOWN - len(alerts))
     words = {NORMAL: "normal", ABNORMAL: "abnormal"}
@@ -270,7 +294,7 @@ def _system_text(name: str, log_name: str, found: Guess) -> str:
     remark = "# session = {}   # uncomment to score sessions instead of windows of lines"
     session = "" if found.form.session else remark.format(toml_string(found.session or "order-[0-9]+"))
     return f"""# {name}: guessed by `bench data new` from the first lines of {json.dumps(log_name, ensure_ascii=False)}.
-# {found.name}: {found.matched:.1%} of {found.n_lines} lines matched. Correct what is wrong: see datasets/README.md.
+# {_described(found)} Correct what is wrong: see datasets/README.md.
 licence = "not stated"
 citation = "none"
 homepage = ""
@@ -285,19 +309,33 @@ masks = [
 """
 
 
+def _described(found: Guess) -> str:
+    if found.name == UNKNOWN:
+        return "No known format fits, so each line is a message."
+    return f"{found.name}: {found.matched:.1%} of {found.n_lines} lines matched."
+
+
 def _format_lines(form: Mapping[str, Any], always: tuple[str, ...] = ("label", "normal", "header", "time")) -> str:
     """Keys of `[format]`; those that every card shows, and of the others those that are set."""
     remarks = {
         "label": "or 'first-token', 'label-file', 'session-list', 'incidents', 'none'",
         "normal": "the label that means normal",
         "year": "of the first line, since its time has none",
+        "skip": "lines that are no events",
+        "begins": "the first line of an event; others continue the one before",
+        "event": "fields that no template merges, and the message",
     }
     shown = {key: value for key, value in form.items() if key in always or value != getattr(_PLAIN, key)}
     return "".join(
-        f"{key} = {value if isinstance(value, int) else toml_string(value)}"
-        + (f"   # {remarks[key]}\n" if key in remarks else "\n")
+        f"{key} = {_toml(value)}" + (f"   # {remarks[key]}\n" if key in remarks else "\n")
         for key, value in shown.items()
     )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml_string, value))}]"
+    return str(value) if isinstance(value, int) else toml_string(value)
 
 
 def _edition_text(

@@ -14,6 +14,7 @@ from typing import IO, Final
 from bench._files import replace_text, replacing
 from bench.data.cards.catalogue import catalogue
 from bench.data.cards.checksums import file_sha256
+from bench.data.own.heads import require_utf8
 from bench.data.own.toml import toml_string
 from bench.errors import BenchError
 
@@ -65,6 +66,8 @@ def _require_readable(source: Path, role: str) -> None:
         raise BenchError(f"the {what} '{source}' does not exist or is no file: give files{more}")
     if not os.access(source, os.R_OK):
         raise BenchError(f"the {what} '{source}' cannot be read: change its permissions")
+    if role == "log":
+        require_utf8(source)
 
 
 def _placed(source: Path, folder: Path, name: str, stem: str, undo: contextlib.ExitStack) -> tuple[str, str]:

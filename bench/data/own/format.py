@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from bench.data.cards.card import Format, parse_card
+from bench.data.cards.clocks import has_zone, is_zone, lacks_year
 from bench.data.own.guess import MIN_SHARE, GivenLabel, Guess
 from bench.data.own.labels import Incidents, LabelFile, describe_label_file, read_incidents
-from bench.data.own.layouts import lacks_year
-from bench.data.reading.header import LEAP_YEAR, cut, in_year
+from bench.data.own.layouts import UNKNOWN
+from bench.data.own.years import require_year, year_of
+from bench.data.reading.header import cut
 from bench.data.reading.lines import session_ids
 from bench.errors import BenchError
 
-_A_DAY_S: Final = 86_400
 _ANY_EDITION: Final = """
 title = "any"
 tier = "development"
@@ -44,6 +44,8 @@ class Given:
     normal: str | None = None
     year: int | None = None
     """Of the first line, where times have none."""
+    zone: str | None = None
+    """Where clocks stood that name no zone."""
 
     def __post_init__(self) -> None:
         ways = {"--label": self.label, "--labels": self.labels, "--incidents": self.incidents}
@@ -51,6 +53,8 @@ class Given:
             raise BenchError(f"{' and '.join(told)} both say where labels stand: give one of them")
         if self.year is not None and not 1970 <= self.year <= 9998:
             raise BenchError(f"--year is {self.year}: give the year of the log's first line, such as 2024")
+        if self.zone is not None and not is_zone(self.zone):
+            raise BenchError(f"--zone is '{self.zone}': write +05:30, or a name such as Europe/Berlin")
         if self.session is not None:
             _require_pattern(self.session)
 
@@ -81,15 +85,20 @@ def adapted(found: Guess, lines: list[str], log: Path, given: Given) -> tuple[Gu
     changes: dict[str, Any] = {}
     notes: list[str] = []
     incidents: Incidents = ()
-    if found.matched < MIN_SHARE:
+    if found.matched < MIN_SHARE and found.name != UNKNOWN:
         notes.append(f"Only {found.matched:.1%} of the lines match: is it another format? Then choose another name.")
     if found.form.time and lacks_year(found.form.time):
-        changes["year"], note = (given.year, "") if given.year else _year(found, lines, log)
+        changes["year"], note = _year(found, lines, log, given.year)
         notes += [note] if note else []
     elif given.year is not None:
         raise BenchError(
             f"--year is {given.year}, but the times of '{log.name}' are not read without one: leave it out"
         )
+    if given.zone is not None:
+        if not found.form.time or has_zone(found.form.time):
+            why = "name their zone themselves" if found.form.time else "are not read"
+            raise BenchError(f"--zone is '{given.zone}', but the times of '{log.name}' {why}: leave it out")
+        changes["zone"] = given.zone
     if given.session is not None:
         changes["session"] = given.session
     if given.labels is not None:
@@ -121,17 +130,17 @@ def _labelled(found: Guess, lines: list[str], labels: Path, given: Given) -> Lab
     return describe_label_file(labels, session, ids, given.normal)
 
 
-def _year(found: Guess, lines: list[str], log: Path) -> tuple[int, str]:
-    """The latest year in which the first line is not younger than the file."""
-    changed = datetime.datetime.fromtimestamp(log.stat().st_mtime, datetime.UTC)
-    form = replace(found.form, year=LEAP_YEAR)
-    times = cut(pl.DataFrame({"line": lines}), form)["time"].drop_nans().to_numpy()
-    year = changed.year
-    if len(times) and in_year(times[:1], np.array([year]))[0] > changed.timestamp() + _A_DAY_S:
-        year -= 1
+def _year(found: Guess, lines: list[str], log: Path, given: int | None) -> tuple[int, str]:
+    """The year of the first line, and how it was found where nobody gave it."""
+    if given is not None:
+        require_year(found.form, lines, given)
+        return given, ""
+    changed = log.stat().st_mtime
+    year = year_of(found.form, lines, changed)
+    day = datetime.datetime.fromtimestamp(changed, datetime.UTC)
     return (
         year,
-        f"The times have no year: {year} is taken, as the file was last changed on {changed:%Y-%m-%d}; else --year.",
+        f"The times have no year: {year} is taken, as the file was last changed on {day:%Y-%m-%d}; else --year.",
     )
 
 

@@ -8,46 +8,38 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
 
 from bench.data.cards.card import Format
+from bench.data.cards.clocks import lacks_year
 from bench.data.own.layouts import (
-    FIXED,
-    LEVELLED,
     MASKS,
     NUMBERS,
     PLAIN,
     SESSION_WORDS,
     SESSIONS,
-    SYSLOG,
-    TIMED,
-    TIMES,
+    UNKNOWN,
     Layout,
-    TimeShape,
-    lacks_year,
+    layout_files,
 )
+from bench.data.own.moments import TimeShape, time_shapes
 from bench.data.own.structured import json_layouts, logfmt_layouts
 from bench.data.reading.header import LEAP_YEAR, cut
-from bench.data.reading.lines import decode
-from bench.data.reading.streams import PACKINGS, unpacked
-from bench.errors import BenchError
 
 GivenLabel = Literal["first-token", "none"]
 
-HEAD_BYTES: Final = 4_000_000
-HEAD_LINES: Final = 2_000
 MIN_SHARE: Final = 0.6
 """A layout that fits fewer lines is no layout of the file."""
 _NEARLY: Final = 0.05
 _SESSION_SHARE: Final = 0.8
 _MAX_LABELS: Final = 100
-_CONTROL_BYTES: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
-_MAX_CONTROL_SHARE: Final = 0.01
-_PACKED: Final = (".7z", ".tar", ".tgz", ".rar")
+_QUICK_LINES: Final = 200
+_QUICK_LENGTH: Final = 4_000
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -62,76 +54,40 @@ class Guess:
     """A pattern that could be the session id; empty: none was found."""
     n_lines: int
     matched: float
+    """0 where no layout is known that fits, though each line is a message then."""
     timed: float
     """Share of lines whose time was read; 0 where the layout has none."""
     notes: tuple[str, ...]
 
 
-def count_lines(path: Path) -> int:
-    """Lines of a log file as the reader counts them; the file is streamed."""
-    count, last = 0, b"\n"
-    with unpacked(path) as stream:
-        while block := stream.read(1 << 20):
-            count += block.count(b"\n")
-            last = block[-1:]
-    return count + (last != b"\n")
-
-
-def _require_readable(path: Path) -> None:
-    if path.suffix.lower() in _PACKED:
-        raise BenchError(
-            f"'{path.name}' is packed in a way that is not read here: unpack it, or pack it as {', '.join(PACKINGS)}"
-        )
-
-
-def head(path: Path) -> tuple[list[str], tuple[str, ...]]:
-    """The first lines of a file, at most 2,000 and 4 MB, and what was odd about them."""
-    _require_readable(path)
-    with unpacked(path) as stream:
-        content = stream.read(HEAD_BYTES)
-    if _is_binary(content):
-        raise BenchError(
-            f"'{path.name}' is no text in UTF-8 (it has control bytes such as NUL, or is UTF-16): convert it to UTF-8"
-        )
-    notes = []
-    if len(content) == HEAD_BYTES:
-        whole, newline, _ = content.rpartition(b"\n")
-        content = whole if newline else content
-        if not newline:
-            notes.append("The first line is longer than 4 MB and was looked at in part.")
-    content, replaced = decode(content)
-    if len(replaced):
-        notes.append(f"{len(replaced)} of these lines have bytes that are no UTF-8; they are read as U+FFFD.")
-    lines = content.decode().removesuffix("\n").split("\n")[:HEAD_LINES]
-    if not any(line.strip() for line in lines):
-        raise BenchError(
-            f"'{path.name}' has no line to look at among its first {HEAD_LINES}: give a log file with text"
-        )
-    return [line.rstrip("\r") for line in lines], tuple(notes)
-
-
-def _is_binary(content: bytes) -> bool:
-    n_control = len(content) - len(content.translate(None, _CONTROL_BYTES))
-    return content[:2] in (b"\xff\xfe", b"\xfe\xff") or n_control > _MAX_CONTROL_SHARE * len(content)
-
-
-def guess(lines: list[str], label: GivenLabel | None = None, session: str | None = None) -> Guess:
+def guess(
+    lines: list[str],
+    label: GivenLabel | None = None,
+    session: str | None = None,
+    *,
+    more: Sequence[str] = (),
+    changed: float | None = None,
+) -> Guess:
     """How to read these lines; `label` overrides what the first tokens look like, `session` what an id looks like.
 
-    Times without a year are read in the leap year 2000: `replace(found.form, year=...)` puts them into theirs.
+    more: lines from further on in the file;  changed: when it was last written, Unix seconds. Both tell in which order
+    day, month and year stand. Times without a year are read in the leap year 2000: `replace(found.form, year=...)` puts
+    them into theirs.
     """
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()] or [1]
     lines = [line for line in lines if line.strip()] or [""]
     found = _first_token_is_label(lines)
     form, notes = _label_form(lines, label or ("first-token" if found else "none"))
     is_cut = found or form.label == "first-token"
-    bare = [_without_first_token(line) for line in lines] if is_cut else lines
-    layout, matched, timed = _choose(bare)
+    bare, further = ([_without_first_token(line) if is_cut else line for line in part] for part in (lines, more))
+    layout, matched, timed = _choose(bare, further, changed)
     header = layout.header
     if found and form.label == "none":
         header = r"^\S*\s?" + header.removeprefix("^")
         notes = (*notes, "The first token looks like a label, so the header leaves it out of the message.")
     form = replace(form, header=header, time=layout.time, year=LEAP_YEAR if lacks_year(layout.time) else 0)
-    messages = cut(pl.DataFrame({"line": lines}), form)["message"].to_list()
+    table = cut(pl.DataFrame({"line": lines}), form)
+    messages = table["message"].to_list()
     session = session or _session(messages)
     return Guess(
         name=layout.name,
@@ -141,16 +97,41 @@ def guess(lines: list[str], label: GivenLabel | None = None, session: str | None
         n_lines=len(lines),
         matched=matched,
         timed=timed,
-        notes=(*notes, layout.note) if layout.note else notes,
+        notes=(*notes, *([layout.note] if layout.note else []), *_odd_lines(lines, numbers, table, form)),
     )
 
 
 def reread(lines: list[str], name: str, form: Format, masks: tuple[str, ...]) -> Guess:
     """How lines are read by a format that is known already."""
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()] or [1]
     lines = [line for line in lines if line.strip()] or [""]
     table = cut(pl.DataFrame({"line": lines}), form)
     matched, timed = _read_shares(table)
-    return Guess(name, form, tuple((mask, "") for mask in masks), form.session, len(lines), matched, timed, ())
+    matched = 0.0 if name == UNKNOWN else matched
+    notes = _odd_lines(lines, numbers, table, form)
+    return Guess(name, form, tuple((mask, "") for mask in masks), form.session, len(lines), matched, timed, notes)
+
+
+def _odd_lines(lines: list[str], numbers: list[int], table: pl.DataFrame, form: Format) -> tuple[str, ...]:
+    """The first line that does not match, and the first whose time is not read."""
+    is_timed = form.time != "" and "(?P<time>" in form.header
+    odd = {
+        "do not match and are kept whole": table["headerless"],
+        "have a time that cannot be read": table["time"].is_nan() & ~table["headerless"] & is_timed,
+    }
+    notes = []
+    for what, where in odd.items():
+        if where.any():
+            first = int(where.arg_max() or 0)
+            notes.append(
+                f"{int(where.sum()):,} of these lines {what}, first line {numbers[first]}: {_shown(lines[first])}"
+            )
+    return tuple(notes)
+
+
+def _shown(line: str) -> str:
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line[:_SHOWN])
+    return f"'{text}'" if len(line) <= _SHOWN else f"'{text}...'"
 
 
 def _first_token_is_label(lines: list[str]) -> bool:
@@ -179,17 +160,70 @@ def _label_form(lines: list[str], label: GivenLabel) -> tuple[Format, tuple[str,
     return Format(label="first-token", normal=normal), () if normal == "-" else (note,)
 
 
-def _choose(lines: list[str]) -> tuple[Layout, float, float]:
+def _choose(lines: list[str], more: Sequence[str] = (), changed: float | None = None) -> tuple[Layout, float, float]:
     """The best layout, the share of lines it matches, and the share whose time it reads."""
+    shapes = time_shapes(lines, more, changed)
+    files = layout_files()
+    first = [layout for file in files if file.is_first for layout in file.layouts(shapes)]
+    structured = json_layouts(lines, more, changed) or logfmt_layouts(lines, more, changed)
+    rest = structured or [layout for file in files if not file.is_first for layout in file.layouts(shapes)]
+    found = _best(lines, [*first, *rest])
+    if found is not None:
+        return found
+    if structured:
+        return structured[-1], 1.0, 0.0
+    return _unknown(lines, shapes)
+
+
+def _best(lines: list[str], candidates: list[Layout]) -> tuple[Layout, float, float] | None:
+    """The first of the layouts that fit nearly as well as any, if one fits at all.
+
+    No layout reads more lines than it matches: one that matches too few is not tried by the reader, which takes longer.
+    """
+    few = [line[:_QUICK_LENGTH] for line in lines[:: max(1, len(lines) // _QUICK_LINES)]]
+    shares = [_matched(few, layout) for layout in candidates]
     frame = pl.DataFrame({"line": lines})
-    structured = json_layouts(lines) or logfmt_layouts(lines)
-    candidates = structured or [*FIXED, *_application_layouts(lines)]
-    results = [(layout, *_shares(frame, layout)) for layout in candidates]
-    scores = [timed if layout.time else matched for layout, matched, timed in results]
-    best = max(scores, default=0.0)
+    results: dict[int, tuple[Layout, float, float]] = {}
+    best = 0.0
+    for share in sorted({share for share in shares if share >= MIN_SHARE - _NEARLY}, reverse=True):
+        if best > share + _NEARLY:
+            break
+        for i, layout in enumerate(candidates):
+            if shares[i] == share:
+                results[i] = (layout, *_shares(frame, layout))
+                best = max(best, _score(*results[i]))
     if best < MIN_SHARE:
-        return structured[-1] if structured else PLAIN, 1.0, 0.0
-    return next(result for result, score in zip(results, scores, strict=True) if score >= best - _NEARLY)
+        return None
+    return next(results[i] for i in sorted(results) if _score(*results[i]) >= best - _NEARLY)
+
+
+def _matched(lines: list[str], layout: Layout) -> float:
+    if layout.evidence and _share_of(lines, layout.evidence) < MIN_SHARE:
+        return 0.0
+    return _share_of(lines, layout.header)
+
+
+def _share_of(lines: list[str], pattern: str) -> float:
+    found = re.compile(pattern)
+    return sum(found.search(line) is not None for line in lines) / len(lines)
+
+
+def _score(layout: Layout, matched: float, timed: float) -> float:
+    return timed if layout.time else matched
+
+
+def _unknown(lines: list[str], shapes: list[TimeShape]) -> tuple[Layout, float, float]:
+    """Each line as a message; where a time stands near the beginning of most, it is read and stays in there."""
+    frame = pl.DataFrame({"line": lines})
+    for shape in shapes:
+        note = f"The time that stands in each line is read, and stays in the message. {shape.note}".strip()
+        header = f"^(?P<message>(?:[^{{]{{0,40}}?[^{{0-9A-Za-z.:/-])?{shape.pattern}.*)$"
+        layout = Layout(UNKNOWN, header, shape.time, note)
+        timed = _shares(frame, layout)[1] if shape.time else 0.0
+        if timed >= MIN_SHARE:
+            return layout, 0.0, timed
+    why = next((shape.note for shape in shapes if shape.note), "")
+    return PLAIN._replace(note=why), 0.0, 0.0
 
 
 def _shares(frame: pl.DataFrame, layout: Layout) -> tuple[float, float]:
@@ -201,27 +235,6 @@ def _read_shares(table: pl.DataFrame) -> tuple[float, float]:
     """Shares of lines that match the header, and whose time is read."""
     timed = (table["time"].is_not_nan() & ~table["headerless"]).sum()
     return 1.0 - int(table["headerless"].sum()) / len(table), int(timed) / len(table)
-
-
-def _application_layouts(lines: list[str]) -> list[Layout]:
-    """Layouts with a level, of syslog, or only with a time, for the way times are written in these lines."""
-    shape = _time_shape(lines)
-    if shape is None:
-        return [*SYSLOG]
-
-    def layout(name: str, header: str) -> Layout:
-        return Layout(name, header.replace("TIME", shape.pattern), shape.time, shape.note)
-
-    return [*(layout("log4j-like", header) for header in LEVELLED), *SYSLOG, layout("time first", TIMED)]
-
-
-def _time_shape(lines: list[str]) -> TimeShape | None:
-    starts = [line[:120] for line in lines]
-    counts = [sum(re.search(rf"(?:^|[\s\[]){shape.pattern}", start) is not None for start in starts) for shape in TIMES]
-    best = max(counts)
-    if best < MIN_SHARE * len(lines):
-        return None
-    return next(shape for shape, count in zip(TIMES, counts, strict=True) if count >= best - _NEARLY * len(lines))
 
 
 def _session(messages: list[str]) -> str:

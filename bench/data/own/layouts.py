@@ -1,11 +1,28 @@
-"""What `bench data new` knows of log formats: how times, headers, variables and session ids are usually written.
+"""What `bench data new` knows of log formats: layouts as files of `formats/`, usual variables and session ids.
 
-All patterns are in the dialect of cards: no look-around, so that Python and polars read them alike.
+A layout is a file: its name, headers as in a card's `[format]`, and samples with what must be read from them. All
+patterns are in the dialect of cards: no look-around, so that Python and polars read them alike.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import functools
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from bench.data.own.moments import FORMATS, TimeShape
+
+UNKNOWN: Final = "unknown"
+_TIMES_FILE: Final = "times.toml"
+_WORDS: Final = {
+    "<LEVEL>": r"\[? *(?i:trace|debug|info|notice|warn|warning|error|err|severe|fatal|critical|alert|emerg) *\]?",
+    "<MONTH>": "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)",
+    "<CLOCK>": "[0-9]{2}:[0-9]{2}:[0-9]{2}",
+}
+"""What stands in headers for what many of them share; `<TIME>` is the way the lines at hand write their times."""
 
 
 class Layout(NamedTuple):
@@ -16,142 +33,81 @@ class Layout(NamedTuple):
     time: str = ""
     note: str = ""
     """What a user should know about this choice, one sentence."""
+    evidence: str = ""
+    """What most lines must look like besides, where the header alone would fit others too."""
 
 
-class TimeShape(NamedTuple):
-    """A way of writing a time: the pattern with its group `time`, and the card's `time`."""
+@dataclass(frozen=True)
+class LayoutFile:
+    """A file of `formats/`."""
 
-    pattern: str
+    name: str
+    order: float
+    """Of layouts that fit equally well the lowest wins."""
+    headers: tuple[str, ...]
     time: str
-    note: str = ""
+    """How the group `time` of the headers is read, where they have one of their own."""
+    evidence: str
+    begins: str
+    """What times must begin with, as a card's `time` writes it, so that only such are put for `<TIME>`."""
+    note: str
+    is_first: bool
+    """Whether it is tried before fields of JSON and logfmt are."""
+    samples: tuple[Mapping[str, Any], ...]
+
+    def layouts(self, shapes: Sequence[TimeShape]) -> list[Layout]:
+        """Its layouts for these ways of writing times; those that need one where there is none are left out."""
+        return [
+            Layout(
+                self.name,
+                header.replace("<TIME>", shape.pattern),
+                self.time or shape.time,
+                f"{self.note} {shape.note}".strip(),
+                self.evidence.replace("<TIME>", shape.pattern),
+            )
+            for header in self.headers
+            for shape in (shapes if "<TIME>" in header else [TimeShape("", "")])
+            if shape.time.startswith(self.begins)
+        ]
 
 
-PLAIN: Final = Layout("plain", "^(?P<message>.*)$")
-
-_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = "[0-9]{2}:[0-9]{2}:[0-9]{2}"
-_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_ZONE = "(?:Z|[+-][0-9]{2}:?[0-9]{2})"
-_NO_DAY = "The times have no date, so they are not read: sequences follow the order of the lines."
-
-_SYSLOG_TIME = "%b %d %H:%M:%S"
-"""Without a year; the card says which one it is."""
-
-_ISO_ZONED = TimeShape(rf"(?P<time>{_DAY}T{_CLOCK}(?:\.[0-9]+)?{_ZONE})", "%Y-%m-%dT%H:%M:%S%.f%#z")
-
-TIMES: Final = (
-    _ISO_ZONED,
-    TimeShape(rf"(?P<time>{_DAY}T{_CLOCK},[0-9]{{3}})", "%Y-%m-%dT%H:%M:%S,%3f"),
-    TimeShape(rf"(?P<time>{_DAY}T{_CLOCK}(?:\.[0-9]+)?)", "%Y-%m-%dT%H:%M:%S%.f"),
-    TimeShape(rf"(?P<time>{_DAY} {_CLOCK},[0-9]{{3}})", "%Y-%m-%d %H:%M:%S,%3f"),
-    TimeShape(rf"(?P<time>{_DAY} {_CLOCK}(?:\.[0-9]+)? ?{_ZONE})", "%Y-%m-%d %H:%M:%S%.f %#z"),
-    TimeShape(rf"(?P<time>{_DAY} {_CLOCK}(?:\.[0-9]+)?)", "%Y-%m-%d %H:%M:%S%.f"),
-    TimeShape(rf"(?P<time>[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}} {_CLOCK}(?:\.[0-9]+)?)", "%Y/%m/%d %H:%M:%S%.f"),
-    TimeShape(rf"(?P<time>[0-9]{{2}}/[0-9]{{2}}/[0-9]{{2}} {_CLOCK})", "%y/%m/%d %H:%M:%S"),
-    TimeShape("(?P<time>[0-9]{6} [0-9]{6})", "%y%m%d %H%M%S"),
-    TimeShape(rf"(?P<time>[0-9]{{2}} {_MONTH} [0-9]{{4}} {_CLOCK},[0-9]{{3}})", "%d %b %Y %H:%M:%S,%3f"),
-    TimeShape(rf"(?P<time>[0-9]{{2}}/{_MONTH}/[0-9]{{4}} {_CLOCK})", "%d/%b/%Y %H:%M:%S"),
-    TimeShape(rf"(?P<time>[0-9]{{2}}/{_MONTH}/[0-9]{{4}}:{_CLOCK} [+-][0-9]{{4}})", "%d/%b/%Y:%H:%M:%S %z"),
-    TimeShape(
-        rf"(?P<time>[A-Z][a-z]{{2}} {_MONTH} [0-9]{{2}} {_CLOCK}(?:\.[0-9]+)? [0-9]{{4}})", "%a %b %d %H:%M:%S%.f %Y"
-    ),
-    TimeShape(rf"(?P<time>{_MONTH} [ 0-9][0-9] {_CLOCK})", _SYSLOG_TIME),
-    TimeShape(rf"(?P<time>[0-9]{{2}}-[0-9]{{2}} {_CLOCK}(?:\.[0-9]+)?)", "%m-%d %H:%M:%S%.f"),
-    TimeShape(rf"(?P<time>{_CLOCK}(?:[.,][0-9]+)?)", "", _NO_DAY),
-)
-"""Most complete first."""
+PLAIN: Final = Layout(UNKNOWN, "^(?P<message>.*)$")
 
 
-def lacks_year(time: str) -> bool:
-    """Whether times of this pattern stand in no year."""
-    return time not in ("", "epoch") and "%Y" not in time and "%y" not in time
+@functools.cache
+def layout_files() -> tuple[LayoutFile, ...]:
+    """All layouts with headers, the most specific first."""
+    found = [_layout_file(known) for known in _known_files().values() if "headers" in known]
+    return tuple(sorted(found, key=lambda file: file.order))
 
 
-EPOCHS: Final = (
-    TimeShape(r"(?P<time>[0-9]{10}\.[0-9]+)", "epoch"),
-    TimeShape("(?P<time>[0-9]{10})[0-9]{9}", "epoch", "Nanoseconds of the epoch are read as whole seconds."),
-    TimeShape("(?P<time>[0-9]{10})[0-9]{6}", "epoch", "Microseconds of the epoch are read as whole seconds."),
-    TimeShape("(?P<time>[0-9]{10})[0-9]{3}", "epoch", "Milliseconds of the epoch are read as whole seconds."),
-    TimeShape("(?P<time>[0-9]{10})", "epoch"),
-)
+def fields_of(kind: str) -> dict[str, tuple[str, ...]]:
+    """Usual names of the fields `message` and `time`; `a->b` is b in the object a."""
+    known = _known_files()[kind]
+    return {"message": tuple(known["message"]), "time": tuple(known["time"])}
 
-_STRUCTURED_DATA = r'(?:-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*")*\])+)'
 
-FIXED: Final = (
-    Layout(
-        "BGL-like",
-        r"^(?P<time>[0-9]{10}) [0-9]{4}\.[0-9]{2}\.[0-9]{2} \S+ [0-9]{4}-[0-9]{2}-[0-9]{2}-\S+ \S+ \S+ \S+ \S+ "
-        "(?P<message>.*)$",
-        "epoch",
-    ),
-    Layout(
-        "Thunderbird-like (epoch, date, node, syslog)",
-        rf"^(?P<time>[0-9]{{10}}) [0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}} \S+ {_MONTH} +[0-9]+ {_CLOCK} \S+ "
-        "(?P<message>.*)$",
-        "epoch",
-    ),
-    Layout("epoch first", r"^(?P<time>[0-9]{10}(?:\.[0-9]+)?) (?P<message>.*)$", "epoch"),
-    Layout(
-        "syslog (RFC 5424)",
-        rf"^(?:<[0-9]+>)?[0-9]{{1,2}} {_ISO_ZONED.pattern} \S+ \S+ \S+ \S+ {_STRUCTURED_DATA} ?(?P<message>.*)$",
-        _ISO_ZONED.time,
-    ),
-    Layout(
-        "access log",
-        rf"^(?:\S+ ){{3,4}}\[(?P<time>[0-9]{{2}}/{_MONTH}/[0-9]{{4}}:{_CLOCK} [+-][0-9]{{4}})\] "
-        r'(?P<message>"(?:[^"\\]|\\.)*" [0-9]{3} \S+)(?: .*)?$',
-        "%d/%b/%Y:%H:%M:%S %z",
-        "The message is request, status and size; client, referrer and browser are left out.",
-    ),
-)
+@functools.cache
+def _known_files() -> dict[str, dict[str, Any]]:
+    paths = sorted(path for path in FORMATS.glob("*.toml") if path.name != _TIMES_FILE)
+    return {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in paths}
 
-SYSLOG: Final = (
-    Layout(
-        "syslog (RFC 5424)",
-        rf"^(?:<[0-9]+>)?{_ISO_ZONED.pattern} \S+ (?P<message>[^ :\[]+(?:\[[0-9]+\])?: .*)$",
-        _ISO_ZONED.time,
-        "This is syslog with ISO times; the program's name stays in the message.",
-    ),
-    Layout(
-        "syslog (RFC 3164)",
-        rf"^(?:<[0-9]+>)?(?P<time>{_MONTH} [ 0-9][0-9] {_CLOCK}) \S+ (?P<message>.*)$",
-        _SYSLOG_TIME,
-    ),
-)
-"""Tried after the levelled ones, because a level behind the time would pass for a host."""
 
-_LEVEL = r"\[? *(?i:trace|debug|info|notice|warn|warning|error|err|severe|fatal|critical) *\]?"
+def _layout_file(known: Mapping[str, Any]) -> LayoutFile:
+    words = re.compile("|".join(map(re.escape, _WORDS)))
+    headers = (words.sub(lambda word: _WORDS[word[0]], header) for header in known["headers"])
+    return LayoutFile(
+        name=known["name"],
+        order=known["order"],
+        headers=tuple(headers),
+        time=known.get("time", ""),
+        evidence=known.get("evidence", ""),
+        begins=known.get("begins", ""),
+        note=known.get("note", ""),
+        is_first=known.get("before_fields", False),
+        samples=tuple(known.get("samples", ())),
+    )
 
-LEVELLED: Final = (
-    rf"^TIME +(?:- +)?{_LEVEL} +\[.*?\] +- +(?P<message>.*)$",
-    rf"^TIME +{_LEVEL} +[0-9]+ +--- +\[.*?\] +\S+ +: +(?P<message>.*)$",
-    rf"^TIME +(?:[0-9]+ +)?{_LEVEL} +(?:\[[^\]]*\] +)?\S+: (?P<message>.*)$",
-    rf"^TIME +\[.*?\] +{_LEVEL} +\S+ +- +(?P<message>.*)$",
-    rf"^TIME +- +\S+ +- +{_LEVEL} +- +(?P<message>.*)$",
-    rf"^TIME +\| +{_LEVEL} +\| +\S+ +- +(?P<message>.*)$",
-    rf"^\[TIME +{_LEVEL} +\S+\] +(?P<message>.*)$",
-    rf"^(?:\S+ )?TIME +[0-9]+ +{_LEVEL} +\S+ +(?P<message>.*)$",
-    rf"^TIME +(?:- +)?{_LEVEL} +\[.*?\]:? +(?P<message>.*)$",
-    rf"^\[?TIME\]?(?: +- +| *[:,|] *| *){_LEVEL}(?: +- +|: +| +\| +| +)(?P<message>.*)$",
-    rf"^{_LEVEL}[ :]+\[?TIME\]?(?: +- +|: +| +)(?P<message>.*)$",
-)
-"""Headers of application logs with a level, most specific first; TIME stands for the pattern of the time."""
-
-TIMED: Final = r"^\[?TIME\]?(?: +- +|[:,] +| *\| *| +)(?P<message>.*)$"
-
-MESSAGE_KEYS: Final = (
-    "message",
-    "msg",
-    "@message",
-    "short_message",
-    "MESSAGE",
-    "Message",
-    "event",
-    "log",
-    "text",
-    "body",
-)
-TIME_KEYS: Final = ("@timestamp", "timestamp", "time", "ts", "Timestamp", "datetime", "asctime", "date", "@t", "t")
 
 _ADDRESS = "[0-9]{1,3}(?:\\.[0-9]{1,3}){3}(?::[0-9]+)?"
 _UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"

@@ -1,60 +1,102 @@
-"""JSON lines and logfmt: headers that pull the message and the time out of a line of named fields."""
+"""JSON lines and logfmt: headers that pull the message and the time out of a line of named fields.
+
+Fields are those of the outer object: a key inside a nested one is another field, and is passed over. An arrow in the
+name of a field goes into an object: `t->$date` is `{"t": {"$date": ...}}`.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
-from bench.data.own.layouts import EPOCHS, MESSAGE_KEYS, TIME_KEYS, TIMES, Layout, TimeShape
+from bench.data.own.layouts import Layout, fields_of
+from bench.data.own.moments import TimeShape, time_shapes
+
+Rows = Sequence[dict[str, Any] | None]
 
 _MIN_SHARE: Final = 0.6
 _AGREE: Final = 0.99
 _ESCAPED: Final = r'(?:[^"\\]|\\.)*'
+_STRING: Final = rf'"{_ESCAPED}"'
+_INTO: Final = "->"
+_DEPTH: Final = 3
+"""Objects in objects that a pattern can pass over."""
 _PAIR: Final = re.compile(rf'(?:^|\s)([A-Za-z_@][A-Za-z0-9_.@-]*)=("{_ESCAPED}"|[^\s"]*)')
 
 
-def json_layouts(lines: list[str]) -> list[Layout]:
+class _Field(NamedTuple):
+    """A field by its name, and the time in it where it holds one."""
+
+    name: str
+    shape: TimeShape | None = None
+    is_known: bool = True
+
+
+def json_layouts(lines: Sequence[str], more: Sequence[str] = (), changed: float | None = None) -> list[Layout]:
     """Layouts for lines that are JSON objects, the best first and the whole line last; none for other lines."""
     rows = [_json_object(line) for line in lines]
-    message = rf'"KEY"\s*:\s*"(?P<message>{_ESCAPED})"'
-    time = r'"KEY"\s*:\s*"?TIME"?'
-    return _layouts("JSON lines", lines, rows, messages=[message], time=time, plain=_unescaped)
+    found = _fields("json", rows, [_json_object(line) for line in more], changed)
+    if found is None:
+        return []
+    message, time = found
+    if message is None:
+        return [_whole_line("JSON lines", None)]
+    text = _member(message.name, rf'"(?P<message>{_ESCAPED})"')
+    cut = rf"^\s*\{{{text}.*$"
+    if not _agree(cut, "message", message.name, lines, rows, plain=_unescaped):
+        return [_whole_line("JSON lines", message.name)]
+    untimed = Layout("JSON lines", cut, "", _LOST)
+    if time is None or time.shape is None:
+        return [untimed]
+    moment = _member(time.name, f'"?{time.shape.pattern}"?', is_passed=True)
+    headers = [rf"^\s*\{{{moment}{text}.*$", rf"^\s*\{{{text}{moment}.*$"]
+    return [*_timed("JSON lines", headers, time, lines, rows), untimed]
 
 
-def logfmt_layouts(lines: list[str]) -> list[Layout]:
+def logfmt_layouts(lines: Sequence[str], more: Sequence[str] = (), changed: float | None = None) -> list[Layout]:
     """Layouts for lines of key=value pairs, the best first and the whole line last; none for other lines."""
     rows = [_logfmt_fields(line) for line in lines]
-    # A bare value ends where the next key begins; where that cuts quoted values short, they keep their quotes.
-    bare = r'KEY="?(?P<message>(?:[^"\\]|\\.)*?)(?:"|$| [A-Za-z_@][A-Za-z0-9_.@-]*=)'
-    quoted = rf'KEY=(?P<message>"{_ESCAPED}"|[^\s"]*)'
-    messages = [rf"(?:|.*? ){value}" for value in (bare, quoted)]
-    return _layouts("logfmt", lines, rows, messages=messages, time=r'(?:|.*? )KEY="?TIME"?', plain=_unquoted)
-
-
-def _layouts(
-    name: str,
-    lines: list[str],
-    rows: list[dict[str, Any] | None],
-    *,
-    messages: list[str],
-    time: str,
-    plain: Callable[[str], str],
-) -> list[Layout]:
-    known = [row for row in rows if row]
-    if len(known) < _MIN_SHARE * len(lines):
+    found = _fields("logfmt", rows, [_logfmt_fields(line) for line in more], changed)
+    if found is None:
         return []
-    shape, time_key = _time_field(known)
-    key = _key(known, MESSAGE_KEYS)
-    found: list[Layout] = []
-    if key is not None:
-        for pattern in messages:
-            message = "^.*?" + pattern.replace("KEY", re.escape(key))
-            if _agree(message, key, lines, rows, plain):
-                found = _with_time(name, message, _time_pattern(time, time_key, shape), shape)
-                break
-    return [*found, _whole_line(name, key)]
+    message, time = found
+    if message is None:
+        return [_whole_line("logfmt", None)]
+    key = re.escape(message.name)
+    # A bare value ends where the next key begins; where that cuts quoted values short, they keep their quotes.
+    bare = rf'{key}="?(?P<message>(?:[^"\\]|\\.)*?)(?:"|$| [A-Za-z_@][A-Za-z0-9_.@-]*=)'
+    quoted = rf'{key}=(?P<message>"{_ESCAPED}"|[^\s"]*)'
+    for value in (bare, quoted):
+        text = rf"(?:|.*? ){value}"
+        if _agree(f"^{text}.*$", "message", message.name, lines, rows, plain=_unquoted):
+            break
+    else:
+        return [_whole_line("logfmt", message.name)]
+    untimed = Layout("logfmt", f"^{text}.*$", "", _LOST)
+    if time is None or time.shape is None:
+        return [untimed]
+    moment = rf'(?:|.*? ){re.escape(time.name)}="?{time.shape.pattern}"?'
+    headers = [f"^{moment}(?: |$){text}.*$", f"^{text}.*?{moment}(?: .*)?$"]
+    return [*_timed("logfmt", headers, time, lines, rows), untimed]
+
+
+_LOST: Final = "No time is read: it stands in no fixed order to the message, or in no known form."
+
+
+def _timed(name: str, headers: list[str], time: _Field, lines: Sequence[str], rows: Rows) -> list[Layout]:
+    """Those of the headers that find the time which is in the field."""
+    assert time.shape is not None
+    note = "The message is what stands in the field, with its escapes."
+    if not time.is_known:
+        note += f" The time is that of the field '{time.name}'."
+    note = f"{note} {time.shape.note}".strip()
+    return [
+        Layout(name, header, time.shape.time, note)
+        for header in headers
+        if time.shape.time and _agree(header, "time", time.name, lines, rows, plain=str)
+    ]
 
 
 def _whole_line(name: str, key: str | None) -> Layout:
@@ -62,52 +104,96 @@ def _whole_line(name: str, key: str | None) -> Layout:
     return Layout(name, "^(?P<message>.*)$", "", f"{why}, so the whole line is the message.")
 
 
-def _with_time(name: str, message: str, time: str, shape: TimeShape | None) -> list[Layout]:
-    """The time before the message, behind it, or not at all."""
-    note = f"The message is what stands in the field, with its escapes. {shape.note if shape else ''}".strip()
-    lost = "No time is read: it stands in no fixed order to the message, or in no known form."
-    untimed = Layout(name, message + ".*$", "", lost)
-    if shape is None:
-        return [untimed]
-    before = Layout(name, f"^.*?{time}{message.removeprefix('^')}.*$", shape.time, note)
-    behind = Layout(name, f"{message}.*?{time}.*$", shape.time, note)
-    return [before, behind, untimed]
+def _member(name: str, value: str, *, is_passed: bool = False) -> str:
+    """A pattern of what leads to a value of the outer object, and of the value; is_passed: and of what ends it."""
+    nested = r"\{\}"
+    for _ in range(_DEPTH):
+        nested = rf'\{{(?:[^{{}}"]|{_STRING}|{nested})*\}}'
+    between = rf'(?:[^{{}}"]|{_STRING}|{nested})*?'
+    *outer, last = [re.escape(part) for part in name.split(_INTO)]
+    opened = "".join(rf'{between}"{part}"\s*:\s*\{{' for part in outer)
+    end = (rf"\s*{between}\}}" * len(outer) or r"\s*[,}]") if is_passed else ""
+    return rf'{opened}{between}"{last}"\s*:\s*{value}{end}'
 
 
-def _time_pattern(time: str, key: str | None, shape: TimeShape | None) -> str:
-    return time.replace("KEY", re.escape(key)).replace("TIME", shape.pattern) if key and shape else ""
+def _fields(kind: str, rows: Rows, more: Rows, changed: float | None) -> tuple[_Field | None, _Field | None] | None:
+    """The fields of message and time; None where too few lines have fields at all."""
+    known = [row for row in rows if row]
+    if len(known) < _MIN_SHARE * len(rows) or not known:
+        return None
+    names = fields_of(kind)
+    message = next((name for name in names["message"] if _share(known, name, _text) >= _MIN_SHARE), None)
+    further = [row for row in more if row]
+    present = [name for name in names["time"] if _share(known, name, _has) >= _MIN_SHARE]
+    # Where a field is named as a time is, no other field is taken for it.
+    for name in present[:1] or _others(known, message):
+        values = [text for row in known if (text := _value(row, name))]
+        if len(values) < _MIN_SHARE * len(known):
+            continue
+        shape = next(iter(time_shapes(values, [_value(row, name) for row in further], changed)), None)
+        if shape is not None and shape.time and all(_is_start(value) for value in values[:9]):
+            return _field(message), _Field(name, shape, bool(present))
+    return _field(message), None
 
 
-def _time_field(rows: list[dict[str, Any]]) -> tuple[TimeShape | None, str | None]:
-    """How the time is written, and in which field."""
-    for key in TIME_KEYS:
-        values = [str(row[key]) for row in rows if key in row]
-        for shape in (*TIMES, *EPOCHS):
-            if shape.time and sum(bool(re.fullmatch(shape.pattern, v)) for v in values) >= _MIN_SHARE * len(rows):
-                return shape, key
-    return None, None
+def _field(name: str | None) -> _Field | None:
+    return _Field(name) if name is not None else None
 
 
-def _key(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> str | None:
-    for key in keys:
-        if sum(isinstance(row.get(key), str) for row in rows) >= _MIN_SHARE * len(rows):
-            return key
-    return None
+def _is_start(value: str) -> bool:
+    """Whether a value begins as a time does, so that a sentence with a time in it is none."""
+    return len(value) <= len("Wednesday, 01 September 2024 10:00:00.000000000 +00:00") and bool(re.match(r"\w", value))
 
 
-def _agree(
-    header: str, key: str, lines: list[str], rows: list[dict[str, Any] | None], plain: Callable[[str], str]
-) -> bool:
-    """Whether the pattern cuts out what a real parser of the format finds."""
-    pairs = [(line, row[key]) for line, row in zip(lines, rows, strict=True) if row and isinstance(row.get(key), str)]
-    cuts = ((re.search(header, line), value) for line, value in pairs)
-    agreeing = sum(bool(match and plain(match["message"]) == value) for match, value in cuts)
-    return agreeing >= _AGREE * len(pairs)
+def _others(rows: Sequence[dict[str, Any]], message: str | None) -> list[str]:
+    """Fields with other names, in the order in which they stand in the first lines."""
+    names = dict.fromkeys(key for row in rows[:9] for key, value in row.items() if not isinstance(value, dict | list))
+    return [name for name in names if name != message]
+
+
+def _value(row: dict[str, Any], name: str) -> str:
+    """The text of a field; empty where there is none."""
+    found: Any = row
+    for part in name.split(_INTO):
+        found = found.get(part) if isinstance(found, dict) else None
+    return str(found) if isinstance(found, str | _Number) else ""
+
+
+def _has(row: dict[str, Any], name: str) -> bool:
+    return _value(row, name) != ""
+
+
+def _text(row: dict[str, Any], name: str) -> bool:
+    found: Any = row
+    for part in name.split(_INTO):
+        found = found.get(part) if isinstance(found, dict) else None
+    return isinstance(found, str) and not isinstance(found, _Number)
+
+
+def _share(rows: Sequence[dict[str, Any]], name: str, has: Callable[[dict[str, Any], str], bool]) -> float:
+    return sum(has(row, name) for row in rows) / len(rows)
+
+
+def _agree(header: str, group: str, key: str, lines: Sequence[str], rows: Rows, *, plain: Callable[[str], str]) -> bool:
+    """Whether the pattern cuts out what a real parser of the format finds, wherever it finds something."""
+    pattern = re.compile(header)
+    pairs = [(line, _value(row, key)) for line, row in zip(lines, rows, strict=True) if row and _value(row, key)]
+    cuts = [(match, value) for line, value in pairs if (match := pattern.search(line))]
+    agreeing = sum(plain(match[group]) == value for match, value in cuts)
+    # A header for another order of the fields may find nothing, but never something else.
+    needed = pairs if group == "message" else cuts
+    return agreeing > 0 and agreeing >= _AGREE * len(needed)
+
+
+class _Number(str):
+    """A number as it stands in the line."""
+
+    __slots__ = ()
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_float=_Number, parse_int=_Number)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bench.data.reading.columns import Columns
 from bench.data.reading.header import ALMOST_YEAR_S, HALF_YEAR_S, in_year
 from bench.data.reading.labels import SessionLabels, label_incidents, label_sessions
 from bench.data.reading.log import DEFECTS, Defect, Log
+from bench.data.reading.zones import to_utc
 from bench.errors import BenchError
 from bench.types import UNLABELLED
 
@@ -25,6 +26,14 @@ class BlockSessions(NamedTuple):
     lines: NDArray[np.int64]
     codes: NDArray[np.int32]
     ids: list[str]
+
+
+class EventPlaces(NamedTuple):
+    """Which lines of a block are events, where not all are; indices are the block's own."""
+
+    rows: NDArray[np.int64]
+    n_lines: int
+    n_skipped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,13 @@ class Block:
     alerts: list[tuple[str, int]]
     sessions: BlockSessions | None
     starts_file: bool = False
+    places: EventPlaces | None = None
+    """None where each line is an event."""
+
+    @property
+    def n_lines(self) -> int:
+        """Lines that were read."""
+        return len(self.message_ids) if self.places is None else self.places.n_lines
 
     @classmethod
     def start_of_file(cls) -> Block:
@@ -52,6 +68,8 @@ class Gathering:
 
     def __init__(self, card: Card, columns: Columns) -> None:
         self.n_lines = 0
+        """Events so far, which are lines unless the card says otherwise."""
+        self._n_read = self._n_skipped = 0
         self._card, self._columns = card, columns
         self._messages: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
@@ -59,7 +77,7 @@ class Gathering:
         self._continued: set[int] = set()
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
-        self._clock = Clock(card.format.year)
+        self._clock = Clock(card.format.year, card.format.zone)
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
@@ -78,11 +96,15 @@ class Gathering:
             add("session_lines", block.sessions.lines + self.n_lines)
             add("session_codes", numbers[block.sessions.codes])
             self._continued.update(numbers[numbers < self._n_sessions_before].tolist())
-        for defect in block.defects:
-            first = self.n_lines + defect.first_line + 1
+        for defect in (*block.defects, *_in_file(_lost(block.times, times), block.places)):
+            first = self._n_read + defect.first_line + 1
             known = self._defects.get(defect.kind, Defect(defect.kind, 0, first))
             self._defects[defect.kind] = Defect(defect.kind, known.count + defect.count, known.first_line)
         self._alerts.update(dict(block.alerts))
+        if block.places is not None:
+            add("first_lines", block.places.rows + self._n_read + 1)
+            self._n_skipped += block.places.n_skipped
+        self._n_read += block.n_lines
         self.n_lines += len(block.message_ids)
 
     def finish(self, table: SessionLabels | None) -> Log:
@@ -98,7 +120,10 @@ class Gathering:
             notes += more
             alerts = table.alerts if table else alerts
         defects = tuple(self._defects[kind] for kind in DEFECTS if kind in self._defects)
-        facts = {"defects": defects, "notes": notes, "alerts": alerts}
+        facts: dict[str, Any] = {"defects": defects, "notes": notes, "alerts": alerts}
+        other = self._n_read - self.n_lines
+        if other:
+            facts |= {"notes": (*notes, *_no_events(other - self._n_skipped, self._n_skipped)), "other_lines": other}
         return self._columns.finish(texts, facts)
 
     def _session_labels(
@@ -127,16 +152,42 @@ class Gathering:
             )
 
 
+def _in_file(defects: Iterable[Defect], places: EventPlaces | None) -> list[Defect]:
+    """Defects of events by the block's lines."""
+    if places is None:
+        return list(defects)
+    return [replace(defect, first_line=int(places.rows[defect.first_line])) for defect in defects]
+
+
+def _no_events(n_continued: int, n_skipped: int) -> tuple[str, ...]:
+    """What to say of lines that are no events of their own."""
+    counts = {
+        f"{n_continued:,} lines continue the event before them": n_continued,
+        f"{n_skipped:,} lines are skipped, as the card says": n_skipped,
+    }
+    return tuple(said for said, count in counts.items() if count)
+
+
 def has_time(card: Card) -> bool:
     """Whether the card says how times are read."""
     return bool(card.format.time) and "(?P<time>" in card.format.header
 
 
-class Clock:
-    """Times in the order of lines: counts jumps back, and finds the years where the log has none."""
+def _lost(before: NDArray[np.float64], after: NDArray[np.float64]) -> list[Defect]:
+    """Times that are none in their year or zone, such as 29 February in 2023."""
+    where = np.flatnonzero(np.isnan(after) & ~np.isnan(before))
+    return [Defect("timeless", len(where), int(where[0]))] if len(where) else []
 
-    def __init__(self, year: int) -> None:
+
+class Clock:
+    """Times in the order of lines: counts jumps back, and finds the years where the log has none.
+
+    zone: in which times without a zone of their own are; empty for UTC
+    """
+
+    def __init__(self, year: int, zone: str = "") -> None:
         self.n_read = 0
+        self._zone = zone
         self._year, self._has_years = year, not year
         self._last = self._last_of_year = -np.inf
         self._n_backwards = 0
@@ -149,6 +200,13 @@ class Clock:
         if not self._has_years:
             times = times.copy()
             times[known] = self._in_years(times[known])
+            known = np.flatnonzero(~np.isnan(times))
+        if self._zone:
+            times = times.copy()
+            times[known] = to_utc(times[known], self._zone, self._last)
+            known = np.flatnonzero(~np.isnan(times))
+        if not len(known):
+            return times
         self._n_backwards += int((np.diff(times[known], prepend=self._last) < 0).sum())
         self._last = float(times[known[-1]])
         self.n_read += len(known)

@@ -23,6 +23,7 @@ DTYPES: Final[dict[str, DTypeLike]] = {
     "session_codes": np.int32,
     "session_labels": np.int8,
     "session_parts": np.int8,
+    "first_lines": np.int64,
 }
 TEXTS: Final = ("messages", "session_ids")
 _FACTS: Final = "log.json"

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bench.data.cards.card import Format
+from bench.data.reading.zones import seconds
 from bench.types import UNLABELLED
 
 _MESSAGE: Final = "(?P<message>.*)$"
@@ -141,20 +142,22 @@ def _label(form: Format) -> pl.Expr:
 def _time(form: Format, text: pl.Expr | None) -> pl.Expr:
     if text is None or not form.time:
         return pl.lit(float("nan"), pl.Float64)
-    if form.time == "epoch":
-        seconds = text.cast(pl.Float64, strict=False)
-    else:
-        # Without a year the time is read in a leap year, which has all days; `in_year` puts it into its own.
-        pattern, text = (f"%Y {form.time}", pl.format(f"{LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
-        seconds = text.str.to_datetime(pattern, time_unit="us", strict=False).dt.epoch("us").cast(pl.Float64) / 1e6
-    return pl.when(seconds.is_between(_YEAR_2_S, _YEAR_10000_S)).then(seconds).otherwise(float("nan"))
+    # Without a year the time is read in a leap year, which has all days; `in_year` puts it into its own.
+    pattern, text = (f"%Y {form.time}", pl.format(f"{LEAP_YEAR} {{}}", text)) if form.year else (form.time, text)
+    found = seconds(text, pattern)
+    return pl.when(found.is_between(_YEAR_2_S, _YEAR_10000_S)).then(found).otherwise(float("nan"))
 
 
 def in_year(times: NDArray[np.float64], years: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Move times, Unix seconds within the leap year 2000, to the same day and clock of other years."""
+    """Move times, Unix seconds within the leap year 2000, to the same day and clock of other years.
+
+    NaN for a 29 February in a year that has none.
+    """
     starts = (years - 1970).astype("datetime64[Y]").astype("datetime64[s]")
     lengths = (years - 1969).astype("datetime64[Y]").astype("datetime64[s]") - starts
-    seconds = times - _LEAP_START_S
-    is_later = seconds >= _MARCH_S
-    shift = np.where(is_later & (lengths.astype(np.int64) == 365 * _DAY_S), _DAY_S, 0)
-    return starts.astype(np.float64) + seconds - shift
+    passed = times - _LEAP_START_S
+    is_common = lengths.astype(np.int64) == 365 * _DAY_S
+    shift = np.where((passed >= _MARCH_S) & is_common, _DAY_S, 0)
+    found = starts.astype(np.float64) + passed - shift
+    is_no_day = is_common & (passed >= _MARCH_S - _DAY_S) & (passed < _MARCH_S)
+    return np.where(is_no_day, np.nan, found)

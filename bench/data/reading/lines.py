@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from bench.data.cards.card import Card
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading import streams
-from bench.data.reading.builder import Block, BlockSessions, Gathering, has_time
+from bench.data.reading.builder import Block, BlockSessions, EventPlaces, Gathering, has_time
+from bench.data.reading.events import event_rows, event_texts, events_of, has_events, values_in_events
 from bench.data.reading.header import cut, has_plain_spaces, without_label
 from bench.data.reading.labels import session_id
 from bench.data.reading.log import WILDCARD, Defect, DefectKind
@@ -69,6 +70,8 @@ class _Piece(NamedTuple):
 
     file: str
     content: bytes
+    starts: bool = False
+    """Whether nothing of the file was read before."""
 
 
 def files(card: Card, catalogue: Catalogue) -> Iterator[Source]:
@@ -111,13 +114,16 @@ def _pieces(sources: Iterable[Source], card: Card) -> Iterator[_Piece]:
     passed = 0
     for name, blocks in sources:
         yield _Piece(name, b"")
+        starts = True
         for content in _without_mark(blocks):
             if card.lines is None:
-                yield _Piece(name, content)
+                yield _Piece(name, content, starts)
+                starts = False
                 continue
             n_lines = content.count(b"\n") + (not content.endswith(b"\n"))
             if passed + n_lines > first:
-                yield _Piece(name, _lines_of(content, max(0, first - passed), stop - passed))
+                yield _Piece(name, _lines_of(content, max(0, first - passed), stop - passed), starts)
+                starts = False
             passed += n_lines
             if passed >= stop:
                 return
@@ -166,12 +172,15 @@ def _read_block(card: Card, piece: _Piece) -> Block:
     if b"\0" in utf8:
         defects.append(("nul", np.flatnonzero(lines["line"].str.contains("\0", literal=True).to_numpy())))
     with _patterns_of(card):
+        places = _places(card, lines, piece)
+        lines = lines if places is None else lines[places.rows]
         table, masked = _cut_and_mask(card, lines, plain_spaces=has_plain_spaces(utf8))
         sessions = _sessions(card, piece.file, table["message"]) if card.format.session else None
     headerless, times = table["headerless"].to_numpy(), table["time"].to_numpy()
-    defects.append(("headerless", np.flatnonzero(headerless)))
+    misread: list[tuple[DefectKind, NDArray[np.int64]]] = [("headerless", np.flatnonzero(headerless))]
     if has_time(card):
-        defects.append(("timeless", np.flatnonzero(np.isnan(times) & ~headerless)))
+        misread.append(("timeless", np.flatnonzero(np.isnan(times) & ~headerless)))
+    defects += misread if places is None else [(kind, places.rows[where]) for kind, where in misread]
     ids, messages = _factorise(masked)
     return Block(
         message_ids=ids,
@@ -181,7 +190,21 @@ def _read_block(card: Card, piece: _Piece) -> Block:
         defects=[Defect(kind, len(where), int(where[0])) for kind, where in defects if len(where)],
         alerts=_alerts(card, lines, table["label"]),
         sessions=sessions,
+        places=places,
     )
+
+
+def _places(card: Card, lines: pl.DataFrame, piece: _Piece) -> EventPlaces | None:
+    if not has_events(card.format):
+        return None
+    found = events_of(lines, card.format, starts=piece.starts)
+    return EventPlaces(found.rows, len(lines), found.n_skipped)
+
+
+def _event_lines(card: Card, utf8: bytes, piece: _Piece) -> pl.DataFrame:
+    """One row per event, in the column `line`."""
+    lines = text_lines(utf8)
+    return lines[event_rows(lines, card.format, starts=piece.starts)] if has_events(card.format) else lines
 
 
 def _values_of_block(card: Card, piece: _Piece) -> LineValues:
@@ -196,9 +219,9 @@ def _words_of_block(card: Card, piece: _Piece) -> LineWords:
     # A message that holds the wildcard itself has one more place in its masked text, with no number behind it.
     pattern = "|".join([*(f"(?:{mask})" for mask in card.parser.masks), re.escape(WILDCARD)])
     with _patterns_of(card):
-        found = cut(text_lines(utf8), card.format, plain_spaces=has_plain_spaces(utf8))["message"].str.extract_all(
-            pattern
-        )
+        lines = _event_lines(card, utf8, piece)
+        messages = cut(lines, card.format, plain_spaces=has_plain_spaces(utf8))["message"]
+        found = values_in_events(lines, card.format, messages, pattern)
     lengths = found.list.len().to_numpy().astype(np.int64)
     return LineWords(found.filter(lengths > 0).explode(), lengths)
 
@@ -207,7 +230,8 @@ def _raw_of_block(card: Card, piece: _Piece) -> pl.Series:
     utf8, _ = decode(cut_long(piece.content)[0])
     if not utf8:
         return pl.Series(dtype=pl.String)
-    lines = text_lines(utf8).with_columns(pl.col("line").str.strip_chars_end("\r"))
+    with _patterns_of(card):
+        lines = _event_lines(card, utf8, piece).with_columns(pl.col("line").str.strip_chars_end("\r"))
     return lines.select(without_label(card.format)).to_series().rename("")
 
 
@@ -220,7 +244,8 @@ def numbers(texts: pl.Series) -> NDArray[np.float64]:
 def _cut_and_mask(card: Card, lines: pl.DataFrame, *, plain_spaces: bool) -> tuple[pl.DataFrame, pl.Series]:
     masks = "|".join(f"(?:{mask})" for mask in card.parser.masks)
     table = cut(lines, card.format, plain_spaces=plain_spaces)
-    return table, table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
+    masked = table["message"].str.replace_all(masks, WILDCARD) if masks else table["message"]
+    return table, event_texts(lines, card.format, masked)
 
 
 @contextmanager

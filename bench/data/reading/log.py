@@ -101,6 +101,8 @@ class Log:
     defects: tuple[Defect, ...]        lines that were not as they should be
     notes: tuple[str, ...]             what else a reader of results should know, such as sessions without a label
     alerts: {label token: n_lines}     the kinds of label that mean abnormal, the most frequent first
+    first_lines: int64 (n_lines,)      where some lines are no events: which line, from 1, begins each; else None
+    other_lines: int                   lines that are no events of their own
     """
 
     message_ids: NDArray[np.int32]
@@ -117,9 +119,20 @@ class Log:
     defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
     alerts: tuple[tuple[str, int], ...] = ()
+    first_lines: NDArray[np.int64] | None = None
+    other_lines: int = 0
 
     def __len__(self) -> int:
         return len(self.message_ids)
+
+    @property
+    def n_lines(self) -> int:
+        """Lines that were read; without those that continue an event or are skipped there are `len(log)`."""
+        return len(self) + self.other_lines
+
+    def numbers_of(self, events: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers, from 1 through all files, of the lines where these events begin."""
+        return events + 1 if self.first_lines is None else self.first_lines[events]
 
     def count_defects(self, kind: DefectKind) -> int:
         """Lines with this defect."""
@@ -138,4 +151,4 @@ class Log:
     @property
     def defective_share(self) -> float:
         """Share of lines with a defect; one with several counts several times, up to 1."""
-        return min(1.0, sum(defect.count for defect in self.defects) / len(self)) if len(self) else 0.0
+        return min(1.0, sum(defect.count for defect in self.defects) / self.n_lines) if len(self) else 0.0

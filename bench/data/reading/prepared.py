@@ -23,7 +23,7 @@ import polars as pl
 
 from bench._files import cache_dir
 from bench._sealed import Damaged, NotSealed, State, say_anew
-from bench.data.cards.card import Card
+from bench.data.cards.card import Card, Format
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import FileColumns, open_columns
 from bench.data.reading.log import Log
@@ -33,6 +33,9 @@ from bench.errors import BenchError
 
 READER_VERSION: Final = 2
 """Raise it when the same files come to be read otherwise: what older versions prepared is then left aside."""
+_PLAIN: Final = Format()
+_LATER: Final = ("mark", "zone", "skip", "begins", "fields", "event")
+"""Fields of `[format]` that came when editions had been prepared."""
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
 
@@ -112,6 +115,8 @@ def prepared_folder(card: Card) -> Path:
         "template_column": card.template_column,
         "incidents": card.incidents,
         "lines": card.lines,
+        # Since then a 29 February is no time in a year that has none.
+        **({"year": 2} if card.format.year else {}),
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
@@ -120,7 +125,8 @@ def prepared_folder(card: Card) -> Path:
 def _format(card: Card) -> dict[str, Any]:
     """All of it, but a later field only where it is used, so that what was prepared before stays found."""
     values = dataclasses.asdict(card.format)
-    return values if card.format.mark else {name: value for name, value in values.items() if name != "mark"}
+    unused = {name for name in _LATER if values[name] == getattr(_PLAIN, name)}
+    return {name: value for name, value in values.items() if name not in unused}
 
 
 def _require_own_files(card: Card, catalogue: Catalogue) -> None:

@@ -13,14 +13,32 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-from drain3.drain import Drain, LogCluster, Node
+from drain3.drain import LogCluster, Node
 from numpy.typing import NDArray
 
 from bench.data.cards.card import ParserSettings
+from bench.data.cards.events import MAX_TEMPLATES
 from bench.data.reading.log import WILDCARD
+from bench.data.sequences.leaves import FastDrain, Leaf
+from bench.errors import BenchError
 from bench.types import UNKNOWN_KEY
 
+_FIRST_CHUNK: Final = 1 << 7
 _CHUNK: Final = 1 << 14
+
+
+class TooManyTemplates(BenchError):
+    """Lines that share so few templates that parsing them would not end.
+
+    n_lines: how many were learned before
+    """
+
+    def __init__(self, limit: int, n_lines: int) -> None:
+        super().__init__(
+            f"{n_lines:,} lines make more than {limit:,} templates, and parsing takes their square: mask what varies "
+            "in them (`masks` of the card), or raise max_templates in it"
+        )
+        self.limit, self.n_lines = limit, n_lines
 
 
 @dataclass(slots=True)
@@ -35,8 +53,9 @@ class _Memory:
 class DrainParser:
     """Log keys from masked messages: key k belongs to `templates[k]`."""
 
-    def __init__(self, settings: ParserSettings) -> None:
-        self._drain = Drain(
+    def __init__(self, settings: ParserSettings, max_templates: int = MAX_TEMPLATES) -> None:
+        self._limit = self._check_at = max_templates
+        self._drain = FastDrain(
             depth=settings.depth,
             sim_th=settings.similarity,
             max_children=settings.max_children,
@@ -49,16 +68,31 @@ class DrainParser:
         return [cluster.get_template() for cluster in self._drain.clusters]
 
     def learn(self, message_ids: NDArray[np.int32], messages: Sequence[str]) -> NDArray[np.int32]:
-        """Learn lines in order and return int32 (n_lines,): the log key each had at that moment."""
+        """Learn lines in order and return int32 (n_lines,): the log key each had at that moment.
+
+        `TooManyTemplates` where the limit is passed; what was learned until then stays.
+        """
         keys = np.empty(len(message_ids), np.int32)
         memory = _Memory(np.full(len(messages), UNKNOWN_KEY, np.int32), np.full(len(messages), -1, np.int64))
-        start = 0
+        start, size = 0, _FIRST_CHUNK
         while start < len(message_ids):
-            chunk = message_ids[start : start + _CHUNK]
+            chunk = message_ids[start : start + size]
+            version = memory.version
             n_learned = self._learn_until_change(chunk, messages, memory)
             keys[start : start + n_learned] = memory.keys[chunk[:n_learned]]
             start += n_learned
+            # While the tree changes with every few lines, looking far ahead is in vain.
+            size = min(2 * size, _CHUNK) if memory.version == version else _FIRST_CHUNK
+            if len(self._drain.clusters) > self._check_at:
+                self._require_few(start)
         return keys
+
+    def _require_few(self, n_lines: int) -> None:
+        """Clusters of one text are one template, so there may be more of them."""
+        n_distinct = len(set(self.templates))
+        if n_distinct > self._limit:
+            raise TooManyTemplates(self._limit, n_lines)
+        self._check_at = len(self._drain.clusters) + self._limit - n_distinct
 
     def _learn_until_change(self, chunk: NDArray[np.int32], messages: Sequence[str], memory: _Memory) -> int:
         """Learn lines until one changes the tree; returns how many lines that took, with that one."""
@@ -101,7 +135,7 @@ def _tree_as_json(node: Node) -> list[Any]:
 
 def _tree_from_json(values: list[Any]) -> Node:
     node = Node()
-    node.cluster_ids = list(values[0])
+    node.cluster_ids = Leaf(values[0])
     # The first level of the tree is keyed by the number of tokens, which JSON makes a text, as drain3 does itself.
     node.key_to_child_node = {key: _tree_from_json(child) for key, child in values[1].items()}
     return node

@@ -23,12 +23,12 @@ from bench.data.reading.words import open_words
 from bench.data.sequences.ceiling import ceiling
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
-from bench.data.sequences.protocols import block_of
+from bench.data.sequences.protocols import block_of, is_cut
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
 from bench.data.sequences.words import WordedLog, words_of
 from bench.errors import BenchError
-from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Parameters, RawLines, Sequences, Words
+from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, UNLABELLED, Parameters, RawLines, Sequences, Words
 
 
 @dataclass(frozen=True)
@@ -165,20 +165,25 @@ class Loader:
             self._groups[key] = group(self.log(card), grouping)
         return self._groups[key]
 
-    def prepare(self, spec: DataSpec) -> Prepared:
-        """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError."""
+    def prepare(self, spec: DataSpec, *, is_judged: bool = True, as_normal: bool = False) -> Prepared:
+        """Everything a cell needs; a split that leaves a part without its normals or abnormals is a BenchError.
+
+        is_judged: False where nothing is measured, so that the test part may be anything
+        as_normal: of an edition without any label all sequences are taken as normal
+        """
         first_helper = len(spec.systems) - len(spec.auxiliaries)
         only_tested = range(len(spec.sources), first_helper)
         systems = [
-            self._system(card, index, spec, is_target=index in only_tested) for index, card in enumerate(spec.systems)
+            self._system(card, index, spec, is_target=index in only_tested, as_normal=as_normal)
+            for index, card in enumerate(spec.systems)
         ]
         sources = systems[: len(spec.sources)]
         own_targets, helpers = systems[len(spec.sources) : first_helper], systems[first_helper:]
         targets = own_targets or sources
         _require_to_learn(sources, spec.split)
-        missing = _missing_in_test(targets, spec.split)
+        missing = _missing_in_test(targets, spec.split) if is_judged else None
         if missing and block_of(spec.split) is None:
-            raise BenchError(f"{missing}: use another --split or --window-size, or another edition")
+            raise BenchError(f"{missing}{_where_abnormal(targets, spec.split)}")
         vocabulary = Vocabulary.learn(sources)
         train = vocabulary.assemble(sources, "train", fitted=True)
         validation = vocabulary.assemble(sources, "validation")
@@ -211,8 +216,10 @@ class Loader:
     def _worded(self, systems: list[System]) -> dict[int, WordedLog]:
         return {s.index: WordedLog(s.log, open_words(s.card, self._catalogue, s.log)) for s in systems}
 
-    def _system(self, card: Card, index: int, spec: DataSpec, *, is_target: bool) -> System:
+    def _system(self, card: Card, index: int, spec: DataSpec, *, is_target: bool, as_normal: bool) -> System:
         log, groups = self.log(card), self.groups(card, spec.grouping)
+        if as_normal and not (groups.labels != UNLABELLED).any():
+            groups = replace(groups, labels=np.full(len(groups), NORMAL, np.int8))
         overlapping = spec.grouping.overlaps and not card.has_sessions
         try:
             parts = split(
@@ -251,6 +258,40 @@ def _missing_in_test(targets: list[System], split: str) -> str | None:
     return None
 
 
+def _where_abnormal(targets: list[System], split: str) -> str:
+    """The way out of a test part that lacks abnormal or normal sequences: where the abnormal ones lie, which cut does.
+
+    Only of one system cut in time something can be said.
+    """
+    system = targets[0]
+    is_abnormal = system.groups.labels == ABNORMAL
+    if len(targets) > 1 or not is_cut(split) or system.card.cut == "file" or not is_abnormal.any():
+        return ": use another --split or --window-size, or another edition"
+    place = 100.0 * (system.groups.last_lines + 1) / len(system.log)
+    found = place[is_abnormal]
+    lie = f"ends at {found[0]:.0f} %" if len(found) == 1 else f"end between {found.min():.0f} and {found.max():.0f} %"
+    said = f": all {len(found):,} abnormal sequences {lie}" if len(found) > 1 else f": the only abnormal one {lie}"
+    cut = _cut_that_does(system)
+    way_out = (
+        "no cut in time leaves each part what it needs, use --split blind" if cut is None else f"use --split {cut}"
+    )
+    return f"{said} of the lines; {way_out}, or another edition"
+
+
+def _cut_that_does(system: System) -> str | None:
+    """The latest cut at whole percents under which all parts have what they need; training takes three quarters."""
+    labels, last, n_lines = system.groups.labels, system.groups.last_lines, len(system.log)
+    for second in range(99, 1, -1):
+        first = max(1, second * 3 // 4)
+        train, validation = last < n_lines * first // 100, last < n_lines * second // 100
+        tested = labels[~validation]
+        if (tested == ABNORMAL).any() and (tested == NORMAL).any():
+            learned = (labels[train], labels[validation & ~train])
+            if all((part == NORMAL).any() for part in learned):
+                return f"chronological:{first},{second}"
+    return None
+
+
 def _id_stream_reason(spec: DataSpec, test: Part) -> str | None:
     """An id stream that brings no texts can be transferred only where its ids have equal names."""
     kinds = ("id-stream", "id-sessions", "id-splits")
@@ -274,7 +315,7 @@ def _facts(systems: list[System], train: Part, validation: Part, test: Part, n_k
         "n_test_abnormal": int((test.labels == ABNORMAL).sum()),
         "n_log_keys": n_keys,
         "known_keys_share": round(float(known.mean()), 6) if len(known) else 1.0,
-        "seen_in_training_share": round(float(seen.mean()), 6),
+        "seen_in_training_share": round(float(seen.mean()), 6) if len(seen) else 1.0,
         "split": {system.card.key: system.split.facts for system in systems},
         "n_lines": {system.card.key: len(system.log) for system in systems},
         "n_replaced_lines": {s.card.key: s.log.n_replaced for s in systems if s.log.n_replaced},

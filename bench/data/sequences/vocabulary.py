@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.cards.card import Card, ParserSettings
+from bench.data.cards.events import key_parts
 from bench.data.reading.log import Log, take
-from bench.data.sequences.drain import DrainParser
+from bench.data.sequences.drain import DrainParser, TooManyTemplates
 from bench.data.sequences.grouping import Groups
+from bench.data.sequences.keyed import KeyedParser, parser_for, parser_from_state
 from bench.data.sequences.splits import Split
 from bench.errors import BenchError
 from bench.types import NORMAL, UNKNOWN_KEY, Sequences, ranges
@@ -54,7 +56,7 @@ class Vocabulary:
     template); they are one log key here, since frozen matching could not tell them apart.
     """
 
-    def __init__(self, drain: DrainParser | None, templates: list[str]) -> None:
+    def __init__(self, drain: DrainParser | KeyedParser | None, templates: list[str]) -> None:
         self._drain = drain
         self._line_keys: dict[int, NDArray[np.int32]] = {}
         self._stream_keys: dict[int, NDArray[np.int32]] = {}
@@ -65,7 +67,7 @@ class Vocabulary:
         """Learn from the lines of all sources that their splits allow."""
         _require_one_parser(sources)
         raw = [system for system in sources if not system.log.is_parsed]
-        drain = DrainParser(raw[0].card.parser) if raw else None
+        drain = parser_for(raw[0].card) if raw else None
         clusters = {system.index: _learned(drain, system) for system in raw if drain}
         made = cls(drain, drain.templates if drain else [])
         made._line_keys = {index: made._key_of_cluster[keys] for index, keys in clusters.items()}
@@ -86,7 +88,7 @@ class Vocabulary:
     @classmethod
     def from_state(cls, state: dict[str, Any], settings: ParserSettings) -> Self:
         """The vocabulary of which `state` was stored."""
-        drain = DrainParser.from_state(settings, state["drain"]) if state["drain"] else None
+        drain = parser_from_state(settings, state["drain"]) if state["drain"] else None
         made = cls(drain, drain.templates if drain else [])
         made.texts = list(state["texts"])
         return made
@@ -163,11 +165,14 @@ class Vocabulary:
         return keys[inverse], text_ids[inverse]
 
 
-def _learned(drain: DrainParser, system: System) -> NDArray[np.int32]:
+def _learned(drain: DrainParser | KeyedParser, system: System) -> NDArray[np.int32]:
     """int32 (n_lines,): the cluster of each line the parser may learn from, UNKNOWN_KEY for others."""
     lines = system.split.parser_lines
     keys = np.full(len(system.log), UNKNOWN_KEY, np.int32)
-    keys[lines] = drain.learn(system.log.message_ids[lines], system.log.messages)
+    try:
+        keys[lines] = drain.learn(system.log.message_ids[lines], system.log.messages)
+    except TooManyTemplates as error:
+        raise BenchError(f"{system.card.key}: {error}") from None
     return keys
 
 
@@ -184,6 +189,9 @@ def _require_one_parser(sources: list[System]) -> None:
     if len(settings) > 1:
         names = ", ".join(system.card.key for system in sources)
         raise BenchError(f"{names} have different Drain parameters in their cards: give them the same to combine them")
+    if len({len(key_parts(system.card.format.event)) for system in sources if not system.log.is_parsed}) > 1:
+        names = ", ".join(system.card.key for system in sources)
+        raise BenchError(f"{names} have events of different fields (`event` in their cards): give them as many each")
 
 
 def _ids(groups: Groups, which: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def test_json_is_for_programs(ran):
         (["nobody"], "no table has a row 'nobody'"),
         (["random", "--against", "nobody"], "'nobody' stands in no table of random"),
         (["random", "--metric", "mcc"], "'mcc' is not compared"),
-        (["random", "--scenario", "bgl"], "no record in results fits"),
+        (["random", "--scenario", "bgl"], "no record in results is of the scenario 'bgl': choose one of hdfs"),
         (["random", "--split", "paper"], "no record in results fits"),
         (["random", "--stored"], "leave --stored out"),
     ],

@@ -103,7 +103,7 @@ def test_a_page_needs_no_record(shell, tmp_path):
         (["plot", "fig4", "--seed", "1"], "choose what --curves draws"),
         (["plot", "--curves", "pca", "-s", "bgl"], "there is no record in "),
         (["plot", "fig4", "--threshold", "nope"], "threshold rule 'nope'"),
-        (["table", "--published"], "no record in results fits"),
+        (["table", "--published"], "there is no record in results: run something first"),
         (["audit", "nope"], "nope"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
-from bench.deploy import saved
+from bench.deploy import fitting, saved
 from bench.deploy.score import score_file
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner
@@ -187,7 +187,7 @@ def test_words_make_a_host_visible_that_no_template_names(bench):
 
 def test_new_lines_have_words_too(bench):
     cell, rule = bench.cell("Hosts"), parse_rule("conformal:0.01")
-    saved.save(saved.fit(cell, catalogue(bench.data), Settings(), rule), bench.folder / "model")
+    saved.save(fitting.fit(cell, catalogue(bench.data), Settings(), rule), bench.folder / "model")
     fitted = saved.load(bench.folder / "model", method=f"{bench.folder / 'mine.py'}:Hosts")
     (bench.folder / "new.log").write_text(
         "".join(f"- {i} sunny ray 1 at host {'evil' if i == 6 else 'ann'}\n" for i in range(8))

@@ -18,8 +18,8 @@ from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
-    *("cat", "dagmm", "freelog", "fusionlog", "generallog", "glad", "knn-embedding", "knn-labelled"),
-    *("loganomaly", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
+    *("cat", "dagmm", "enrichlog", "freelog", "fusionlog", "generallog", "glad", "knn-embedding", "knn-labelled"),
+    *("loganomaly", "logformer", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
     *("source-only", "zerolog"),
 )
 
@@ -122,6 +122,7 @@ def test_sentence_vectors_are_projected_in_one_place():
 SMALL = {
     "cat": {"width": 20, "hidden": 16, "ffn_width": 16},
     "dagmm": {"width": 20, "encoder": (8,)},
+    "enrichlog": {"lines": "masked", "teacher": "embedding"},
     "freelog": {"width": 20, "hidden": 8},
     "fusionlog": {"width": 20, "hidden": 8, "round_steps": 6, "teacher": "embedding"},
     "generallog": {"width": 20, "hidden": 8, "teacher": "embedding"},
@@ -129,6 +130,7 @@ SMALL = {
     "knn-embedding": {"dimension": 20},
     "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
+    "logformer": {"width": 20, "heads": 2, "ffn_width": 16},
     "logrobust": {"width": 20, "hidden": 8},
     "logtad": {"width": 20, "hidden": 8},
     "metalog": {"width": 20, "hidden": 8},
