@@ -16,6 +16,7 @@ from bench.data.cards.card import Card, Format
 from bench.data.reading.builder import Clock
 from bench.data.reading.header import LEAP_YEAR, cut, in_year
 from bench.data.reading.lines import cut_long, decode, text_lines
+from bench.errors import BenchError
 
 _WORD: Final = r"\S+ "
 _DATE: Final = r"[0-9]{4}[./-][0-9]{2}[./-][0-9]{2} "
@@ -143,4 +144,8 @@ def in_present(card: Card, content: bytes, latest: float) -> Card:
 
 def _cut(form: Format, content: bytes) -> pl.DataFrame:
     utf8, _ = decode(cut_long(content)[0])
-    return cut(text_lines(utf8), form)
+    try:
+        return cut(text_lines(utf8), form)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise BenchError(f"the header is a pattern that cannot be used ({reason}): fit it again") from None

@@ -269,6 +269,8 @@ def _stored_threshold(values: Mapping[str, Any]) -> Threshold:
 
 def _windows(values: Mapping[str, Any]) -> Windows:
     seconds = float(values.get("seconds", 0))
+    if other := sorted(set(values) - {"window_size", "window_step", "seconds"}):
+        raise ValueError(f"its windows have the unknown key {shown(other[0])}")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"its windows are of {seconds} s")
     return Windows(Grouping(_whole(values["window_size"], 1), _whole(values["window_step"], 1)), seconds)

@@ -132,7 +132,7 @@ def _score(
     index, card = fitted.card_of(asked.system)
     first_part = next((part for part in parts if part), b"")
     card = _card_for(card, first_part, tally, latest)
-    clock, places = Clock(card.format.year), EventLines(card.format)
+    clock, places = Clock(card.format.year, card.format.zone), EventLines(card.format)
     cutter = Cutter(
         fitted.windows,
         bool(card.format.session),

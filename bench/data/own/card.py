@@ -100,7 +100,7 @@ def new_card(
     if known:
         found = reread(event_lines(lines, known[0]), f"the format of {name}", *known)
     else:
-        found = _guessed(lines, further, log, given)
+        found = guessed(lines, further, log, given)
     found, incidents = adapted(found, [*lines, *further], log, given)
     parts = {"log": log} | ({"labels": given.labels} if given.labels is not None else {})
     places = all_placed(parts, folder, name, copy=copy, force=force)
@@ -128,7 +128,7 @@ def new_card(
     return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], seen.n_lines, written, found, shown)
 
 
-def _guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Guess:
+def guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Guess:
     """A guess from the lines that begin an event; which these are follows from a first look."""
     changed = log.stat().st_mtime
 
