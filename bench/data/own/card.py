@@ -98,7 +98,7 @@ def new_card(
     if known:
         found = reread(event_lines(lines, known[0]), f"the format of {name}", *known)
     else:
-        found = _guessed(lines, further, log, given)
+        found = guessed(lines, further, log, given)
     found, incidents = adapted(found, [*lines, *further], log, given)
     rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
     if given.labels is not None:
@@ -124,7 +124,7 @@ def new_card(
     return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], seen.n_lines, written, found, shown)
 
 
-def _guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Guess:
+def guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Guess:
     """A guess from the lines that begin an event; which these are follows from a first look."""
     changed = log.stat().st_mtime
 

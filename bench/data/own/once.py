@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.cards.card import Card, ParserSettings
-from bench.data.own.card import edition_of
-from bench.data.own.events import likely_first, with_events
+from bench.data.own.card import edition_of, guessed
 from bench.data.own.format import Given, adapted
-from bench.data.own.guess import Guess, guess, head
+from bench.data.own.guess import Guess
+from bench.data.own.heads import glance, head
 from bench.data.reading.labels import SessionLabels, session_labels
 from bench.data.reading.streams import content
 from bench.errors import BenchError
@@ -31,8 +31,8 @@ def read_once(log: Path, given: Given) -> ReadOnce:
     if not log.is_file():
         raise BenchError(f"the log '{log}' does not exist or is no file: give one log file")
     lines, notes = head(log)
-    guessed = with_events(guess(likely_first(lines), given.read_as, given.session), lines)
-    found, incidents = adapted(guessed, lines, log, given)
+    further = glance(log).behind(len(lines))
+    found, incidents = adapted(guessed(lines, further, log, given), [*lines, *further], log, given)
     card = Card(
         name="log",
         edition=edition_of(log),
