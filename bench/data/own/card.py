@@ -133,7 +133,8 @@ def guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Gu
     changed = log.stat().st_mtime
 
     def look(first: list[str], more: list[str]) -> Guess:
-        return with_events(guess(first, given.read_as, given.session, given.normal, more=more, changed=changed), lines)
+        seen = _others_blank(lines, first)
+        return with_events(guess(seen, given.read_as, given.session, given.normal, more=more, changed=changed), lines)
 
     found = look(likely_first(lines), likely_first(further))
     if not found.form.begins:
@@ -206,6 +207,18 @@ end = 2024-01-31T10:20:00Z""",
 [format]
 label = "none"              # `bench data info` works; `bench run` needs labels""",
     }
+
+
+def _others_blank(lines: list[str], kept: list[str]) -> list[str]:
+    """The lines with nothing in place of those that are not kept, so that each keeps its number."""
+    left = iter(kept)
+    awaited = next(left, None)
+    found = []
+    for line in lines:
+        is_kept = line == awaited
+        found.append(line if is_kept else "")
+        awaited = next(left, None) if is_kept else awaited
+    return found
 
 
 def _require_free_name(name: str) -> None:

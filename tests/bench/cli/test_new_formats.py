@@ -62,3 +62,11 @@ def test_a_further_edition_is_not_made_of_another_encoding(call, tmp_path):
     code, _, err = call("data", "prepare", "kitchen@later", "--from", later, "--data", tmp_path)
     assert (code, "'later.log' is text in UTF-16" in err) == (2, True)
     assert not (tmp_path / "kitchen/later.toml").exists()
+
+
+def test_a_line_that_is_not_read_has_its_number_in_the_file(call, tmp_path):
+    log = tmp_path / "tea.log"
+    trace = "Traceback (most recent call last):\n  File 'pot.py'\n"
+    log.write_text(TEXT + trace + "2024-05-01 12:61:00 cup poured\n" + TEXT)
+    notes = " ".join(json.loads(call("data", "new", "kitchen", log, "--json")[1])["notes"])
+    assert "have a time that cannot be read, first line 63" in notes
