@@ -41,7 +41,7 @@ from methods.shared import layers
 from methods.shared.fields import fields_of
 from methods.shared.graphs import BEGIN, FIELD, Graphs, Union, graphs_of, union_of
 from methods.shared.layers import Integers
-from methods.shared.planted import Planter
+from methods.shared.planted import Planter, Plants
 from methods.shared.pretrained import EncoderSettings, inputs_from_state, inputs_of, missing_weights
 from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.training import TrainingSettings, hold_out, seeded, train_network
@@ -271,24 +271,23 @@ class Batch(NamedTuple):
 
 def batch_of(union: Union, planter: Planter | None, device: str) -> Batch:
     """The union with planted edges, or without any."""
-    plants = None if planter is None else planter.plant(union)
-    own = np.zeros(0, np.int64) if plants is None else plants.own
-    ends = (own, own) if plants is None else (plants.source, plants.target)
-    nodes, graph_of_node, edges = union.nodes, union.graph_of_node, (union.source, union.target, union.weight)
-    if plants is not None and planter is not None and planter.how == "inserted":
-        nodes = np.concatenate([nodes, plants.nodes])
-        graph_of_node = np.concatenate([graph_of_node, plants.graph_of_node])
-        edges = tuple(np.concatenate(pair) for pair in zip(edges, (*ends, union.weight[own]), strict=True))
+    none = np.zeros(0, np.int64)
+    plants = Plants(none, none, none, none, none) if planter is None else planter.plant(union)
+    planted: tuple[NDArray[Any], ...] = (plants.source, plants.target, union.weight[plants.own])
+    edges: list[NDArray[Any]] = [union.source, union.target, union.weight]
+    if planter is not None and planter.how == "inserted":
+        edges = [np.concatenate([there, new]) for there, new in zip(edges, planted, strict=True)]
 
-    def moved(*arrays: NDArray[Any]) -> list[Tensor]:
-        return [torch.as_tensor(array, device=device) for array in arrays]
+    def moved(array: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(array, device=device)
 
     return Batch(
-        *moved(nodes),
-        Graph(*moved(*edges)),
-        *moved(graph_of_node, own),
-        Graph(*moved(*ends, union.weight[own])),
-        *moved(union.graph_of[own]),
+        moved(np.concatenate([union.nodes, plants.nodes])),
+        Graph(*map(moved, edges)),
+        moved(np.concatenate([union.graph_of_node, plants.graph_of_node])),
+        moved(plants.own),
+        Graph(*map(moved, planted)),
+        moved(union.graph_of[plants.own]),
     )
 
 

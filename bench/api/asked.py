@@ -140,7 +140,7 @@ def _setting_texts(settings: Sequence[str] | Mapping[str, Any] | None) -> tuple[
 
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
     """Ranges of a file in Unix seconds, or `35s`."""
-    from bench.data.own.labels import read_incidents
+    from bench.data.own.incidents import read_incidents
 
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?s", text):
         return text

@@ -12,6 +12,7 @@ import typer
 
 from bench.cli._options import AsJson, Data, say
 from bench.data.cards.clocks import has_zone
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.own.card import NewCard, ShownLine
@@ -50,7 +51,15 @@ def new(
     zone: Annotated[
         str | None, typer.Option("--zone", help="Where clocks stood that name no zone: Europe/Berlin, +05:30.")
     ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy a log from elsewhere below the data folder.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="A,B", help="Columns of --labels (session,label) or --incidents (start,end), by name."
+        ),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy files from elsewhere below the data folder instead of linking them.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace cards, and with --copy a copied log, of before.")
     ] = False,
@@ -63,7 +72,7 @@ def new(
     from bench.data.own.card import new_card, ways_to_label
     from bench.data.own.format import Given
 
-    given = Given(label, labels, incidents, session, normal, year, zone)
+    given = Given(label, labels, incidents, session, normal, year, zone, _two_names(columns))
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
     ways, warnings = ways_to_label(made), _warnings(made)
     if as_json:
@@ -80,6 +89,15 @@ def new(
     say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+
+
+def _two_names(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise BenchError(f"--columns is '{text}': write two names of columns with a comma between them")
+    return names[0], names[1]
 
 
 def _warnings(made: NewCard) -> list[str]:

@@ -61,10 +61,9 @@ class Planter:
             drawn = self._draw(union, own[open_], np.where(at_source, source, target)[open_])
             kept = np.where(at_source, target, source)[open_]
             found[open_] = np.where(self._is_true(union, drawn, kept, at_source[open_]), -1, drawn)
-        has = found >= 0
-        own, at_source, source, target, found = (part[has] for part in (own, at_source, source, target, found))
-        none = np.zeros(0, np.int64)
-        place, nodes, graphs = (found, none, none)
+        has = np.flatnonzero(found >= 0)
+        own, at_source, found, source, target = own[has], at_source[has], found[has], source[has], target[has]
+        place, nodes, graphs = found, np.zeros(0, np.int64), np.zeros(0, np.int64)
         if self.how == "inserted":
             place, nodes, graphs = self._placed(union, union.graph_of[own], found)
         return Plants(own, np.where(at_source, place, source), np.where(at_source, target, place), nodes, graphs)
@@ -97,4 +96,4 @@ class Planter:
             return np.isin(np.where(at_source, drawn_first, kept_first), self.known)
         size = len(union.nodes)
         edges = np.concatenate([union.source * size + union.target, union.target * size + union.source])
-        return np.isin(drawn * size + kept, edges) | (drawn == kept)
+        return np.asarray(np.isin(drawn * size + kept, edges) | (drawn == kept))

@@ -8,15 +8,16 @@ import math
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from bench._files import replace_text, replacing
+from bench._files import replace_text
 from bench.data.cards.card import Format, parse_card, read_toml
 from bench.data.cards.catalogue import shipped_names
 from bench.data.cards.checksums import file_sha256
@@ -24,8 +25,9 @@ from bench.data.own.events import event_lines, likely_first, with_events
 from bench.data.own.format import Given, adapted, known_format
 from bench.data.own.guess import Guess, guess, reread
 from bench.data.own.heads import HEAD_LINES, glance, head
-from bench.data.own.labels import Incidents, incidents_toml
+from bench.data.own.incidents import Incidents, incidents_toml, notes_of
 from bench.data.own.layouts import UNKNOWN
+from bench.data.own.place import all_placed
 from bench.data.own.toml import toml_string
 from bench.data.reading.builder import Clock
 from bench.data.reading.events import event_rows, event_texts
@@ -100,9 +102,9 @@ def new_card(
     else:
         found = guessed(lines, further, log, given)
     found, incidents = adapted(found, [*lines, *further], log, given)
-    rows = [_row(_place(log, folder, name, copy=copy, force=force), folder, "log")]
-    if given.labels is not None:
-        rows.append(_row(_place(given.labels, folder, name, copy=copy, force=force), folder, "labels"))
+    parts = {"log": log} | ({"labels": given.labels} if given.labels is not None else {})
+    places = all_placed(parts, folder, name, copy=copy, force=force)
+    rows = [_row(path, folder, role) for role, (path, _) in places.items()]
     own = _edition_format(found.form, known[0]) if known else {}
     edition_text = _edition_text(
         name,
@@ -118,7 +120,9 @@ def new_card(
     if not adds:
         replace_text(system, system_text, way_out="make room, or use another data folder")
     replace_text(card, edition_text, way_out="make room, or use another data folder")
-    found = replace(found, notes=(*notes, *found.notes))
+    links = (note for _, note in places.values() if note)
+    missed = notes_of(incidents, _first_times(lines, found.form), is_whole=seen.n_lines <= len(lines))
+    found = replace(found, notes=(*links, *notes, *found.notes, *missed))
     written = (card,) if adds else targets
     shown = _shown(lines, found, incidents)
     return NewCard(f"{name}@{edition}", folder, told, rows[0]["name"], seen.n_lines, written, found, shown)
@@ -129,7 +133,7 @@ def guessed(lines: list[str], further: list[str], log: Path, given: Given) -> Gu
     changed = log.stat().st_mtime
 
     def look(first: list[str], more: list[str]) -> Guess:
-        return with_events(guess(first, given.read_as, given.session, more=more, changed=changed), lines)
+        return with_events(guess(first, given.read_as, given.session, given.normal, more=more, changed=changed), lines)
 
     found = look(likely_first(lines), likely_first(further))
     if not found.form.begins:
@@ -223,21 +227,6 @@ def _require_no_card(targets: tuple[Path, Path], *, force: bool) -> None:
         raise BenchError(f"the card {there[0]} exists: give --force to write it anew, choose another name, or edit it")
 
 
-def _place(log: Path, folder: Path, name: str, *, copy: bool, force: bool) -> Path:
-    """Where the log lies below the data folder; it is copied there when that was asked for."""
-    for path, root in ((log.absolute(), folder.absolute()), (log.resolve(), folder.resolve())):
-        if path.is_relative_to(root) and ".." not in path.parts:
-            return path
-    if not copy:
-        raise BenchError(f"'{log}' is not below the data folder {folder}: move it there, or give --copy to copy it")
-    target = folder / name / log.name
-    if target.exists() and not force:
-        raise BenchError(f"{target} exists: give --force to replace it by '{log}', or remove it")
-    with replacing(target) as stream, log.open("rb") as source:
-        shutil.copyfileobj(source, stream, 1 << 20)
-    return target
-
-
 def _row(path: Path, folder: Path, role: str) -> dict[str, str]:
     """A file for `[[files]]`."""
     root = folder.absolute() if path.is_relative_to(folder.absolute()) else folder.resolve()
@@ -276,6 +265,11 @@ def _shown(lines: list[str], found: Guess, incidents: Incidents) -> tuple[ShownL
         ShownLine(row["number"], _iso(row["time"]), words.get(row["label"], ""), row["message"])
         for row in pl.concat([first, alerts]).sort("number").iter_rows(named=True)
     )
+
+
+def _first_times(lines: list[str], form: Format) -> NDArray[np.float64]:
+    """Unix seconds of these lines, float64 (n_lines,); NaN where none is read."""
+    return Clock(form.year).read(cut(pl.DataFrame({"line": lines}), form)["time"].to_numpy())
 
 
 def _iso(seconds: float) -> str:

@@ -13,8 +13,10 @@ import polars as pl
 from bench.data.cards.card import Format, parse_card
 from bench.data.cards.clocks import has_zone, is_zone, lacks_year
 from bench.data.own.guess import MIN_SHARE, GivenLabel, Guess
-from bench.data.own.labels import Incidents, LabelFile, describe_label_file, read_incidents
+from bench.data.own.incidents import Incidents, read_incidents
+from bench.data.own.labels import LabelFile, describe_label_file
 from bench.data.own.layouts import UNKNOWN
+from bench.data.own.tokens import require_token
 from bench.data.own.years import require_year, year_of
 from bench.data.reading.header import cut
 from bench.data.reading.lines import session_ids
@@ -46,6 +48,8 @@ class Given:
     """Of the first line, where times have none."""
     zone: str | None = None
     """Where clocks stood that name no zone."""
+    columns: tuple[str, str] | None = None
+    """Names of columns: session and label of a label file, or start and end of incidents."""
 
     def __post_init__(self) -> None:
         ways = {"--label": self.label, "--labels": self.labels, "--incidents": self.incidents}
@@ -55,6 +59,8 @@ class Given:
             raise BenchError(f"--year is {self.year}: give the year of the log's first line, such as 2024")
         if self.zone is not None and not is_zone(self.zone):
             raise BenchError(f"--zone is '{self.zone}': write +05:30, or a name such as Europe/Berlin")
+        if self.columns is not None and not (self.labels or self.incidents):
+            raise BenchError("--columns names columns of a file: give it with --labels or --incidents")
         if self.session is not None:
             _require_pattern(self.session)
 
@@ -110,13 +116,25 @@ def adapted(found: Guess, lines: list[str], log: Path, given: Given) -> tuple[Gu
             raise BenchError(
                 f"no time of '{log.name}' is read, so --incidents cannot be found in it: give other labels"
             )
-        changes["label"], incidents = "incidents", read_incidents(given.incidents)
+        changes["label"], incidents = "incidents", read_incidents(given.incidents, given.columns)
     elif given.label is not None:
         changes["label"] = given.label
     if given.normal is not None and given.labels is None:
         changes["normal"] = given.normal
     form = replace(found.form, **changes)
+    if given.normal is not None and given.labels is None:
+        _require_label(form, lines, given.normal)
     return replace(found, form=form, session=form.session or found.session, notes=(*notes, *found.notes)), incidents
+
+
+def _require_label(form: Format, lines: list[str], normal: str) -> None:
+    """Refuse a word for normal where no label is read, or where it is none of them."""
+    if form.label != "first-token":
+        raise BenchError(
+            f"--normal is '{normal}', and no label is read that could be it: give --label first-token or --labels FILE "
+            "with it, or leave it out"
+        )
+    require_token(lines, normal)
 
 
 def _labelled(found: Guess, lines: list[str], labels: Path, given: Given) -> LabelFile:
@@ -127,7 +145,7 @@ def _labelled(found: Guess, lines: list[str], labels: Path, given: Given) -> Lab
     ids = messages.select(session_ids(session)).to_series().explode().drop_nulls().unique(maintain_order=True)
     if ids.is_empty():
         raise BenchError(f"no message of the first lines holds a session id like '{session}': give another --session")
-    return describe_label_file(labels, session, ids, given.normal)
+    return describe_label_file(labels, session, ids, given.normal, given.columns)
 
 
 def _year(found: Guess, lines: list[str], log: Path, given: int | None) -> tuple[int, str]:

@@ -28,6 +28,7 @@ from bench.data.own.layouts import (
 )
 from bench.data.own.moments import TimeShape, time_shapes
 from bench.data.own.structured import json_layouts, logfmt_layouts
+from bench.data.own.tokens import normal_token
 from bench.data.reading.header import LEAP_YEAR, cut
 
 GivenLabel = Literal["first-token", "none"]
@@ -64,20 +65,21 @@ def guess(
     lines: list[str],
     label: GivenLabel | None = None,
     session: str | None = None,
+    normal: str | None = None,
     *,
     more: Sequence[str] = (),
     changed: float | None = None,
 ) -> Guess:
     """How to read these lines; `label` overrides what the first tokens look like, `session` what an id looks like.
 
-    more: lines from further on in the file;  changed: when it was last written, Unix seconds. Both tell in which order
-    day, month and year stand. Times without a year are read in the leap year 2000: `replace(found.form, year=...)` puts
-    them into theirs.
+    normal: the first token that means normal, where it is not to be guessed;  more: lines from further on in the file;
+    changed: when it was last written, Unix seconds. Both tell in which order day, month and year stand. Times without a
+    year are read in the leap year 2000: `replace(found.form, year=...)` puts them into theirs.
     """
     numbers = [number for number, line in enumerate(lines, 1) if line.strip()] or [1]
     lines = [line for line in lines if line.strip()] or [""]
     found = _first_token_is_label(lines)
-    form, notes = _label_form(lines, label or ("first-token" if found else "none"))
+    form, notes = _label_form(lines, label or ("first-token" if found else "none"), normal)
     is_cut = found or form.label == "first-token"
     bare, further = ([_without_first_token(line) if is_cut else line for line in part] for part in (lines, more))
     layout, matched, timed = _choose(bare, further, changed)
@@ -151,13 +153,13 @@ def _without_first_token(line: str) -> str:
     return re.sub(r"^\S*\s?", "", line, count=1)
 
 
-def _label_form(lines: list[str], label: GivenLabel) -> tuple[Format, tuple[str, ...]]:
+def _label_form(lines: list[str], label: GivenLabel, normal: str | None) -> tuple[Format, tuple[str, ...]]:
     if label == "none":
         return Format(), ()
-    tokens = Counter(re.match(r"^\S*", line)[0] for line in lines)  # type: ignore[index]
-    normal = "-" if "-" in tokens else tokens.most_common(1)[0][0]
-    note = f"No first token is '-', so the most frequent one, '{normal}', is taken as normal."
-    return Format(label="first-token", normal=normal), () if normal == "-" else (note,)
+    if normal is not None:
+        return Format(label="first-token", normal=normal), ()
+    normal, notes = normal_token(lines)
+    return Format(label="first-token", normal=normal), notes
 
 
 def _choose(lines: list[str], more: Sequence[str] = (), changed: float | None = None) -> tuple[Layout, float, float]:

@@ -10,7 +10,7 @@ from bench.data.own.card import edition_of, guessed
 from bench.data.own.format import Given, adapted
 from bench.data.own.guess import Guess
 from bench.data.own.heads import glance, head
-from bench.data.reading.labels import SessionLabels, session_labels
+from bench.data.reading.labels import SessionLabels, labels_in
 from bench.data.reading.streams import content
 from bench.errors import BenchError
 
@@ -46,7 +46,8 @@ def read_once(log: Path, given: Given) -> ReadOnce:
         parser=ParserSettings(masks=tuple(mask for mask, _ in found.masks)),
         incidents=incidents,
     )
-    table = None if given.labels is None else session_labels(card, content(given.labels))
+    labels = given.labels
+    table = None if labels is None else labels_in(content(labels), card.format, f"the label file '{labels}'")
     times = f"times of {found.timed:.0%} read" if found.form.time else "no times read"
     layout = f"{found.name} ({found.matched:.0%} of the first {found.n_lines:,} lines match, {times})"
     return ReadOnce(card, table, layout, (*notes, *found.notes, *_hint(found)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.data.cards.card import Card
 from bench.data.reading.columns import Columns
 from bench.data.reading.header import ALMOST_YEAR_S, HALF_YEAR_S, in_year
+from bench.data.reading.incidents import Met
 from bench.data.reading.labels import SessionLabels, label_incidents, label_sessions
 from bench.data.reading.log import DEFECTS, Defect, Log
 from bench.data.reading.zones import to_utc
@@ -78,6 +79,7 @@ class Gathering:
         self._defects: dict[str, Defect] = {}
         self._alerts: Counter[str] = Counter()
         self._clock = Clock(card.format.year, card.format.zone)
+        self._incidents = Met(card.incidents if card.lines is None else ())
 
     def add(self, block: Block) -> None:
         """Take over the next block; a full disk is an OSError."""
@@ -87,6 +89,7 @@ class Gathering:
             return
         add = self._columns.add
         times = self._clock.read(block.times)
+        self._incidents.look(times)
         is_incident = self._card.format.label == "incidents"
         add("message_ids", _numbered(self._messages, block.messages)[block.message_ids])
         add("times", times)
@@ -111,7 +114,7 @@ class Gathering:
         """The log of all blocks; table: the labels of its sessions, where they stand in a file."""
         self._require_lines()
         texts = {"messages": list(self._messages)}
-        notes = self._clock.notes()
+        notes = (*self._clock.notes(), *self._incidents.notes())
         alerts = tuple(sorted(self._alerts.items(), key=lambda alert: (-alert[1], alert[0])))
         if self._card.format.session:
             texts["session_ids"] = list(self._sessions)

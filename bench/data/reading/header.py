@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bench.data.cards.card import Format
+from bench.data.reading.label_words import is_normal
 from bench.data.reading.zones import seconds
 from bench.types import UNLABELLED
 
@@ -135,7 +136,7 @@ def _label(form: Format) -> pl.Expr:
     unlabelled = pl.lit(UNLABELLED, pl.Int8)
     if form.label != "first-token":
         return unlabelled
-    abnormal = (pl.col("token") != form.normal).cast(pl.Int8)
+    abnormal = (~is_normal(pl.col("token"), form.normal)).cast(pl.Int8)
     return pl.when(pl.col("token") != "").then(abnormal).otherwise(unlabelled)
 
 

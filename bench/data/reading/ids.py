@@ -50,6 +50,11 @@ def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
             raise BenchError(f"'{card.key}' has {len(table)} events, not {stop}: choose a smaller slice")
         table = table.slice(first, stop - first)
     labels = _whole_numbers(table, "label", card)
+    wrong = labels.drop_nulls().filter(~labels.drop_nulls().is_in([NORMAL, ABNORMAL, UNLABELLED]))
+    if len(wrong):
+        raise BenchError(
+            f"a table of '{card.key}' has the label {wrong[0]}: write 0 normal, 1 abnormal, nothing or -1 unlabelled"
+        )
     events = _whole_numbers(table, "event_id", card)
     if events.is_empty():
         raise BenchError(f"'{card.key}' holds no event: put the right file in its place")
@@ -59,7 +64,7 @@ def read_id_stream(card: Card, catalogue: Catalogue) -> Log:
     return Log(
         message_ids=ids,
         messages=_template_texts(distinct, card, catalogue),
-        labels=(labels != NORMAL).cast(pl.Int8).fill_null(UNLABELLED).to_numpy(),
+        labels=labels.cast(pl.Int8).fill_null(UNLABELLED).to_numpy(),
         times=np.full(len(ids), np.nan),
         file_starts=np.zeros(1, np.int64),
         is_parsed=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,9 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bench.data.cards.card import Card
+from bench.data.cards.card import Card, Format
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading import streams
+from bench.data.reading.label_rows import labelled_sessions, listed_sessions
+from bench.data.reading.label_words import folded, meaning
+from bench.data.reading.tables import decoded
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
@@ -26,22 +28,33 @@ class SessionLabels(NamedTuple):
     """The label of a session that the file does not name."""
     alerts: tuple[tuple[str, int], ...]
     """The values that mean abnormal, with their number of sessions."""
+    notes: tuple[str, ...] = ()
+    """What was odd about the file."""
 
 
 def session_labels(card: Card, content: bytes) -> SessionLabels:
     """Read the content of a label file as the card's format says."""
-    form = card.format
+    files = card.files_of("labels")
+    name = f" '{files[0].name}'" if files else ""
+    return labels_in(content, card.format, f"the label file{name} of '{card.key}'")
+
+
+def labels_in(content: bytes, form: Format, called: str) -> SessionLabels:
+    """Read the content of a label file.
+
+    called: what a message calls the file
+    """
+    text, n_replaced = decoded(content)
     if form.label == "session-list":
-        table, unnamed = _listed(card, content), UNLABELLED if form.section else NORMAL
+        table, unnamed = listed_sessions(text, form, called), UNLABELLED if form.section else NORMAL
     else:
-        table, unnamed = _tabled(card, content), UNLABELLED
-    abnormal = pl.col("value") != form.normal
-    alerts = table.filter(abnormal)["value"].value_counts().sort("count", "value", descending=[True, False])
-    return SessionLabels(
-        table.select("session", abnormal.cast(pl.Int8).alias("label")),
-        unnamed,
-        tuple(alerts.rows()),
-    )
+        table, unnamed = labelled_sessions(text, form, called), UNLABELLED
+    table = _one_label_each(table, form.normal, called)
+    alerts = table.filter(pl.col("label") == ABNORMAL).group_by("word").agg(pl.len(), pl.col("value").first())
+    alerts = alerts.select("value", "len").sort("len", "value", descending=[True, False])
+    replaced = f"{n_replaced:,} lines of the label file have bytes that are no UTF-8; they are read as U+FFFD"
+    notes = (replaced,) if n_replaced else ()
+    return SessionLabels(table.select("session", "label"), unnamed, tuple(alerts.rows()), notes)
 
 
 def label_file(card: Card, catalogue: Catalogue) -> bytes:
@@ -68,19 +81,19 @@ def label_sessions(ids: Sequence[str], found: SessionLabels) -> tuple[NDArray[np
     is_named = joined["session"].is_in(found.values["session"].implode())
     labels = joined["label"].fill_null(UNLABELLED).to_numpy().copy()
     labels[~is_named.to_numpy()] = found.unnamed
-    notes = []
+    notes = list(found.notes)
     if found.unnamed == UNLABELLED and (labels == UNLABELLED).any():
         first = joined.filter(pl.Series(labels == UNLABELLED))["session"][0]
         notes.append(f"{(labels == UNLABELLED).sum():,} sessions have no label and take no part, such as '{first}'")
     unknown = found.values.filter(~pl.col("session").is_in(log["session"].implode()))["session"]
-    if len(unknown):
+    if len(unknown) and len(unknown) == len(found.values):
+        notes.append(
+            f"none of the {len(unknown):,} sessions of the label file is in the log: they look like '{unknown[0]}', "
+            f"those of the log like '{log['session'][0]}'"
+        )
+    elif len(unknown):
         notes.append(f"{len(unknown):,} sessions of the label file are not in the log, such as '{unknown[0]}'")
     return labels, tuple(notes)
-
-
-def session_id(match: re.Match[str]) -> str:
-    """The session that a pattern found: its group `session`, or all that matched."""
-    return match["session"] if "session" in match.re.groupindex else match[0]
 
 
 def label_incidents(times: NDArray[np.float64], incidents: Sequence[tuple[float, float]]) -> NDArray[np.int8]:
@@ -92,42 +105,24 @@ def label_incidents(times: NDArray[np.float64], incidents: Sequence[tuple[float,
     return labels
 
 
-def _tabled(card: Card, content: bytes) -> pl.DataFrame:
-    form = card.format
-    table = read_csv(content, card)
-    require_columns(table, (form.label_key, form.label_value), card)
-    table = table.select(session=pl.col(form.label_key), value=pl.col(form.label_value))
-    table = table.filter(pl.col("session").is_not_null())
-    return _one_label_each(table, card)
-
-
-def _one_label_each(table: pl.DataFrame, card: Card) -> pl.DataFrame:
-    labels = table.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
+def _one_label_each(table: pl.DataFrame, normal: str, called: str) -> pl.DataFrame:
+    """Columns session (distinct), value, word (one for all spellings of a value) and label."""
+    values = table["value"].unique().to_list()
+    words = pl.DataFrame(
+        {"value": values, "word": [folded(v) for v in values], "label": [meaning(v, normal) for v in values]},
+        schema={"value": pl.String, "word": pl.String, "label": pl.Int8},
+    )
+    table = table.join(words, on="value", how="left", maintain_order="left")
+    labels = table.filter(pl.col("label") != UNLABELLED).unique(["session", "word"], maintain_order=True)
     twice = labels.filter(labels["session"].is_duplicated())
     if len(twice):
         values = twice.filter(pl.col("session") == twice["session"][0])["value"].to_list()
         raise BenchError(
-            f"the label file of '{card.key}' gives session '{twice['session'][0]}' the labels {', '.join(values)}: "
-            "give each session one label"
+            f"{called} gives session '{twice['session'][0]}' the labels {', '.join(values)}: give each session one "
+            "label"
         )
     # A row without a label says nothing against one that has it.
-    return pl.concat([labels, table]).unique("session", keep="first", maintain_order=True)
-
-
-def _listed(card: Card, content: bytes) -> pl.DataFrame:
-    """Sessions below headings, or without headings a list of the abnormal ones."""
-    form = card.format
-    session, section = re.compile(form.listed or form.session), re.compile(form.section) if form.section else None
-    heading, rows = "" if section else "listed", list[tuple[str, str]]()
-    for line in content.decode("utf-8", errors="replace").splitlines():
-        if section and (match := section.match(line)):
-            heading = match[1] if match.re.groups else match[0]
-        elif heading and (match := session.search(line)):
-            rows.append((session_id(match), heading))
-    if not rows:
-        raise BenchError(f"the label file of '{card.key}' names no session: correct `session` or `section` in its card")
-    table = pl.DataFrame(rows, schema={"session": pl.String, "value": pl.String}, orient="row")
-    return _one_label_each(table, card)
+    return pl.concat([labels, table.select(labels.columns)]).unique("session", keep="first", maintain_order=True)
 
 
 def read_csv(content: bytes, card: Card) -> pl.DataFrame:
@@ -136,7 +131,7 @@ def read_csv(content: bytes, card: Card) -> pl.DataFrame:
         return pl.read_csv(content, infer_schema=False, encoding="utf8-lossy")
     except pl.exceptions.PolarsError as error:
         first = str(error).splitlines()[0]
-        raise BenchError(f"a table of '{card.key}' is no CSV file ({first}): fetch it again") from None
+        raise BenchError(f"a table of '{card.key}' is no CSV file ({first}): correct it, or fetch it again") from None
 
 
 def require_columns(table: pl.DataFrame, columns: tuple[str, ...], card: Card) -> None:

@@ -28,7 +28,7 @@ from bench.data.reading import streams
 from bench.data.reading.builder import Block, BlockSessions, EventPlaces, Gathering, has_time
 from bench.data.reading.events import event_rows, event_texts, events_of, has_events, values_in_events
 from bench.data.reading.header import cut, has_plain_spaces, without_label
-from bench.data.reading.labels import session_id
+from bench.data.reading.label_rows import session_id
 from bench.data.reading.log import WILDCARD, Defect, DefectKind
 from bench.detector import report_progress
 from bench.errors import BenchError

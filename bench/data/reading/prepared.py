@@ -26,6 +26,7 @@ from bench._sealed import Damaged, NotSealed, State, say_anew
 from bench.data.cards.card import Card, Format
 from bench.data.cards.catalogue import Catalogue
 from bench.data.reading.columns import FileColumns, open_columns
+from bench.data.reading.label_words import has_spellings
 from bench.data.reading.log import Log
 from bench.data.reading.read import read
 from bench.detector import report_progress
@@ -38,6 +39,9 @@ _LATER: Final = ("mark", "zone", "skip", "begins", "fields", "event")
 """Fields of `[format]` that came when editions had been prepared."""
 _PATIENCE_S: Final = 0.2
 _TEMPORARY: Final = ".part-"
+
+LABELS_VERSION: Final = 2
+"""Raise it when the same words of labels come to be read otherwise."""
 
 T = TypeVar("T")
 
@@ -117,9 +121,18 @@ def prepared_folder(card: Card) -> Path:
         "lines": card.lines,
         # Since then a 29 February is no time in a year that has none.
         **({"year": 2} if card.format.year else {}),
+        **({"labels": LABELS_VERSION} if _depends_on_words(card) else {}),
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:24]
     return cache_dir() / "prepared" / f"{card.name}-{digest}"
+
+
+def _depends_on_words(card: Card) -> bool:
+    """Whether words are read that may be spelled otherwise than the card does."""
+    form = card.format
+    if card.kind not in ("lines", "simulated"):
+        return False
+    return form.label in ("label-file", "session-list") or (form.label == "first-token" and has_spellings(form.normal))
 
 
 def _format(card: Card) -> dict[str, Any]:

@@ -259,14 +259,22 @@ def test_packed_logs(call, orders, tmp_path, ending, pack):
     assert call("data", "verify", "shop", "--data", tmp_path)[0] == 0
 
 
-def test_labels_from_elsewhere_are_copied_with_the_log(call, complaint, orders, tmp_path):
+def test_files_from_elsewhere_are_linked_or_copied(call, orders, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     labels = tmp_path / "labels.csv"
     labels.write_text("session,label\n" + "".join(f"order-{i},{int(i in BAD)}\n" for i in range(N)))
     log = orders()
-    assert "give --copy" in complaint("shop", log, "--labels", labels, "--data", data)
-    assert call("data", "new", "shop", log, "--labels", labels, "--data", data, "--copy")[0] == 0
+    made = call("data", "new", "shop", log, "--labels", labels, "--data", data)
+    assert (made[0], f"{log} stays where it is" in made[1].replace("\n", " ")) == (0, True)
+    assert (data / "shop/orders.log").resolve() == log
+    assert facts(call, data, "shop")["abnormal sequences"] == f"{len(BAD)} (11.00%)"
+    log.write_text(log.read_text() + f"{EPOCH} order-1 step 9\n")
+    code, _, err = call("data", "info", "shop", "--data", data)
+    assert (code, "wrong checksum" in err) == (2, True)
+    log = orders()
+    assert call("data", "new", "shop", log, "--labels", labels, "--data", data, "--copy", "--force")[0] == 0
+    assert not (data / "shop/orders.log").is_symlink()
     assert sorted(path.name for path in (data / "shop").iterdir()) == [
         "_system.toml",
         "labels.csv",

@@ -118,7 +118,7 @@ def test_the_audit_of_published_values(shell):
     code, out, _ = shell("audit", "published")
     assert code == 0
     assert "of 36 F1 values 11 consistent, 11 possible as an average, 14 impossible" in out
-    paper, claims = json.loads(shell("audit", "published", "--json")[1])
+    paper, *_, claims = json.loads(shell("audit", "published", "--json")[1])
     assert paper["verdicts"] == {"2": {"consistent": 11, "possible as an average": 11, "impossible": 14}}
     value = next(v for v in paper["values"] if (v["method"], v["scenario"]) == ("PLELog", "tbird"))
     assert (value["f1"], value["verdict"]) == ("0.8671", "impossible")

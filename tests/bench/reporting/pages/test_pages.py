@@ -160,7 +160,7 @@ def test_the_page_of_a_method_has_what_its_class_says(tmp_path, make_record, mon
     assert "| told       | source normals" in page
     assert "| `alpha`" in page
     assert "(published code)" in page
-    assert "(MLAD section 5.2)" in page, "of the settings that all networks share"
+    assert "(MLAD section 4.1)" in page, "of the settings that all networks share"
     assert "| bgl@raw12k | chronological | .750 / .750 / .750 (1)" in page
     published = (docs / "methods" / "ngram.md").read_text()
     assert "| `normalise`" in published
