@@ -92,3 +92,13 @@ Protocol = Annotated[
 ]
 RESULTS = Path("results")
 EXIT_GATE, EXIT_BAD_INPUT, EXIT_FAILED_CELL, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+def two_names(text: str | None) -> tuple[str, str] | None:
+    """The names that `--columns A,B` gives; a BenchError where they are not two."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise BenchError(f"--columns is '{text}': write two names of columns with a comma between them")
+    return names[0], names[1]

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.cli._options import AsJson, Data, say
+from bench.cli._options import AsJson, Data, say, two_names
 from bench.data.cards.clocks import has_zone
-from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.own.card import NewCard, ShownLine
@@ -72,7 +71,7 @@ def new(
     from bench.data.own.card import new_card, ways_to_label
     from bench.data.own.format import Given
 
-    given = Given(label, labels, incidents, session, normal, year, zone, _two_names(columns))
+    given = Given(label, labels, incidents, session, normal, year, zone, two_names(columns))
     made = new_card(name, log, data_dir=data, given=given, copy=copy, force=force)
     ways, warnings = ways_to_label(made), _warnings(made)
     if as_json:
@@ -89,15 +88,6 @@ def new(
     say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
-
-
-def _two_names(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",")]
-    if len(names) != 2 or not all(names):
-        raise BenchError(f"--columns is '{text}': write two names of columns with a comma between them")
-    return names[0], names[1]
 
 
 def _warnings(made: NewCard) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.cli._options import AsJson, complete_methods
+from bench.cli._options import AsJson, complete_methods, two_names
 from bench.errors import BenchError, harmless
 from bench.experiment.settings import MAX_SEED
 
@@ -50,6 +50,11 @@ Incidents = Annotated[
 ]
 Normal = Annotated[str | None, typer.Option("--normal", help="With --fit: the label that means normal.")]
 Year = Annotated[int | None, typer.Option("--year", help="With --fit: of the first line, where times have none.")]
+Zone = Annotated[str | None, typer.Option("--zone", help="With --fit: where clocks stood that name no zone.")]
+Names = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="A,B", help="With --fit: columns of --labels or --incidents, by name."),
+]
 Save = Annotated[Path | None, typer.Option("--save", help="With --fit of one method: keep it, to score new lines.")]
 
 
@@ -72,6 +77,8 @@ def score(
     incidents: Incidents = None,
     normal: Normal = None,
     year: Year = None,
+    zone: Zone = None,
+    columns: Names = None,
     save: Save = None,
     system: Annotated[str | None, typer.Option("--system", help="Whose lines these are, of several.")] = None,
     explain: Annotated[int, typer.Option("--explain", min=0, help="Show so many of the events that weigh most.")] = 0,
@@ -104,13 +111,14 @@ def score(
         for option, value in (("a second log", log), ("--system", system), ("--flush", flush), ("--method", method)):
             if value is not None:
                 raise BenchError(f"--fit goes without {option}: write `bench score LOG --fit METHOD`")
-        known = Given(label, labels, incidents, session, normal, year)
+        known = Given(label, labels, incidents, session, normal, year, zone, two_names(columns))
         told = Options(fit, before, window, known, save, settings or [], seed, device)
         print_page(model, told, as_json=as_json)
         return
-    for option, given in (("--before", before), ("--window", window), ("--save", save), ("--labels", labels)):
+    kept = {"--before": before, "--window": window, "--save": save, "--labels": labels, "--columns": columns}
+    for option, given in {**kept, "--zone": zone}.items():
         if given is not None:
-            raise BenchError(f"{option} belongs to --fit: a saved detector keeps the windows that it was fitted with")
+            raise BenchError(f"{option} belongs to --fit: a saved detector reads lines as it was fitted on them")
     if log is None:
         raise BenchError(
             f"what is to be scored? write `bench score {model} LOG` for a saved detector, or "

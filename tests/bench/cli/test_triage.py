@@ -144,6 +144,18 @@ def test_incidents_say_what_would_have_been_caught(page, call, tmp_path):
     }
 
 
+def test_columns_of_incidents_are_named(page, call, tmp_path):
+    log = write_log(tmp_path / "app.log", planted=PLANTED)
+    start, end = (START + datetime.timedelta(seconds=STEP_S * line) for line in (3060, 3130))
+    table = tmp_path / "outages.csv"
+    table.write_text(f"opened,began,ceased\n2026-11-01,{start.isoformat()},{end.isoformat()}\n")
+    found = page(log, "--incidents", table, "--columns", "began,ceased")
+    assert found["judged"]["catches"][0]["n_caught"] == 1
+    code, _, err = call("score", log, "--fit", "ecvc", "--incidents", table, "--columns", "began")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "write two names of columns" in err
+
+
 def test_labels_in_front_are_cut_off_and_judge(page, tmp_path):
     plain = write_log(tmp_path / "plain.log", planted=PLANTED)
     rows = [
@@ -191,7 +203,7 @@ def test_a_kept_detector_scores_later_lines_as_the_page_did(page, call, tmp_path
     (alert,) = [row for row in later if row["first_line"] <= 3101 <= row["last_line"]]
     assert (alert["alert"]["number"], alert["alert"]["host"], alert["time"][:13]) == (3101, "web1", "2026-11-03 03")
     code, _, err = call("score", tmp_path / "model", log, "--window", "5m")
-    assert (code, "keeps the windows" in err) == (2, True)
+    assert (code, "reads lines as it was fitted" in err) == (2, True)
 
 
 def test_what_a_log_holds_does_not_reach_the_terminal(call, tmp_path):
