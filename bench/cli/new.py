@@ -25,6 +25,11 @@ _LABELS = {
     "incidents": "lines within an incident are abnormal",
     "none": "none found",
 }
+_WAYS = {
+    "--label first-token": "each line begins with its label",
+    "--labels FILE --session REGEX": "a table, or a list of abnormal sessions",
+    "--incidents FILE": "ranges of time: a start,end on each line",
+}
 
 
 def new(
@@ -81,13 +86,23 @@ def new(
     for warning in warnings:
         say(f"warning: {warning}")
     _print_lines(made.shown)
-    say("\nHow labels can be given:")
-    for way, lines in ways.items():
-        say(f"\n* {way}\n" + "\n".join(f"    {line}" for line in lines.splitlines()))
+    _print_ways(made)
     is_best = len(made.written) > 1
     say(f"\nNext: bench data info {name if is_best else made.key}{_data_option(made)}")
     if not made.is_told:
         say(f"or once: export BENCH_DATA={shlex.quote(str(made.data_dir))}")
+
+
+def _print_ways(made: NewCard) -> None:
+    """How labels are given, where none was found; without any there is an answer too."""
+    if made.guess.form.label != "none":
+        return
+    log = shlex.quote(str(made.data_dir / made.log))
+    say(f"\nNo labels? bench score {log} --fit new-event,ecvc")
+    say(f"Labels: bench data new {made.key.partition('@')[0]} {log} --force{_data_option(made)} and one of these")
+    for option, what in _WAYS.items():
+        say(f"  {option.ljust(31)}  {what}")
+    say("What each writes into a card: datasets/README.md, or --json.")
 
 
 def _warnings(made: NewCard) -> list[str]:

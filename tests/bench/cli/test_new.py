@@ -50,6 +50,7 @@ def test_from_a_log_to_a_table(call, tea_log, tmp_path):
     assert "poured 3 ml into cup 3" in out
     assert f"bench data info kitchen --data {log.parent}" in out
     assert f"export BENCH_DATA={log.parent}" in out
+    assert "No labels?" not in out
     data = ("--data", log.parent)
     code, out, _ = call("data", "info", "kitchen", *data, "--json")
     facts = json.loads(out)
@@ -69,6 +70,9 @@ def test_without_labels_info_works(call, tea_log, monkeypatch):
     assert "none found" in out
     assert "\nNext: bench data info kitchen\n" in out
     assert "export" not in out
+    assert f"No labels? bench score {log} --fit new-event,ecvc\n" in out
+    assert "  --incidents FILE " in out
+    assert len(out.splitlines()) <= 32
     code, out, _ = call("data", "info", "kitchen@plain", "--json")
     assert (code, json.loads(out)["abnormal sequences"]) == (0, "no labels")
 
