@@ -16,7 +16,7 @@ from bench.errors import BenchError, harmless
 from bench.experiment.settings import MAX_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bench.deploy.saved import Fitted
     from bench.deploy.score import Asked, ScoredSequence, StrongEvent
@@ -108,23 +108,28 @@ def score(
         from bench.cli._triage import Options, print_page
         from bench.data.own.format import Given
 
-        for option, value in (("a second log", log), ("--system", system), ("--flush", flush), ("--method", method)):
-            if value is not None:
-                raise BenchError(f"--fit goes without {option}: write `bench score LOG --fit METHOD`")
+        of_model = {"a second log": log, "--system": system, "--flush": flush, "--method": method}
+        _refuse(of_model, "--fit goes without {}: write `bench score LOG --fit METHOD`")
         known = Given(label, labels, incidents, session, normal, year, zone, two_names(columns))
         told = Options(fit, before, window, known, save, settings or [], seed, device)
         print_page(model, told, as_json=as_json)
         return
-    kept = {"--before": before, "--window": window, "--save": save, "--labels": labels, "--columns": columns}
-    for option, given in {**kept, "--zone": zone}.items():
-        if given is not None:
-            raise BenchError(f"{option} belongs to --fit: a saved detector reads lines as it was fitted on them")
+    of_fit = {"--before": before, "--window": window, "--save": save, "--labels": labels}
+    of_fit |= {"--columns": columns, "--zone": zone}
+    _refuse(of_fit, "{} belongs to --fit: a saved detector reads lines as it was fitted on them")
     if log is None:
         raise BenchError(
             f"what is to be scored? write `bench score {model} LOG` for a saved detector, or "
             f"`bench score {model} --fit new-event,ecvc` where {model} is the log"
         )
     _score_new(model, log, system, explain, flagged, flush, method, settings or (), device, as_json=as_json)
+
+
+def _refuse(options: Mapping[str, object], sentence: str) -> None:
+    """A BenchError for the first option that is given; sentence: with {} for its name."""
+    for option, given in options.items():
+        if given is not None:
+            raise BenchError(sentence.format(option))
 
 
 def _score_new(

@@ -53,7 +53,8 @@ class Given:
 
     def __post_init__(self) -> None:
         ways = {"--label": self.label, "--labels": self.labels, "--incidents": self.incidents}
-        if len(told := [way for way, value in ways.items() if value is not None]) > 1:
+        told = [way for way, value in ways.items() if value is not None]
+        if len(told) > 1:
             raise BenchError(f"{' and '.join(told)} both say where labels stand: give one of them")
         if self.year is not None and not 1970 <= self.year <= 9998:
             raise BenchError(f"--year is {self.year}: give the year of the log's first line, such as 2024")
