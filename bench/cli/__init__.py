@@ -30,6 +30,7 @@ from bench.cli import (
     plot,
     probe,
     records,
+    report,
     reproduce,
     results,
     run,
@@ -55,6 +56,7 @@ gate.add_to(app)
 compare.add_to(app)
 errors.add_to(app)
 plot.add_to(app)
+report.add_to(app)
 lists.add_to(app)
 doctor.add_to(app)
 fit.add_to(app)
