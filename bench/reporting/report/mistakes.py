@@ -13,6 +13,7 @@ from bench.reporting.errors.find import Depth, Mistake, errors_of
 from bench.reporting.tables.choose import Chosen, scores_of_record
 from bench.reporting.tables.ranking import best_of
 from bench.reporting.tables.rows import Table
+from bench.reporting.tables.words import capital
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,14 @@ def mistakes_of(tables: Sequence[Table], store: Store, catalogue: Catalogue, rul
             continue
         record = best.finished[0]
         title = f"{best.method} on {table.key.scenario}, {table.key.split}, seed {record['spec']['seed']}"
+        if not store.has_scores(record["run_id"]):  # the error would name a folder of this machine
+            found.append(Wrong(title, record["run_id"], (), "Its scores are not in this folder."))
+            continue
         try:
             scores = scores_of_record(record, store)
             errors = errors_of(Chosen(best, record), scores, catalogue, rule=rule, depth=Depth(top))
         except BenchError as error:
-            found.append(Wrong(title, record["run_id"], (), str(error)))
+            found.append(Wrong(title, record["run_id"], (), f"{capital(str(error))}."))
         else:
             note = "" if errors.mistakes else "It got nothing wrong at this threshold."
             found.append(Wrong(title, record["run_id"], errors.mistakes, note))
