@@ -38,7 +38,6 @@ from bench.reporting.tables.table import make_tables, require_rule
 _FOLDER: Final = Path(__file__).parent
 _NAMED: Final = 10
 """Records that a warning names; of more only the number is told."""
-_PRINTABLE_BREAKS: Final = "\n"
 
 
 @dataclass(frozen=True)
@@ -248,6 +247,6 @@ def _breakable(text: str) -> Any:
 
 def _harmless(value: Any) -> Any:
     """What a template prints: characters that turn or hide text, and halves of such, are shown as what they are."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
-    return "".join(c if c.isprintable() or c in _PRINTABLE_BREAKS else "\ufffd" for c in value)
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value)
