@@ -91,8 +91,9 @@ def _rank_notes(panel: Mapping[str, Any], dropped: Sequence[str]) -> list[str]:
     systems = Counter(key.partition("@")[0] for key in panel["editions"])
     twice = [f"{n} of {name}" for name, n in systems.items() if n > 1]
     notes += [f"Editions of one system are no evidence of their own: {', '.join(twice)}."] if twice else []
-    left_out = [f"{name} (not on {', '.join(where)})" for name, where in panel["left_out"].items()]
-    notes += [f"Left out: {'; '.join(left_out)}."] if left_out else []
+    n = len(panel["editions"])
+    left_out = [f"{name} ({len(where)} of {n})" for name, where in panel["left_out"].items()]
+    notes += [f"Left out, since missing on some of the editions: {', '.join(left_out)}."] if left_out else []
     notes += [f"Not counted, since fewer than {_FEWEST} rows finished: {', '.join(dropped)}."] if dropped else []
     return notes
 

@@ -201,7 +201,7 @@ def _apart(every: Sequence[int]) -> list[int]:
 
 _ROW: Final = 18
 _SPAN: Final = 420
-_SIDE: Final = 240
+_LETTER_OF_RANKS: Final = 7.0
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,10 @@ def rank_diagram(panel: Mapping[str, Any], words: str) -> Diagram:
     """The diagram of what `figures.ranks.ranking_of` gathered."""
     n, apart = len(panel["methods"]), panel["critical_difference"]
     ranked = sorted(zip(panel["ranks"], panel["methods"], strict=True))
+    side = round(_LETTER_OF_RANKS * (max(len(name) for name in panel["methods"]) + 7)) + 16
 
     def place(rank: float) -> float:
-        return round(_SIDE + _SPAN * (rank - 1) / (n - 1), 1)
+        return round(side + _SPAN * (rank - 1) / (n - 1), 1)
 
     bars = [(place(low) - 4, place(high) + 4) for low, high in _joined([rank for rank, _ in ranked], apart)]
     line = 48.0
@@ -248,11 +249,11 @@ def rank_diagram(panel: Mapping[str, Any], words: str) -> Diagram:
     for i, (rank, name) in enumerate(ranked):
         is_left = i < half
         row = i if is_left else n - 1 - i
-        end = _SIDE - 12.0 if is_left else _SIDE + _SPAN + 12.0
+        end = side - 12.0 if is_left else side + _SPAN + 12.0
         labels.append(RankLabel(f"{name} ({rank:.2f})", place(rank), end, first + _ROW * (row + 0.5), is_left))
     return Diagram(
         words=words,
-        width=2 * _SIDE + _SPAN,
+        width=2 * side + _SPAN,
         height=first + _ROW * (half + 0.5),
         line=line,
         ticks=tuple((place(rank), str(rank)) for rank in range(1, n + 1)),
