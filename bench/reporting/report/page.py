@@ -242,7 +242,7 @@ def _coded(text: str) -> Any:
 
 def _breakable(text: str) -> Any:
     """A long name that a line may end in: behind the signs between its parts."""
-    return _trusted("<wbr>").join(_harmless(part) for part in re.split(r"(?<=[@_+])", text))
+    return _trusted("<wbr>").join(_harmless(part) for part in re.split(r"(?<=\w\w[@_+])(?=\w\w)", text))
 
 
 def _harmless(value: Any) -> Any:
