@@ -258,6 +258,12 @@ def test_entry_points_name_the_methods():
     assert entry_point_violations((ROOT / "pyproject.toml").read_text(), python_sources("methods")) == []
 
 
+def test_a_wheel_has_every_package():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {module_name(p) for p in python_sources("bench", "methods") if p.endswith("/__init__.py")}
+    assert packages == set(setuptools["packages"]) - setuptools["package-dir"].keys()
+
+
 def test_datasets_is_no_package():
     assert (ROOT / "datasets").is_dir()
     assert datasets_violations(ROOT / "datasets") == []

@@ -69,6 +69,7 @@ TABLE = {
     "bench results status": ["bench results status", "bench results status --watch", "bench results status --json"],
     "bench table": ["bench table", "bench table --write", "bench table --check"],
     "bench table --matrix": [],
+    "bench report": ["bench report", "bench report --scenario hdfs --mistakes 2 --to some.html"],
     "bench compare METHOD": [],
     "bench errors METHOD --scenario NAME": [
         "bench errors pca --scenario hdfs",
@@ -100,8 +101,8 @@ TABLE = {
     "bench score LOG --fit METHODS": [
         "bench score logs/hdfs/mine.log --fit ecvc --session 'blk_-?[0-9]+' --labels logs/hdfs/mine_labels.csv --json"
     ],
-    "bench new-method NAME": ["bench new-method my-method --to plugin"],
     "bench check NAME": ["bench check pca"],
+    "bench check NAME --new": ["bench check my-method --new --to plugin"],
     "bench probe injection|memorisation": [
         "bench probe injection --methods chatgpt --scenario bgl --sample 4 --phrasings plain --positions first",
         "bench probe memorisation --methods chatgpt --scenario bgl --sample 8",

@@ -17,6 +17,7 @@ from bench._files import as_typed
 from bench.cli import (
     audit,
     batch,
+    check,
     compare,
     data,
     doctor,
@@ -26,10 +27,10 @@ from bench.cli import (
     gate,
     lists,
     llmserve,
-    newmethod,
     plot,
     probe,
     records,
+    report,
     reproduce,
     results,
     run,
@@ -55,11 +56,12 @@ gate.add_to(app)
 compare.add_to(app)
 errors.add_to(app)
 plot.add_to(app)
+report.add_to(app)
 lists.add_to(app)
+check.add_to(app)
 doctor.add_to(app)
 fit.add_to(app)
 score.add_to(app)
-newmethod.add_to(app)
 probe.add_to(app)
 reproduce.add_to_results(records.app)
 results.add_to_results(records.app)
@@ -95,8 +97,9 @@ _MOVED: Final = {
     "status": "it is `bench results status` now",
     "reproduce": "it is `bench results reproduce` now",
     "version": "it is `bench --version` now, and `bench doctor` tells of the libraries",
+    "new-method": "it is `bench check NAME --new` now",
 }
-"""Commands of version 0.1, and where each is now."""
+"""Commands of earlier versions, and where each is now."""
 
 
 def _outcome() -> int:

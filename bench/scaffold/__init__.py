@@ -1,4 +1,4 @@
-"""Skeletons of new methods that pass the conformance kit at once: `bench new-method`."""
+"""Skeletons of new methods that pass the conformance kit at once: `bench check NAME --new`."""
 
 from __future__ import annotations
 

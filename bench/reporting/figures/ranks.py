@@ -63,7 +63,7 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
         notes.append(f"not ranked, since no single evaluation edition: {', '.join(sorted(others))}")
     panels = []
     for (split, told), editions in groups.items():
-        panel = _panel(editions, metric, request.rule)
+        panel = ranking_of(editions, metric, request.rule)
         if isinstance(panel, str):
             notes.append(f"no diagram of {split}, told {told}: {panel}")
         else:
@@ -101,8 +101,11 @@ def is_evaluation_edition(record: Record) -> bool:
     return len(spec["test"]) == 1 and spec["train"] == spec["test"] and records.standing(record) == "evaluation"
 
 
-def _panel(editions: _Rows, metric: Measure, rule: str) -> dict[str, Any] | str:
-    """Mean ranks and what separates them, or why there are none."""
+def ranking_of(editions: _Rows, metric: Measure, rule: str, *, with_pairs: bool = True) -> dict[str, Any] | str:
+    """Mean ranks and what separates them, or why there are none.
+
+    with_pairs: also Nemenyi's p of each pair, which a diagram needs and for which its library must be there
+    """
     values = {name: _values(rows, metric, rule) for name, rows in editions.items()}
     names = sorted({label for found in values.values() for label in found})
     absent = {label: [name for name, found in values.items() if label not in found] for label in names}
@@ -111,6 +114,7 @@ def _panel(editions: _Rows, metric: Measure, rule: str) -> dict[str, Any] | str:
         return f"{len(ranked)} methods have a value on all of {len(editions)} editions"
     table = np.array([[found[label] for label in ranked] for found in values.values()])
     signed = table if metric.higher_is_better else -table
+    pairs = {"p": _pairs(signed)} if with_pairs else {}
     return {
         "editions": list(values),
         "methods": ranked,
@@ -119,8 +123,14 @@ def _panel(editions: _Rows, metric: Measure, rule: str) -> dict[str, Any] | str:
         "left_out": {label: where for label, where in absent.items() if where},
         "friedman_p": _friedman(signed),
         "critical_difference": round(critical_difference(len(ranked), len(table)), 6),
-        "p": np.asarray(posthocs().posthoc_nemenyi_friedman(-signed), np.float64).round(6).tolist(),
+        **pairs,
     }
+
+
+def _pairs(table: NDArray[np.float64]) -> list[list[float]]:
+    found = np.asarray(posthocs().posthoc_nemenyi_friedman(-table), np.float64)
+    pairs: list[list[float]] = found.round(6).tolist()
+    return pairs
 
 
 def _values(rows: Mapping[str, Row], metric: Measure, rule: str) -> dict[str, float]:

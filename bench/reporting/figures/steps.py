@@ -79,7 +79,7 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
     figures = []
     for part in parts:
         panels = [
-            panel for key in dict.fromkeys(key[:2] for key in trained) if (panel := _panel(key, rows, steps, part))
+            panel for key in dict.fromkeys(key[:2] for key in trained) if (panel := panel_of(key, rows, steps, part))
         ]
         if panels:
             content = {"part": part, "budget": budget, "panels": panels, **_findings(panels, budget, part)}
@@ -105,7 +105,7 @@ def _budget(request: FigureRequest, options: Options) -> int:
     return given
 
 
-def _panel(
+def panel_of(
     place: tuple[str, str], rows: Mapping[tuple[str, str, str], Row], steps: Mapping[str, int | None], part: str
 ) -> dict[str, Any] | None:
     """The curves of a scenario and split; None where no network has two points."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench._plain import jsonable
 from bench.errors import BenchError
@@ -26,7 +26,7 @@ from bench.reporting.tables.answers import call_notes, models_of
 from bench.reporting.tables.rows import Row, Table, aggregate, heading, mean_of, sample_lines, shown_rule
 from bench.reporting.tables.split_words import split_words
 
-_HEADERS: Final = (
+HEADERS: Final = (
     "table",
     "method",
     "P",
@@ -57,12 +57,30 @@ def render_published(
     papers = load_published() if papers is None else papers
     if only:
         papers = [replace(p, values=tuple(v for v in p.values if v.table in only)) for p in papers]
-    finder = _Finder(cache)
-    pages = [page for paper in papers for table in tables if (page := _page(paper, table, rule, finder))]
-    if not pages:
+    found = beside_of(tables, rule, cache, papers)
+    if not found:
         reported = ", ".join(sorted({value.scenario for paper in papers for value in paper.values}))
         raise BenchError(f"no paper reports a scenario of these records: reported are {reported}")
-    return "\n".join(pages)
+    return "\n".join(map(_page, found))
+
+
+class Beside(NamedTuple):
+    """The values of a paper beside those of one of our tables."""
+
+    title: str
+    points: list[list[str]]
+    """Of the protocol: what is compared, as published, as here."""
+    lines: list[list[str]]
+    """Cells under `HEADERS`."""
+    notes: list[str]
+
+
+def beside_of(tables: Sequence[Table], rule: str, cache: Path, papers: Sequence[Paper]) -> list[Beside]:
+    """For each of our tables whose scenario a paper reports, its values and ours."""
+    finder = _Finder(cache)
+    pairs = [(paper, table) for paper in papers for table in tables]
+    found = (_beside(paper, table, rule, finder) for paper, table in pairs)
+    return [each for each in found if each is not None]
 
 
 def scenario_name(table: Table) -> str:
@@ -103,10 +121,10 @@ def _is_run_of(record: Record, detector: str, config: Mapping[str, Any]) -> bool
     return bool(ours["name"] == detector and not ours.get("variant") and same)
 
 
-def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
+def _beside(paper: Paper, table: Table, rule: str, finder: _Finder) -> Beside | None:
     values = [value for value in paper.values if value.scenario == scenario_name(table)]
     if not values:
-        return ""
+        return None
     found = [finder.find(value, table.rows) for value in values]
     lines = [
         [*_printed(value), *(_ours(row, rule) if row else ["-"] * 6)] for value, row in zip(values, found, strict=True)
@@ -115,11 +133,15 @@ def _page(paper: Paper, table: Table, rule: str, finder: _Finder) -> str:
         if row not in found:
             word = CONTROL if is_control(row.group) else "not published"
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
-    grid = markdown.table(lines, _HEADERS)
-    points = markdown.table(_differences(paper, table, rule), ["protocol", "published", "here"])
-    title = f"### {heading(table.key, table.records)}: beside {paper.title}"
+    title = f"{heading(table.key, table.records)}: beside {paper.title}"
     notes = [note for row in table.rows for note in call_notes(row)]
-    return "\n\n".join(filter(None, [title, points, grid, "\n".join(notes)])) + "\n"
+    return Beside(title, _differences(paper, table, rule), lines, notes)
+
+
+def _page(found: Beside) -> str:
+    grid = markdown.table(found.lines, HEADERS)
+    points = markdown.table(found.points, ["protocol", "published", "here"])
+    return "\n\n".join(filter(None, [f"### {found.title}", points, grid, "\n".join(found.notes)])) + "\n"
 
 
 def _printed(value: Value) -> list[str]:

@@ -33,7 +33,7 @@ def fact_lines(table: Table, rule: str) -> list[str]:
     """Protocol, editions with tier, sizes, and what makes the numbers easy or hard."""
     records = table.records
     first = records[0]
-    digests = dict(entry.split(" ") for entry in table.key.data)
+    digests = dict(entry.rsplit(" ", 1) for entry in table.key.data)
     editions = ", ".join(
         f"{key} ({name}, data {digests[key]})" for key, name in standings(first).items() if key in digests
     )

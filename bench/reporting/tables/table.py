@@ -111,10 +111,10 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
 
 
 def require_rule(tables: Sequence[Table], rule: str) -> None:
-    """Raise BenchError where no record of the tables knows the rule."""
+    """Raise BenchError where records hold threshold rules, and none holds this one."""
     canonical = str(parse_rule(rule))
-    if tables and not any(canonical in r.get("thresholds", {}) for table in tables for r in table.records):
-        known = sorted({name for table in tables for r in table.records for name in r.get("thresholds", {})})
+    known = sorted({name for table in tables for r in table.records for name in r.get("thresholds", {})})
+    if known and canonical not in known:
         raise BenchError(
             f"no record holds the threshold rule '{canonical}': "
             f"{choose_one(canonical, known, more=', or run again with --threshold to add it')}"
