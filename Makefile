@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 # The documentation into site/: a link to nowhere, a page outside of the navigation, or a CLI page that is old ends it with 1.
-docs: $(VENV)/.installed-docs
+docs: $(VENV)/.installed-test
 	$(BIN)/python docs/_site/cli_page.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
@@ -53,11 +53,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(INSTALL) -e ".[test]"
-	touch $@
-
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(INSTALL) -e ".[docs]"
+	$(INSTALL) -e ".[test,docs]"
 	touch $@
 
 clean:
