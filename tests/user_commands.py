@@ -12,6 +12,7 @@ import functools
 import hashlib
 import http.server
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -47,6 +48,7 @@ BLOCKS = {
     "bench run --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
         "bench run --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.steps=2"
     ),
+    "bench errors mlad --scenario hdfs": "bench errors mlad[steps=2] --scenario hdfs",
     "bench compare mlad": "bench compare mlad[steps=2]",
     "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
     "bench compare mlad --stored --metric ap": "bench compare mlad[steps=2] --stored --metric ap",
@@ -147,7 +149,7 @@ scenarios = ["hdfs@simulated"]
 methods = ["pca"]
 seeds = "0,"
 """
-SOURCE = 'class Disk {{ void check(int n) {{ LOG.{level}("{word} of volume " + n + " {end}"); }} }}\n'
+SOURCE = 'class Disk {{\n  LOG.{level}("{word} of {thing} {{}} {end}", n);\n}}\n'
 ANSWER = """import json, os, sys, urllib.request
 with open(sys.argv[1]) as asked, open(sys.argv[2], "w") as answered:
     for line in map(json.loads, asked):
@@ -261,9 +263,11 @@ def instructions(folder):
     """Source code with log instructions of all levels."""
     folder.mkdir()
     words = ("read", "write", "check", "repair", "copy", "size")
+    things = ("volume", "block", "file", "page", "index", "mirror")
     for level, end in (("info", "is done"), ("error", "has failed"), ("warn", "is late")):
-        for word in words:
-            (folder / f"{level}_{word}.java").write_text(SOURCE.format(level=level, word=word, end=end))
+        for word, thing in itertools.product(words, things):
+            code = SOURCE.format(level=level, word=word, thing=thing, end=end)
+            (folder / f"{level}_{word}_{thing}.java").write_text(code)
 
 
 def offer(folder, log):
