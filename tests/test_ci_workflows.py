@@ -13,11 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 INSTALL = "pip install mlad-bench"
-(METHOD,) = [
-    block
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    if "class MyDetector" in block
-]
+PAGE = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+(METHOD,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "class MyDetector" in block]
 
 
 def of_github():
@@ -95,7 +92,7 @@ def test_a_workflow_passes_as_committed_and_fails_after_a_loss(name, tmp_path):
     assert install == INSTALL
     place = Place(tmp_path, variables)
     page = (ROOT / "docs" / "ci" / "README.md").read_text()
-    first = [line.strip() for line in page.splitlines() if line.startswith("   bench ")]
+    first = [line.strip() for line in page.splitlines() if line.startswith("    bench ")]
     assert [line.split()[1] for line in first] == ["run", "gate"]
     for command in first:
         done = place.shell(command.replace("--seeds 3", "--seeds 1"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import bench
 from bench.records.store import Store
 from bench.reporting.pages.blocks import block_names, emptied
 from bench.reporting.pages.check import audit_claims
@@ -46,6 +47,26 @@ def test_links_lead_somewhere(tmp_path):
     assert [link for path in pages() for link in dead_links(path)] == []
     (tmp_path / "a.md").write_text("[x](b.md) [y](a.md#two-words) [z](#one) [w](https://a.b/c)\n\n## Two `words`\n")
     assert list(dead_links(tmp_path / "a.md")) == ["a.md: b.md", "a.md: #one"]
+
+
+def test_the_page_of_options_is_what_the_commands_say():
+    script = ROOT / "docs" / "_site" / "cli_page.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_page_has_a_place_in_the_navigation():
+    listed = re.findall(r"^ +- (?:.+: )?(\S+(?:\.md|/))$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    named = {page.relative_to(ROOT / "docs").as_posix().replace("README.md", "index.md") for page in pages()[:-2]}
+    listed = {place.replace("README.md", "index.md") for place in listed}
+    assert [page for page in sorted(named) if page not in listed and f"{page.split('/')[0]}/" not in listed] == []
+
+
+def test_the_citation_names_the_version_that_is_installed():
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for text, pattern in ((cited, r"^version: (.+)$"), (project, r'^version = "(.+)"$')):
+        assert re.findall(pattern, text, re.M) == [bench.__version__]
 
 
 def test_every_number_is_a_claim_that_holds():

@@ -1,16 +1,18 @@
-"""Runs every command of the README and docs/transfer.md once, with the `bench` of an environment without test tools.
+"""Runs every command of the README and of docs once, with the `bench` of an environment without test tools.
 
-    python tests/user_commands.py BIN      # BIN: the folder of that environment's programs
+    python tests/user_commands.py BIN          # BIN: the folder of that environment's programs; the pages of every day
+    python tests/user_commands.py BIN --all    # all pages, some minutes more
 
 Blocks of commands run as they stand (but with one seed and one epoch), commands of the table as `TABLE` says. All
 happens in a folder of its own, on simulated editions; a chat model and a server for downloads answer on loopback. Ends
-with 1 when a command fails, when the README has one that is not run, or when one that is run is no longer there.
+with 1 when a command fails, when a page has one that is not run, or when one that is run is no longer there.
 """
 
 import functools
 import hashlib
 import http.server
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -20,11 +22,22 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-PAGES = (README, README.parent / "docs" / "transfer.md")
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = (
+    ROOT / "README.md",
+    *(
+        DOCS / f"{name}.md"
+        for name in ("commands", "reading", "own-logs", "fitted", "add-a-method", "data", "transfer")
+    ),
+)
+"""The pages of every day."""
+LONG_PAGES = tuple(page for page in sorted(DOCS.rglob("*.md")) if page not in PAGES)
+"""What takes minutes more."""
 QUICK = ("mlad", "deeplog", "zerolog", "source-only", "generallog", "fusionlog")
 
 # A command of a block that does not run as it stands -> what runs instead: a suite of minutes, a pipe that never ends.
@@ -35,6 +48,7 @@ BLOCKS = {
     "bench run --set mlad.alpha=1.0:1.6:0.1 --scenario bgl": (
         "bench run --set mlad.alpha=1.0:1.6:0.3 --scenario bgl --seeds 1 --set mlad.steps=2"
     ),
+    "bench errors mlad --scenario hdfs": "bench errors mlad[steps=2] --scenario hdfs",
     "bench compare mlad": "bench compare mlad[steps=2]",
     "bench compare mlad --against all --scenario bgl": "bench compare mlad[steps=2] --against all --scenario bgl",
     "bench compare mlad --stored --metric ap": "bench compare mlad[steps=2] --stored --metric ap",
@@ -48,6 +62,8 @@ BLOCKS = {
         "bench fit mlad --scenario bgl@simulated --save model --set mlad.steps=2"
     ),
 }
+# The same of the long pages, as lists.
+LONG_BLOCKS = tomllib.loads(Path(__file__).with_name("long_commands.toml").read_text(encoding="utf-8"))
 # A command of the table -> what runs for it, in this order; none where a block runs it.
 TABLE = {
     "bench list methods|datasets|scenarios|suites": [
@@ -134,6 +150,16 @@ scenarios = ["hdfs@simulated"]
 methods = ["pca"]
 seeds = "0,"
 """
+SOURCE = 'class Disk {{\n  LOG.{level}("{word} of {thing} {{}} {end}", n);\n}}\n'
+ANSWER = """import json, os, sys, urllib.request
+with open(sys.argv[1]) as asked, open(sys.argv[2], "w") as answered:
+    for line in map(json.loads, asked):
+        url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+        request = urllib.request.Request(url, json.dumps(line["body"]).encode(), {"Content-Type": "application/json"})
+        body = json.load(urllib.request.urlopen(request))
+        whole = {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+        answered.write(json.dumps(whole) + "\\n")
+"""
 SYSTEM = """title = "An application"
 licence = "MIT"
 citation = "nobody"
@@ -152,17 +178,17 @@ lines = 600
 """
 
 
-def text():
-    """The pages whose commands are run."""
-    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+def text(pages=PAGES):
+    """The pages whose commands are run, as one."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def block_commands(readme):
-    """The commands of the README's blocks, without their comments."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
-    blocks = [block for language, block in fenced if not language]
+    """The commands of the pages' blocks, without their comments; one that goes on behind a backslash is one line."""
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", readme, re.DOTALL | re.MULTILINE)
+    blocks = [re.sub(r" *\\\n *", " ", block) for language, block in fenced if not language]
     lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line.startswith("bench ")))
+    return list(dict.fromkeys(line for line in lines if re.match(r"(?:[A-Z_]+=\S+ )?bench ", line)))
 
 
 def table_commands(readme):
@@ -172,17 +198,31 @@ def table_commands(readme):
     return list(dict.fromkeys(found))
 
 
-def not_run(readme):
-    """Commands of the tables that nothing runs, and runs whose command the README no longer has."""
+def not_run(readme, blocks=BLOCKS):
+    """Commands of the tables that nothing runs, and runs whose command the pages no longer have."""
     there = {*table_commands(readme), *block_commands(readme)}
     missing = [command for command in table_commands(readme) if command not in TABLE]
-    return missing, [command for command in (*TABLE, *BLOCKS) if command not in there]
+    return missing, [command for command in (*TABLE, *blocks) if command not in there]
 
 
 def runs(readme):
-    """All command lines, in the order of the README: blocks first, since the table shows what they recorded."""
-    blocks = [BLOCKS.get(command) or quick(command) for command in block_commands(readme)]
+    """All command lines, in the order of the pages: blocks first, since the table shows what they recorded."""
+    blocks = [line for command in block_commands(readme) for line in instead(command)]
     return [*blocks, *FURTHER, *(line for command in table_commands(readme) for line in TABLE[command])]
+
+
+def long_runs():
+    """The command lines that the long pages add."""
+    everyday = block_commands(text())
+    return [
+        line for command in block_commands(text(LONG_PAGES)) if command not in everyday for line in instead(command)
+    ]
+
+
+def instead(command):
+    """What runs for a command of a block."""
+    found = BLOCKS.get(command) or LONG_BLOCKS.get(command) or quick(command)
+    return [found] if isinstance(found, str) else found
 
 
 def quick(command):
@@ -198,13 +238,18 @@ def quick(command):
 
 
 def prepare(folder, readme):
-    """What the commands need: the README's example method, a small suite, logs, and an archive to download."""
+    """What the commands need: the example methods of the pages, a small suite, logs, and an archive to download."""
     (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "MyDetector" in block]
+    (network,) = re.findall(r"^```python\n(.*?)^```", text([DOCS / "pytorch.md"]), re.DOTALL | re.MULTILINE)
+    (folder / "autoencoder.py").write_text(network)
+    (folder / "answer.py").write_text(ANSWER)
+    (folder / "ci").mkdir()
+    instructions(folder / "source")
     (folder / "mine.py").write_text(example)
     more = '{"source": "normals", "auxiliary": "unlabelled"}, incidents=True'
     (folder / "told.py").write_text(example.replace('{"source": "normals"}', more))
     (folder / "small.toml").write_text(SUITE)
-    script = README.parent / "examples" / "rarest_key.awk"
+    script = ROOT / "examples" / "rarest_key.awk"
     (folder / script.name).write_text(script.read_text())
     logs = folder / "logs"
     logs.mkdir()
@@ -213,6 +258,17 @@ def prepare(folder, readme):
         lines = [line.format("-" if i % 37 else "FAIL", 1117838570 + 10 * i, i % 5, i) for i in range(n_lines)]
         (logs / name).write_text("".join(lines))
     offer(folder, logs / "app.log")
+
+
+def instructions(folder):
+    """Source code with log instructions of all levels."""
+    folder.mkdir()
+    words = ("read", "write", "check", "repair", "copy", "size")
+    things = ("volume", "block", "file", "page", "index", "mirror")
+    for level, end in (("info", "is done"), ("error", "has failed"), ("warn", "is late")):
+        for word, thing in itertools.product(words, things):
+            code = SOURCE.format(level=level, word=word, thing=thing, end=end)
+            (folder / f"{level}_{word}_{thing}.java").write_text(code)
 
 
 def offer(folder, log):
@@ -257,7 +313,8 @@ def run_of(archive, method):
 def fails(line, folder, environment):
     """Run one command line, say how long it took, and what it said if it failed."""
     began = time.monotonic()
-    words = shlex.split(line.format(run_id=run_of(folder / "results" / "records", "pca")))
+    run_id = run_of(folder / "results" / "records", "pca")
+    words = shlex.split(line.replace("{run_id}", run_id).replace("{python}", sys.executable))
     options = {"capture_output": True, "text": True, "timeout": 300}
     with (folder / "logs" / "app.log").open() as log:
         done = subprocess.run(words, check=False, cwd=folder, env=environment, stdin=log, **options)
@@ -272,22 +329,24 @@ def say(text):
     sys.stdout.flush()
 
 
-def main(binaries):
+def main(binaries, *options):
     readme = text()
     missing, stale = not_run(readme)
+    stale += [command for command in LONG_BLOCKS if command not in block_commands(text(LONG_PAGES))]
     if missing or stale:
-        say(f"in the README without a run: {missing}; with a run, but not in the README: {stale}")
+        say(f"on a page without a run: {missing}; with a run, but on no page: {stale}")
         return 1
+    lines = [*runs(readme), *(long_runs() if "--all" in options else [])]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         prepare(folder, readme)
         stub = chat_model()
         environment = environment_of(binaries, folder, stub.url)
-        failed = [line for line in runs(readme) if fails(line, folder, environment)]
+        failed = [line for line in lines if fails(line, folder, environment)]
         stub.close()
-    say(f"{len(failed)} commands of the README failed" if failed else "every command of the README ran")
+    say(f"{len(failed)} commands of the pages failed" if failed else "every command of the pages ran")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
