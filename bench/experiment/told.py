@@ -181,7 +181,7 @@ def _lacking_lines(train: Sequences, data: Prepared, detector: Detector) -> str 
     for name, what in _READS_LINES.items():
         if name in detector.uses() and any(getattr(part, name) is None for part in parts):
             # Asked without lines, a method that has a setting for it says which.
-            return detector.skip(replace(train, **{name: None})) or f"{what}, and these data are event ids"
+            return detector.skip(replace(train, raw=None, words=None)) or f"{what}, and these data are event ids"
     return None
 
 
