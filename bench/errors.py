@@ -19,8 +19,8 @@ class CellTimeoutError(BaseException):
 
 
 def harmless(text: str) -> str:
-    """Text from elsewhere without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    """Text from elsewhere without what a terminal would obey; a tab is a blank."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text.replace("\t", " "))
 
 
 def shown(value: object, longest: int = 200) -> str:

@@ -15,7 +15,7 @@ import json
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import EntryPoint, entry_points
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bench._classes import which_class
-from bench._files import unwritable
+from bench._files import cache_dir, unwritable
 from bench._local import beside, load_file
 from bench._sealed import recall, seal
 from bench.errors import BenchError, CellTimeoutError, choose_one, did_you_mean, harmless
@@ -177,7 +177,7 @@ def load(ref: DetectorRef, known: Description | None = None) -> type[Detector]:
     if known is not None and not known.error and _as_kept(_describe_class(found)) != _as_kept(known):
         raise BenchError(
             f"the facts that are kept of '{ref.name}' are not those of its class: delete the folder "
-            "'detectors' of the cache (`OUT/cache`, of `bench fit` BENCH_CACHE) and run it again"
+            "'detectors' of the cache (in `OUT/cache` and in BENCH_CACHE) and run it again"
         )
     return found
 
@@ -187,22 +187,43 @@ def describe(ref: DetectorRef, cache: Path | None = None, by: Describer | None =
 
     by: imports the detector, in this process if nothing else is said
     """
+    file = None
     try:
-        file = cache / "detectors" / f"{_source_digest(ref)}.json" if cache else None
-        kept = recall(file, f"what is known of '{ref.name}'") if file is not None else None
-        if kept is not None:
-            return description_from_json(kept["description"])
+        if cache is not None:
+            file = cache / "detectors" / f"{_source_digest(ref)}.json"
+            kept = recall(file, f"what is known of '{ref.name}'") or _recall_of_all(ref, file)
+            if kept is not None:
+                return description_from_json(kept["description"])
     except BenchError:
         raise
     except Exception as error:
         return undescribed(f"{type(error).__name__}: {error}")
     description = (by or describe_now)(ref)
     if file is not None and not description.error:
+        facts = {"description": dataclasses.asdict(description)}
         try:
-            seal(file, {"description": dataclasses.asdict(description)})
+            seal(file, facts)
         except OSError as error:
             raise unwritable(file, error) from None
+        if not ref.is_local:
+            with suppress(OSError):  # only a help for other results folders
+                seal(_for_all(file), facts)
     return description
+
+
+def _recall_of_all(ref: DetectorRef, file: Path) -> dict[str, Any] | None:
+    """The facts of an installed detector that a command with another results folder has kept, kept here from now on."""
+    with suppress(OSError):
+        kept = None if ref.is_local else recall(_for_all(file), f"what is known of '{ref.name}'")
+        if kept is not None:
+            seal(file, {"description": kept["description"]})
+            return kept
+    return None
+
+
+def _for_all(file: Path) -> Path:
+    """The same file in the user's cache, which all results folders share."""
+    return cache_dir() / "detectors" / file.name
 
 
 def describe_now(ref: DetectorRef) -> Description:

@@ -16,7 +16,7 @@ logs" of the method, so a number needs its version. More: docs/methods/fusionlog
 
     >>> from bench.testing.trial import toy_log
     >>> log = toy_log(FusionLog.tags.told)
-    >>> detector = FusionLog(Config(teacher="embedding")).fit(log.train, log.labels, evidence=log.evidence)
+    >>> detector = FusionLog(Config(teacher="embedding", steps=60)).fit(log.train, log.labels, evidence=log.evidence)
     >>> scores = detector.score(log.test)
     >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
     True

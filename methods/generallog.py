@@ -15,7 +15,7 @@ Reconstructed [R]: the published abstract and formula of the router apart, all o
 
     >>> from bench.testing.trial import toy_log
     >>> log = toy_log(GeneralLog.tags.told)
-    >>> detector = GeneralLog(Config(teacher="embedding")).fit(log.train, log.labels, evidence=log.evidence)
+    >>> detector = GeneralLog(Config(teacher="embedding", steps=60)).fit(log.train, log.labels, evidence=log.evidence)
     >>> scores = detector.score(log.test)
     >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
     True

@@ -16,7 +16,7 @@ docs/methods/zerolog.md, docs/methods/freelog.md, docs/methods/source-only.md
 
     >>> from bench.testing.trial import toy_log
     >>> log = toy_log(ZeroLog.tags.told)
-    >>> detector = ZeroLog().fit(log.train, log.labels, evidence=log.evidence)
+    >>> detector = ZeroLog(Config(steps=60)).fit(log.train, log.labels, evidence=log.evidence)
     >>> scores = detector.score(log.test)
     >>> bool(scores[log.test_labels == 1].mean() > scores[log.test_labels == 0].mean())
     True

@@ -1,4 +1,4 @@
-"""One store of sentence vectors for all tests of a session, whatever cache folder a test has."""
+"""One store of sentence vectors, and of facts of installed detectors, for all tests of a session."""
 
 import os
 from pathlib import Path
@@ -10,10 +10,14 @@ VARIABLE = "BENCH_TEST_VECTORS"
 
 
 def lend_vectors(cache):
-    """Let a cache folder use the shared store, so that the encoder is loaded once and not by each command."""
+    """Let a cache folder use the shared store, so that encoder and methods are not loaded by each command."""
     store = Path(os.environ[VARIABLE])
     cache.mkdir(parents=True, exist_ok=True)
     lent = cache / f"vectors-{SENTENCE_ENCODER}.sqlite"
     if not lent.is_symlink():
         lent.symlink_to(store)
+    facts = store.with_name("detectors")
+    facts.mkdir(exist_ok=True)
+    if not (cache / "detectors").exists():
+        (cache / "detectors").symlink_to(facts)
     return cache

@@ -216,8 +216,8 @@ def _split(log: Log, groups: Groups, before: float | None) -> Split:
     for part, what in ((split.train, "to fit on"), (split.validation, "to set thresholds"), (split.test, "to score")):
         if not len(part):
             raise BenchError(
-                f"the {len(groups):,} sequences of {len(log):,} lines leave none {what}: give a longer log, a smaller "
-                "--window, or another --before"
+                f"{len(log):,} lines make too few sequences ({len(groups):,}): none is left {what}; give a longer log, "
+                "a smaller --window, or another --before"
             )
     return split
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.errors import choose_one, unknown_name
+from bench.errors import choose_one, harmless, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,7 @@ def test_a_long_list_ends_with_what_lists_all():
 def test_another_spelling_of_a_known_name_is_near_too():
     error = unknown_name("column", "Recal", ["r", "f1"], where="--sort", spelled={"recall": "r", "f1": "f1"})
     assert str(error) == "--sort: there is no column 'Recal': did you mean recall? else choose one of r, f1"
+
+
+def test_a_tab_of_a_log_is_a_blank_and_what_a_terminal_obeys_is_not_shown():
+    assert harmless("\tpot\tboils\x1b[31m\r") == " pot boils\ufffd[31m\ufffd"

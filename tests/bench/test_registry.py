@@ -481,3 +481,27 @@ def test_a_method_of_contract_0_1_is_told_from_its_source_and_from_its_import(tm
     assert registry.describe(ref).error.startswith("written for contract 0.1: write DetectorTags(told={'source': ")
     with pytest.raises(ContractError):
         registry.load(ref)
+
+
+def test_facts_of_an_installed_detector_are_read_once_for_all_results_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "shared"))
+    ref, asked = registry.find("length"), []
+
+    def ask(given):
+        asked.append(given.name)
+        return registry.describe_now(given)
+
+    first = registry.describe(ref, tmp_path / "one", ask)
+    assert registry.describe(ref, tmp_path / "two", ask) == first
+    assert asked == ["length"]
+    assert kept_facts(tmp_path / "two").name == kept_facts(tmp_path / "one").name
+    # What nobody may write is only not shared.
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "shared" / "detectors" / kept_facts(tmp_path / "shared").name))
+    assert registry.describe(ref, tmp_path / "three", ask) == first
+    assert asked == ["length", "length"]
+
+
+def test_facts_of_a_local_file_stay_with_their_results(local, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "shared"))
+    registry.describe(registry.find(f"{local}:Mine"), tmp_path / "one")
+    assert not (tmp_path / "shared" / "detectors").exists()

@@ -44,4 +44,4 @@ def test_its_log_becomes_an_edition_with_labels(call, tree, tmp_path):
     assert code == 0, err
     facts = json.loads(out)
     assert (facts["edition"], facts["lines"]) == ("instructions@i", 4)
-    assert (facts["label"], facts["normal"], facts["matched"]) == ("first-token", "-", 1.0)
+    assert (facts["label"], facts["normal"], facts["matched"]) == ("first-token", "-", 0.0)

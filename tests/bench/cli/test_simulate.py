@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing(call, complaint, data):
 def test_bad_input_has_one_sentence(complaint, data):
     assert "needs a data folder to be written to: set BENCH_DATA or give --data DIR" in complaint("bgl")
     with_data = ("--data", data)
-    assert "unknown data set 'bgi': choose one of" in complaint("bgi", *with_data)
+    assert "unknown data set 'bgi': did you mean bgl?" in complaint("bgi", *with_data)
     assert "'spirit' has no grammar to simulate it: choose one of bgl, hdfs, tbird" in complaint("spirit", *with_data)
     assert "'fast' is no kind of anomaly" in complaint("bgl", "--kinds", "fast", *with_data)
     assert "exclude each other" in complaint("bgl", "--kinds", "slow", "--without", "slow", *with_data)

@@ -341,7 +341,7 @@ def test_a_setting_reaches_a_variant_too(tmp_path, toy):
 
 
 def test_unknown_methods_and_variants(tmp_path):
-    with pytest.raises(BenchError, match=r"unknown method 'nope': choose one of all-positive.*`bench list methods`"):
+    with pytest.raises(BenchError, match=r"unknown method 'nope': choose one of adlilog, .*`bench list methods`"):
         resolve_methods(["nope"], [], tmp_path)
     with pytest.raises(BenchError, match=r"unknown variant '\+furthest'.*nearest"):
         resolve_methods(["random+furthest"], [], tmp_path)

@@ -611,4 +611,5 @@ def test_a_block_without_abnormal_sequences_is_skipped_and_ends_no_run(system):
     loader, card = system(rows)
     found = prepare(loader, [card], split="prequential:4,2")
     assert found.skip_reason == "app@mine: the split prequential:4,2 leaves no abnormal sequence in the test part"
-    assert "use another --split" in complaint(prepare, loader, [card], split="chronological:50,70")
+    said = complaint(prepare, loader, [card], split="chronological:50,70")
+    assert "no cut in time leaves each part what it needs, use --split blind" in said
