@@ -177,17 +177,7 @@ class LineEncoder(nn.Module):
         x = self.table(tokens)
         x = x * math.sqrt(x.shape[2])
         x = self.dropout(x + layers.sinusoidal(tokens.shape[1], x.shape[2], x))
-        return torch.as_tensor(self.encoder(x)[:, 0]) if self.training else self._first(x)
-
-    def _first(self, x: Tensor) -> Tensor:
-        """What the encoder makes of the first place, (B, width); of its last layer nothing else is computed."""
-        *before, last = self.encoder.layers
-        for layer in before:
-            x = layer(x)
-        first = x[:, :1]
-        y = last.norm1(first + last.self_attn(first, x, x, need_weights=False)[0])
-        inner = torch.relu(last.linear1(y))
-        return torch.as_tensor(last.norm2(y + last.linear2(inner))[:, 0])
+        return torch.as_tensor(self.encoder(x)[:, 0])
 
 
 def loss_of(distance: Tensor, normal: Tensor, inside: Tensor, pull: float) -> Tensor:

@@ -22,7 +22,6 @@ from methods.shared.failure_windows import (
     pull_of,
     tokens_of,
 )
-from methods.shared.layers import sinusoidal
 
 pytestmark = pytest.mark.trains
 
@@ -241,11 +240,3 @@ def test_company_moves_no_distance():
     loaded = LogLAB(detector.config).load_state(detector.state())
     assert loaded.score_lines(EACH).tolist() == together.tolist()
     assert failure_windows.MOST_INSIDE == 0.9
-
-
-def test_of_the_last_layer_the_first_place_alone_gives_the_same_vector():
-    net = LineEncoder(loglab.Config(**QUICK, layers=3), 20).double().eval()
-    tokens = torch.randint(0, 20, (5, 7))
-    x = net.table(tokens) * net.table.embedding_dim**0.5
-    whole = net.encoder(x + sinusoidal(7, x.shape[2], x))[:, 0]
-    torch.testing.assert_close(net(tokens), whole, atol=1e-12, rtol=1e-12)
