@@ -149,6 +149,8 @@ class LogFormer(Detector):
     def skip(self, train: Sequences) -> str | None:
         """It learns a source and a target."""
         found = len(np.unique(train.system[train.lengths > 0]))
+        if found >= 2 and self.config.log_attention and train.words is None:
+            return "it reads the words of raw lines, and these data have none: set log_attention=false"
         if found >= 2:
             return None
         return (

@@ -38,6 +38,7 @@ LONGEST = (
     "test_conformance[loganomaly]",
     "test_conformance[logformer]",
     "test_conformance[loglab]",
+    "test_conformance[logllm]",
     "test_conformance[logrobust]",
     "test_conformance[logsy]",
     "test_conformance[logtad]",

@@ -25,6 +25,7 @@ NETWORKS = {
     "logbert",
     "logformer",
     "loglab",
+    "logllm",
     "logrobust",
     "logsy",
     "logtad",

@@ -77,6 +77,7 @@ TABLE = {
     "bench data simulate NAME --lines N": ["bench data simulate bgl --lines 1000 --edition small --data logs"],
     "bench data fetch NAME": ["bench data fetch app --data web"],
     "bench data new NAME FILE": [],
+    "bench data corpus FOLDER": ["bench data corpus code --out instructions.log"],
     "bench data export SCENARIO --out DIR": ["bench data export bgl@simulated --out export --format jsonl"],
     "bench results import NAME FILE": [
         "sh -c 'cd export && awk -f ../rarest_key.awk train.jsonl validation.jsonl test.jsonl > scores.csv'",
@@ -246,6 +247,10 @@ def prepare(folder, readme):
     (folder / "ci").mkdir()
     instructions(folder / "source")
     (folder / "mine.py").write_text(example)
+    (folder / "code").mkdir()
+    (folder / "code" / "app.py").write_text(
+        'import logging\nlogging.info("started %s", 1)\nlogging.error("cannot write %s", 2)\n'
+    )
     more = '{"source": "normals", "auxiliary": "unlabelled"}, incidents=True'
     (folder / "told.py").write_text(example.replace('{"source": "normals"}', more))
     (folder / "small.toml").write_text(SUITE)

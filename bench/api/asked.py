@@ -141,7 +141,8 @@ def _setting_texts(settings: Sequence[str] | Mapping[str, Any] | None) -> tuple[
 def _incidents(text: str) -> str | tuple[tuple[float, float], ...]:
     """Ranges of a file in Unix seconds, or `35s`."""
     from bench.data.own.incidents import read_incidents
+    from bench.experiment.suites import SECONDS
 
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?s", text):
+    if re.fullmatch(SECONDS, text):
         return text
     return tuple(read_incidents(Path(text)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from bench.data.sequences.vocabulary import System
 from bench.detector import Incident
 from bench.types import ABNORMAL, Sequences
+
+MOST_INSIDE: Final = 0.9
+"""Share of training lines in known failures beyond which these say nothing."""
 
 
 def incidents_of(system: System, given: str | tuple[tuple[float, float], ...]) -> tuple[Incident, ...]:
@@ -30,6 +34,22 @@ def incidents_of(system: System, given: str | tuple[tuple[float, float], ...]) -
     times = np.sort(times)
     found = [(max(start, times[0]), min(end, times[-1])) for start, end in ranges if _meets(times, start, end)]
     return tuple(Incident(float(start), float(end), system.index) for start, end in found)
+
+
+def share_inside(train: Sequences, incidents: Sequence[Incident]) -> float:
+    """Share of the training events that lie in known failures of their system, whose ends belong to them."""
+    times = np.repeat(train.start_time, train.lengths) + train.elapsed_s
+    systems = np.repeat(train.system, train.lengths)
+    n_inside = 0
+    for system in {incident.system for incident in incidents}:
+        known = np.sort(times[(systems == system) & ~np.isnan(times)])
+        ranges = [(incident.start, incident.end) for incident in incidents if incident.system == system]
+        starts, ends = np.array(ranges).T
+        edges = np.zeros(len(known) + 1, np.int64)
+        np.add.at(edges, np.searchsorted(known, starts), 1)
+        np.add.at(edges, np.searchsorted(known, ends, side="right"), -1)
+        n_inside += int((np.cumsum(edges) > 0).sum())
+    return n_inside / max(train.n_events, 1)
 
 
 def tested_incidents(test: Sequences, labels: NDArray[np.int8], systems: Sequence[System]) -> NDArray[np.int32]:

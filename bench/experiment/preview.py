@@ -14,7 +14,7 @@ from bench.experiment.code import InstalledCode, outdated
 from bench.experiment.estimates import NOTHING, Estimate, Estimates, grouped, makespan, shared_seconds
 from bench.experiment.resume import is_resumable
 from bench.experiment.spec import Cell
-from bench.experiment.told import NO_INCIDENTS, find_file, refused
+from bench.experiment.told import NO_INCIDENTS, find_file, refused_split
 from bench.llm.teacher import ChatTeacher
 from bench.records.store import Store
 
@@ -142,7 +142,7 @@ def _reason(cell: Cell, catalogue: Catalogue, estimates: Estimates) -> str:
         place = find_file(ExternalFile(**file), folder)
         if isinstance(place, str):
             return place
-    if reason := refused(cell.split, cell.told):
+    if reason := refused_split(cell):
         return reason
     if found.incidents and not cell.incidents and not any(card.incidents for card in cell.scenario.train):
         return NO_INCIDENTS

@@ -16,7 +16,7 @@ from bench.data.cards.card import Card
 from bench.data.embedding import encoder_name
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import DataSpec
-from bench.data.sequences.protocols import DRAWN, canonical
+from bench.data.sequences.protocols import DRAWN, RETROSPECTIVE, canonical
 from bench.errors import BenchError, choose_one
 from bench.experiment.grades import covers, told_under
 from bench.experiment.groups import NORMALS, stands_everywhere
@@ -80,6 +80,12 @@ class Method:
     def asks_a_model(self) -> bool:
         """Whether it asks a language model under its config."""
         return asks_a_model(self.description.teacher, self.config)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it may be tested on what it was trained on: told failure times, or reading nothing of an event."""
+        found = self.description
+        return found.incidents or set(found.uses) <= {"lines"}
 
     @property
     def uses_texts(self) -> bool:
@@ -189,11 +195,16 @@ def plan(
     A method that is not told of an auxiliary, or of incidents, is the same run with these and without.
     """
     splits = list(dict.fromkeys(canonical(name) for name in splits))
-    for scenario in scenarios if "transfer" in splits else ():
-        if not scenario.is_transfer:
+    for scenario in scenarios:
+        if "transfer" in splits and not scenario.is_transfer:
             raise BenchError(
                 f"the split 'transfer' needs a source and a target, and {scenario.key} is no transfer: "
                 "use a scenario such as bgl2tbird, or --split chronological"
+            )
+        if RETROSPECTIVE in splits and scenario.is_transfer:
+            raise BenchError(
+                f"the split 'retrospective' trains and tests on all of one log, and {scenario.key} is a transfer: "
+                "name one system, or use --split transfer"
             )
     for scenario in scenarios if sample else ():
         if sample < 2 * len(scenario.test):
@@ -211,8 +222,11 @@ def plan(
 def _takes_part(method: Method, split: str) -> bool:
     """A control that is told labels keeps company under `transfer` alone, where all labels of a source are told.
 
-    Within one system such methods have references of their own; under `paper` nobody is told labels.
+    Within one system such methods have references of their own; under `paper` nobody is told labels. Under
+    `retrospective` only those keep company that read nothing of an event, since the others have seen the test.
     """
+    if split == RETROSPECTIVE and method.is_company:
+        return method.looks_back
     told = method.description.told
     return not method.is_company or stands_everywhere(told) or split == "transfer"
 

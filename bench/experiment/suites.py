@@ -10,6 +10,7 @@ kept.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ from bench.experiment.study import Study, Trial, batched, read_study
 _FOLDER: Final = Path(__file__).with_name("suites")
 _LISTS: Final = ("scenarios", "optional_scenarios", "methods", "optional_methods", "splits", "set", "auxiliary")
 _MAY_BE_EMPTY: Final = ("set", "auxiliary", "optional_scenarios", "optional_methods")
-_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample", "left_out")
+_KEYS: Final = (*_LISTS, "seeds", "window_size", "window_step", "profile", "sample", "incidents", "left_out")
 _SUITE_KEYS: Final = ("description", "thresholds", "llm", "figure", "run", "study", "trials")
 _LLM_MODES: Final = ("record", "replay", "live")
+SECONDS: Final = r"[0-9]+(\.[0-9]+)?s"
+"""How incidents are written that are so many seconds around abnormal lines."""
 _PLACES: Final = ("base_url", "store")
 """Settings that say where something goes; whoever runs a suite gives them, or agrees."""
 
@@ -164,11 +167,19 @@ def _part(path: Path, block: Mapping[str, Any]) -> SuitePart:
         window_step=block.get("window_step"),
         profile=block.get("profile", "paper"),
         sample=block.get("sample", 0),
+        incidents=_seconds(path, block.get("incidents", "")),
         auxiliary=tuple(block.get("auxiliary", [])),
         optional_scenarios=tuple(block.get("optional_scenarios", [])),
         optional_methods=tuple(block.get("optional_methods", [])),
         left_out=_left_out(path, block.get("left_out", {})),
     )
+
+
+def _seconds(path: Path, incidents: Any) -> str | tuple[tuple[float, float], ...]:
+    """`35s` around abnormal lines; where the key is not there, the incidents of the cards."""
+    if isinstance(incidents, str) and (not incidents or re.fullmatch(SECONDS, incidents)):
+        return incidents or ()
+    raise BenchError(f"the suite '{path}' has incidents = {incidents!r}: write seconds around abnormal lines, as '35s'")
 
 
 def _left_out(path: Path, reasons: Any) -> tuple[tuple[str, str], ...]:

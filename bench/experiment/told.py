@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from bench.contract import KNOWN_SHARE, needs_labels, reveal
 from bench.data.cards.checksums import file_sha256
 from bench.data.sequences.loader import Prepared
-from bench.data.sequences.protocols import in_time
+from bench.data.sequences.protocols import RETROSPECTIVE, in_time
 from bench.data.sequences.vocabulary import Part, System
 from bench.detector import Detector, Evidence, ExternalFile, Incident, Role
 from bench.experiment.grades import amount_of, grade_of
-from bench.experiment.incidents import incidents_of, tested_incidents
+from bench.experiment.incidents import MOST_INSIDE, incidents_of, share_inside, tested_incidents
 from bench.experiment.spec import Cell
 from bench.isolation.remote import RemoteDetector
 from bench.llm.teacher import teacher_of
@@ -64,11 +64,11 @@ def hand_out(cell: Cell, prepared: Prepared, detector: Detector) -> Handout:
     )
     reason = (
         prepared.skip_reason
-        or refused(cell.split, cell.told)  # first, as its pools lack by their rule what others may have
+        or refused_split(cell)  # first, as its pools lack by their rule what others may have
         or _lacking_lines(train, data, detector)
         or _lacking(cell.told, data)
         or next((reason for reason in found.values() if isinstance(reason, str)), None)
-        or _lacking_incidents(detector, evidence)
+        or _lacking_incidents(train, detector, evidence)
         or (teacher and teacher.blocked())
     )
     return Handout(data, train, labels, evidence, reason or detector.skip(train))
@@ -180,14 +180,33 @@ def _lacking_lines(train: Sequences, data: Prepared, detector: Detector) -> str 
     parts = (train, data.validation.sequences, data.test.sequences)
     for name, what in _READS_LINES.items():
         if name in detector.uses() and any(getattr(part, name) is None for part in parts):
-            return f"{what}, and these data are event ids"
+            # Asked without lines, a method that has a setting for it says which.
+            return detector.skip(replace(train, raw=None, words=None)) or f"{what}, and these data are event ids"
     return None
 
 
-def _lacking_incidents(detector: Detector, evidence: Evidence) -> str | None:
-    if detector.tags.incidents and not evidence.incidents:
+def _lacking_incidents(train: Sequences, detector: Detector, evidence: Evidence) -> str | None:
+    if not detector.tags.incidents:
+        return None
+    if not evidence.incidents:
         return NO_INCIDENTS
-    return None
+    share = share_inside(train, evidence.incidents)
+    if share <= MOST_INSIDE:
+        return None
+    return (
+        f"{100 * share:.1f} % of the training lines lie in known failures, and over {MOST_INSIDE:.0%} these say "
+        "nothing: give narrower ones, as --incidents 1s"
+    )
+
+
+def refused_split(cell: Cell) -> str | None:
+    """Why the method of a cell may not run under its split; None where it may."""
+    if cell.split == RETROSPECTIVE and not cell.method.looks_back:
+        return (
+            "the split 'retrospective' tests what it trains on, and this method is not told failure times: "
+            "use chronological"
+        )
+    return refused(cell.split, cell.told)
 
 
 def refused(split: str, told: Mapping[str, str]) -> str | None:

@@ -86,7 +86,10 @@ class LineDetector(Detector):
 
     def skip(self, train: Sequences) -> str | None:
         """It learns from the lines of two systems at least."""
-        return None if len(np.unique(train.system[train.lengths > 0])) >= 2 else NO_AUXILIARY
+        if len(np.unique(train.system[train.lengths > 0])) < 2:
+            return NO_AUXILIARY
+        is_lacking = self.config.lines == "line" and train.raw is None
+        return "it reads raw lines, and these data have none: set lines=masked" if is_lacking else None
 
     def score_lines(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return float64 (n_events,): the distance of each line's vector."""

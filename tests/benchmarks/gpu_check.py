@@ -93,6 +93,7 @@ def config_of(cls, budget, **values):
     names = {field.name for field in fields(cls.Config)}
     wanted = {("steps" if "steps" in names else "max_epochs"): budget, "dropout": 0.0, "batch_size": 128, **values}
     wanted["teacher"] = "embedding"  # no model is asked: the network is what is checked
+    wanted["decoder"] = "tiny"  # no weights of a user's are needed
     return cls.Config(**{name: value for name, value in wanted.items() if name in names})
 
 

@@ -23,10 +23,11 @@ DRAW_NOTHING = [name for name, facts in FACTS.items() if not facts.seeded and no
 
 
 def quick(cls):
-    """Its default config, a network's with few steps, as the kit fits it dozens of times."""
+    """Its default config, a network's with few steps, as the kit fits it dozens of times; no weights of a user's."""
     config = cls.Config()
     names = {field.name for field in fields(config)}
-    return replace(config, **{name: 20 for name in ("steps", "round_steps") if name in names})
+    config = replace(config, **{name: 20 for name in ("steps", "round_steps") if name in names})
+    return replace(config, decoder="tiny") if "decoder" in names else config
 
 
 @pytest.mark.usefixtures("chat_server")

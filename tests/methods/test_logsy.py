@@ -163,7 +163,7 @@ def test_it_reads_raw_lines_or_texts_and_says_so():
     assert masked.uses() == {"texts"}
     without = replace(TRAIN, raw=None)
     assert np.isfinite(masked.fit(without, LABELS, evidence=EVIDENCE).score(without)).all()
-    with pytest.raises(ValueError, match="set lines to masked"):
+    with pytest.raises(ValueError, match="set lines=masked"):
         Logsy(QUICK).fit(without, LABELS, evidence=EVIDENCE)
 
 

@@ -18,8 +18,10 @@ pytestmark = pytest.mark.trains
 NETWORKS = (
     *("deeplog", "loganomaly", "logbert", "dagmm", "mlad", "logtad", "plelog", "logrobust", "cat"),
     *("zerolog", "source-only", "metalog"),
-    *("glad", "logformer", "neurallog", "ott-plm"),
+    *("glad", "logformer", "logllm", "neurallog", "ott-plm"),
 )
+STAND_INS = {"logllm": {"decoder": "tiny"}}
+"""Settings without which weights of the user's are needed."""
 TEXTS = tuple(f"template {key}" for key in range(30))
 
 
@@ -68,7 +70,8 @@ def fitted(name, **settings):
     known = None if labels is None else labels.astype(np.int8)
     train = TRAIN if "words" in cls.tags.uses else TRAIN.without_parameters()
     second = "target" if "target" in cls.tags.told else "source"
-    return cls(cls.Config(**settings), seed=0).fit(train, known, evidence=Evidence(roles=("source", second)))
+    config = cls.Config(**STAND_INS.get(name, {}), **settings)
+    return cls(config, seed=0).fit(train, known, evidence=Evidence(roles=("source", second)))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

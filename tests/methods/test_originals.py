@@ -32,6 +32,7 @@ NETWORKS = {
     "logbert",
     "logformer",
     "loglab",
+    "logllm",
     "logrobust",
     "logsy",
     "logtad",

@@ -23,7 +23,7 @@ from bench.data.reading.words import open_words
 from bench.data.sequences.ceiling import ceiling
 from bench.data.sequences.grouping import Grouping, Groups, group
 from bench.data.sequences.parameters import NumberedLog, parameters_of
-from bench.data.sequences.protocols import block_of, is_cut
+from bench.data.sequences.protocols import RETROSPECTIVE, block_of, is_cut
 from bench.data.sequences.splits import split
 from bench.data.sequences.vocabulary import Part, System, Vocabulary
 from bench.data.sequences.words import WordedLog, words_of
@@ -239,7 +239,8 @@ class Loader:
 def _require_to_learn(sources: list[System], split: str) -> None:
     for system in sources:
         # Files that come with a split often have nothing to validate on: no threshold can be estimated then.
-        for part in ("train",) if system.groups.parts is not None else ("train", "validation"):
+        validates = system.groups.parts is None and split != RETROSPECTIVE
+        for part in ("train", "validation") if validates else ("train",):
             labels = system.groups.labels[getattr(system.split, part)]
             if not (labels == NORMAL).any():
                 raise BenchError(

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 from bench.errors import BenchError
 
-PROTOCOLS: Final = ("chronological", "paper", "given", "blind", "transfer")
+RETROSPECTIVE: Final = "retrospective"
+"""All of a log trains and all of it tests: what is told is when failures were, and which lines showed them is asked."""
+PROTOCOLS: Final = ("chronological", "paper", "given", "blind", "transfer", RETROSPECTIVE)
 """The splits that need no number."""
 FORMS: Final = (*PROTOCOLS, "chronological:A,B", "rolling:K", "prequential:K")
 DRAWN: Final = frozenset({"paper", "blind"})
@@ -19,7 +21,8 @@ CUTS: Final = (0.6, 0.8)
 HELP: Final = (
     "chronological; chronological:50,70: other cuts in percent; rolling:4: so many cuts, training ends at 40 to 70 %; "
     "prequential:5: refitted for each of so many blocks behind 60 %; paper; blind: drawn without labels; "
-    "transfer: all of the source trains; given: as the files say"
+    "transfer: all of the source trains; given: as the files say; "
+    "retrospective: all trains and all tests, for methods that are told failure times"
 )
 
 _ORIGINS: Final = (40, 70)
@@ -67,7 +70,7 @@ def is_cut(split: str) -> bool:
 
 def in_time(split: str) -> bool:
     """Whether what tests is all that a stretch of time holds, and not drawn or given by files."""
-    return is_cut(split) or split == "transfer" or block_of(split) is not None
+    return is_cut(split) or split in ("transfer", RETROSPECTIVE) or block_of(split) is not None
 
 
 def cuts_of(split: str) -> tuple[int, int]:

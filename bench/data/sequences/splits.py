@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.sequences.grouping import Groups
-from bench.data.sequences.protocols import Block, block_of, canonical, cuts_of
+from bench.data.sequences.protocols import RETROSPECTIVE, Block, block_of, canonical, cuts_of
 from bench.errors import BenchError
 from bench.types import ABNORMAL, NORMAL, UNLABELLED
 
@@ -64,7 +64,7 @@ def split(
     with 80 % of its lines and validates with the rest; of a target the first half is its pool, of which the last fifth
     validates, and the second half tests; drawn by the seed where the sequences stand in no order of time.
     `prequential:K,k`: the k-th of K blocks of lines behind 60 % tests; before it every fifth sequence validates and
-    the others train.
+    the others train. `retrospective`: all sequences train and all test, so that none is left to validate.
     """
     if not (groups.labels != UNLABELLED).any():
         raise BenchError("the data has no label at all, so nothing can be evaluated: give labels as its card describes")
@@ -83,6 +83,8 @@ def split(
         return (_paper if protocol == "paper" else _blind)(groups, n_lines, seed)
     if groups.parts is not None:
         raise BenchError("its sequences stand in no order of time: use --split given, or --split paper")
+    if protocol == RETROSPECTIVE:
+        return _all(groups, n_lines)
     block = block_of(protocol)
     if block is not None:
         _require_apart(protocol, overlapping=overlapping)
@@ -176,6 +178,11 @@ def _paper(groups: Groups, n_lines: int, seed: int) -> Split:
         parser_lines=_lines_of(groups, n_lines, train),
         facts={"m": m},
     )
+
+
+def _all(groups: Groups, n_lines: int) -> Split:
+    every = np.flatnonzero(groups.labels != UNLABELLED)
+    return Split(every, every[:0], every, np.arange(n_lines), facts={"all": len(every)})
 
 
 def _given(groups: Groups, n_lines: int) -> Split:

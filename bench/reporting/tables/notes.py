@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Final
 
+from bench.data.sequences.protocols import RETROSPECTIVE
 from bench.errors import harmless
 from bench.evaluation.thresholds import parse_rule
+from bench.experiment.grades import told_of
 from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL
 from bench.records.store import Record
@@ -45,6 +47,7 @@ def _row_notes(table: Table, rule: str) -> list[str]:
     notes += [f"- {row.label}: the version that ran last; {older_records(row)}" for row in table.rows if row.n_older]
     notes += [note for row in table.rows for note in call_notes(row)]
     notes += [f"- {row.label}: {text}" for row in table.rows for text in _too_few_target_normals(row)]
+    notes += [f"- {row.label}: {text}" for row in table.rows for text in _lines_inside(row)]
     missing: dict[str, list[str]] = defaultdict(list)
     for row in table.rows:
         if row.finished and shown_rule(row, rule) != rule:
@@ -107,12 +110,24 @@ def _broken_promise(row: Row, rule: str, promised: float) -> str:
 def _why_native(row: Row) -> str:
     if any(flags_all(record) for record in row.finished):
         return "which flags everything"
+    if all(record["spec"]["split"] == RETROSPECTIVE for record in row.finished):
+        return "since nothing validates where all of the log trains and tests"
     return "since a sampled run asks it about no validation sequence"
 
 
 def _why_no_threshold(record: Record, rule: str) -> str | None:
     threshold = record["thresholds"].get(rule)
     return f"rule {rule} was not asked for" if threshold is None else threshold["reason"]
+
+
+def _lines_inside(row: Row) -> list[str]:
+    """The share of the training lines inside known failures, where a method that is told these says it."""
+    monitors = [record.get("monitor") for record in row.finished if told_of(record).incidents]
+    shares = [facts["inside_share"] for facts in monitors if isinstance(facts, dict) and "inside_share" in facts]
+    if not shares:
+        return []
+    low, high = (f"{100 * end:.1f}" for end in (min(shares), max(shares)))
+    return [f"{low if low == high else f'{low} to {high}'} % of the training lines lie in known failures"]
 
 
 def _too_few_target_normals(row: Row) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from bench.data.sequences.protocols import DRAWN
+from bench.data.sequences.protocols import DRAWN, RETROSPECTIVE
 from bench.evaluation.measures import Measure, measure_of
 from bench.evaluation.stats import Interval, combine
 from bench.experiment.grades import asks_a_model
@@ -193,10 +193,16 @@ def sample_lines(records: Sequence[Record]) -> list[str]:
 
 
 def lacks_validation(record: Record, rule: str) -> bool:
-    """Whether a rule has no threshold since a sampled run asked a model about no validation sequence."""
+    """Whether a rule has no threshold since a sampled run asked a model about no validation sequence.
+
+    Or since all of the log trains and tests, where the detector has a rule of its own.
+    """
+    if record["thresholds"].get(rule, {}).get("value") is not None:
+        return False
+    if record["spec"]["split"] == RETROSPECTIVE:
+        return record["thresholds"].get(NATIVE, {}).get("value") is not None
     asks = asks_a_model(record) and "sample" in record["spec"]
-    value = record["thresholds"].get(rule, {}).get("value")
-    return asks and value is None and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
+    return asks and bool(record["validation"]["n"] == 0 and record["counts"]["n_validation"])
 
 
 def _between(values: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bench.data.sequences.protocols import block_of
+from bench.data.sequences.protocols import RETROSPECTIVE, block_of
 from bench.data.sequences.splits import BLIND, EVERY, FIRST_BLOCK, SOURCE, TARGET
 
 GIVEN: Final = "as the files say"
@@ -24,6 +24,8 @@ def split_words(split: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
         return _transfer(parts)
     if split in ("given", "blind"):
         return GIVEN if split == "given" else _BLIND
+    if split == RETROSPECTIVE:
+        return "all of the log trains and all of it tests, for methods that are told failure times; nothing validates"
     block = block_of(split)
     if block is not None:
         return block_words(f"block {block.number} of {block.total}")

@@ -94,7 +94,7 @@ def _metrics(row: Row, rule: str, wanted: Collection[str] | None) -> dict[str, d
 def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> list[Row]:
     # The longest name, and of two the last, so that the row is called the same whatever the order of the records.
     names = {
-        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records)
+        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records) + _told_seconds(records[0])
         for key, records in groups.items()
     }
     repeated = {name for name, times in Counter(names.values()).items() if times > 1}
@@ -108,6 +108,12 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
         for key, records in groups.items()
     ]
     return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
+
+
+def _told_seconds(record: Record) -> str:
+    """Rows that are told failures of so many seconds around abnormal lines say how many: `±35s` behind the name."""
+    given = record["spec"].get("incidents", ())
+    return f"±{given}" if isinstance(given, str) and given else ""
 
 
 def require_rule(tables: Sequence[Table], rule: str) -> None:

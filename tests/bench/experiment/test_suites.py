@@ -59,6 +59,7 @@ seeds = "3,7"
 set = ["ecvc.x=1"]
 window_size = 10
 window_step = 5
+incidents = "35s"
 """
     suite = load_suite(suite_file(tmp_path, text))
     first, second = suite.parts
@@ -66,6 +67,7 @@ window_step = 5
     assert (first.splits, first.seeds, first.settings, first.window_size) == (("chronological",), "5", (), 20)
     assert (second.splits, second.seeds, second.settings) == (("paper",), "3,7", ("ecvc.x=1",))
     assert (second.window_size, second.window_step) == (10, 5)
+    assert (first.incidents, second.incidents) == ((), "35s")
 
 
 def test_a_block_may_hold_optional_scenarios_alone(tmp_path):
@@ -102,6 +104,8 @@ methods = ["random"]
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nset = 'a.b=1'", "needs a list 'set'"),
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nwindow_size = 'x'", "'window_size'.*whole number"),
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nseed = 1", "unknown key 'seed'.*seeds"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nincidents = '35'", "incidents = '35': write seconds"),
+        ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nincidents = 35", "incidents = 35: write seconds"),
         ("[[run]]\nscenarios = ['bgl']\nmethods = ['random']\nleft_out = ['hdfs']", "a left_out that is no table"),
         (
             "[[run]]\nscenarios = ['bgl']\nmethods = ['random']\n[run.left_out]\n'none' = 'hdfs'",

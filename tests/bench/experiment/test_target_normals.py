@@ -15,6 +15,8 @@ from bench.experiment.grades import group_of
 from bench.experiment.scenario import parse_scenario
 from bench.experiment.spec import plan, resolve_methods
 from bench.records.store import Store
+from bench.reporting.tables.notes import table_notes
+from bench.reporting.tables.rows import shown_rule
 from bench.reporting.tables.table import make_tables, render
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY
 from tests.lent_vectors import lend_vectors
@@ -70,6 +72,9 @@ class Weights(Plain):
 
 class Failures(Plain):
     tags = DetectorTags(told={"source": "unlabelled"}, incidents=True)
+    native_threshold_ = 3.0
+    def monitor(self):
+        return {"inside_share": 0.125}
     def fit(self, train, labels=None, *, evidence=None):
         Path(self.config.log).write_text(json.dumps({"incidents": evidence.incidents}))
         return self
@@ -340,10 +345,45 @@ def test_what_is_tested_is_no_auxiliary(bench):
 
 
 def test_incidents_reach_the_methods_that_learn_from_them_as_far_as_training_goes(bench):
-    given = ((1000.0, 1001.0), (1010.0, 9e9), (2900.0, 2950.0))  # training ends at 2199
+    given = ((1000.0, 1001.0), (1150.0, 9e9), (2900.0, 2950.0))  # training ends at 2199
     record = bench.run("Failures", scenario="sun", incidents=given)
     assert group_of(record) == "source unlabelled + incidents"
-    assert bench.seen["incidents"] == [[1000.0, 1001.0, 0], [1010.0, 2199.0, 0]]
+    assert bench.seen["incidents"] == [[1000.0, 1001.0, 0], [1150.0, 2199.0, 0]]
+
+
+def test_ranges_that_hold_nearly_all_of_training_skip_the_row_with_the_way_out(bench):
+    record = bench.run("Failures", scenario="sun", incidents=((1010.0, 9e9),))
+    assert (record["status"], record["reason"]) == (
+        "skipped",
+        "99.2 % of the training lines lie in known failures, and over 90% these say nothing: give narrower ones, as "
+        "--incidents 1s",
+    )
+
+
+def test_looking_back_trains_and_tests_on_all_of_a_log_for_what_is_told_failure_times(bench):
+    record = bench.run("Failures", scenario="sun", split="retrospective", incidents="3s")
+    counts = record["counts"]
+    assert (record["status"], counts["n_train"], counts["n_validation"], counts["n_test"]) == ("ok", 500, 0, 500)
+    assert bench.seen["incidents"][-1][1] > 2199  # those of the whole log
+    assert record["thresholds"][RULE]["value"] is None
+    (table,) = make_tables([record])
+    assert table.rows[0].method.endswith("±3s")
+    assert shown_rule(table.rows[0], RULE) == "native"
+    notes = "\n".join(table_notes(table, RULE))
+    assert "reported by its native rule, since nothing validates where all of the log trains and tests" in notes
+    assert "12.5 % of the training lines lie in known failures" in notes
+    other = bench.run("Plain", scenario="sun", split="retrospective")
+    assert other["status"] == "skipped"
+    assert other["reason"].endswith("this method is not told failure times: use chronological")
+    with pytest.raises(BenchError, match="is a transfer: name one system"):
+        bench.cells("Failures", split="retrospective")
+
+
+def test_beside_them_stand_the_controls_that_read_nothing_of_an_event(bench):
+    methods = resolve_methods([bench.path("Failures")], [f"{bench.path('Failures')}.log=x"], bench.folder / "cache")
+    scenario = parse_scenario("sun", bench.known)
+    cells = plan([scenario], methods, splits=["retrospective"], seeds=[0], grouping=Grouping(), incidents="3s")
+    assert {cell.method.label for cell in cells if cell.method.ref.is_control} == {"all-positive", "random", "clock"}
 
 
 def test_seconds_around_abnormal_lines_are_incidents(bench):

@@ -65,6 +65,11 @@ class Hosts(Plain):
         self.known_ = set(state["known"].tobytes().decode().split())
         return self
 
+class Choosy(Hosts):
+    """Reads something else where a setting says so."""
+    def skip(self, train):
+        return "these data have none: set words=false" if train.words is None else None
+
 class Spoils(Hosts):
     """Writes into the texts that it is given."""
     def fit(self, train, labels=None, *, evidence=None):
@@ -216,6 +221,8 @@ def test_words_of_event_ids_are_a_reason_to_skip(bench):
         "skipped",
         "it reads the words of raw lines, and these data are event ids",
     )
+    (record,) = bench.run("Choosy", scenario="moon")
+    assert (record["status"], record["reason"]) == ("skipped", "these data have none: set words=false")
 
 
 def test_a_file_is_handed_out_when_it_is_there_and_the_one_that_was_named(bench, tmp_path):

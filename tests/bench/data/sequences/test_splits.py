@@ -30,7 +30,7 @@ def parts(found):
 
 
 def test_protocols():
-    assert PROTOCOLS == ("chronological", "paper", "given", "blind", "transfer")
+    assert PROTOCOLS == ("chronological", "paper", "given", "blind", "transfer", "retrospective")
 
 
 def test_chronological_cuts_at_60_and_80_percent_of_the_lines():
@@ -254,3 +254,10 @@ def test_overlapping_windows_are_refused_where_neighbours_train_and_test(protoco
 def test_more_blocks_than_lines():
     with pytest.raises(BenchError, match="block 1 of 100 holds no line: use fewer than 9 blocks"):
         at("prequential:100,1", [0, 1] * 5)
+
+
+def test_retrospective_trains_and_tests_on_all_that_is_labelled():
+    found = split(windows([0, 1, -1, 0]), 8, "retrospective", seed=0)
+    assert parts(found) == [[0, 1, 3], [], [0, 1, 3]]
+    assert found.parser_lines.tolist() == list(range(8))
+    assert found.facts == {"all": 3}
