@@ -35,7 +35,7 @@ _VARIABLES: Final = {
     "truth value": r"(?i:\b(?:true|false)\b)",
     "word with a digit": r"[\w.:-]*\d[\w.:-]*",
 }
-"""What the sheet calls variable, by its kind: the first kind that matches at a place takes it, so wide ones stand first."""
+"""What the sheet calls variable, by its kind: the first that matches at a place takes it, so wide ones stand first."""
 _MASKED: Final = "|".join(_VARIABLES.values())
 
 
