@@ -40,6 +40,8 @@ HEADERS: Final = (
     "oracle",
     "seeds",
 )
+NOT_PUBLISHED: Final = "not published"
+"""The method of a line that is one of our rows alone."""
 
 
 def render_published(
@@ -131,7 +133,7 @@ def _beside(paper: Paper, table: Table, rule: str, finder: _Finder) -> Beside | 
     ]
     for row in table.rows:
         if row not in found:
-            word = CONTROL if is_control(row.group) else "not published"
+            word = CONTROL if is_control(row.group) else NOT_PUBLISHED
             lines.append(["", word, *["-"] * 4, *_ours(row, rule)])
     title = f"{heading(table.key, table.records)}: beside {paper.title}"
     notes = [note for row in table.rows for note in call_notes(row)]

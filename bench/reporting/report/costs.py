@@ -10,7 +10,7 @@ from typing import Final
 from bench.experiment.groups import is_control
 from bench.records.record import own_seconds
 from bench.reporting.report.boards import table_anchor
-from bench.reporting.report.plots import Mark, Plot, across, quarters, upward, without_collisions
+from bench.reporting.report.plots import Mark, Plot, across, placed, quarters, upward
 from bench.reporting.tables.answers import calls_of
 from bench.reporting.tables.ranking import RANKED_BY, value_of
 from bench.reporting.tables.rows import Row, Table
@@ -73,7 +73,7 @@ def _plot(title: str, cost: Callable[[Row], float | None], rows: Sequence[Row]) 
         style = "control" if is_control(row.group) else "method"
         marks.append(Mark(x(math.log10(spent)), y(value), style, words, "" if is_beaten else row.method))
     ticks = tuple((x(n), f"{10.0**n:,g}") for n in range(low, high + 1))
-    return Plot(f"AP against {title}", title, "AP", ticks, quarters(y), (), without_collisions(marks))
+    return Plot(f"AP against {title}", title, "AP", ticks, quarters(y), (), placed(marks))
 
 
 def _mean(values: Sequence[float]) -> float | None:

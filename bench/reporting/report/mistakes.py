@@ -10,6 +10,7 @@ from bench.errors import BenchError
 from bench.experiment.groups import is_control
 from bench.records.store import Store
 from bench.reporting.errors.find import Depth, Mistake, errors_of
+from bench.reporting.report.boards import row_anchor
 from bench.reporting.tables.choose import Chosen, scores_of_record
 from bench.reporting.tables.ranking import best_of
 from bench.reporting.tables.rows import Table
@@ -21,7 +22,8 @@ class Wrong:
     """What a run got wrong."""
 
     title: str
-    run_id: str
+    anchor: str
+    """Of the runs of its row."""
     mistakes: tuple[Mistake, ...]
     note: str = ""
     """Why there are none to be shown."""
@@ -36,17 +38,17 @@ def mistakes_of(tables: Sequence[Table], store: Store, catalogue: Catalogue, rul
         best = best_of([row for row in table.rows if not is_control(row.group)])
         if best is None:
             continue
-        record = best.finished[0]
+        record, anchor = best.finished[0], row_anchor(best)
         title = f"{best.method} on {table.key.scenario}, {table.key.split}, seed {record['spec']['seed']}"
         if not store.has_scores(record["run_id"]):  # the error would name a folder of this machine
-            found.append(Wrong(title, record["run_id"], (), "Its scores are not in this folder."))
+            found.append(Wrong(title, anchor, (), "Its scores are not in this folder."))
             continue
         try:
             scores = scores_of_record(record, store)
             errors = errors_of(Chosen(best, record), scores, catalogue, rule=rule, depth=Depth(top))
         except BenchError as error:
-            found.append(Wrong(title, record["run_id"], (), f"{capital(str(error))}."))
+            found.append(Wrong(title, anchor, (), f"{capital(str(error))}."))
         else:
             note = "" if errors.mistakes else "It got nothing wrong at this threshold."
-            found.append(Wrong(title, record["run_id"], errors.mistakes, note))
+            found.append(Wrong(title, anchor, errors.mistakes, note))
     return found

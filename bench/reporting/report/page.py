@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,17 +20,25 @@ from bench.data.cards.catalogue import Catalogue
 from bench.data.sequences.protocols import block_of
 from bench.records.store import Store, Wanted, everything
 from bench.reporting.published.audit import Judgement, audit, counts
-from bench.reporting.published.page import HEADERS, Beside, beside_of
 from bench.reporting.published.papers import load_published
-from bench.reporting.report.boards import Board, Line, Sheet, board_of, matrices_of
+from bench.reporting.report.boards import (
+    Board,
+    Line,
+    Published,
+    Sheet,
+    board_of,
+    matrices_of,
+    published_of,
+    series_boards,
+)
 from bench.reporting.report.costs import Costs, costs_of
 from bench.reporting.report.mistakes import Wrong, mistakes_of
 from bench.reporting.report.pictures import Drawing, curve_drawings, rank_drawings, step_drawings
 from bench.reporting.report.plots import HEIGHT, LEFT, TOP, WIDTH
 from bench.reporting.report.runs import Environments, Ledger, TableRuns, problems_of, runs_of
 from bench.reporting.report.transfers import Heat, heats_of
+from bench.reporting.tables.choice import Choice
 from bench.reporting.tables.choose import nothing_fits
-from bench.reporting.tables.formats import plain_text
 from bench.reporting.tables.protocols import of_one_protocol
 from bench.reporting.tables.rows import Table
 from bench.reporting.tables.table import make_tables, require_rule
@@ -54,6 +62,8 @@ class Asked:
     """None: the newest."""
     n_mistakes: int = 0
     """Of each kind, for the best method of each table; 0 opens no log."""
+    choice: Choice = field(default_factory=Choice)
+    """Which methods; the controls stay."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,9 @@ class Report:
     warnings: tuple[str, ...]
     ranks: tuple[Drawing, ...]
     boards: tuple[Board, ...]
+    series: tuple[Board, ...]
     matrices: tuple[tuple[str, tuple[str, ...], list[Sheet]], ...]
-    beside: tuple[Beside, ...]
+    published: tuple[Published, ...]
     audits: tuple[tuple[str, tuple[str, ...], Sheet], ...]
     """Of each paper: title, counts of verdicts, and the judged values."""
     curves: tuple[Drawing, ...]
@@ -106,16 +117,12 @@ def gather(asked: Asked) -> Report:
         store.require_results()
         raise nothing_fits(store, asked.scenario, "--scenario, --split or --out")
     shown = of_one_protocol(every, asked.protocol)
-    tables = shown.tables
+    tables = asked.choice.apply(shown.tables, rule)
     require_rule(tables, rule)
     problems = problems_of(tables)
-    boards = [board_of(number, table, rule, store) for number, table in enumerate(tables)]
     ledger = Ledger(store, rule, problems, Environments())
-    runs = [
-        runs_of(number, board.heading, table, ledger)
-        for number, (board, table) in enumerate(zip(boards, tables, strict=True))
-    ]
-    # Blocks of `prequential` are steps of one run: what is drawn would be drawn for each.
+    runs = [runs_of(number, table, ledger) for number, table in enumerate(tables)]
+    # Blocks of `prequential` are steps of one run, and stand together as a series.
     numbered = [(n, table) for n, table in enumerate(tables) if block_of(table.key.split) is None]
     whole = [table for _, table in numbered]
     curves, curve_notes = curve_drawings(whole, rule, store)
@@ -127,9 +134,10 @@ def gather(asked: Asked) -> Report:
         tables=tuple(tables),
         warnings=tuple(_warnings(tables, shown.note, problems, store)),
         ranks=tuple(rank_drawings(tables, rule)),
-        boards=tuple(boards),
-        matrices=tuple(matrices_of(tables, rule)),
-        beside=tuple(beside_of(tables, rule, store.cache, papers)),
+        boards=tuple(board_of(number, table, rule, store) for number, table in numbered),
+        series=tuple(series_boards(tables, rule)),
+        matrices=tuple(matrices_of(whole, rule)),
+        published=tuple(published_of(whole, rule, store.cache, papers)),
         audits=tuple((p.title, *_audited(audit(p))) for p in papers),
         curves=tuple(curves),
         curve_notes=tuple(curve_notes),
@@ -199,14 +207,13 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain_text, "coded": _coded, "breakable": _breakable}
+    environment.filters |= {"coded": _coded, "breakable": _breakable}
     return environment.get_template("page.html").render(
         report=report,
         version=bench.__version__,
         style=_trusted(style),
         script=_trusted(script),
         policy=_policy(style, script),
-        published_headers=HEADERS,
         plot={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
     )
 

@@ -41,16 +41,36 @@ class Drawing:
 
 def rank_drawings(tables: Sequence[Table], rule: str) -> list[Drawing]:
     """Mean ranks over evaluation editions: a diagram for each split and each thing that methods are told."""
-    drawings = []
+    drawings, missing = [], []
     for (split, told), editions in sorted(_rankable(tables).items()):
         title = f"{split}, told {told}, controls beside them"
-        found = {key: rows for key, rows in editions.items() if _n_finished(rows) >= _FEWEST}
+        found = _complete(editions)
         panel = ranks.ranking_of(found, measure_of(RANKED_BY), rule, with_pairs=False)
         if isinstance(panel, str):
-            drawings.append(Drawing(title, notes=(f"No ranking: {panel}, and {_FEWEST} of both are needed.",)))
+            missing.append(f"{split}, told {told}: {panel}.")
         else:
             drawings.append(_ranked(title, panel, [key for key in editions if key not in found]))
+    if missing:
+        title = f"Not ranked, since {_FEWEST} methods on {_FEWEST} editions are needed"
+        drawings.append(Drawing(title, notes=tuple(missing)))
     return drawings
+
+
+def _complete(editions: _Rows) -> _Rows:
+    """The editions on which the most values of the same methods stand: a method counts where it ran on all of them.
+
+    So an edition that few methods ran on does not leave all others out. No value decides, only whether there is one.
+    """
+    finished = {key: {name for name, row in rows.items() if row.finished} for key, rows in editions.items()}
+    order = sorted(editions, key=lambda key: (-len(finished[key]), key))
+    parts = [order[:n] for n in range(_FEWEST, len(order) + 1)]
+    best = max(parts, key=lambda part: (_n_values(part, finished), len(part)), default=order)
+    return {key: rows for key, rows in editions.items() if key in best}
+
+
+def _n_values(part: Sequence[str], finished: Mapping[str, set[str]]) -> int:
+    n_methods = len(set.intersection(*(finished[key] for key in part)))
+    return len(part) * n_methods if n_methods >= _FEWEST else 0
 
 
 def _rankable(tables: Sequence[Table]) -> dict[tuple[str, str], _Rows]:
@@ -63,10 +83,6 @@ def _rankable(tables: Sequence[Table]) -> dict[tuple[str, str], _Rows]:
             rows = {row.method: row for row in table.rows if row.group in (group, CONTROL)}
             groups[table.key.split, group].setdefault(table.key.scenario, rows)
     return groups
-
-
-def _n_finished(rows: Mapping[str, Row]) -> int:
-    return sum(bool(row.finished) for row in rows.values())
 
 
 def _ranked(title: str, panel: Mapping[str, Any], dropped: Sequence[str]) -> Drawing:
@@ -91,10 +107,10 @@ def _rank_notes(panel: Mapping[str, Any], dropped: Sequence[str]) -> list[str]:
     systems = Counter(key.partition("@")[0] for key in panel["editions"])
     twice = [f"{n} of {name}" for name, n in systems.items() if n > 1]
     notes += [f"Editions of one system are no evidence of their own: {', '.join(twice)}."] if twice else []
+    left_out = [f"{name} ({len(where)})" for name, where in panel["left_out"].items()]
     n = len(panel["editions"])
-    left_out = [f"{name} ({len(where)} of {n})" for name, where in panel["left_out"].items()]
-    notes += [f"Left out, since missing on some of the editions: {', '.join(left_out)}."] if left_out else []
-    notes += [f"Not counted, since fewer than {_FEWEST} rows finished: {', '.join(dropped)}."] if dropped else []
+    notes += [f"Left out, since missing on so many of the {n} editions: {', '.join(left_out)}."] if left_out else []
+    notes += [f"Editions left out, on which too few of these methods ran: {', '.join(dropped)}."] if dropped else []
     return notes
 
 

@@ -20,8 +20,18 @@ SERIES: Final = 7
 """Kinds of lines that the style sheet tells apart."""
 _TURN: Final = 0.55
 """Share of the width from which on a label stands left of its point."""
-_LETTER, _LINE = 6.0, 11.0
-"""Width of a letter of a label, and how far two labels must be apart below each other."""
+_LETTER, _RISE, _DEPTH = 6.0, 8.0, 2.0
+"""Of a label: width of a letter, how far letters reach above and below the line they stand on."""
+_RADIUS: Final = 5.0
+"""Of a point, and of the halo of a label."""
+_MARGIN: Final = 24
+"""How far a label may reach beyond the right edge."""
+_BESIDE: Final = (-4.0, 3.5, 12.0)
+"""Where a label may stand beside its point: above, level, below."""
+_START: Final = -0.7
+"""Of the axis of optimiser steps, whose 0 stands at -0.5."""
+_APART: Final = 2.4
+"""Between the intervals of two lines at one place."""
 _QUARTERS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Scale = Callable[[float], float]
@@ -37,11 +47,10 @@ class Mark:
     words: str
     """What pointing at it shows."""
     label: str = ""
-
-    @property
-    def is_turned(self) -> bool:
-        """Whether its label stands left of it."""
-        return self.x > LEFT + _TURN * WIDTH
+    label_x: float = 0.0
+    label_y: float = 0.0
+    is_turned: bool = False
+    """Whether its label stands left of it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Plot:
     marks: tuple[Mark, ...] = ()
     title: str = ""
     """Whose it is, where several stand beside each other."""
+    key: tuple[tuple[str, str], ...] = ()
+    """Style and name of each line, where these are read below the picture."""
 
 
 def across(low: float, high: float) -> Scale:
@@ -81,18 +92,57 @@ def path(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> str:
     return "M" + " ".join(f"{x(a):g} {y(b):g}" for a, b in points)
 
 
-def without_collisions(marks: Sequence[Mark]) -> tuple[Mark, ...]:
-    """The marks, of which only those keep their labels that stand on no label before them."""
-    taken: list[tuple[float, float, float]] = []
+@dataclass(frozen=True)
+class _Box:
+    """What a label or a point covers."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def hits(self, other: _Box) -> bool:
+        return self.left < other.right and other.left < self.right and self._is_level_with(other)
+
+    def _is_level_with(self, other: _Box) -> bool:
+        return self.top < other.bottom and other.top < self.bottom
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the picture holds it."""
+        return self.left >= LEFT and self.right <= LEFT + WIDTH + _MARGIN and self.bottom <= TOP + HEIGHT
+
+
+def placed(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """The marks, each label where it covers no point and no label before it, or left out."""
+    points = [_Box(m.x - _RADIUS, m.x + _RADIUS, m.y - _RADIUS, m.y + _RADIUS) for m in marks]
+    taken: list[_Box] = []
     found = []
     for mark in marks:
-        long = _LETTER * len(mark.label)
-        start = mark.x - long if mark.is_turned else mark.x
-        is_free = all(abs(mark.y - y) > _LINE or start > high or start + long < low for low, high, y in taken)
-        if mark.label and is_free:
-            taken.append((start, start + long, mark.y))
-        found.append(mark if is_free else replace(mark, label=""))
+        place = next((p for p in _places(mark) if _is_free(_box_of(p), [*points, *taken])), None)
+        if mark.label and place is not None:
+            taken.append(_box_of(place))
+        found.append(replace(mark, label="") if place is None else place)
     return tuple(found)
+
+
+def _places(mark: Mark) -> Iterable[Mark]:
+    """The mark with its label at each place that comes into question, the usual one first."""
+    first = mark.x > LEFT + _TURN * WIDTH
+    for is_turned in (first, not first):
+        x = round(mark.x + (-6 if is_turned else 6), 1)
+        for down in _BESIDE:
+            yield replace(mark, label_x=x, label_y=round(mark.y + down, 1), is_turned=is_turned)
+
+
+def _box_of(mark: Mark) -> _Box:
+    long = _LETTER * len(mark.label)
+    left = mark.label_x - long if mark.is_turned else mark.label_x
+    return _Box(left, left + long, mark.label_y - _RISE, mark.label_y + _DEPTH)
+
+
+def _is_free(box: _Box, others: Sequence[_Box]) -> bool:
+    return box.is_inside and not any(box.hits(other) for other in others)
 
 
 # ----------------------------------------------------------------------------------------------------------- curves
@@ -147,7 +197,7 @@ def _histogram(row: Mapping[str, Any]) -> Plot:
     ticks = tuple((x(edge), f"{edge:.3g}") for edge in (edges[0], edges[len(edges) // 2], edges[-1]))
     shares = tuple((y(share), f"{share:.2g}") for share in (0.0, most / 2, most))
     words = f"{row['method']}: shares of normal and abnormal sequences by score"
-    return Plot(words, "score (blue normal, red abnormal)", "share", ticks, shares, tuple(lines))
+    return Plot(words, "score (line: normal, dashes: abnormal)", "share", ticks, shares, tuple(lines))
 
 
 def _stairs(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
@@ -163,25 +213,31 @@ def _stairs(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[floa
 def step_plot(panel: Mapping[str, Any], budget: int) -> Plot:
     """AP against optimiser steps, of what `figures.steps.panel_of` gathered; 0 steps stand left of 1."""
     every = sorted({point["x"] for curve in panel["curves"] for point in curve["points"]})
-    x, y = across(-0.5, _log(every[-1]) + 0.05), upward(0, 1)
+    x, y = across(_START, _log(every[-1]) + 0.1), upward(0, 1)
     lines, marks = [], []
     if budget:
         lines.append(("by-chance", path([(_log(budget), 0), (_log(budget), 1)], x, y)))
     control = panel["control"]
     if control is not None:
-        lines.append(("threshold", path([(-0.5, control["ap"]), (_log(every[-1]), control["ap"])], x, y)))
-    for number, curve in enumerate(panel["curves"]):
-        points, style = curve["points"], f"s{number % SERIES}"
+        lines.append(("threshold", path([(_START, control["ap"]), (_log(every[-1]), control["ap"])], x, y)))
+    styles = [_style(number) for number in range(len(panel["curves"]))]
+    for number, (style, curve) in enumerate(zip(styles, panel["curves"], strict=True)):
+        points, aside = curve["points"], _APART * (number - (len(styles) - 1) / 2)
         lines.append((style, path([(_log(p["x"]), p["mean"]) for p in points], x, y)))
         for p in points:
-            reach = [(_log(p["x"]), p["low"]), (_log(p["x"]), p["high"])]
-            lines.append((f"{style} reach", path(reach, x, y)))
+            lines.append((f"{style} reach", f"M{x(_log(p['x'])) + aside:g} {y(p['low']):g}V{y(p['high']):g}"))
         last = points[-1]
         words = f"{curve['method']}: AP {last['mean']:.3f} after {last['x']:,} steps"
-        marks.append(Mark(x(_log(last["x"])), y(last["mean"]), f"end {style}", words, curve["method"]))
+        marks.append(Mark(x(_log(last["x"])), y(last["mean"]), f"end {style}", words))
     ticks = tuple((x(_log(n)), f"{n:,}") for n in _apart(every))
     words = f"AP against optimiser steps: {panel['scenario']}, {panel['split']}"
-    return Plot(words, "optimiser steps", "AP", ticks, quarters(y), tuple(lines), tuple(marks))
+    key = tuple(zip(styles, (curve["method"] for curve in panel["curves"]), strict=True))
+    return Plot(words, "optimiser steps", "AP", ticks, quarters(y), tuple(lines), tuple(marks), key=key)
+
+
+def _style(number: int) -> str:
+    """Of a line; there are more lines than the eye tells colours apart, so the second round is broad and pale."""
+    return f"s{number % SERIES}" + (" broad" if number >= SERIES else "")
 
 
 def _log(steps: float) -> float:

@@ -13,7 +13,7 @@ from bench.records.store import Store
 from bench.records.verify import record_problems
 from bench.reporting.report.boards import row_anchor, table_anchor, told_words
 from bench.reporting.tables.ranking import short
-from bench.reporting.tables.rows import Row, Table, shown_rule, times_of
+from bench.reporting.tables.rows import Row, Table, heading, shown_rule, times_of
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,13 @@ class Ledger:
     environments: Environments
 
 
-def runs_of(number: int, heading: str, table: Table, ledger: Ledger) -> TableRuns:
+def runs_of(number: int, table: Table, ledger: Ledger) -> TableRuns:
     """The runs of a table; what several share stands once."""
     spec = table.records[0]["spec"]
     shared = {name: value for name, value in spec.items() if name not in ("detector", "seed", "encoder")}
     rows = tuple(_row(row, ledger) for row in table.rows)
-    return TableRuns(f"{table_anchor(number)}-runs", heading, _json(shared), rows)
+    title = heading(table.key, table.records)
+    return TableRuns(f"{table_anchor(number)}-runs", title, _json(shared), rows)
 
 
 def problems_of(tables: Sequence[Table]) -> dict[str, list[str]]:
@@ -108,8 +109,10 @@ def _run(record: Record, rule: str, ledger: Ledger) -> RunLine:
     cells = (
         str(record["spec"]["seed"]),
         *_metrics(record, rule),
+        record["started_at"][:16].replace("T", " "),
         times_of(record),
         "-" if added is None else f"{added:.0f}",
+        _ran_on(record),
         made_by,
     )
     run_id = record["run_id"]
@@ -122,6 +125,11 @@ def _run(record: Record, rule: str, ledger: Ledger) -> RunLine:
         "here" if ledger.store.has_scores(run_id) else "not here",
         "" if record["status"] == "ok" else f"{record['status']}: {record['reason']}",
     )
+
+
+def _ran_on(record: Record) -> str:
+    threads = record["threads"]
+    return f"{record['device']}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def _metrics(record: Record, rule: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """`bench report` as a user types it; how many commands there are."""
 
+import json
 import shutil
 
 import pytest
@@ -20,6 +21,16 @@ def test_a_run_becomes_a_page(call, tmp_path):
     shutil.rmtree(tmp_path / "results" / "scores")
     assert call("report", "--to", "page.html")[0] == 0
     assert "not in this folder" in (tmp_path / "page.html").read_text()
+    (tmp_path / "pages").mkdir()
+    code, out, err = call("report", "--to", "pages", "--methods", "ngram", "--json")
+    told = json.loads(out)
+    assert (code, told["file"], told["tables"]) == (0, "pages/report.html", 1)
+    assert told["bytes"] == (tmp_path / "pages" / "report.html").stat().st_size
+    assert told["runs"] >= 8
+    assert "The scores of" in told["notes"][0]
+    code, out, err = call("report", "--methods", "ngrm")
+    assert (code, out) == (2, "")
+    assert "did you mean ngram" in err
 
 
 def test_mistakes_are_one_sentence(call, tmp_path):

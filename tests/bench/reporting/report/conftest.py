@@ -1,6 +1,7 @@
 """A store whose names and log lines are markup, and a real browser that opens pages made of it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from bench.data.own.card import new_card
 from bench.data.own.format import Given
 from bench.records.record import run_id_of
 from bench.records.store import Store
-from bench.reporting.report.page import Asked, write_report
+from bench.reporting.report.page import Asked, gather, render, write_report
 
 RULE = "conformal:0.01"
 SCRIPT = "<script>window.pwned=1</script>"
@@ -52,7 +53,7 @@ def report(store, tmp_path):
 
 @pytest.fixture
 def hostile(store, make_record, tmp_path):
-    """The page of a store in which everything that others write is markup; it shows log lines too."""
+    """What stands on the page of a store in which everything that others write is markup; log lines too."""
     _run_on_a_hostile_log(store, tmp_path)
     for value, (method, edition) in enumerate(
         [(SCRIPT, EDITION), (IMAGE, EDITION), ("plain", EDITION), ("{{ 7 * 7 }}", EDITION)], 1
@@ -60,9 +61,7 @@ def hostile(store, make_record, tmp_path):
         store.write(make_record(method, f1=value / 10, edition=edition))
     store.write(make_record("toy[a=`$x^{`]", f1=0.9, edition=EDITION, environment={"cpu": IMAGE}))
     store.write(make_record("broken", edition=EDITION, status="error", reason=IMAGE, metrics={}, thresholds={}))
-    path = tmp_path / "hostile.html"
-    write_report(Asked(store, catalogue(tmp_path / "logs"), RULE, n_mistakes=3), path)
-    return path
+    return gather(Asked(store, catalogue(tmp_path / "logs"), RULE, n_mistakes=3))
 
 
 def _run_on_a_hostile_log(store, folder):
@@ -95,10 +94,13 @@ def chrome():
 
 
 @pytest.fixture
-def opened(chrome):
-    """Open a page from disk."""
+def opened(chrome, tmp_path):
+    """Open a page from disk, or what stands on one."""
 
-    def open_page(path):
+    def open_page(page):
+        path = page if isinstance(page, Path) else tmp_path / "page.html"
+        if path is not page:
+            path.write_text(render(page), encoding="utf-8")
         chrome.get_log("browser")
         chrome.get(path.as_uri())
         return chrome

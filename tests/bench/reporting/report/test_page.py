@@ -12,8 +12,11 @@ from bench.data.cards.catalogue import catalogue
 from bench.errors import BenchError
 from bench.records.record import run_id_of
 from bench.records.upkeep import pack
+from bench.reporting.published.page import Beside
+from bench.reporting.report import boards
 from bench.reporting.report.page import Asked, gather, render
-from bench.reporting.report.plots import Mark, rank_diagram, without_collisions
+from bench.reporting.report.plots import LEFT, WIDTH, Mark, placed, rank_diagram, step_plot
+from bench.reporting.tables.choice import Choice
 
 RULE = "conformal:0.01"
 GROUPS = {"toy": "normal-only", "late": "normal-only", "ecvc": "control", "random": "control"}
@@ -89,7 +92,9 @@ def test_rows_stand_with_controls_intervals_reading_and_runs(store, make_record,
 
 def test_ranks_need_three_methods_on_three_editions(store, make_record, report):
     keep(store, make_record, editions=("app@full", "web@full"))
-    assert "No ranking: 4 methods have a value on all of 2 editions" in parts_of(report()).texts["ranks"]
+    text = parts_of(report()).texts["ranks"]
+    assert "Not ranked, since 3 methods on 3 editions are needed" in text
+    assert "chronological, told source normals: 4 methods have a value on all of 2 editions." in text
     keep(store, make_record, editions=("shop@full",))
     text = report()
     assert "critical difference 2.71" in text
@@ -189,6 +194,94 @@ def test_bars_join_ranks_that_differ_by_less_than_the_critical_difference():
     assert [label.text for label in diagram.labels] == ["a (1.00)", "b (2.00)", "c (3.70)", "d (3.90)"]
 
 
-def test_labels_do_not_stand_on_each_other():
-    marks = [Mark(50, 40, "method", "", "first"), Mark(55, 42, "method", "", "second"), Mark(50, 80, "method", "", "x")]
-    assert [mark.label for mark in without_collisions(marks)] == ["first", "", "x"]
+def test_labels_stand_on_no_label_and_no_point():
+    marks = [("first", 120, 60), ("second", 124, 66), ("x", 200, 120)]
+    first, second, third = placed([Mark(x, y, "method", "", name) for name, x, y in marks])
+    assert (first.label_x, first.label_y) == (126, 56)
+    assert (second.label_x, second.label_y) == (130, 69.5)
+    assert (third.is_turned, third.label_x, third.label_y) == (True, 194, 116)
+    # What a point stands behind is not covered either: the usual place, right of it and above, is taken here.
+    alone, _ = placed([Mark(120, 60, "method", "", "name"), Mark(135, 54, "control", "")])
+    assert (alone.label, alone.label_x, alone.label_y) == ("name", 126, 72)
+
+
+def test_a_label_without_a_place_is_left_out():
+    crowd = [Mark(60 + 7 * i, 50 + 7 * j, "method", "") for i in range(12) for j in range(6)]
+    assert placed([*crowd, Mark(96, 64, "method", "", "name")])[-1].label == ""
+    right = placed([Mark(LEFT + WIDTH, 80, "method", "", "a-name-as-long-as-they-come")])[0]
+    assert right.is_turned
+
+
+def test_each_line_of_optimiser_steps_is_named():
+    points = [{"x": n, "mean": 0.5, "low": 0.4, "high": 0.6} for n in (0, 10)]
+    curves = [{"method": f"network-{i}", "points": points} for i in range(9)]
+    panel = {"scenario": "app@full", "split": "chronological", "curves": curves, "control": None}
+    key = step_plot(panel, 10).key
+    assert [name for _, name in key] == [f"network-{i}" for i in range(9)]
+    assert len({style for style, _ in key}) == 9
+
+
+def test_an_edition_that_few_methods_ran_on_leaves_none_of_the_others_out(store, make_record, report):
+    keep(store, make_record, editions=("app@full", "web@full", "shop@full", "mail@full"))
+    keep(store, make_record, editions=("tiny@full",), values={"toy": 0.9, "ecvc": 0.7, "random": 0.2})
+    text = parts_of(report()).texts["ranks"]
+    assert "late (3.00)" in text
+    assert "Editions left out, on which too few of these methods ran: tiny@full." in text
+
+
+def test_series_stand_together_and_blocks_have_no_board(store, make_record, report):
+    for split, f1 in (("chronological:40,60", 0.4), ("chronological:50,70", 0.8)):
+        keep(store, make_record, values={"toy": f1, "ecvc": 0.5}, split=split)
+    for block in (1, 2, 3):
+        keep(store, make_record, values={"toy": block / 10}, split=f"prequential:3,{block}")
+    texts = parts_of(report()).texts
+    assert "app@full, cuts, protocol 2" in texts["series-1"]
+    assert "0.6000.400" in texts["series-1"]
+    assert "Above the best control, by mean AP and without a test, of 2 cuts in some: toy (1" in texts["series-1"]
+    assert "In each of the cuts" in texts["series-1"]
+    assert "AP, told source normals" in texts["series-1"]
+    assert "app@full, prequential:3, protocol 2" in texts["series-2"]
+    boards = [texts[name] for name in texts if re.fullmatch(r"table-\d+", name)]
+    assert len(boards) == 2
+    assert not any("prequential" in board for board in boards)
+    assert sum("prequential" in texts[name] for name in texts if name.endswith("-runs")) == 3
+
+
+def test_a_run_says_when_and_on_what_it_ran(store, make_record, report):
+    store.write(make_record("toy", threads=4, device="cuda", started_at="2026-11-29T22:20:48+00:00"))
+    runs = parts_of(report()).texts["table-1-runs"]
+    assert "2026-11-29 22:20" in runs
+    assert "cuda, 4 threads" in runs
+
+
+def test_a_published_row_keeps_its_name_and_what_no_paper_has_is_counted(monkeypatch):
+    ours = ["0.5", "0.5", "0.5 [0.4, 0.6]", "0.6", "5"]
+    lines = [
+        ["2", "DeepLog", "0.9", "0.8", "0.85", "impossible", "deeplog (source normals)", *ours],
+        ["", "not published", *["-"] * 4, "pca (source unlabelled)", *ours],
+        ["", "control", *["-"] * 4, "ecvc", *ours],
+    ]
+    found = Beside("app@full: beside a paper", [["data", "a\\|b", "c"]], lines, [])
+    monkeypatch.setattr(boards, "beside_of", lambda *_: [found])
+    (made,) = boards.published_of([], RULE, None, [])
+    assert [line.name for line in made.sheet.lines] == ["DeepLog", "ecvc (control)"]
+    assert made.sheet.headers[:6] == ("table", "P", "R", "F1", "judged", "our row")
+    assert made.sheet.lines[0].cells[:6] == ("2", "0.9", "0.8", "0.85", "impossible", "deeplog (source normals)")
+    assert made.points == (("data", "a|b", "c"),)
+    assert made.notes == ("1 more row of ours is in none of its tables; it stands in the leaderboard.",)
+
+
+def test_only_the_methods_asked_for_stand_beside_the_controls(store, make_record, report):
+    keep(store, make_record)
+    texts = parts_of(report(choice=Choice.of("toy"))).texts
+    assert "ecvc" in texts["table-1"]
+    assert "late" not in texts["table-1"] + texts["table-1-runs"]
+    with pytest.raises(BenchError, match="did you mean toy"):
+        report(choice=Choice.of("toyy"))
+
+
+def test_a_screen_reader_tells_the_regions_apart(store, make_record, report):
+    keep(store, make_record, editions=("app@full", "web@full", "shop@full"))
+    labels = re.findall(r'role="region" tabindex="0" aria-label="([^"]+)"', report())
+    assert len(labels) > 10
+    assert len(set(labels)) == len(labels)
