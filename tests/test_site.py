@@ -36,6 +36,8 @@ PAGES = {
         ("data.md", "[a](nowhere.md)", "[a](nowhere.md)"),
         ("data.md", "[a](https://b.c/d)", "[a](https://b.c/d)"),
         ("data.md", "![a](b.png)", "![a](b.png)"),
+        ("data.md", "[reading.md](reading.md#compare)", "[Reading a table](reading.md#compare)"),
+        ("index.md", "[docs/reading.md](docs/reading.md)", "[Reading a table](reading.md)"),
     ],
 )
 def test_a_link_of_the_checkout_leads_to_the_page_of_the_file(page, written, turned):

@@ -7,6 +7,7 @@ page, as an example, keeps its name and loses its link.
 
 from __future__ import annotations
 
+import functools
 import logging
 import posixpath
 import re
@@ -113,6 +114,14 @@ def unfolded(entry: Any, docs: Path) -> Any:
     return {title: [path.relative_to(docs).as_posix() for path in pages]}
 
 
+@functools.cache
+def title_of(file: str) -> str:
+    """What a page calls itself, for a link that names its file."""
+    path = ROOT / file
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), posixpath.basename(file))
+
+
 def _turned(found: re.Match[str], page: str, pages: set[str]) -> str:
     """A link as it leads from one page to another, or its text alone."""
     text, target = found[1], found[2]
@@ -124,4 +133,5 @@ def _turned(found: re.Match[str], page: str, pages: set[str]) -> str:
     leads_to = OUTSIDE.get(there, there.removeprefix("docs/"))
     if leads_to not in pages and (ROOT / there).exists():
         return text
+    text = title_of(there) if text.endswith(".md") and posixpath.basename(text) == posixpath.basename(file) else text
     return f"[{text}]({posixpath.relpath(leads_to, posixpath.dirname(page) or '.')}{hash_sign}{anchor})"
