@@ -74,7 +74,8 @@ def _squares(net: LineEncoder, first: _First, tokens: Tensor) -> Tensor:
 def _attended(attention: Any, projected: Tensor) -> Tensor:
     """(B, L, width) what each place attends to, of queries, keys and values side by side."""
     heads, size = attention.num_heads, attention.head_dim
-    query, key, value = projected.unflatten(2, (3, heads, size)).permute(2, 0, 3, 1, 4)
+    parts = projected.reshape(*projected.shape[:2], 3, heads, size)
+    query, key, value = parts.permute(2, 0, 3, 1, 4)
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
@@ -83,11 +84,11 @@ def _attended_at_cls(attention: Any, x: Tensor) -> Tensor:
     heads, size = attention.num_heads, attention.head_dim
     of_query, of_key, of_value = attention.in_proj_weight.unflatten(0, (3, heads, size))
     bias = attention.in_proj_bias.unflatten(0, (3, heads, size))
-    query = F.linear(x[:, 0], of_query.flatten(0, 1), bias[0].flatten()).unflatten(1, (heads, size))
+    query = F.linear(x[:, 0], of_query.flatten(0, 1), bias[0].flatten()).reshape(-1, heads, size)
     # q . (K x + b) is (K' q) . x and a number that all places share, which a softmax does not see.
     asked = torch.einsum("bhd,hdw->bhw", query, of_key)
     weights = torch.softmax(asked @ x.transpose(1, 2) * size**-0.5, 2)
-    return (torch.einsum("bhw,hdw->bhd", weights @ x, of_value) + bias[2]).flatten(1)
+    return torch.as_tensor((torch.einsum("bhw,hdw->bhd", weights @ x, of_value) + bias[2]).flatten(1))
 
 
 def _behind_attention(layer: Any, x: Tensor, attended: Tensor) -> Tensor:
