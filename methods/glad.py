@@ -61,8 +61,8 @@ class Config(EncoderSettings, TrainingSettings):
     layers: int = 3
     """Graph convolutions (code)."""
     edge: Literal["product", "sum"] = "product"
-    """What the states i and j of its ends say against an edge: b - a.(i*j), which is small for ends that belong
-    together [R], or a.i + b.j (code), in which they do not interact."""
+    """What the states i and j of its ends say against an edge: b - a.(i * Tj), which is small for ends that belong
+    together in this order [R], or a.i + b.j (code), in which they do not interact."""
     residual: bool = True
     """Whether a node's own vector is added to its state behind the last convolution [R]; without (code), the states of
     a small graph become alike."""
@@ -326,6 +326,8 @@ class Network(nn.Module):
         self.a = nn.Parameter(torch.randn(config.hidden) / config.hidden**0.5)
         self.b = nn.Parameter(torch.zeros(config.hidden if self.edge == "sum" else 1))
         self.own = nn.Linear(widths[0], config.hidden) if config.residual else None
+        # Else u before v has the score of v before u, which is planted where only the first is known.
+        self.turned = nn.Linear(config.hidden, config.hidden, bias=False) if self.edge == "product" else None
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """x: (n, width + 3) of the nodes -> (n_edges,)."""
@@ -347,6 +349,9 @@ class Network(nn.Module):
     def scores(self, states: Tensor, graph: Graph) -> Tensor:
         """Between 0 and 1 (times the weight): high for an edge unlike those of training; (n_edges,)."""
         source, target = states[graph.source], states[graph.target]
-        against = source @ self.a + target @ self.b if self.edge == "sum" else self.b - (source * target) @ self.a
+        if self.turned is None:
+            against = source @ self.a + target @ self.b
+        else:
+            against = self.b - (source * self.turned(target)) @ self.a
         score = torch.sigmoid(self.beta * against - self.mu)
         return score * graph.weight.to(score.dtype) if self.weighted else score

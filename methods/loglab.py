@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from methods.shared.failure_windows import Lines, WindowDetector, WindowSettings, train_encoder
+from methods.shared.failure_windows import Floats, Lines, WindowDetector, WindowSettings, train_encoder
 from methods.shared.published import ADAM, Published, original, sources_of
 
 
@@ -71,9 +71,9 @@ class LogLAB(WindowDetector):
 
     def _train(self, lines: Lines) -> None:
         self.history_ = train_encoder(self.net_, lines, (1.0, 1.0), self.config, seed=self.seed)
-        distances = self._distances(lines.tokens)
-        self.native_threshold_ = None
+
+    def _rule(self, lines: Lines, distances: Floats) -> float | None:
         if not lines.inside.any():
-            return
+            return None
         means = (np.average(distances, weights=counts) for counts in (lines.normal, lines.inside))
-        self.native_threshold_ = float(sum(means) / 2)
+        return float(sum(means) / 2)

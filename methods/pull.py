@@ -124,8 +124,9 @@ class PULL(WindowDetector):
                 break
             still = judged
             train_encoder(self.net_, still, balance(still), again, seed=self.seed + number)
-        distances = self._distances(lines.tokens)
-        self.native_threshold_ = bound_of(distances, lines.normal, config.quantile)
+
+    def _rule(self, lines: Lines, distances: Floats) -> float | None:
+        return bound_of(distances, lines.normal, self.config.quantile)
 
 
 def balance(lines: Lines) -> tuple[float, float]:

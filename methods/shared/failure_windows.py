@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bench.detector import Detector, DetectorTags, Evidence, Incident, NotFittedError
 from bench.types import Sequences
 from methods.shared import layers
+from methods.shared.line_distances import distances_of
 from methods.shared.router import distinct_texts
 from methods.shared.text_inputs import array_to_texts, texts_to_array
 from methods.shared.training import History, TrainingSettings, hold_out, seeded, train_network
@@ -41,7 +42,6 @@ MOST_INSIDE: Final = 0.9
 _SPLIT: Final = re.compile(r"[\s\[\](){}:,=.|/]+")
 _NUMBER: Final = "[NUM]"
 _HEX: Final = re.compile(r"0x[0-9A-Fa-f]")
-_ROWS: Final = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +257,10 @@ class WindowDetector(Detector):
         with seeded(self.seed, self.device):
             self.net_ = LineEncoder(self.config, len(self.vocabulary_.tokens) + FIRST).to(self.device)
             self._train(lines)
-        # In float64 no distance depends on which rows share a batch.
+        # In float64, of which the digits of float32 are kept, no distance depends on which rows share a batch.
         self.net_ = self.net_.double().eval()
+        # A rule that is the distance of a training line must be the very number that this line is scored with.
+        self.native_threshold_ = self._rule(lines, self._distances(lines.tokens))
         return self
 
     def score_lines(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -302,7 +304,11 @@ class WindowDetector(Detector):
         return is_inside(train, evidence.incidents), np.ones(train.n_events, bool)
 
     def _train(self, lines: Lines) -> None:
-        """Learn `net_`, set `history_` and the native threshold."""
+        """Learn `net_` and set `history_`."""
+        raise NotImplementedError
+
+    def _rule(self, lines: Lines, distances: Floats) -> float | None:
+        """The native threshold, by the distances of the training lines."""
         raise NotImplementedError
 
     def _distances(self, rows: Integers) -> Floats:
@@ -310,13 +316,7 @@ class WindowDetector(Detector):
         if not len(rows):
             return np.zeros(0)
         distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-        net, found = self.net_, []
-        kind = next(net.parameters()).dtype
-        with torch.inference_mode():
-            for start in range(0, len(distinct), _ROWS):
-                part = torch.as_tensor(distinct[start : start + _ROWS], device=self.device)
-                found.append(net(part).to(kind).square().sum(1).double().cpu().numpy())
-        return np.asarray(np.concatenate(found)[inverse.reshape(-1)])
+        return distances_of(self.net_, distinct)[inverse.reshape(-1)]
 
 
 def _inside_share(inside: NDArray[np.bool_]) -> float:

@@ -113,7 +113,8 @@ def test_the_score_of_an_edge_is_the_formula(edge):
     states = torch.randn(2, 24, dtype=torch.float64)
     graph = Graph(torch.tensor([0]), torch.tensor([1]), torch.tensor([3.0]))
     i, j, a, b = (value.detach().numpy() for value in (*states, net.a, net.b))
-    apart = b - a @ (i * j) if edge == "product" else a @ i + b @ j
+    turned = None if net.turned is None else net.turned.weight.detach().numpy()
+    apart = a @ i + b @ j if turned is None else b - a @ (i * (turned @ j))
     found = net.scores(states, graph).detach().numpy()
     np.testing.assert_allclose(found, 3 / (1 + np.exp(-(2 * apart - 0.7))))
 
@@ -150,6 +151,24 @@ def test_by_the_order_of_events_a_line_without_fields_is_seen():
     row = Sequences.from_lists([[0, 1, 2, 0, 1, 0]], TEXTS)
     lines = detector.score_lines(replace(row, words=replace(bare, offsets=np.zeros(7, np.int64))))
     assert lines.min() > 0
+
+
+def test_an_order_of_events_that_was_never_seen_scores_above_the_one_that_was():
+    """Events follow each other in a ring: the reverse of each known edge is planted, and must not be taken for it."""
+    rows = [[(event % 6, 0) for event in range(start, start + 8)] for start in range(6)]
+    bare = Words(pl.Series([], dtype=pl.String), np.zeros(0, np.int32), np.zeros(1, np.int64))
+
+    def without_fields(lists):
+        log = of(lists)
+        return replace(log, words=replace(bare, offsets=np.zeros(log.n_events + 1, np.int64)))
+
+    detector = GLAD(replace(QUICK, steps=100)).fit(without_fields(rows * 12))
+    # What a sequence begins with may be anything here, so that no edge is planted against it.
+    forwards, backwards = (
+        detector.score_lines(without_fields(lists)).reshape(6, 8)[:, 1:]
+        for lists in (rows, [row[::-1] for row in rows])
+    )
+    assert forwards.max() < 0.5 < backwards.min()
 
 
 def test_the_state_holds_no_text_and_gives_the_same_scores(fitted):

@@ -11,7 +11,7 @@ from bench.types import Sequences
 from methods import loglab, pull
 from methods.loglab import LogLAB
 from methods.pull import PULL
-from methods.shared import failure_windows
+from methods.shared import failure_windows, line_distances
 from methods.shared.failure_windows import (
     LineEncoder,
     Lines,
@@ -232,11 +232,33 @@ def test_forward_loss_and_backward_run_on_meta():
     assert all(parameter.grad.is_meta for parameter in net.parameters())
 
 
-def test_company_moves_no_distance():
-    detector = LogLAB(loglab.Config(**{**QUICK, "steps": 3})).fit(TRAIN, evidence=EVIDENCE)
-    together = detector.score_lines(EACH)
-    alone = [detector.score_lines(EACH.select(np.array([i])))[0] for i in range(len(EACH))]
-    np.testing.assert_allclose(alone, together, rtol=1e-12)
-    loaded = LogLAB(detector.config).load_state(detector.state())
-    assert loaded.score_lines(EACH).tolist() == together.tolist()
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_a_distance_is_that_of_the_whole_network(n_layers):
+    """Each token once in the first layer and [CLS] alone in the last give what all of it gives, to float32."""
+    torch.manual_seed(0)
+    net = LineEncoder(loglab.Config(**{**QUICK, "layers": n_layers}), 9).double().eval()
+    with torch.no_grad():
+        for value in net.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+        rows = np.random.default_rng(0).integers(1, 9, (70, 6))
+        whole = net(torch.as_tensor(rows)).square().sum(1).numpy()
+    found = line_distances.distances_of(net, rows)
+    np.testing.assert_array_equal(found, whole.astype(np.float32))
+
+
+@pytest.mark.parametrize("cls", [LogLAB, PULL])
+def test_company_moves_no_distance(cls, monkeypatch):
+    detector = cls(cls.Config(**{**QUICK, "steps": 3})).fit(TRAIN, evidence=EVIDENCE)
+    together = detector.score_lines(EACH).tolist()
+    assert [detector.score_lines(EACH.select(np.array([i])))[0] for i in range(len(EACH))] == together
+    for name, size in (("_ROWS", 2), ("_ROWS", 3), ("_BLOCK", 4)):
+        monkeypatch.setattr(line_distances, name, size)
+        assert detector.score_lines(EACH).tolist() == together
+    loaded = cls(detector.config).load_state(detector.state())
+    assert loaded.score_lines(EACH).tolist() == together
     assert failure_windows.MOST_INSIDE == 0.9
+
+
+def test_a_rule_that_is_the_distance_of_a_line_does_not_flag_that_line():
+    detector = PULL(pull.Config(**{**QUICK, "steps": 3}, rounds=1, round_steps=2)).fit(TRAIN, evidence=EVIDENCE)
+    assert detector.native_threshold_ in detector.score_lines(EACH)

@@ -80,6 +80,25 @@ def test_what_varies_in_a_line_is_masked(line, message):
     assert masked(pl.Series([line])).to_list() == [message]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("opened dir/name and C:\\Temp\\log", "opened <*> and <*>"),
+        ("by root@host it failed", "by <*> it failed"),
+        ("from 10.1.2.3 and 10.1.2.3:80", "from <*> and <*>"),
+        ("nic aa:bb:cc:dd:ee:ff and aa-bb-cc-dd-ee-ff", "nic <*> and <*>"),
+        ("at deadbeef, beefdeadff, not facade or deadbeeff", "at <*>, <*>, not facade or deadbeeff"),
+        ("on March 9 and jun  21, in May or march", "on <*> and <*>, in May or march"),
+        ("Sunday or tue, no monk or sunlight", "<*> or <*>, no monk or sunlight"),
+        ("twelve of ninety thousand, seventeen; someone often", "<*> of <*> <*>, <*>; someone often"),
+        ("was TRUE or false, truly", "was <*> or <*>, truly"),
+        ("rts: core.2275 of R02-M1-N0 x1y", "rts: <*> of <*> <*>"),
+    ],
+)
+def test_each_kind_that_the_sheet_names_is_masked_and_what_looks_like_it_is_kept(line, message):
+    assert masked(pl.Series([line])).to_list() == [message]
+
+
 def test_the_first_lines_are_read_and_those_behind_change_nothing():
     found = messages_of(of([[0, 1, 2, 3], [4], []]), "line", 2)
     assert [found.texts[i] for i in found.text_ids] == ["node: alpha <*>", "node: beta <*>", "node: epsilon <*>"]
@@ -124,6 +143,22 @@ def test_what_is_learned_is_the_answer_and_its_end_and_nothing_else():
     assert float(objective(logits, lesson, torch.tensor([0.5, 0.5]))["loss"]) == pytest.approx(0, abs=1e-6)
 
 
+def test_what_is_published_is_quoted_letter_by_letter():
+    assert BEFORE == "Below is a sequence of system log messages:"
+    assert AFTER == r". Is this sequence normal or anomalous? \n"
+    assert ANSWERS == ("The sequence is normal.", "The sequence is anomalous.")
+    wanted = {
+        "encoder": "bert-base-uncased", "width": 768, "decoder": "Meta-Llama-3-8B", "max_length": 128, "max_words": 100,
+        "encoder_rank": 4, "encoder_alpha": 32.0, "encoder_dropout": 0.01, "rank": 8, "alpha": 16.0, "dropout": 0.1,
+        "learning_rate": 5e-4, "late_factor": 0.1, "tenth_decay": 0.7, "batch_size": 16, "minority": 0.3,
+        "answer_samples": 1000, "max_epochs": 5, "shares": (0.2, 0.2, 0.2, 0.4), "lines": "line",
+    }  # fmt: skip
+    assert {name: LogLLM.profiles["original"][name] for name in wanted} == wanted
+    assert logllm.STAGES == (
+        ("decoder",), ("projector",), ("projector", "encoder"), ("projector", "encoder", "decoder"),
+    )  # fmt: skip
+
+
 def test_the_question_is_the_published_one_around_the_messages_of_a_sequence():
     decoder, prompt, lesson = question(None)
     assert words(decoder, prompt.before)[:3] == ["BEGIN", "Below", "is"]
@@ -149,6 +184,32 @@ def test_the_rarer_class_has_its_share_of_the_draws():
     assert at_least(np.array([5, 1, 4, 2]), class_of, 0.3).tolist() == [5, 1, 4, 2]
     assert at_least(np.array([5, 1, 4, 2]), class_of, 0.0).tolist() == [5, 1, 4, 2]
     assert at_least(np.array([1, 0, 40, 30]), class_of, 0.3)[:2].tolist() == [30, 0]
+
+
+def test_every_stage_draws_the_rarer_class_so_often(monkeypatch):
+    drawn = []
+
+    def spied(net, loss, parts, settings, **others):
+        class_of = labels_of_items[0]
+        drawn.append(parts.train[class_of == 1].sum() / parts.train.sum())
+        return logllm.History((), 1, 0, "steps")
+
+    labels_of_items = []
+    made = LogLLM._material
+
+    def material(*given):
+        found = made(*given)
+        labels_of_items.append(found.class_of)
+        return found
+
+    monkeypatch.setattr(LogLLM, "_material", material)
+    monkeypatch.setattr(logllm, "train_network", spied)
+    few = np.zeros(len(LABELS), np.int8)
+    few[:3] = 1
+    LogLLM(QUICK).fit(TRAIN, few)
+    assert len(drawn) == 4
+    assert min(drawn) >= 0.3
+    assert max(drawn) < 0.35
 
 
 @pytest.mark.parametrize(
@@ -178,6 +239,15 @@ def test_steps_are_shared_out_and_rates_fall_as_published():
 def test_a_learned_fault_is_found_without_any_log_key(fitted):
     scores = fitted.score(TEST)
     assert np.mean((scores > fitted.native_threshold_) == TEST_LABELS) > 0.95
+
+
+def test_the_native_rule_is_what_greedy_generation_says(fitted):
+    net = fitted.net_
+    reading = fitted._read_messages(net, messages_of(TEST, "line", 128))
+    lesson = lesson_of(reading.bags, np.arange(len(reading.counts)), None, net.prompt, "cpu")
+    said = net(lesson, reading.vectors[lesson.messages])[:, -1].argmax(1).numpy()[reading.inverse]
+    normal, anomalous = net.prompt.deciding
+    assert said.tolist() == np.where(fitted.score(TEST) > 0, anomalous, normal).tolist()
 
 
 def test_an_empty_sequence_has_a_score_and_moves_no_other(fitted):

@@ -8,8 +8,17 @@ import torch
 from torch import nn
 
 from bench.types import Sequences
-from methods.logllm import AFTER, ANSWERS, BEFORE, Config, LogLLM
-from methods.shared.decoders import FolderDecoder, LowRank, TinyDecoder, is_learned, missing_decoder, with_low_rank
+from methods.logllm import AFTER, ANSWERS, BEFORE, Config, LogLLM, Network
+from methods.shared.decoders import (
+    FolderDecoder,
+    FolderEncoder,
+    LowRank,
+    TinyDecoder,
+    is_learned,
+    missing_decoder,
+    with_low_rank,
+)
+from methods.shared.training import seeded
 
 pytestmark = pytest.mark.trains
 
@@ -122,15 +131,53 @@ def test_without_a_folder_the_way_out_is_named(decoder_folder):
     assert "set `decoder_weights`" in missing_decoder("llama", "", "decoder_weights")
 
 
-def test_a_method_tunes_both_models_of_the_user_and_keeps_only_what_it_learned(decoder_folder, encoder_folder):
-    lists = [[0, 1], [1, 1, 2], [0], [1, 2], [2, 1, 1], [0, 2]]
-    log = Sequences.from_lists(lists, TEXTS)
-    labels = np.array([1, 0, 1, 0, 0, 1], np.int8)
+def both(decoder_folder, encoder_folder, **others):
+    """Settings of a method that tunes both, and a small log with its labels."""
     config = Config(
         decoder="tiny-llama", decoder_weights=decoder_folder, decoder_precision="float32", encoder="tiny-bert",
-        weights=encoder_folder, width=16, lines="masked", steps=40, learning_rate=0.02, validation_fraction=0.0,
-        dropout=0.0, encoder_dropout=0.0,
+        weights=encoder_folder, width=16, lines="masked", learning_rate=0.02, validation_fraction=0.0,
+        dropout=0.0, encoder_dropout=0.0, **others,
     )  # fmt: skip
+    lists = [[0, 1], [1, 1, 2], [0], [1, 2], [2, 1, 1], [0, 2]]
+    return config, Sequences.from_lists(lists, TEXTS), np.array([1, 0, 1, 0, 0, 1], np.int8)
+
+
+@pytest.mark.parametrize(
+    ("stage", "moved"),
+    [(0, {"decoder"}), (1, {"projector"}), (2, {"encoder", "projector"}), (3, {"decoder", "encoder", "projector"})],
+)
+def test_each_stage_moves_its_updates_and_no_weight_of_the_user(decoder_folder, encoder_folder, stage, moved):
+    shares = tuple(float(number == stage) for number in range(4))
+    config, log, labels = both(decoder_folder, encoder_folder, shares=shares, steps=3)
+    with seeded(0):
+        before = Network(config).state_dict()
+    after = LogLLM(config).fit(log, labels).net_.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {name.partition(".")[0] for name in changed} == moved
+    assert all(is_learned(name) or name.startswith("projector") for name in changed)
+
+
+def test_queries_and_values_are_what_is_tuned_at_the_published_ranks(decoder_folder, encoder_folder):
+    config, *_ = both(decoder_folder, encoder_folder)
+    net = Network(config)
+    updates = {name: part for name, part in net.named_modules() if isinstance(part, LowRank)}
+    assert {name.rpartition(".")[2] for name in updates} == {"q_proj", "v_proj", "query", "value"}
+    found = {name.partition(".")[0]: (len(part.down), part.scale) for name, part in updates.items()}
+    assert found == {"decoder": (8, 16 / 8), "encoder": (4, 32 / 4)}
+
+
+def test_a_message_has_the_pooled_state_of_its_first_words(encoder_folder):
+    encoder = FolderEncoder(encoder_folder, 4)
+    tokens = encoder.tokenizer(["job failed"], return_tensors="pt")
+    with torch.inference_mode():
+        found = encoder(["job failed", "job failed node with code", "job started"])
+        torch.testing.assert_close(found[:1], encoder.model(**tokens).pooler_output)
+    torch.testing.assert_close(found[0], found[1])
+    assert not torch.allclose(found[0], found[2])
+
+
+def test_a_method_tunes_both_models_of_the_user_and_keeps_only_what_it_learned(decoder_folder, encoder_folder):
+    config, log, labels = both(decoder_folder, encoder_folder, steps=40)
     detector = LogLLM(config).fit(log, labels)
     state = detector.state()
     learned = [name for name in state if not name.startswith("net.projector")]
