@@ -24,7 +24,11 @@ def add_to(app: typer.Typer) -> None:
 
 def compare(
     method: Annotated[
-        str, typer.Argument(help="A row of the tables, as they name it.", autocompletion=complete_methods)
+        str,
+        typer.Argument(
+            help="A row of the tables, as they name it; best-control: that of each table.",
+            autocompletion=complete_methods,
+        ),
     ],
     against: Annotated[
         str, typer.Option("--against", help="controls, all, or names separated by commas.")

@@ -23,6 +23,7 @@ from bench.experiment.groups import is_control
 from bench.experiment.measure import ALL, resampling_of
 from bench.records.record import scores_digest
 from bench.records.store import Record, Store
+from bench.reporting.tables.ranking import references_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
 
 Comparison = dict[str, Any]
@@ -30,6 +31,8 @@ Comparison = dict[str, Any]
 VERSION: Final = 2
 """Of how differences are resampled and kept; one of another version is outdated."""
 CONTROLS, EVERYTHING = "controls", "all"
+BEST_CONTROL: Final = "best-control"
+"""Stands for the controls that the methods of each table are held against."""
 
 _DECIMALS: Final = 6
 _TOLERANCE: Final = 1e-6
@@ -58,12 +61,14 @@ class ComparisonRequest(NamedTuple):
 def comparison_requests(tables: Sequence[Table], method: str, against: str) -> list[ComparisonRequest]:
     """The tables that have a row of the method and others to compare it with.
 
-    method: the row's name, as tables print it;  against: `controls`, `all`, or names separated by commas
+    method: the row's name, as tables print it, or `best-control`;  against: `controls`, `all`, or names separated by commas
 
     Tables of samples are left out: differences are resampled without weights. Raises BenchError for names that no other
     table knows.
     """
     sampled, tables = [t for t in tables if t.key.sample], [t for t in tables if not t.key.sample]
+    if method == BEST_CONTROL:
+        return _of_best_controls(tables, against)
     if any(row.method == method for t in sampled for row in t.rows) and not any(
         row.method == method for t in tables for row in t.rows
     ):
@@ -86,6 +91,19 @@ def comparison_requests(tables: Sequence[Table], method: str, against: str) -> l
             found.append(ComparisonRequest(table, row, others))
     if not found:
         raise BenchError(f"no table of {method} has a row for --against {against}: run the controls, or write all")
+    return found
+
+
+def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonRequest]:
+    """Of each table its best controls, with the methods that are held against them."""
+    found = []
+    for table in tables:
+        for control, methods in references_of(table):
+            asked = tuple(row for row in methods if is_asked(against, row))
+            if control is not None and asked:
+                found.append(ComparisonRequest(table, control, asked))
+    if not found:
+        raise BenchError(f"no table has a control beside a method of --against {against}: name some, or write all")
     return found
 
 

@@ -99,6 +99,19 @@ def test_the_other_way_round_is_worse(store, add):
     assert back["metrics"]["auroc"]["low"] == -there["metrics"]["auroc"]["high"]
 
 
+def test_best_control_stands_for_those_that_methods_are_held_against(store, add):
+    add(gain=1)
+    add("other", gain=2)
+    add("weak", gain=0.2, supervision="control")
+    add("strong", gain=1.5, supervision="control")
+    requests = comparison_requests(make_tables(store.records()), "best-control", "all")
+    assert [(r.row.method, [other.method for other in r.others]) for r in requests] == [("strong", ["other", "toy"])]
+    (named,) = comparison_requests(make_tables(store.records()), "best-control", "toy")
+    assert [other.method for other in named.others] == ["toy"]
+    with pytest.raises(BenchError, match="no table has a control beside a method of --against controls"):
+        comparison_requests(make_tables(store.records()), "best-control", "controls")
+
+
 def test_equal_seeds_pair_and_one_seed_stands_beside_all_of_the_other(store, add):
     for seed in (0, 1, 2):
         add(seed=seed)
