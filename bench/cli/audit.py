@@ -85,6 +85,7 @@ def _held_lines(frozen: Frozen, held: Held) -> Iterator[str]:
     yield from (f"not blind: {edition}, as {why}" for edition, why in frozen.not_blind.items())
     yield from (f"made by another code than the plan's: {row}" for row in held.other_code)
     yield from (f"not in the plan, on an evaluation edition: {row}" for row in held.outside)
+    yield from (f"a certificate, which no plan holds: {row}" for row in held.certificates)
     others = held.n_outside - sum(int(row.rpartition(": ")[2]) for row in held.outside)
     yield f"{others} records of development and smoke editions are not in the plan, and need not be"
 

@@ -88,6 +88,8 @@ class Held:
     """Rows of editions of tier evaluation that the plan does not have."""
     n_outside: int = 0
     """Records that the plan does not have, of whatever tier."""
+    certificates: list[str] = field(default_factory=list)
+    """Rows of scores by other code for a method of the plan: they ran elsewhere, so no plan has them."""
 
 
 def freeze(
@@ -163,7 +165,11 @@ def hold(frozen: Frozen, records: Iterable[Record]) -> Held:
     done = failed = n_outside = 0
     other_code: dict[str, int] = defaultdict(int)
     outside: dict[str, int] = defaultdict(int)
+    certificates: dict[str, int] = defaultdict(int)
     for record in records:
+        if record["detector"].get("certifies"):
+            certificates[_row(record)] += 1
+            continue
         if record["run_id"] not in known:
             n_outside += 1
             if "evaluation" in record["tiers"].values():
@@ -174,7 +180,8 @@ def hold(frozen: Frozen, records: Iterable[Record]) -> Held:
         done, failed = done + is_finished, failed + (not is_finished)
         if not _made_by(record, frozen.code):
             other_code[_row(record)] += 1
-    return Held(done, len(known - seen), failed, _counted(other_code), _counted(outside), n_outside)
+    missing = len(known - seen)
+    return Held(done, missing, failed, _counted(other_code), _counted(outside), n_outside, _counted(certificates))
 
 
 def _counted(rows: Mapping[str, int]) -> list[str]:

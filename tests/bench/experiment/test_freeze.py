@@ -40,6 +40,7 @@ def record_of(cell, code, **fields):
         "method": cell.method.label,
         "tiers": {card.key: card.tier for card in cell.scenario.cards},
         "code": code,
+        "detector": {},
     }
     return made | fields
 
@@ -100,6 +101,14 @@ def test_records_are_held_against_the_plan(frozen):
     assert held.other_code == ["bgl@simulated, chronological, ngram: 1"]
     assert held.outside == ["hdfs@simulated, chronological, ngram: 1"]
     assert held.n_outside == 2
+
+
+def test_a_certificate_is_no_run_that_the_plan_lacks(frozen):
+    made, cells = frozen()
+    given = record_of(cells[0], {}, run_id="2" * 16, tiers={"x@y": "evaluation"})
+    given["detector"] |= {"certifies": {"method": "ngram", "code": "other 1.0"}}
+    held = hold(made, [given])
+    assert (held.done, held.n_outside, held.outside, len(held.certificates)) == (0, 0, [], 1)
 
 
 def test_what_a_check_found_to_give_the_same_numbers_is_the_plans_code(frozen):
