@@ -61,7 +61,7 @@ class ComparisonRequest(NamedTuple):
 def comparison_requests(tables: Sequence[Table], method: str, against: str) -> list[ComparisonRequest]:
     """The tables that have a row of the method and others to compare it with.
 
-    method: the row's name, as tables print it, or `best-control`;  against: `controls`, `all`, or names separated by commas
+    method: the name of a row, or `best-control`;  against: `controls`, `all`, or names separated by commas
 
     Tables of samples are left out: differences are resampled without weights. Raises BenchError for names that no other
     table knows.

@@ -58,12 +58,17 @@ def headroom(tables: Sequence[Table]) -> str:
                 _named(control),
                 room,
                 "" if bound is None else short(bound.ceiling),
-                _named(method),
+                _told(method),
             ]
         )
     headers = ["edition", "split", "train", "test", "abnormal", "best control, AP", "room above it", "ceiling of F1"]
     words = "Ceiling of F1: what no function of the event sequence exceeds; empty where records are older than it."
     return f"{markdown.table(lines, [*headers, 'best method, AP'])}\n\n{words}" if lines else f"({NOTHING})"
+
+
+def _told(row: Row | None) -> str:
+    """A method and what it is told: the best of a table is often one that is told more than the others."""
+    return "" if row is None else f"{_named(row)} ({row.group})"
 
 
 def _named(row: Row | None) -> str:

@@ -8,6 +8,7 @@ from bench.records.store import Store
 from bench.reporting.comparisons.differences import VERSION
 from bench.reporting.comparisons.verdicts import Verdicts
 from bench.reporting.pages.gather import Results, gather, kind_of
+from bench.reporting.pages.matrix import headroom
 from bench.reporting.pages.reading import against_controls, protocols_agree
 from bench.reporting.pages.results import PAGES, state
 from bench.reporting.pages.write import outdated_pages, write_pages
@@ -121,6 +122,12 @@ def test_pages_say_the_newest_protocol_alone(tmp_path, make_record):
     found = gather(store)
     assert [table.key.protocol_version for table in found.tables] == [2]
     assert "Records of protocol 1 are here too, and on no page" in state(found)
+
+
+def test_the_best_method_of_an_edition_stands_with_what_it_is_told(make_record):
+    told = make_record("forest", f1=0.9, supervision="supervised")
+    page = headroom(make_tables([told, make_record("mlad", f1=0.7)]))
+    assert "forest .900 (source labels)" in page
 
 
 @pytest.fixture
