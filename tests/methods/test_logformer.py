@@ -13,12 +13,12 @@ from bench.detector import Evidence, NotFittedError
 from bench.types import Sequences, Words
 from methods import logformer
 from methods.logformer import Config, LogFormer, Network
-from methods.shared import adapters, text_inputs
+from methods.shared import adapters
 from methods.shared.characters import N_CHARACTERS
 from methods.shared.layers import arrays_of
 from methods.shared.meta import of_role
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 SMALL = {"width": 12, "heads": 2, "ffn_width": 16, "adapter_width": 4, "max_events": 6, "dropout": 0.0}
@@ -26,19 +26,6 @@ QUICK = Config(**SMALL, steps=60, batch_size=16, learning_rate=0.01, validation_
 PLAIN = replace(QUICK, log_attention=False)
 BOTH = Evidence(roles=("source", "target"))
 CODE = {"width": 768, "heads": 8, "ffn_width": 3072, "log_attention": False}
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def with_words(log, faulty):

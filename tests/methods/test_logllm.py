@@ -12,30 +12,16 @@ from bench.detector import NotFittedError
 from bench.types import RawLines, Sequences
 from methods import logllm
 from methods.logllm import AFTER, ANSWERS, BEFORE, Config, LogLLM, Network
-from methods.shared import text_inputs
 from methods.shared.decoders import TinyDecoder
 from methods.shared.layers import Bags
 from methods.shared.log_messages import masked, messages_of
 from methods.shared.questions import NO_TARGET, lesson_of, objective
 from methods.shared.stages import at_least
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "fault")
 QUICK = Config(decoder="tiny", width=16, steps=60, batch_size=32, learning_rate=3e-3, dropout=0.0)
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def of(lists):

@@ -17,26 +17,13 @@ from methods.shared import semantic, text_inputs
 from methods.shared.alignment import Reversal, balanced
 from methods.shared.semantic import read
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(
     width=20, hidden=16, layers=1, domain_hidden=8, steps=None, max_epochs=6, batch_size=64, learning_rate=0.01
 )
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def two_systems(seed, n, *, low=0, ratio=2):

@@ -15,26 +15,13 @@ from methods.shared import text_inputs
 from methods.shared.meta import pool_of
 from methods.shared.semantic import AttentiveClassifier, encode_batch, read
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 INPUTS = text_inputs.TextInputs.sentence((), 12, centred=False)
 SMALL = {"width": 12, "hidden": 6, "layers": 1, "dropout": 0.0, "batch_size": 16, "validation_fraction": 0.0}
 QUICK = Config(**SMALL, steps=6)
 BOTH = Evidence(roles=("source", "target"))
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def two_systems(seed, n):

@@ -17,24 +17,11 @@ from methods.plelog import Clusters, Config, PLELog, cluster, first_known, proba
 from methods.shared import layers, semantic, text_inputs
 from methods.shared.semantic import AttentiveClassifier
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 TEXTS = tuple(f"template {key}" for key in range(20))
 INPUTS = text_inputs.TextInputs.sentence((), 20, centred=False)
 QUICK = Config(width=20, hidden=12, layers=1, steps=None, max_epochs=8, batch_size=32, dropout=0.1, learning_rate=0.01)
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def of(lists, **fields):

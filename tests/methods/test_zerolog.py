@@ -15,7 +15,7 @@ from methods.shared.meta_tasks import AlignedClassifier, Course, Domains, Tasks,
 from methods.shared.semantic import read
 from methods.zerolog import Config, FreeLog, PlainConfig, SourceOnly, ZeroLog
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.usefixtures("no_sentence_encoder")]
 
 TEXTS = tuple(f"template {key}" for key in range(40))
 INPUTS = text_inputs.TextInputs.sentence((), 12, centred=False)
@@ -23,19 +23,6 @@ SMALL = {"width": 12, "hidden": 6, "steps": 8, "batch_size": 16, "dropout": 0.0,
 QUICK = Config(**SMALL, domain_hidden=8)
 BOTH = Evidence(roles=("source", "target"))
 ALIGNING = Course(reversal=0.1, warm_start=10.0, meta="first-order", inner_rate=1e-3, aligns=True)
-
-
-def fake_embed(texts):
-    rows = [np.random.default_rng(list(text.encode())).standard_normal(384) for text in texts]
-    rows = np.reshape(rows, (-1, 384))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sentence_encoder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_inputs, "embed", fake_embed)
-        yield
 
 
 def systems(seed, n, n_systems=2):
