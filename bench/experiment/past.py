@@ -13,7 +13,7 @@ from bench.data.cards.card import Card
 from bench.data.cards.catalogue import unit_of
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import PROTOCOL_VERSION, Cell
-from bench.records.record import Record, own_seconds, split_in_file, split_of_file
+from bench.records.record import Record, archive_name, own_seconds
 from bench.records.store import Store
 
 
@@ -65,18 +65,18 @@ class Past:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = list({store.root.resolve(): store for store in stores}.values())
-        self._read: dict[tuple[str, str], list[Record]] = {}
-        self._known: dict[tuple[str, str], list[Taken]] = {}
+        self._read: dict[str, list[Record]] = {}
+        self._known: dict[str, list[Taken]] = {}
 
     def at(self, place: Place) -> list[Taken]:
         """The runs on these data, of whatever seed."""
-        return [taken for taken in self._taken(place.scenario, place.split) if taken.place == place]
+        return [taken for taken in self._taken(_file_of(place)) if taken.place == place]
 
     def skipped(self, place: Place) -> dict[Setting, str]:
         """Why methods were skipped on these data, where no seed of them ran; an older protocol gives no reason."""
         records = [
             r
-            for r in self._records(place.scenario, place.split)
+            for r in self._records(_file_of(place))
             if _place_of(r["scenario"], r["spec"]) == place and r["spec"]["protocol_version"] == PROTOCOL_VERSION
         ]
         reasons = {setting_of(r["spec"]["detector"]): str(r["reason"]) for r in records if r["status"] == "skipped"}
@@ -86,7 +86,7 @@ class Past:
     @functools.cached_property
     def all(self) -> list[Taken]:
         """All runs."""
-        return [taken for scenario, split in sorted(self._tables) for taken in self._taken(scenario, split)]
+        return [taken for name in sorted(self._files) for taken in self._taken(name)]
 
     def lines_of(self, scenario: Scenario) -> int:
         """Lines of the editions that are trained on, as records or cards say; 0 where that is unknown."""
@@ -96,39 +96,42 @@ class Past:
     @functools.cached_property
     def _lines(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        for scenario, split in self._tables:
-            for record in self._records(scenario, split)[:1]:
+        for name in self._files:
+            for record in self._records(name)[:1]:
                 found |= record["counts"].get("n_lines", {})
         return found
 
     @functools.cached_property
-    def _tables(self) -> set[tuple[str, str]]:
-        """Scenario and split of all records."""
-        names = {path.stem.rpartition("--") for store in self._stores for path in store.archive.files()}
-        return {(scenario, split_of_file(split)) for scenario, _, split in names} | self._inbox.keys()
+    def _files(self) -> set[str]:
+        """The archive files of all records, by name without ending."""
+        return {path.stem for store in self._stores for path in store.archive.files()} | self._inbox.keys()
 
     @functools.cached_property
-    def _inbox(self) -> dict[tuple[str, str], dict[str, Record]]:
-        found: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+    def _inbox(self) -> dict[str, dict[str, Record]]:
+        found: dict[str, dict[str, Record]] = defaultdict(dict)
         for store in reversed(self._stores):
             for record in store.inbox_records():
-                found[record["scenario"], record["spec"]["split"]][record["run_id"]] = record
+                found[archive_name(record["scenario"], record["spec"]["split"])][record["run_id"]] = record
         return found
 
-    def _records(self, scenario: str, split: str) -> list[Record]:
-        if (scenario, split) not in self._read:
+    def _records(self, name: str) -> list[Record]:
+        if name not in self._read:
             found: dict[str, Record] = {}
             for store in reversed(self._stores):
-                path = store.archive.folder / f"{scenario}--{split_in_file(split)}.jsonl"
+                path = store.archive.folder / f"{name}.jsonl"
                 found |= {record["run_id"]: record for record in store.archive.read(path)} if path.is_file() else {}
-            self._read[scenario, split] = list((found | self._inbox.get((scenario, split), {})).values())
-        return self._read[scenario, split]
+            self._read[name] = list((found | self._inbox.get(name, {})).values())
+        return self._read[name]
 
-    def _taken(self, scenario: str, split: str) -> list[Taken]:
-        if (scenario, split) not in self._known:
-            records = [record for record in self._records(scenario, split) if record["status"] == "ok"]
-            self._known[scenario, split] = [_taken_by(record) for record in records if own_seconds(record)]
-        return self._known[scenario, split]
+    def _taken(self, name: str) -> list[Taken]:
+        if name not in self._known:
+            records = [record for record in self._records(name) if record["status"] == "ok"]
+            self._known[name] = [_taken_by(record) for record in records if own_seconds(record)]
+        return self._known[name]
+
+
+def _file_of(place: Place) -> str:
+    return archive_name(place.scenario, place.split)
 
 
 def place_of(cell: Cell) -> Place:

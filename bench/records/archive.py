@@ -18,13 +18,13 @@ from bench.records.lines import WAY_OUT, from_content, to_line, to_record
 from bench.records.record import (
     FINISHED,
     Record,
+    archive_name,
     content_digest,
     parse_object,
     place_fault,
     record_digest,
     require_version,
     split_curves,
-    split_in_file,
 )
 
 _OF_THE_MACHINE: Final = frozenset(
@@ -135,7 +135,7 @@ class Archive:
         wrong = place_fault(record)
         if wrong:
             raise BenchError(f"the record {record['run_id']} has no place in {self.folder}, {wrong}: delete it")
-        return self.folder / f"{record['scenario']}--{split_in_file(record['spec']['split'])}.jsonl"
+        return self.folder / f"{archive_name(record['scenario'], record['spec']['split'])}.jsonl"
 
     def _parsed(self, text: bytes, where: str) -> Record:
         return to_record(_decoded(text, where), self.facts, where)

@@ -19,6 +19,8 @@ SCHEMA_VERSION: Final = 2
 FINISHED: Final = ("ok", "skipped")
 """Statuses that resume does not run again."""
 
+SERIES: Final = "prequential"
+"""Its splits are blocks of one series: fifty and more files with a few records each, did they not share one."""
 SCORES_ONLY: Final = "scores only"
 """The division of records whose method ran elsewhere: its scores were given, and nothing else is known."""
 
@@ -165,6 +167,18 @@ def split_curves(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
 def split_in_file(split: str) -> str:
     """A split as names of files have it: `chronological:50,70` is `chronological-50-70`."""
     return split.replace(":", "-").replace(",", "-")
+
+
+def archive_name(scenario: str, split: str) -> str:
+    """The file, without its ending, that records of a scenario and split lie in; the blocks of a series share one."""
+    name, _, numbers = split.partition(":")
+    family = f"{name}:{numbers.partition(',')[0]}" if name == SERIES else split
+    return f"{scenario}--{split_in_file(family)}"
+
+
+def holds_series(file_name: str) -> bool:
+    """Whether an archive file of this name has the records of several splits."""
+    return file_name.rpartition("--")[2].partition("-")[0] == SERIES
 
 
 def split_of_file(text: str) -> str:

@@ -31,6 +31,7 @@ from bench.records.record import (
     SCHEMA_VERSION,
     Record,
     Scores,
+    holds_series,
     is_newer,
     parse_record,
     record_digest,
@@ -113,7 +114,7 @@ class Store:
     def by_table(self, wanted: Wanted = everything) -> Iterator[tuple[Path, list[Record]]]:
         """The records of each scenario and split that is wanted, by run_id, and the archive file they belong in.
 
-        Only the files of what is wanted are read. Records share parts: they are not to be changed.
+        Only the files of what is wanted are read, and those of series. Records share parts: they are not to be changed.
         """
         self.require_current()
         self.archive.forget()
@@ -122,12 +123,17 @@ class Store:
             inbox[self._path_of(record)][record["run_id"]] = record
         files = set(self.archive.files())
         for path in sorted(files | inbox.keys()):
+            is_series = holds_series(path.stem)
             scenario, _, split = path.stem.rpartition("--")
-            if not wanted(scenario, split_of_file(split)):
+            if not is_series and not wanted(scenario, split_of_file(split)):
                 continue
             archived = self.archive.read(path) if path in files else []
             found = {record["run_id"]: record for record in archived} | inbox[path]
-            yield path, [found[run_id] for run_id in sorted(found)]
+            records = [found[run_id] for run_id in sorted(found)]
+            if is_series:
+                records = [r for r in records if wanted(scenario, r["spec"]["split"])]
+            if records:
+                yield path, records
 
     def table_records(self, wanted: Wanted) -> Iterator[Record]:
         """The records of the scenarios and splits that are wanted."""

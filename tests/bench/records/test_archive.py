@@ -48,6 +48,20 @@ def test_a_record_is_given_back_as_it_was_curves_included(store, make):
     ]
 
 
+def test_the_blocks_of_a_series_share_a_file_and_are_still_read_apart(store, make):
+    blocks = [f"prequential:12,{block}" for block in (1, 2, 12)]
+    kept = written(store, *(make(split=split) for split in blocks), make(split="prequential:3,1"))
+    assert pack(store) == 4
+    names = [path.name for path in store.archive.files()]
+    assert names == ["bgl@raw12k--prequential-12.jsonl", "bgl@raw12k--prequential-3.jsonl"]
+    read = Store(store.root)
+    assert sorted(r["run_id"] for r in read.records()) == sorted(r["run_id"] for r in kept)
+    (found,) = read.table_records(lambda scenario, split: split == "prequential:12,2")
+    assert found["run_id"] == kept[1]["run_id"]
+    assert not list(read.by_table(lambda scenario, split: split == "prequential:12,3"))
+    assert not list(problems(read, are_scores_of))
+
+
 def test_without_its_curves_file_a_record_lacks_only_them(store, make):
     (kept,) = written(store, make())
     pack(store)
