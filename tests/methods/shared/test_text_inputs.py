@@ -19,8 +19,8 @@ from methods.shared.text_inputs import TextInputs, TextSettings, texts_of
 TEXTS = tuple(f"template {key}" for key in range(30))
 SENTENCE_READERS = (
     *("cat", "dagmm", "enrichlog", "freelog", "fusionlog", "generallog", "glad", "knn-embedding", "knn-labelled"),
-    *("loganomaly", "logformer", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm", "plelog"),
-    *("source-only", "zerolog"),
+    *("loganomaly", "logformer", "logllm", "logrobust", "logtad", "metalog", "mlad", "neurallog", "ott-plm"),
+    *("plelog", "source-only", "zerolog"),
 )
 
 
@@ -131,6 +131,7 @@ SMALL = {
     "knn-labelled": {"width": 20},
     "loganomaly": {"width": 20, "hidden": 8, "history": 4},
     "logformer": {"width": 20, "heads": 2, "ffn_width": 16},
+    "logllm": {"width": 16, "decoder": "tiny"},
     "logrobust": {"width": 20, "hidden": 8},
     "logtad": {"width": 20, "hidden": 8},
     "metalog": {"width": 20, "hidden": 8},
