@@ -131,8 +131,12 @@ def _series(anchor: str, series: Series, rule: str) -> Board:
 
 
 def published_of(tables: Sequence[Table], rule: str, cache: Path, papers: Sequence[Paper]) -> list[Published]:
-    """What papers report, beside each of our tables of the same scenario."""
-    return [_published(found) for found in beside_of(tables, rule, cache, papers)]
+    """What papers report, beside each of our tables in which a method of theirs ran on that scenario."""
+    return [_published(found) for found in beside_of(tables, rule, cache, papers) if _has_ours(found)]
+
+
+def _has_ours(found: Beside) -> bool:
+    return any(line[_OUR_ROW] != "-" and line[_METHOD] not in (CONTROL, NOT_PUBLISHED) for line in found.lines)
 
 
 _METHOD, _OUR_ROW = HEADERS.index("method"), HEADERS.index("our row")

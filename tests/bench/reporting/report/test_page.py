@@ -262,7 +262,9 @@ def test_a_published_row_keeps_its_name_and_what_no_paper_has_is_counted(monkeyp
         ["", "control", *["-"] * 4, "ecvc", *ours],
     ]
     found = Beside("app@full: beside a paper", [["data", "a\\|b", "c"]], lines, [])
-    monkeypatch.setattr(boards, "beside_of", lambda *_: [found])
+    never_ran = [["2", "LogLLM", "0.9", "0.8", "0.85", "consistent", *["-"] * 6], lines[2]]
+    alone = Beside("app@full: beside another", [], never_ran, [])
+    monkeypatch.setattr(boards, "beside_of", lambda *_: [found, alone])
     (made,) = boards.published_of([], RULE, None, [])
     assert [line.name for line in made.sheet.lines] == ["DeepLog", "ecvc (control)"]
     assert made.sheet.headers[:6] == ("table", "P", "R", "F1", "judged", "our row")
