@@ -23,8 +23,8 @@ FrozenOption = Annotated[
     Path | None,
     typer.Option("--frozen", help="Run the suites of a plan that --freeze wrote, as they were."),
 ]
-PLAN = "plan.toml"
-"""The plan of a results folder."""
+PLAN, PLANS = "plan.toml", "plan*.toml"
+"""The plan of a results folder, and all of them."""
 
 
 def write_plan(path: Path, suites: Sequence[Suite], data: Path | None, out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli._frozen import PLAN
+from bench.cli._frozen import PLAN, PLANS
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Docs, Out, say
 
 if TYPE_CHECKING:
@@ -62,14 +62,16 @@ def plan(
     out: Out = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Hold the records against a frozen plan; exit 1 when one of an evaluation edition is not in it."""
+    """Hold the records against a frozen plan; exit 1 when one of an evaluation edition is in no plan of OUT."""
     from bench.experiment.freeze import hold, read_frozen
     from bench.records.store import Store
 
-    frozen = read_frozen(out / PLAN if file is None else file)
+    path = out / PLAN if file is None else file
+    frozen = read_frozen(path)
     store = Store(out)
     store.require_results()
-    held = hold(frozen, store.records())
+    others = [read_frozen(other) for other in sorted(out.glob(PLANS)) if other.resolve() != path.resolve()]
+    held = hold(frozen, store.records(), others)
     if as_json:
         said = {"runs": len(frozen.run_ids), "blind": list(frozen.blind), "not_blind": dict(frozen.not_blind)}
         say(json.dumps({**said, **vars(held)}, indent=1))
@@ -85,6 +87,8 @@ def _held_lines(frozen: Frozen, held: Held) -> Iterator[str]:
     yield from (f"not blind: {edition}, as {why}" for edition, why in frozen.not_blind.items())
     yield from (f"made by another code than the plan's: {row}" for row in held.other_code)
     yield from (f"not in the plan, on an evaluation edition: {row}" for row in held.outside)
+    if held.n_in_other_plans:
+        yield f"{held.n_in_other_plans} records are of other plans of this folder"
     yield from (f"a certificate, which no plan holds: {row}" for row in held.certificates)
     others = held.n_outside - sum(int(row.rpartition(": ")[2]) for row in held.outside)
     yield f"{others} records of development and smoke editions are not in the plan, and need not be"

@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -88,6 +88,8 @@ class Held:
     """Rows of editions of tier evaluation that the plan does not have."""
     n_outside: int = 0
     """Records that the plan does not have, of whatever tier."""
+    n_in_other_plans: int = 0
+    """Records that another plan has."""
     certificates: list[str] = field(default_factory=list)
     """Rows of scores by other code for a method of the plan: they ran elsewhere, so no plan has them."""
 
@@ -159,16 +161,23 @@ def changed_code(frozen: Frozen, now: Frozen) -> list[str]:
     return [name for name, codes in frozen.code.items() if not set(now.code.get(name, codes)) <= set(codes)]
 
 
-def hold(frozen: Frozen, records: Iterable[Record]) -> Held:
-    """What of a plan is done, and what was done beside it; records: all of a store."""
+def hold(frozen: Frozen, records: Iterable[Record], others: Collection[Frozen] = ()) -> Held:
+    """What of a plan is done, and what was done beside it.
+
+    records: all of a store;  others: further plans, whose runs are not beside it
+    """
     known, seen = frozen.run_ids, set()
-    done = failed = n_outside = 0
+    elsewhere = frozenset().union(*(other.run_ids for other in others))
+    done = failed = n_outside = n_elsewhere = 0
     other_code: dict[str, int] = defaultdict(int)
     outside: dict[str, int] = defaultdict(int)
     certificates: dict[str, int] = defaultdict(int)
     for record in records:
         if record["detector"].get("certifies"):
             certificates[_row(record)] += 1
+            continue
+        if record["run_id"] not in known and record["run_id"] in elsewhere:
+            n_elsewhere += 1
             continue
         if record["run_id"] not in known:
             n_outside += 1
@@ -181,7 +190,8 @@ def hold(frozen: Frozen, records: Iterable[Record]) -> Held:
         if not _made_by(record, frozen.code):
             other_code[_row(record)] += 1
     missing = len(known - seen)
-    return Held(done, missing, failed, _counted(other_code), _counted(outside), n_outside, _counted(certificates))
+    counted = _counted(other_code), _counted(outside), n_outside, n_elsewhere, _counted(certificates)
+    return Held(done, missing, failed, *counted)
 
 
 def _counted(rows: Mapping[str, int]) -> list[str]:

@@ -103,6 +103,17 @@ def test_records_are_held_against_the_plan(frozen):
     assert held.n_outside == 2
 
 
+def test_a_run_of_another_plan_is_not_outside(frozen):
+    made, cells = frozen()
+    code = dict(zip(("method", "engine"), made.code["ngram"][0].split("/"), strict=True))
+    runs = {"x@y--blind": {"ngram": ["3" * 16]}}
+    further = dataclasses.replace(made, runs=runs)
+    beside = record_of(cells[0], code, run_id="3" * 16, tiers={"x@y": "evaluation"})
+    assert hold(made, [beside]).outside
+    held = hold(made, [beside], [further])
+    assert (held.outside, held.n_outside, held.n_in_other_plans) == ([], 0, 1)
+
+
 def test_a_certificate_is_no_run_that_the_plan_lacks(frozen):
     made, cells = frozen()
     given = record_of(cells[0], {}, run_id="2" * 16, tiers={"x@y": "evaluation"})
