@@ -222,8 +222,13 @@ def refused(split: str, told: Mapping[str, str]) -> str | None:
 
 
 def _lacking(told: Mapping[str, str], data: Prepared) -> str | None:
-    """Why what is told of the sources cannot be learned from, or None."""
+    """Why what is told of the sources or auxiliaries cannot be learned from, or None."""
     reason = _WANTS_ABNORMAL.get(grade_of(told.get("source", "")))
-    if reason is None or (data.train.labels == ABNORMAL).any():
+    if reason is not None and not (data.train.labels == ABNORMAL).any():
+        return f"{reason}, and this split has none"
+    if grade_of(told.get("auxiliary", "")) not in _WANTS_ABNORMAL or not data.auxiliaries:
         return None
-    return f"{reason}, and this split has none"
+    if any((system.groups.labels[system.split.train] == ABNORMAL).any() for system in data.auxiliaries):
+        return None
+    names = " and ".join(system.card.key for system in data.auxiliaries)
+    return f"it learns abnormal lines of an auxiliary system, and none trains of {names}: give another --auxiliary"

@@ -126,6 +126,9 @@ class Few(Plain):
 
 class Helped(Plain):
     tags = DetectorTags(told={"source": "normals", "auxiliary": "unlabelled"})
+
+class Warned(Plain):
+    tags = DetectorTags(told={"source": "normals", "auxiliary": "labels"})
 ''' % hashlib.sha256(WEIGHTS).hexdigest()  # noqa: UP031
 SIZE = 4
 
@@ -322,6 +325,15 @@ def test_roles_that_are_not_told_never_reach_fit(bench, name, systems):
     assert poisoned.train.texts == given.train.texts
     for array in ("log_keys", "text_ids", "offsets", "system", "lines"):
         assert np.array_equal(getattr(poisoned.train, array), getattr(given.train, array)), array
+
+
+def test_an_auxiliary_that_has_no_abnormal_line_to_learn_from_is_a_skipped_row(bench):
+    assert bench.given("Warned", "sun", auxiliary=["star"]).reason is None
+    log = bench.data / "star" / "a.log"
+    log.write_text(log.read_text().replace("BAD ", "- "))
+    said = bench.given("Warned", "sun", auxiliary=["star"]).reason
+    assert said.endswith("none trains of star@full: give another --auxiliary")
+    assert bench.given("Warned", "sun", auxiliary=["star", "moon"]).reason is None
 
 
 def test_labels_of_roles_that_do_not_give_them_are_unlabelled(bench):
