@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from bench.records.store import Record, Store
     from bench.reporting.tables.rows import Table
 
-_SHOWN = 10
-"""Rows that are named; of more only the number is told."""
+_NAMED = 3
+"""Rows of one reason that are named each; of more only the number is told, and what to do."""
 
 
 def tell_stale(tables: Sequence[Table], store: Store, methods: Sequence[str] | None = None) -> None:
@@ -25,10 +25,11 @@ def tell_stale(tables: Sequence[Table], store: Store, methods: Sequence[str] | N
 
     found = stale_rows(tables, InstalledCode(store.cache))
     found = [row for row in found if methods is None or row.method in methods]
-    for row in found[:_SHOWN]:
-        typer.echo(f"stale: {row}", err=True)
-    if len(found) > _SHOWN:
-        typer.echo(f"stale: {len(found) - _SHOWN} rows more", err=True)
+    for why in dict.fromkeys(row.why for row in found):
+        rows = [row for row in found if row.why == why]
+        several = f"stale: {len(rows)} rows ({why}): `bench results restamp` says whether their numbers hold"
+        for line in [several] if len(rows) > _NAMED else [f"stale: {row}" for row in rows]:
+            typer.echo(line, err=True)
 
 
 def code_lines(record: Record, store: Store) -> list[str]:

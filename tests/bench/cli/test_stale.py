@@ -61,6 +61,8 @@ def test_an_edited_engine_makes_every_row_stale(shipped):
     assert refused.returncode == 1
     assert refused.stdout.count("STALE") == 8
     assert refused.stdout.count("the engine's code changed since") == 8
+    (line,) = shipped.bench("table").stderr.splitlines()
+    assert line.startswith("stale: 8 rows (the engine's code changed since): `bench results restamp`")
     assert "8 runs again" in shipped.run()
     assert shipped.gate().returncode == 0
 
