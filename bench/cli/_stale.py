@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from bench.records.store import Record, Store
     from bench.reporting.tables.rows import Table
+    from bench.reporting.tables.versions import StaleRow
 
 _NAMED = 3
 """Rows of one reason that are named each; of more only the number is told, and what to do."""
@@ -26,10 +27,16 @@ def tell_stale(tables: Sequence[Table], store: Store, methods: Sequence[str] | N
     found = stale_rows(tables, InstalledCode(store.cache))
     found = [row for row in found if methods is None or row.method in methods]
     for why in dict.fromkeys(row.why for row in found):
-        rows = [row for row in found if row.why == why]
-        several = f"stale: {len(rows)} rows ({why}): `bench results restamp` says whether their numbers hold"
-        for line in [several] if len(rows) > _NAMED else [f"stale: {row}" for row in rows]:
+        for line in _lines([row for row in found if row.why == why]):
             typer.echo(line, err=True)
+
+
+def _lines(rows: Sequence[StaleRow]) -> list[str]:
+    """What is said of rows that are stale for one reason."""
+    if len(rows) <= _NAMED:
+        return [f"stale: {row}" for row in rows]
+    way_out = "" if rows[0].is_gone else ": `bench results restamp` says whether their numbers hold"
+    return [f"stale: {len(rows)} rows ({rows[0].why}){way_out}"]
 
 
 def code_lines(record: Record, store: Store) -> list[str]:

@@ -19,6 +19,8 @@ class StaleRow(NamedTuple):
     split: str
     method: str
     why: str
+    is_gone: bool
+    """Whether its code is not installed, so that nothing can be compared with it."""
 
     def __str__(self) -> str:
         return f"{self.scenario}, {self.split}: {self.method} ({self.why})"
@@ -70,4 +72,5 @@ def standing(row: Row, code: InstalledCode) -> Standing:
 def stale_rows(tables: Iterable[Table], code: InstalledCode) -> list[StaleRow]:
     """All rows that the installed code did not make, or whose code is not installed."""
     rows = [(table.key, row.method, standing(row, code)) for table in tables for row in table.rows]
-    return [StaleRow(key.scenario, key.split, method, of.why) for key, method, of in rows if not of.holds]
+    found = [(key, method, of) for key, method, of in rows if not of.holds]
+    return [StaleRow(key.scenario, key.split, method, of.why, of.state == "gone") for key, method, of in found]
