@@ -137,7 +137,7 @@ SMALL = {
     "metalog": {"width": 20, "hidden": 8},
     "mlad": {"width": 20, "heads": 2, "ffn_width": 16, "k": 2},
     "neurallog": {"width": 20, "heads": 2, "head_width": 4, "ffn_width": 16, "hidden": 8},
-    "ott-plm": {"width": 20, "hidden": 8, "history": 4},
+    "ott-plm": {"width": 20, "hidden": 8, "history": 4, "whitened": False},
     "plelog": {"width": 20, "hidden": 8, "min_cluster_size": 5},
     "source-only": {"width": 20, "hidden": 8},
     "zerolog": {"width": 20, "hidden": 8},
