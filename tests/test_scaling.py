@@ -16,17 +16,17 @@ MEASURED = json.loads(scaling.MEASURED.read_text(encoding="utf-8"))
 PAGE = scaling.PAGE.read_text(encoding="utf-8")
 
 
-def run_at(lines, epochs, network, other):
+def run_at(lines, steps, network, other):
     """What bench_moonshot.py writes, of one network and one other method."""
     million = lines / 1e6
-    fit = network.start + epochs * (0.1 * network.epoch + network.held_out * million) + network.once * million
+    fit = network.start + steps * network.step + network.once * million
     methods = {
         "net": {"fit_s": fit, "score_s": network.score * million, "peak_mib": 500 + 100 * million},
         "other": {"fit_s": 0.0, "score_s": other * million**1.5, "peak_mib": 200},
     }
     spent = sum(found["fit_s"] + found["score_s"] for found in methods.values())
     return {
-        "lines": lines, "epochs": epochs, "draws": 0.1, "cells": 2,
+        "lines": lines, "steps": steps, "cells": 2,
         "cpu_s": spent + 2 * (0.5 + 0.2 * million) + million,
         "driver_mib": 100 + 50 * million, "prepare_s": million, "methods": methods,
     }  # fmt: skip
@@ -34,10 +34,10 @@ def run_at(lines, epochs, network, other):
 
 @pytest.fixture
 def planted():
-    network = Network(start=2.0, epoch=30.0, held_out=0.5, once=4.0, score=6.0)
-    sizes = [(n, epochs) for n in (100_000, 1_000_000) for epochs in (1, 6)] + [(5_000_000, 1)]
-    runs = [run_at(lines, epochs, network, 3.0) for lines, epochs in sizes]
-    return Model(MEASURED | {"runs": runs, "networks": ["net"], "epochs": {"net": 10}}), network
+    network = Network(start=2.0, step=0.5, once=4.0, score=6.0)
+    sizes = [(100_000, 10), (100_000, 60), (1_000_000, 10), (5_000_000, 10)]
+    runs = [run_at(lines, steps, network, 3.0) for lines, steps in sizes]
+    return Model(MEASURED | {"runs": runs, "networks": ["net"], "steps": 300}), network
 
 
 def test_the_page_is_what_the_script_writes():
@@ -69,7 +69,7 @@ def test_what_training_costs_and_what_grows_are_told_apart(planted):
     model, network = planted
     assert model.networks["net"] == pytest.approx(network)
     assert model.others["other"].power == pytest.approx(1.5)
-    assert model.seconds("net", 200.0, epochs=30) == pytest.approx(2 + 30 * (30 + 0.5 * 200) + 10 * 200)
+    assert model.seconds("net", 200.0) == pytest.approx(2 + 300 * 0.5 + 10 * 200)
     assert model.seconds("other", 20.0) == pytest.approx(3 * 20**1.5)
 
 

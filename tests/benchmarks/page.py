@@ -48,6 +48,8 @@ SCRIPTS = {
     "scale": "bench_scale.py --lines 475000",
     "border": "bench_border.py",
     "jobs": "bench_jobs.py --what smoke",
+    "twice": "bench_jobs.py --what twice",
+    "methods": "bench_jobs.py --what methods",
 }
 THREADS = "1"
 

@@ -15,19 +15,19 @@ class Network(NamedTuple):
     """CPU seconds of a network; what grows, for each million lines."""
 
     start: float
-    epoch: float
-    held_out: float
+    step: float
+    """Of the optimiser, looks at the held-out part included."""
     once: float
+    """Of fitting, whatever the steps."""
     score: float
 
-    def seconds(self, millions: float, epochs: float) -> float:
+    def seconds(self, millions: float, steps: int) -> float:
         """Of a cell."""
-        grows = (self.once + self.score) * millions
-        return self.start + epochs * (self.epoch + self.held_out * millions) + grows
+        return self.start + steps * self.step + (self.once + self.score) * millions
 
 
 class Other(NamedTuple):
-    """CPU seconds of a method that has no epochs."""
+    """CPU seconds of a method that takes no steps."""
 
     millions: float
     """Lines at which it was measured."""
@@ -69,33 +69,28 @@ class Model:
 
     def __init__(self, measured: dict[str, Any]) -> None:
         self.measured = measured
-        self.short, self.long = sorted({run["epochs"] for run in measured["runs"]} - {None})
-        self.share = measured["runs"][0]["draws"]
-        self.runs = {(run["lines"], run["epochs"]): run for run in measured["runs"]}
+        self.steps = int(measured["steps"])
+        self.short, self.long = sorted({run["steps"] for run in measured["runs"]})
+        self.runs = {(run["lines"], run["steps"]): run for run in measured["runs"]}
         self.sizes = sorted({lines for lines, _ in self.runs})
         self.small, self.middle, self.large = self.sizes
         self.networks = {name: self._network(name) for name in measured["networks"]}
         names = self.runs[self.large, self.short]["methods"]
         self.others = {name: self._other(name) for name in names if name not in self.networks}
-        self.epochs = {name: measured["epochs"].get(name, measured["max_epochs"]) for name in self.networks}
 
-    def _of(self, name: str, what: str, lines: int, epochs: int) -> float:
-        return float(self.runs[lines, epochs]["methods"][name][what])
+    def _of(self, name: str, what: str, lines: int, steps: int) -> float:
+        return float(self.runs[lines, steps]["methods"][name][what])
 
     def _network(self, name: str, once_from: tuple[int, int] | None = None) -> Network:
-        """once_from: the sizes that tell what grows apart from epochs; the two largest if not given."""
+        """once_from: the sizes that tell what grows with the lines; the two largest if not given."""
         low, high = once_from or (self.middle, self.large)
-        epochs = [
-            self._of(name, "fit_s", n, self.long) - self._of(name, "fit_s", n, self.short) for n in self.sizes[:2]
-        ]
-        small, middle = (seconds / (self.long - self.short) for seconds in epochs)
-        held_out = max(0.0, (middle - small) / ((self.middle - self.small) / 1e6))
-        first = max(0.0, small - held_out * self.small / 1e6)
-        rest = [self._of(name, "fit_s", n, self.short) - self.short * (first + held_out * n / 1e6) for n in (low, high)]
+        more = self._of(name, "fit_s", self.small, self.long) - self._of(name, "fit_s", self.small, self.short)
+        step = max(0.0, more / (self.long - self.short))
+        rest = [self._of(name, "fit_s", n, self.short) - self.short * step for n in (low, high)]
         once = max(0.0, (rest[1] - rest[0]) / ((high - low) / 1e6))
         start = max(0.0, rest[0] - once * low / 1e6)
         score = self._of(name, "score_s", high, self.short) / (high / 1e6)
-        return Network(start, first / self.share, held_out, once, score)
+        return Network(start, step, once, score)
 
     def _other(self, name: str) -> Other:
         parts = ("fit_s", "score_s")
@@ -106,16 +101,16 @@ class Model:
             power = math.log(high / low) / math.log(self.large / self.middle)
         return Other(self.large / 1e6, high, min(2.0, max(1.0, power)))
 
-    def seconds(self, name: str, millions: float, epochs: float | None = None) -> float:
-        """CPU seconds of fit and score of one cell; epochs: as many as the records had, where none is given."""
+    def seconds(self, name: str, millions: float) -> float:
+        """CPU seconds of fit and score of one cell, with the common budget of steps."""
         if name in self.others:
             return self.others[name].seconds(millions)
-        return self.networks[name].seconds(millions, self.epochs[name] if epochs is None else epochs)
+        return self.networks[name].seconds(millions, self.steps)
 
     def foretold(self, name: str) -> float:
         """What the two smaller sizes alone say of the short training of a network at the largest."""
         network = self._network(name, (self.small, self.middle))
-        return network.seconds(self.large / 1e6, self.short) - self.short * (1 - self.share) * network.epoch
+        return network.seconds(self.large / 1e6, self.short)
 
     def measured_at_large(self, name: str) -> float:
         """What fit and score of the short training took at the largest size."""
@@ -148,13 +143,13 @@ class Model:
         slope = max(0.0, mib[1] - mib[0]) / ((self.large - self.middle) / 1e6)
         return (mib[1] + slope * (millions - self.large / 1e6)) / 1024
 
-    def cells(self, millions: float, seeds: int, epochs: float | None = None) -> Cells:
+    def cells(self, millions: float, seeds: int) -> Cells:
         """All methods under both splits; those that `paper` gives nothing to learn from are left out there."""
         engine = self.engine(millions)
         names = [*self.networks, *self.others]
         skipped, unseeded = self.measured["not_under_paper"], self.measured["unseeded"]
         return Cells(
-            {name: self.seconds(name, millions, epochs) + engine for name in names},
+            {name: self.seconds(name, millions) + engine for name in names},
             {name: (1 if name in unseeded else seeds) + (0 if name in skipped else seeds) for name in names},
         )
 
