@@ -62,7 +62,8 @@ class KNNFew(FittedArrays):
     def _learn(self, train: Sequences, labels: NDArray[np.int8] | None) -> State:
         inputs = TextInputs.learn(train, self.config)
         sides = {"normal": NORMAL, "abnormal": ABNORMAL}
-        known = np.full(len(train), -1) if labels is None else np.where(train.lengths > 0, labels, -1)
+        # A known sequence without an event stays, as a vector of zeros: of so few labels none is to spare.
+        known = np.full(len(train), -1) if labels is None else labels
         if not all((known == label).any() for label in sides.values()):
             raise ValueError(
                 "KNNFew needs normal and abnormal labels of the target, and one kind is missing: use a target whose "
