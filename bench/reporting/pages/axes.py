@@ -98,13 +98,21 @@ def _at(curves: dict[str, Curve], count: int) -> dict[str, float]:
 
 
 def drift(results: Results) -> str:
-    """AUROC over several cuts, and block by block after refits: the mean and the worst of each method."""
+    """AUROC over several cuts, and block by block after refits: the mean and the worst of each method.
+
+    A row that ran under one cut alone says nothing of drift and is left out, counted below.
+    """
     parts = []
     for series in make_series(_with_chronological(results)):
         names = sorted({row.method for table in series.tables for row in table.rows})
-        lines = [line for name in names if (line := _drift_line(series, name))]
+        values = {name: found for name in names if (found := _drift_values(series, name))}
+        alone = [name for name in values if len(values[name]) == 1 and not series.is_blocks]
+        lines = [_drift_line(name, values[name]) for name in values if name not in alone]
         where = f"{column(series.tables[0])}, {series.key.split} ({len(series.tables)} {series.unit})"
-        parts += [f"**{where}**", markdown.table(lines, ["AUROC", "first", "last", "mean", "worst"])]
+        headers = ["AUROC", "first", "last", "mean", "worst", series.unit]
+        parts += [f"**{where}**", markdown.table(lines, headers)]
+        if alone:
+            parts.append(f"{len(alone)} rows of one cut alone are left out.")
     return "\n\n".join(parts) or f"({NOTHING})"
 
 
@@ -116,12 +124,15 @@ def _with_chronological(results: Results) -> list[Table]:
     return found + [t for t in usual if t.key.split == "chronological" and t.key.scenario in scenarios]
 
 
-def _drift_line(series: Series, name: str) -> list[str]:
+def _drift_values(series: Series, name: str) -> list[float]:
+    """Those of a row in each table that has one, in the order of time."""
     rows = [row for table in series.tables for row in table.rows if row.method == name]
-    values = [value for row in rows if (value := value_of(row, _DRIFT_METRIC)) is not None]
-    if not values:
-        return []
-    return [markdown.plain(name), *map(short, (values[0], values[-1], sum(values) / len(values), min(values)))]
+    return [value for row in rows if (value := value_of(row, _DRIFT_METRIC)) is not None]
+
+
+def _drift_line(name: str, values: list[float]) -> list[str]:
+    shown = (values[0], values[-1], sum(values) / len(values), min(values))
+    return [markdown.plain(name), *map(short, shown), str(len(values))]
 
 
 def originals(results: Results) -> str:

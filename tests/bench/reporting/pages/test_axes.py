@@ -53,7 +53,14 @@ def test_drift_is_the_mean_and_the_worst_over_cuts(make_record):
     records = [make_record("a", 0, f1, split=split) for split, f1 in splits.items()]
     text = " ".join(axes.drift(results_of(records)).split())
     assert "**bgl@raw12k, cuts (3 cuts)**" in text
-    assert "| a | .500 | .700 | .700 | .500 |" in text
+    assert "| a | .500 | .700 | .700 | .500 | 3 |" in text
+
+
+def test_what_ran_under_one_cut_alone_is_no_drift(make_record):
+    records = [make_record("a", 0, 0.5, split=split) for split in ("chronological", "chronological:50,70")]
+    text = axes.drift(results_of([*records, make_record("b", 0, 0.9, split="chronological")]))
+    assert "| b" not in text
+    assert "1 rows of one cut alone are left out." in text
 
 
 def test_published_settings_stand_beside_the_common_ones(make_record):
