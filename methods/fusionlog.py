@@ -34,7 +34,7 @@ from scipy.special import expit
 
 from bench.detector import DetectorTags, Evidence
 from bench.types import Sequences
-from methods.shared.meta import Pool, labelled_pool, of_role
+from methods.shared.meta import Pool, of_role
 from methods.shared.pseudo_labels import Agreement, agree, budget_of, learn, lessons_of
 from methods.shared.published import Published, original, sources_of
 from methods.shared.router import ROUTER, Router, RouterSettings, require_router
@@ -102,7 +102,7 @@ class FusionLog(SmallModelDetector):
         evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn the small model, then what it and the teacher make of the target; no label of the target is read."""
-        super().fit(train, labels, evidence=evidence)
+        small = self._learn_small(train, labels, evidence)
         config: Config = self.config
         self.facts_: dict[str, Any] = {}
         if not config.rounds:
@@ -115,9 +115,7 @@ class FusionLog(SmallModelDetector):
         memory = Memory.of(source.select(known >= 0), known[known >= 0], config.memory, self.seed)
         tutor = Tutor(config, None if evidence.teacher is None else evidence.teacher.ask, memory)
         asked = Distinct.of(train.select(proprietary))
-        reading = self._read(train)
-        pool = labelled_pool(train, labels, reading.inverse, is_source, "source")
-        subject = _Subject(reading, pool, asked, reading.inverse[proprietary[asked.first]])
+        subject = _Subject(*small, asked, small.reading.inverse[proprietary[asked.first]])
         rounds = [self._round(subject, tutor, number) for number in range(config.rounds)] if len(proprietary) else []
         share = 1 - len(proprietary) / len(target) if len(target) else 0.0
         self.facts_ = {"tau": router.tau, "pool_general_share": share, "rounds": rounds, **tutor.facts()}

@@ -26,10 +26,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from bench.detector import DetectorTags, Evidence
 from bench.llm.teacher import ChatTeacher
@@ -45,13 +46,22 @@ from methods.shared.teachers import TEACHER, Ask, Distinct, Memory, TeacherSetti
 class Config(RouterSettings, TeacherSettings, SmallModelSettings):
     """The shared budget, and the sheet's proposals."""
 
+    routed_by: Literal["knowledge", "uncertainty"] = "knowledge"
+    """What leaves a sequence to the language model: an event unlike all of the source's, or, as an ablation, a small
+    model less sure of it than of the source's own, `tau` being the confidence then, by the same quantile [R]."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_router(self)
         require_teacher(self)
 
 
-ORIGINAL: Published = {**SMALL_MODEL, **TEACHER, **ROUTER}
+ORIGINAL: Published = {
+    **SMALL_MODEL,
+    **TEACHER,
+    **ROUTER,
+    "routed_by": ("knowledge", "paper: a training-free router by semantic similarity (abstract)"),
+}
 
 
 class GeneralLog(SmallModelDetector):
@@ -86,10 +96,13 @@ class GeneralLog(SmallModelDetector):
         is_source = of_role(train, evidence.roles, "source")
         source, known = train.select(is_source), np.asarray(labels)[is_source]
         self.router_ = Router.learn(source, tau=config.tau, quantile=config.tau_quantile, seed=self.seed)
+        if config.routed_by == "uncertainty" and config.tau is None:
+            sure = confidence(super().score(source))
+            self.router_ = self.router_._replace(tau=float(np.quantile(sure, config.tau_quantile, method="lower")))
         memory = Memory.of(source.select(known >= 0), known[known >= 0], config.memory, self.seed)
         self.tutor_ = Tutor(config, self._ask(), memory)
         pool = train.select(of_role(train, evidence.roles, "target"))
-        self.facts_ = {"tau": self.router_.tau, "pool_general_share": share_of(self.router_.is_general(pool))}
+        self.facts_ = {"tau": self.router_.tau, "pool_general_share": share_of(self._is_general(pool))}
         return self
 
     def score(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -97,7 +110,7 @@ class GeneralLog(SmallModelDetector):
         scores = super().score(sequences)
         if not len(sequences):
             return scores
-        places = np.flatnonzero(~self.router_.is_general(sequences))
+        places = np.flatnonzero(~self._is_general(sequences, scores))
         asked = Distinct.of(sequences.select(places))
         said = log_odds(self.tutor_.judge(asked, self.config.max_teacher_calls))[asked.inverse]
         scores[places] = np.where(np.isnan(said), scores[places], said)
@@ -122,6 +135,12 @@ class GeneralLog(SmallModelDetector):
         asked = {} if self.teacher_ is None else self.teacher_.facts()
         return {**super().monitor(), **facts, **asked, **self.tutor_.facts()}
 
+    def _is_general(self, sequences: Sequences, scores: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+        """Bool (n_sequences,); scores: those of the small model, where they are known."""
+        if self.config.routed_by == "knowledge":
+            return self.router_.is_general(sequences)
+        return confidence(super().score(sequences) if scores is None else scores) >= self.router_.tau
+
     def _ask(self) -> Ask | None:
         self.teacher_ = self._own_teacher()
         # One part's questions do not follow from the answers of another.
@@ -130,6 +149,11 @@ class GeneralLog(SmallModelDetector):
     def _own_teacher(self) -> ChatTeacher | None:
         """Scores ask, and a loaded detector too, which no evidence is given."""
         return ChatTeacher.of(self.config) if self.config.teacher == "model" else None
+
+
+def confidence(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of log-odds: the probability of the more probable class."""
+    return np.asarray(expit(np.abs(scores)), np.float64)
 
 
 def share_of(mask: NDArray[np.bool_]) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +25,16 @@ PlanOption = Annotated[
     bool,
     typer.Option("--plan", help="Show cells, time and memory by past records, and what cannot run; start nothing."),
 ]
-_HEADERS = ("method", "scenario", "split", "cells", "CPU s", "MiB", "from")
+_HEADERS = ("method", "cells", "CPU s", "MiB", "from")
+_WIDTH = 80
+_METHOD_WIDTH = 35
+_SOURCES = {
+    "no record": "no record",
+    "other edition scaled": "another, scaled",
+    "same edition": "same edition",
+    "own record": "own record",
+}
+"""The words of the table; the weakest first, which is shown where the cells of a row differ."""
 
 
 def show_plan(
@@ -72,15 +84,22 @@ def _plain(found: Preview) -> dict[str, Any]:
 
 
 def _lines(found: Preview) -> Iterator[str]:
-    from tabulate import tabulate
+    for line in _unwrapped(found):
+        wraps = len(line) > _WIDTH and "\n" not in line
+        yield wrapped(line) if wraps else line
 
+
+def wrapped(line: str) -> str:
+    """A sentence in lines that fit a terminal; no word is cut."""
+    parts = textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts)
+
+
+def _unwrapped(found: Preview) -> Iterator[str]:
     n_running = sum(group.n_cells for group in found.running)
-    if found.running:
-        rows = [dict(zip(_HEADERS, _row(group), strict=True)) for group in found.running]
-        splits = {row["split"] for row in rows}
-        shown = [name for name in _HEADERS if name != "split" or len(splits) > 1]
-        cells = [[row[name] for name in shown] for row in rows]
-        yield tabulate(cells, shown, tablefmt="simple", disable_numparse=True)
+    for (scenario, split), groups in itertools.groupby(found.running, _table_of):
+        yield f"{scenario}, {split}"
+        yield _table(list(groups))
         yield ""
     again = f", {found.n_stale} of them again since another code made their records" if found.n_stale else ""
     yield f"{found.n_cells} cells: {found.n_resumed} resumed from their records, {n_running} to run{again}"
@@ -97,26 +116,45 @@ def _lines(found: Preview) -> Iterator[str]:
     yield "nothing was run"
 
 
+def _table_of(group: Group) -> tuple[str, str]:
+    return group.scenario, group.split
+
+
+def _table(groups: Sequence[Group]) -> str:
+    from tabulate import tabulate
+
+    return tabulate([_row(group) for group in groups], _HEADERS, tablefmt="simple", disable_numparse=True)
+
+
 def _row(group: Group) -> list[str]:
     mark = "" if group.is_of_here else "*"
     return [
-        group.method,
-        group.scenario,
-        group.split,
+        _name(group.method),
         str(group.n_cells),
         "-" if group.seconds is None else f"{group.seconds:.1f}{mark}",
         "-" if group.memory_mib is None else f"{group.memory_mib:.0f}",
-        ", ".join(group.sources),
+        next(word for source, word in _SOURCES.items() if source in group.sources),
     ]
 
 
+def _name(method: str) -> str:
+    """A method in lines of the table's first column, broken behind commas where it can be."""
+    lines = [""]
+    for part in re.split("(?<=,)", method):
+        if lines[-1] and len(lines[-1]) + len(part) > _METHOD_WIDTH:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _reasons(groups: Sequence[Group]) -> Iterator[str]:
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: dict[str, Counter[str]] = {}
     for group in groups:
         if group.reason:
-            counts[group.method, group.reason] += group.n_cells
-    for (method, reason), n in counts.items():
-        yield f"{n} of {method} will not run: {reason}"
+            counts.setdefault(group.reason, Counter())[group.method] += group.n_cells
+    for reason, methods in counts.items():
+        named = ", ".join(f"{n} of {method}" for method, n in methods.items())
+        yield f"{named} will not run: {reason}"
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,8 @@
 
 A small edition is written to a folder of its own and the method runs on it; then the labels behind its training part
 are permuted in its file and in fresh caches, under the same names, and it runs again. Of a method that is told no
-label of training, those are permuted too.
+label of training, those are permuted too. A method that is told something of a target learns from a second edition, and
+the labels of its target are permuted: all of them where it is told none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.experiment.cell import CannotFitError, Settings, fit_again
+from bench.experiment.grades import grade_of
 from bench.experiment.scenario import Scenario, parse_scenario
 from bench.experiment.spec import Cell, Method, plan
 
@@ -28,6 +30,12 @@ _N_WINDOWS: Final = 300
 _SIZE: Final = 8
 _CUTS: Final = [180, 240]
 """Windows at which training and validation end."""
+_TARGET_CUTS: Final = [120, 150]
+"""The same of a target under `transfer`: where what trains of its pool ends, and its pool."""
+_SYSTEM: Final = "permuted"
+"""The edition whose labels are permuted."""
+_SOURCE: Final = "steady"
+"""The edition that a method learns from whose target is the other."""
 _CARD: Final = """title = "permuted"
 licence = "CC0-1.0"
 citation = "made here"
@@ -43,7 +51,10 @@ header = '^(?P<time>[0-9]+) (?P<message>.*)$'
 [parser]
 masks = ['[0-9]+']
 """
-_STEPS: Final = ("job begins", "request read", "block sent", "cache refreshed", "job ends")
+_STEPS: Final = {
+    _SYSTEM: ("job begins", "request read", "block sent", "cache refreshed", "job ends"),
+    _SOURCE: ("task started", "file opened", "packet routed", "index rebuilt", "task stopped"),
+}
 
 
 class Permuted(NamedTuple):
@@ -58,11 +69,12 @@ class Permuted(NamedTuple):
 
 def permute_labels(method: Method, settings: Settings) -> Permuted:
     """Score the small edition with its labels as they are and permuted."""
+    learns_of_target = "target" in method.description.told
     with tempfile.TemporaryDirectory(prefix="permuted-") as folder:
         scores = []
         for seed in (None, 1):
             try:
-                scores.append(_scores(method, settings, Path(folder), seed))
+                scores.append(_scores(method, settings, Path(folder), seed, is_target=learns_of_target))
             except CannotFitError as error:
                 return Permuted(error.reason)
     first, second = scores
@@ -70,51 +82,60 @@ def permute_labels(method: Method, settings: Settings) -> Permuted:
     return Permuted(None, int((~same).sum()), len(first))
 
 
-def _scores(method: Method, settings: Settings, folder: Path, seed: int | None) -> NDArray[np.float64]:
+def _scores(
+    method: Method, settings: Settings, folder: Path, seed: int | None, *, is_target: bool
+) -> NDArray[np.float64]:
     """Scores of the test part; both times the files have the same names."""
-    _write(folder / "data", _labels(seed, everywhere=_sees_no_label(method)))
+    cuts = _TARGET_CUTS if is_target else _CUTS
+    _write(folder / "data", _SYSTEM, _labels(seed, cuts, everywhere=_sees_no_label(method, is_target=is_target)))
+    _write(folder / "data", _SOURCE, _labels(None, _CUTS, everywhere=False))
     with _cache(folder / f"cache-{seed}"):
         known = catalogue(folder / "data")
-        cell = _cell(method, parse_scenario("permuted", known))
+        name = f"{_SOURCE}2{_SYSTEM}" if is_target else _SYSTEM
+        cell = _cell(method, parse_scenario(name, known), "transfer" if is_target else "chronological")
         detector, data = fit_again(cell, Loader(known).prepare(cell.data), settings)
         return detector.score(data.test.sequences)
 
 
-def _cell(method: Method, scenario: Scenario) -> Cell:
-    (cell,) = plan([scenario], [method], splits=["chronological"], seeds=[0], grouping=Grouping(_SIZE, _SIZE))
+def _cell(method: Method, scenario: Scenario, split: str) -> Cell:
+    (cell,) = plan([scenario], [method], splits=[split], seeds=[0], grouping=Grouping(_SIZE, _SIZE))
     return cell
 
 
-def _sees_no_label(method: Method) -> bool:
-    """Whether training is the same whatever its labels are."""
-    return set(method.description.told.values()) <= {"unlabelled"} and not method.description.told_with
+def _sees_no_label(method: Method, *, is_target: bool) -> bool:
+    """Whether training is the same whatever the labels of the permuted edition are."""
+    told = method.description.told
+    if is_target:
+        return grade_of(told["target"]) == "unlabelled" and not method.description.told_with
+    return set(told.values()) <= {"unlabelled"} and not method.description.told_with
 
 
-def _labels(seed: int | None, *, everywhere: bool) -> NDArray[np.bool_]:
+def _labels(seed: int | None, cuts: list[int], *, everywhere: bool) -> NDArray[np.bool_]:
     """Bool (n_windows,): which windows are abnormal; the number in each part stays."""
     rng = np.random.default_rng(0)
     labels = rng.random(_N_WINDOWS) < 0.15
     if seed is not None:
         permuting = np.random.default_rng(seed)
-        for part in np.split(np.arange(_N_WINDOWS), _CUTS)[0 if everywhere else 1 :]:
+        for part in np.split(np.arange(_N_WINDOWS), cuts)[0 if everywhere else 1 :]:
             labels[part] = permuting.permutation(labels[part])
     return labels
 
 
-def _write(folder: Path, abnormal: NDArray[np.bool_]) -> None:
+def _write(folder: Path, name: str, abnormal: NDArray[np.bool_]) -> None:
+    steps = _STEPS[name]
     rng = np.random.default_rng(2)
     lines = []
     for window in range(_N_WINDOWS):
-        start = int(rng.integers(len(_STEPS)))
+        start = int(rng.integers(len(steps)))
         odd = rng.random() < 0.15
         for i in range(_SIZE):
-            step = "device failed" if odd and i == 3 else _STEPS[(start + i) % len(_STEPS)]
+            step = "device failed" if odd and i == 3 else steps[(start + i) % len(steps)]
             label = "BAD" if abnormal[window] and i == 3 else "-"
             lines.append(f"{label} {1_600_000_000 + 30 * window + i} {step} {int(rng.integers(1000))}\n")
-    system = folder / "permuted"
+    system = folder / name
     system.mkdir(parents=True, exist_ok=True)
     (system / "_system.toml").write_text(_CARD)
-    (system / "small.toml").write_text('[[files]]\nname = "permuted/small.log"\nsha256 = "unpublished"\n')
+    (system / "small.toml").write_text(f'[[files]]\nname = "{name}/small.log"\nsha256 = "unpublished"\n')
     (system / "small.log").write_text("".join(lines))
 
 

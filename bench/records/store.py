@@ -41,6 +41,7 @@ from bench.records.record import (
     scores_digest,
     split_of_file,
 )
+from bench.records.shape import fault_of
 
 __all__ = [
     "FINISHED",
@@ -161,9 +162,15 @@ class Store:
         return parse_inbox(content, path)
 
     def write(self, record: Record, scores: Scores | None = None) -> Record:
-        """Keep a record in the inbox, and first its scores; returns the record as it reads back, with its digests."""
+        """Keep a record in the inbox, and first its scores; returns the record as it reads back, with its digests.
+
+        BenchError where it could not be read back: such a file would stop every later command on this store.
+        """
         self.require_current()
         plain: dict[str, Any] = jsonable(record)
+        wrong = fault_of(plain | {"digest": ""})
+        if wrong:
+            raise BenchError(f"a record without a right '{wrong}' was not written: a fault of this program")
         run_id = plain["run_id"]
         self._require_not_newer(run_id)
         if scores is not None:

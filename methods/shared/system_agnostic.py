@@ -7,7 +7,7 @@ reversal is deceived, in tasks of first-order meta-learning. Everything but the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from torch import nn
 from bench.detector import Evidence
 from bench.types import Sequences
 from methods.shared.meta import (
+    Pool,
     WarmStart,
     kinds_of,
     labelled_pool,
@@ -27,7 +28,7 @@ from methods.shared.meta import (
 )
 from methods.shared.meta_tasks import AlignedClassifier, Course, Domains, Tasks, objective
 from methods.shared.published import ADAM, Published
-from methods.shared.semantic import AttentiveClassifier, ClassifierDetector
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, Reading
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, seeded, train_network
 
@@ -105,6 +106,13 @@ SMALL_MODEL: Final[Published] = {
 """What ZeroLog's own profile holds."""
 
 
+class Learned(NamedTuple):
+    """What the small model was learned from; a method that goes on from it need not read that again."""
+
+    reading: Reading
+    source: Pool
+
+
 class PlainDetector(ClassifierDetector):
     """Learns the source's labels alone: no domain term and no tasks."""
 
@@ -116,6 +124,14 @@ class PlainDetector(ClassifierDetector):
         evidence: Evidence = Evidence(),
     ) -> Self:
         """Learn the source's labels; of the target only sequences are read, never a label."""
+        self._learn_small(train, labels, evidence)
+        return self
+
+    def monitor(self) -> dict[str, Any]:
+        """Loss parts by steps, and how many distinct sequences were learned from."""
+        return {**super().monitor(), **self.pools_} if hasattr(self, "pools_") else {}
+
+    def _learn_small(self, train: Sequences, labels: NDArray[np.int8] | None, evidence: Evidence) -> Learned:
         if reason := self.skip(train):
             raise ValueError(f"{type(self).__name__} cannot be trained: {reason}")
         config: PlainSettings = self.config
@@ -137,11 +153,7 @@ class PlainDetector(ClassifierDetector):
             self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=tasks)
         self.net_ = net.double().eval()
         self.pools_ = {"source": kinds_of(source), "target": {"distinct": len(target.bag)}}
-        return self
-
-    def monitor(self) -> dict[str, Any]:
-        """Loss parts by steps, and how many distinct sequences were learned from."""
-        return {**super().monitor(), **self.pools_} if hasattr(self, "pools_") else {}
+        return Learned(reading, source)
 
     def _new_network(self) -> AttentiveClassifier:
         return self._network_of(nn.GRU)

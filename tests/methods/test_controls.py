@@ -21,6 +21,7 @@ from methods.controls import (
     NewEventConfig,
     Random,
 )
+from methods.few_controls import KNNFew
 from methods.labelled_controls import KNNLabelled, MeanDifference
 from methods.shared import text_inputs
 
@@ -132,7 +133,7 @@ class TestEveryControl:
 def test_names_in_the_entry_points_are_the_controls():
     from importlib.metadata import entry_points
 
-    labelled = {KNNLabelled, MeanDifference}
+    labelled = {KNNFew, KNNLabelled, MeanDifference}
     assert {point.load() for point in entry_points(group="bench.controls")} == set(CONTROLS) | labelled
 
 

@@ -60,15 +60,19 @@ TEST = log_of(1)[0].select(np.arange(40, 80))
 HAS_NEW = np.array([(keys >= 6).any() for keys in np.split(TEST.text_ids, TEST.offsets[1:-1])])
 
 
-def fused(model=None, labels=LABELS, **settings):
+def rows_of(sequences):
+    return np.split(sequences.text_ids, sequences.offsets[1:-1])
+
+
+def fused(model=None, train=TRAIN, labels=LABELS, **settings):
     named = {} if model else {"teacher": "embedding"}
     config = fusionlog.Config(**{**QUICK, "round_steps": 12, **named, **settings})
-    return FusionLog(config).fit(TRAIN, labels, evidence=replace(EVIDENCE, teacher=model))
+    return FusionLog(config).fit(train, labels, evidence=replace(EVIDENCE, teacher=model))
 
 
-def general(**settings):
+def general(train=TRAIN, labels=LABELS, **settings):
     config = generallog.Config(**{**QUICK, "teacher": "embedding", **settings})
-    return GeneralLog(config).fit(TRAIN, LABELS, evidence=EVIDENCE)
+    return GeneralLog(config).fit(train, labels, evidence=EVIDENCE)
 
 
 class Base(SmallModelDetector):
@@ -83,6 +87,7 @@ def base(no_sentence_encoder):
 
 def test_zero_rounds_are_the_small_model(base):
     assert fused(rounds=0).score(TEST).tolist() == base.tolist()
+    assert fused(tau=-1.0).score(TEST).tolist() == base.tolist()
     assert fused(rounds=1).score(TEST).tolist() != base.tolist()
     nobody = Model("I cannot say.")
     assert fused(nobody, rounds=2).score(TEST).tolist() == base.tolist()
@@ -95,9 +100,33 @@ def test_zero_rounds_are_zerolog():
     assert found.score(TEST).tolist() == fused(rounds=0).score(TEST).tolist()
 
 
-def test_labels_of_the_target_move_nothing():
+@pytest.mark.parametrize("fit", [lambda **given: fused(rounds=2, **given), general])
+def test_labels_of_the_target_move_nothing(fit):
     permuted = np.where(TRAIN.system == 1, np.random.default_rng(3).integers(0, 2, 80), LABELS).astype(np.int8)
-    assert fused(rounds=2).score(TEST).tolist() == fused(rounds=2, labels=permuted).score(TEST).tolist()
+    assert fit().score(TEST).tolist() == fit(labels=permuted).score(TEST).tolist()
+    swapped = np.where(TRAIN.system == 0, 1 - LABELS, LABELS).astype(np.int8)
+    assert fit().score(TEST).tolist() != fit(labels=swapped).score(TEST).tolist()
+
+
+@pytest.mark.parametrize("method", [FusionLog, GeneralLog])
+def test_the_more_probable_class_is_the_native_rule(method):
+    assert method.native_threshold_ == 0.0
+    assert method.tags.told == {"source": "labels", "target": "unlabelled"}
+    assert method.tags.teacher
+
+
+def test_the_bound_of_the_router_comes_from_the_source_alone():
+    """Another target, of texts that the source lacks, moves no bound; another source does."""
+    taus = [found.monitor()["tau"] for found in (fused(tau=None, rounds=1), general(tau=None))]
+    strange = Sequences.from_lists(
+        [[11] * 3 if system else keys.tolist() for system, keys in zip(TRAIN.system, rows_of(TRAIN), strict=True)],
+        TEXTS,
+        system=TRAIN.system,
+    )
+    for build, tau in ((fused, taus[0]), (general, taus[1])):
+        facts = build(train=strange, tau=None).monitor()
+        assert (facts["tau"], facts["pool_general_share"]) == (tau, 0.0)
+        assert build(tau=None, tau_quantile=1.0).monitor()["tau"] >= tau
 
 
 def test_what_the_teacher_says_is_learned():
@@ -171,6 +200,24 @@ def test_the_router_says_who_judges(base):
     assert (general(tau=1.0).score(TEST) == scores).all()
     loaded = GeneralLog(generallog.Config(**QUICK, teacher="embedding")).load_state(found.state())
     np.testing.assert_allclose(loaded.score(TEST), scores)
+
+
+def test_as_an_ablation_the_small_models_doubt_routes(base):
+    """By the same share of the source, from the source alone, and saved with it."""
+    found = general(routed_by="uncertainty", tau=None, tau_quantile=0.5)
+    source = TRAIN.select(TRAIN.system == 0)
+    small = Base(fusionlog.Config(**QUICK, teacher="embedding")).fit(TRAIN, LABELS, evidence=EVIDENCE)
+    sure = generallog.confidence(small.score(source))
+    tau = found.monitor()["tau"]
+    assert (sure < tau).mean() < 0.5 <= (sure <= tau).mean()
+    scores, asked = found.score(TEST), generallog.confidence(base) < tau
+    assert 0 < asked.sum() < len(TEST)
+    np.testing.assert_allclose(scores[~asked], base[~asked])
+    assert (np.abs(scores[asked] - base[asked]) > 1e-6).all()
+    settings = {**QUICK, "teacher": "embedding", "routed_by": "uncertainty"}
+    loaded = GeneralLog(generallog.Config(**settings)).load_state(found.state())
+    np.testing.assert_allclose(loaded.score(TEST), scores)
+    assert general(routed_by="uncertainty", tau=0.5).score(TEST).tolist() == base.tolist()
 
 
 def test_unread_and_unasked_sequences_have_the_small_models_score(base, monkeypatch):

@@ -15,18 +15,21 @@ from methods.shared.histories import FIRST_KEY, PAD
 
 pytestmark = pytest.mark.trains
 
-TEXTS = (*(f"template {key}" for key in range(12)), "template 2 reworded")
-REWORDED = 12
+TEXTS = (*(f"template {key}" for key in range(12)), "template 2 reworded", "template 1 failed", "TEMPLATE 5")
+REWORDED, FAILED, SAME_AS_5 = 12, 13, 14
+NOISE = {"reworded": 0.1, "failed": 0.6}
 QUICK = Config(width=20, history=4, hidden=24, steps=250, batch_size=32, learning_rate=0.01)
 CYCLE = [[(start + i) % 6 for i in range(12)] for start in range(6)] * 10
 
 
 def fake_embed(texts):
+    """Templates are unlike each other, what is reworded or failed is like its template, and case is not read."""
     rows = []
     for text in texts:
-        row = np.random.default_rng(list(text.removesuffix(" reworded").encode())).standard_normal(384)
+        name, _, changed = text.lower().rpartition(" ") if text.split()[-1] in NOISE else (text.lower(), "", "")
+        row = np.random.default_rng(list(name.encode())).standard_normal(384)
         noise = np.random.default_rng(1).standard_normal(384)
-        rows.append(row + 0.1 * noise * text.endswith("reworded"))
+        rows.append(row + NOISE.get(changed, 0.0) * noise)
     rows = np.reshape(rows, (-1, 384))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
@@ -54,7 +57,9 @@ def classes(no_sentence_encoder):
 
 
 def test_on_a_constant_sequence_the_error_goes_to_zero():
-    untrained, trained = (OttPLM(replace(QUICK, steps=steps)).fit(of([[1] * 15] * 40)) for steps in (0, 250))
+    """A text that is the only one is nothing but the centre, so vectors are left as they are."""
+    config = replace(QUICK, whitened=False)
+    untrained, trained = (OttPLM(replace(config, steps=steps)).fit(of([[1] * 15] * 40)) for steps in (0, 250))
     lines = trained.score_lines(of([[1] * 15]))
     assert lines[1:].max() < 1e-3
     assert untrained.score_lines(of([[1] * 15])).min() > 0.2
@@ -74,6 +79,15 @@ def test_a_paraphrase_changes_the_error_less_than_a_random_template(fitted):
 def test_a_paraphrase_in_the_past_changes_the_prediction_little(fitted):
     plain, paraphrase, random = fitted.score_lines(of([[1, 2, 3], [1, REWORDED, 3], [1, 9, 3]]))[[2, 5, 8]]
     assert paraphrase < plain + 0.2 * (random - plain)
+
+
+@pytest.mark.parametrize("is_whitened", [True, False])
+def test_a_new_text_like_the_expected_one_is_worse_than_a_rare_one_that_is_known(is_whitened):
+    """Without whitening the error of the rare one is larger, as it is unlike what else follows."""
+    often, rarely = [0, 1, 2, 3, 4, 5], [0, 5, 2, 3, 4, 1]
+    detector = OttPLM(replace(QUICK, whitened=is_whitened)).fit(of([often] * 90 + [rarely] * 10))
+    known, new = detector.score_lines(of([[0, 5], [0, FAILED]]))[[1, 3]]
+    assert (new > known) == is_whitened
 
 
 @pytest.mark.parametrize("place", [5, 6, 9])
@@ -144,6 +158,15 @@ def test_the_score_by_classes_is_minus_log_p(classes):
 def test_by_classes_an_unknown_text_counts_as_the_most_alike_one(classes):
     plain, reworded = classes.score_lines(of([[0, 1, 2], [0, 1, REWORDED]]))[[2, 5]]
     assert reworded == pytest.approx(plain, abs=1e-9)
+
+
+def test_by_classes_texts_of_one_vector_are_one_class():
+    """An encoder that reads no case cannot tell them apart; the first is rare, and so is its row."""
+    renamed = [[SAME_AS_5 if event == 5 else event for event in row] for row in CYCLE]
+    detector = OttPLM(replace(QUICK, objective="classes")).fit(of([*renamed, [0, 5]]))
+    rare, common, wrong = detector.score_lines(of([[3, 4, 5], [3, 4, SAME_AS_5], [3, 4, 1]]))[[2, 5, 8]]
+    assert rare == pytest.approx(common, abs=1e-9)
+    assert common < 0.05 < wrong
 
 
 def test_the_native_rule_flags_the_share_of_held_out_events_that_was_asked_for():

@@ -41,6 +41,8 @@ class Claim:
     """Where it was read."""
     detector: str = ""
     """The detector of this project, or nothing."""
+    scenario: str = ""
+    """Where it names one pair: that pair without editions, as `hdfs2bgl`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Judged:
             "metric": claim.metric,
             "number": None if claim.number is None else str(claim.number),
             "data": list(claim.data),
+            "scenario": claim.scenario,
             "source": claim.source,
             "verdict": self.verdict,
             "arithmetic": self.arithmetic,
@@ -167,6 +170,7 @@ def render_beside(tables: Sequence[Table], rule: str, systems: Collection[str], 
         "ours on",
         "our row",
         "our F1 [95 %]",
+        "our P",
         "AUROC",
         "oracle",
         "bound",
@@ -184,18 +188,19 @@ def _beside(judged: Judged, tables: Sequence[Table], rule: str) -> list[list[str
     found = [
         [*left, f"{scenario_name(table)}, {table.key.split}", *_ours(row, rule), _bounded(table)]
         for table in tables
+        if claim.scenario in ("", scenario_name(table))
         for row in table.rows
         if claim.detector and row.records[0]["spec"]["detector"]["name"] == claim.detector
     ]
-    return found or [[*left, *["-"] * 6]]
+    return found or [[*left, *["-"] * 7]]
 
 
 def _ours(row: Row, rule: str) -> list[str]:
     if not row.finished:
-        return [row.label, "-", "-", "-"]
+        return [row.label, *["-"] * 4]
     shown = shown_rule(row, rule)
     f1 = aggregate(row, ALL, "f1", shown)
-    others = [mean_of(row, ALL, name, shown) for name in ("auroc", "oracle_f1")]
+    others = [mean_of(row, ALL, name, shown) for name in ("precision", "auroc", "oracle_f1")]
     cell = "n/e" if f1 is None else f"{f1.mean:.3f} [{f1.low:.3f}, {f1.high:.3f}]"
     return [row.label, cell, *("-" if value is None else f"{value:.3f}" for value in others)]
 

@@ -17,6 +17,9 @@ CALL_HEADERS: Final = ("calls", "tokens", "cost", "s/seq")
 CHANCE: Final = 0.5
 ONE_SIDED: Final = 0.95
 """Share of the target from which on a router is said to have left next to all to one side."""
+_JUDGED: Final[Mapping[str, str]] = {"teacher": "sequences left to its teacher", "line": "lines scored"}
+"""What a method asks verdicts of, by how the counts of its monitor begin."""
+_VERDICTS: Final = ("reused_share", "unasked", "unread")
 _COUNTED: Final = ("calls", "tokens_in", "tokens_out", "latency_s", "cost")
 _REPLAYED: Final = ("replayed", *(f"replayed_{name}" for name in _COUNTED[1:]))
 _NUMBERS: Final = ("unparsable_share", "asked", *_COUNTED, *_REPLAYED)
@@ -113,7 +116,7 @@ def call_notes(row: Row) -> list[str]:
     if auroc is not None and auroc.low <= CHANCE:
         why = f"the interval of its AUROC does not lie above {CHANCE}"
         notes.append(f"- {row.label}: not shown to be better than chance, {why}")
-    return [*notes, *_router_notes(row)]
+    return [*notes, *_router_notes(row), *_verdict_notes(row)]
 
 
 def _router_notes(row: Row) -> list[str]:
@@ -129,6 +132,33 @@ def _router_notes(row: Row) -> list[str]:
     elif share >= ONE_SIDED:
         told += ": next to none were left to the teacher"
     return [f"- {row.label}: {told}"]
+
+
+def _verdict_notes(row: Row) -> list[str]:
+    """How often a verdict of a teacher served again, and what had none; of methods that ask about lines likewise."""
+    return [
+        f"- {row.label}: {'; '.join(words)}"
+        for prefix, judged in _JUDGED.items()
+        if (words := _verdict_words([_monitored(record) for record in row.finished], prefix, judged))
+    ]
+
+
+def _verdict_words(facts: Sequence[Mapping[str, Any]], prefix: str, judged: str) -> list[str]:
+    """Means over the runs that counted their verdicts; nothing where none did."""
+
+    def mean(name: str) -> float:
+        return float(sum(fact[f"{prefix}_{name}"] for fact in counted) / len(counted))
+
+    names = [f"{prefix}_{name}" for name in _VERDICTS]
+    counted = [fact for fact in facts if all(isinstance(fact.get(name), int | float) for name in names)]
+    if not counted:
+        return []
+    words = [f"{100 * mean('reused_share'):.1f} % of the {judged} took over a verdict that there was"]
+    if mean("unasked"):
+        words.append(f"beyond its limit of questions {mean('unasked'):.0f} distinct ones a run had none")
+    if mean("unread"):
+        words.append(f"{mean('unread'):.0f} answers a run were no verdict")
+    return words
 
 
 def legend(rows: Iterable[Row]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from bench.data.sequences.protocols import block_of, cuts_of, family_of, is_cut
@@ -186,16 +187,43 @@ def _facts(series: Series, rule: str) -> list[str]:
         note = "- mean and worst over cuts whose tests overlap, each to the end of the log: no interval"
     tests = [f"{_short(table.key.split)}: {_test_size(table)}" for table in tables]
     sizes = [f"- test sequences: {'; '.join(tests)}"] if len(tables) <= _MOST_COLUMNS else []
-    failed = [f"- {text}" for table in tables for text in _failures(table)]
-    return [what, note, *sizes, f"- {unit}; threshold rule {rule}", *failed]
+    return [what, note, *sizes, f"- {unit}; threshold rule {rule}", *_failures(series)]
 
 
-def _failures(table: Table) -> list[str]:
-    """What did not finish there and why, once where it is one reason for all."""
-    where, reasons = _short(table.key.split), {row.failure for row in table.rows}
+def _failures(series: Series) -> list[str]:
+    """What did not finish and why: each reason once, with the tables of the series that it holds for."""
+    where: dict[tuple[str, str], list[Table]] = defaultdict(list)
+    for table in series.tables:
+        for label, reason in _failures_of(table):
+            where[label, reason.replace(table.key.split, series.key.split)].append(table)
+    return [
+        f"- {_places(tables, is_blocks=series.is_blocks)}{label}: {harmless(reason)}"
+        for (label, reason), tables in where.items()
+    ]
+
+
+def _failures_of(table: Table) -> list[tuple[str, str]]:
+    """Row and reason of what did not finish there; once, and without a row, where it is one reason for all."""
+    reasons = {row.failure for row in table.rows}
     if len(reasons) == 1 and "" not in reasons:
-        return [f"{where}: {harmless(reasons.pop())}"]
-    return [f"{where}, {row.label}: {harmless(row.failure)}" for row in table.rows if row.failure]
+        return [("", reasons.pop())]
+    return [(f", {row.label}", row.failure) for row in table.rows if row.failure]
+
+
+def _places(tables: Sequence[Table], *, is_blocks: bool) -> str:
+    """`50/70` of cuts; `blocks 1 to 6, 8` of blocks."""
+    if not is_blocks:
+        return ", ".join(_short(table.key.split) for table in tables)
+    numbers = [int(_short(table.key.split)) for table in tables]
+    runs = [list(run) for _, run in groupby(enumerate(numbers), key=_start_of_run)]
+    ends = [(run[0][1], run[-1][1]) for run in runs]
+    named = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ends)
+    return f"block {named}" if len(numbers) == 1 else f"blocks {named}"
+
+
+def _start_of_run(place: tuple[int, int]) -> int:
+    """Equal for numbers that follow one another."""
+    return place[1] - place[0]
 
 
 def _test_size(table: Table) -> str:

@@ -262,16 +262,28 @@ class Peeks(Detector):
             (path,) = Path(os.environ["BENCH_CACHE"]).rglob("labels.bin")
             labels = np.fromfile(path, np.int8)
         else:
-            (path,) = Path(os.environ["BENCH_CACHE"]).parent.rglob("*.log")
+            (path,) = Path(os.environ["BENCH_CACHE"]).parent.rglob("permuted/*.log")
             labels = np.array([line.startswith("BAD") for line in path.read_text().splitlines()])
         return np.maximum.reduceat(labels[sequences.lines], sequences.offsets[:-1]) * 1.0
 
 class PeeksIntoCaches(Peeks):
     place = "cache"
+
+class PeeksAtTarget(Peeks):
+    """Learns from the pool's labels on disk where the target's test part is abnormal, which it never looks at."""
+    tags = DetectorTags(told={"source": "labels", "target": "unlabelled"}, uses=frozenset({"lines"}))
+    def fit(self, train, labels=None, *, evidence=None):
+        pool = train.select(train.system == evidence.roles.index("target"))
+        (path,) = Path(os.environ["BENCH_CACHE"]).parent.rglob("permuted/*.log")
+        bad = np.array([line.startswith("BAD") for line in path.read_text().splitlines()])
+        self.seen_ = bad[pool.lines] @ np.arange(pool.n_events)
+        return self
+    def score(self, sequences):
+        return np.full(len(sequences), float(self.seen_))
 '''
 
 
-@pytest.mark.parametrize("name", ["Peeks", "PeeksIntoCaches"])
+@pytest.mark.parametrize("name", ["Peeks", "PeeksIntoCaches", "PeeksAtTarget"])
 def test_who_reads_labels_from_disk_is_found_when_these_are_permuted(call, tmp_path, name):
     (tmp_path / "peeks.py").write_text(PEEKING)
     code, out, err = call("check", f"peeks.py:{name}", "--permuted")
@@ -284,3 +296,25 @@ def test_permuted_labels_move_no_score_of_an_honest_method(call, name):
     code, out, err = call("check", name, "--permuted")
     assert code == 0, err
     assert out == "passed permuted: labels permuted on disk move 0 of 60 scores\n"
+
+
+QUICK = ("steps=3", "width=8", "hidden=4")
+ROUTED = (*QUICK, "teacher=embedding")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("knn-few", ("target_share=0.2",)),
+        pytest.param("metalog", QUICK, marks=pytest.mark.slow),
+        pytest.param("zerolog", QUICK, marks=pytest.mark.slow),
+        pytest.param("generallog", ROUTED, marks=pytest.mark.slow),
+        pytest.param("fusionlog", (*ROUTED, "round_steps=3"), marks=pytest.mark.slow),
+    ],
+)
+def test_permuted_labels_of_a_target_move_no_score(call, name, settings):
+    """Of one that is told none all of them, else those behind what is told."""
+    typed = [word for setting in settings for word in ("--set", f"{name}.{setting}")]
+    code, out, err = call("check", name, "--permuted", *typed)
+    assert code == 0, err
+    assert out == "passed permuted: labels permuted on disk move 0 of 150 scores\n"

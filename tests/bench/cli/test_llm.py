@@ -196,12 +196,17 @@ def test_the_environment_is_as_before(bench, stub, monkeypatch):
 FUSED = {"model": "SmolLM2-135M-Instruct", "rounds": 1, "prompt_tokens": 600, "retrieved": 2, "max_tokens": 12}
 
 
-def test_the_shipped_answers_replay_fusionlog_on_simulated_systems(bench, tmp_path):
-    """The local model is near chance, so nothing but that is held; what is asked follows from no training."""
-    settings = FUSED | {"steps": 2, "round_steps": 2}
+def fused(**settings):
+    """A run of fusionlog that trains next to nothing."""
+    settings = FUSED | {"steps": 2, "round_steps": 2} | settings
     typed = [word for name, value in settings.items() for word in ("--set", f"fusionlog.{name}={value}")]
     what = ("--methods", "fusionlog", "--scenario", "bgl@simulated2tbird@simulated", "--split", "transfer")
-    code, _, err = bench("run", *what, "--seeds", "1", "--llm", "replay", *typed)
+    return ("run", *what, "--seeds", "1", *typed)
+
+
+def test_the_shipped_answers_replay_fusionlog_on_simulated_systems(bench, tmp_path):
+    """The local model is near chance, so nothing but that is held; what is asked follows from no training."""
+    code, _, err = bench(*fused(), "--llm", "replay")
     assert code == 0, err
     (record,) = [record for record in Store(tmp_path / "results").records() if record["method"].startswith("fusionlog")]
     found = record["monitor"]
@@ -210,3 +215,26 @@ def test_the_shipped_answers_replay_fusionlog_on_simulated_systems(bench, tmp_pa
     assert record["detector"]["teacher"]
     (round_,) = found["rounds"]
     assert sum(round_[name] for name in ("agreed", "disputed", "dropped")) == found["teacher_sequences"]
+
+
+@pytest.mark.slow
+def test_what_a_fit_asks_is_counted_before_it_is_asked_and_replayed_whole_or_not_at_all(
+    bench, stub, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
+    stub.behave = lambda prompt, nth: "I am not sure." if nth == 0 else "Answer: No\nConfidence: 90"
+    asked = fused(model="tutor", rounds=2)
+    (row,) = json.loads(bench(*asked, "--dry-run", "--json")[1])
+    # More than the 14 of the first round: what follows from an answer is counted as far as it is known.
+    assert (14 < row["calls"] <= 28, stub.prompts) == (True, [])
+    code, out, err = bench(*asked)
+    assert code == 0, err
+    assert 14 <= len(stub.prompts) <= 28
+    assert "sequences left to its teacher took over a verdict" in out
+    stub.close()
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    code, _, _ = bench(*fused(model="tutor", rounds=2, retrieved=3), "--llm", "replay", "--out", "other")
+    assert code == 3
+    (record,) = [found for found in Store(tmp_path / "other").records() if found["method"].startswith("fusionlog")]
+    assert (record["status"], "metrics" in record) == ("error", False)
+    assert re.search(r"\d+ calls of \d+ questions are not in .*: record them with --llm record", record["reason"])

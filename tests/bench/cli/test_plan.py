@@ -135,6 +135,18 @@ def test_what_cannot_run_is_named_with_its_reason(call, method, tmp_path, monkey
     code, out, _ = call(*RUN, names, "--seeds", "2", "--data", "data", "--plan")
     assert code == 0
     assert "1 of mine.py:Idle will not run: it has no taste for these" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_long_name_and_many_sources_fit_80_columns(call):
+    given = ("max_tokens=160", "reprompts=0", "model=SmolLM2-135M-Instruct", "lines=line")
+    settings = [word for setting in given for word in ("--set", f"logprompt.{setting}")]
+    scenarios = ("--scenario", "hdfs@simulated,bgl@simulated", "--sample", "16", "--llm", "replay")
+    code, out, _ = call("run", "--methods", "pca,logprompt", *scenarios, *settings, "--seeds", "2", "--plan")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\nlogprompt[lines=line, " in out
+    assert "\n  model=SmolLM2-135M-Instruct,\n" in out
 
 
 def test_a_suite_is_planned_as_it_is_run(call):

@@ -14,6 +14,7 @@ from bench.reporting.tables.ranking import controls_of
 from bench.reporting.tables.table import make_tables
 
 LABELLED = {"knn-labelled", "mean-difference"}
+FEW = "knn-few"
 NAMES = ["hdfs@simulated", "bgl@simulated", "tbird@simulated"]
 
 
@@ -33,13 +34,15 @@ def company(names, split, folder, scenario="bgl@simulated2tbird@simulated"):
     methods = resolve_methods(names, [], folder)
     scenarios = [parse_scenario(scenario, catalogue(None))]
     cells = plan(scenarios, methods, splits=[split], seeds=[0], grouping=Grouping())
-    return LABELLED & {cell.method.label for cell in cells}
+    return {*LABELLED, FEW} & {cell.method.label for cell in cells}
 
 
 def test_controls_told_labels_stand_beside_methods_told_as_much_under_transfer(tmp_path):
     assert company(["logistic-regression"], "transfer", tmp_path) == LABELLED
     assert company(["logistic-regression", "pca"], "chronological", tmp_path) == set()
     assert company(["pca"], "transfer", tmp_path) == set()
+    assert company(["metalog"], "transfer", tmp_path) == {*LABELLED, FEW}
+    assert company(["zerolog"], "transfer", tmp_path) == LABELLED
     assert company(["mean-difference"], "chronological", tmp_path) == {"mean-difference"}
 
 
@@ -83,13 +86,15 @@ def test_who_is_measured_against_whom():
 
 
 def test_the_suite_names_every_pair_of_six_systems_and_the_eight_beforehand():
-    first, second = load_suite("zero-label").parts
+    first, second, *ablations = load_suite("zero-label").parts
     sides = {tuple(text.split("2", 1)) for text in second.optional_scenarios}
     left_out = {scenario for scenario, _ in first.left_out}
     assert (len(first.optional_scenarios), len(left_out), len(sides)) == (26, 10, 8)
     assert len({*first.optional_scenarios, *left_out}) == 36
     assert set(second.optional_scenarios) <= set(first.optional_scenarios)
-    assert {part.splits for part in (first, second)} == {("transfer",)}
+    assert {part.splits for part in (first, second, *ablations)} == {("transfer",)}
+    assert {part.optional_scenarios for part in ablations} == {second.optional_scenarios}
+    assert {part.seeds for part in (first, second)} == {"3"}
     assert plan_parts([second], catalogue(None), None).cells == ()
     notes = plan_parts([first], catalogue(None), None).notes
     assert len([note for note in notes if note.startswith("left out ")]) == 36

@@ -12,6 +12,7 @@ from bench.data.sequences.grouping import Grouping
 from bench.data.sequences.loader import Loader
 from bench.deploy import fitting, saved
 from bench.deploy.score import score_file
+from bench.errors import BenchError
 from bench.evaluation.thresholds import parse_rule
 from bench.experiment import runner
 from bench.experiment.cell import Fitter, Settings
@@ -365,6 +366,21 @@ def test_a_target_of_normals_alone_skips_the_row_that_is_told_its_labels(bench):
     assert (few["status"], few["reason"].split(",")[0]) == ("skipped", "it is told few of the target")
     assert told_nothing["status"] == "ok", told_nothing["reason"]
     assert {record["status"] for record in bench.store.records()} == {"skipped", "ok"}
+
+
+def test_a_source_of_normals_alone_skips_the_row_that_is_told_its_labels(bench):
+    log = bench.data / "sun" / "a.log"
+    log.write_text(log.read_text().replace("BAD ", "- "))
+    told, plain = bench.run("Targets", "Plain", scenario="sun2moon", split="transfer")
+    assert (told["status"], plain["status"]) == ("skipped", "ok")
+    assert told["reason"] == "a supervised method needs abnormal training sequences, and this split has none"
+
+
+def test_sources_whose_parsers_differ_are_one_sentence(bench):
+    system = bench.data / "moon" / "_system.toml"
+    system.write_text(system.read_text().replace("[parser]", "[parser]\ndepth = 5"))
+    with pytest.raises(BenchError, match="sun@full, moon@full have different Drain parameters in their cards"):
+        bench.given("Targets", "sun+moon2star")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,13 @@ def test_what_is_no_json_is_refused_and_nothing_is_written(store):
         jsonable({"a": [{1, 2}]})
 
 
+def test_a_record_that_could_not_be_read_back_is_refused_and_nothing_is_written(store):
+    whole = record()
+    with pytest.raises(BenchError, match=r"without a right 'counts\.seen_in_training_share' was not written"):
+        store.write(whole | {"counts": whole["counts"] | {"seen_in_training_share": float("nan")}})
+    assert list(store.records()) == []
+
+
 def test_scores_read_back_exactly(store):
     scores = {"test": np.array([0.1, -np.inf, 3.0]), "test_labels": np.array([0, 1, 0], np.int8)}
     store.write(record(), scores)

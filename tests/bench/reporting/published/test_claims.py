@@ -15,6 +15,7 @@ from bench.reporting.published.claims import (
     render_beside,
     render_claims,
 )
+from bench.reporting.tables.table import make_tables
 
 LOW = Bound("C", "four labels", Decimal("0.0046"), "8 / 1722")
 HIGH = Bound("C", "all labels", Decimal("0.4"), "given")
@@ -61,6 +62,25 @@ def test_the_shipped_claims_on_openstack_are_impossible_and_versions_differ():
     (sentence,) = differing_versions(claims)
     assert sentence.startswith("- versions of FusionLog claim different things")
     assert sentence in render_claims(judge_claims(claims, bounds), bounds)
+
+
+def test_a_claim_of_one_pair_stands_beside_our_rows_of_that_pair_alone(make_record):
+    """FreeLog's are precisions of single directions, and `zerolog` is its configuration here."""
+    records = []
+    for train, test in (("hdfs", "bgl"), ("bgl", "hdfs")):
+        made = make_record("zerolog", f1=0.5, split="transfer")
+        made["spec"] |= {"train": [{"edition": f"{train}@a"}], "test": [{"edition": f"{test}@a"}]}
+        made["spec"]["detector"] |= {"name": "zerolog"}
+        records.append(made | {"scenario": f"{train}@a2{test}@a", "run_id": f"{train}2{test}"})
+    page = render_beside(make_tables(records), "conformal:0.01", ["FreeLog"])
+    beside = [line.split("|")[3:7] for line in page.splitlines() if "| zerolog" in line]
+    pairs = [(says.strip(), pair.strip()) for says, _, pair, _ in beside]
+    assert pairs == [
+        ("precision 81.12 % from HDFS to BGL", "hdfs2bgl, transfer"),
+        ("precision 79.34 % from BGL to HDFS", "bgl2hdfs, transfer"),
+    ]
+    assert "| our F1 [95 %]" in page
+    assert "| our P" in page
 
 
 def test_one_version_or_the_same_words_differ_from_nothing():

@@ -46,9 +46,21 @@ def test_a_block_that_failed_is_named_and_left_out_of_the_mean(made):
     records = [made("prequential:3,1", 0.4), failed, made("prequential:3,3", 0.8)]
     text = render_all(make_tables(records), RULE)
     assert text.count("###") == 1
-    assert "2: skipped, no abnormal sequence (seed 0)" in text
+    assert "- block 2: skipped, no abnormal sequence (seed 0)" in text
     assert "0.600" in text
     assert "2/3" in text
+
+
+def test_blocks_that_failed_for_one_reason_are_named_in_one_line(made):
+    def failed(number):
+        reason = f"the split prequential:9,{number} leaves no normal sequence in the test part"
+        return made(f"prequential:9,{number}", 0.0) | {"status": "skipped", "reason": reason}
+
+    other = made("prequential:9,9", 0.0) | {"status": "error", "reason": "out of memory"}
+    text = render_all(make_tables([made("prequential:9,4", 0.4), *map(failed, (1, 2, 3, 6, 8)), other]), RULE)
+    (line,) = [line for line in text.splitlines() if "leaves no normal" in line]
+    assert line.startswith("- blocks 1 to 3, 6, 8: skipped, the split prequential:9 leaves no normal sequence")
+    assert "- block 9: error, out of memory" in text
 
 
 def test_series_are_written_beside_their_tables_and_checked(made, tmp_path):

@@ -590,6 +590,19 @@ def test_what_a_router_left_to_each_side_is_said(shares, told):
     assert "router" not in rendered(record())
 
 
+@pytest.mark.parametrize(("prefix", "what"), [("teacher", "sequences left to its teacher"), ("line", "lines scored")])
+def test_how_often_a_verdict_served_again_is_said_and_what_had_none(prefix, what):
+    def told(**counts):
+        facts = {f"{prefix}_{name}": value for name, value in ({"unasked": 0, "unread": 0} | counts).items()}
+        return rendered(record() | {"monitor": facts})
+
+    assert f"- toy: 75.0 % of the {what} took over a verdict that there was\n" in told(reused_share=0.75) + "\n"
+    text = told(reused_share=0.5, unasked=12, unread=3)
+    assert "there was; beyond its limit of questions 12 distinct ones a run had none; 3 answers a run were no" in text
+    assert "verdict" not in told()
+    assert "verdict" not in told(reused_share="many")
+
+
 def test_a_model_that_is_not_shown_to_beat_chance_is_said_to_be_so():
     assert "(SmolLM2): not shown to be better than chance" in rendered(at_chance(0.5))
     assert "better than chance" not in rendered(asked())
