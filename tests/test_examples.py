@@ -39,6 +39,7 @@ def shown_by(cells):
     return shown
 
 
+@pytest.mark.slow_cases("scikit_learn.py")
 @pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_a_script_runs(script, tmp_path):
     said = run(tmp_path, sys.executable, str(EXAMPLES / script))

@@ -31,6 +31,7 @@ def test_the_method_of_the_page_passes_every_check(recipe):
     assert {"check_state", "check_batches", "check_seeding"} & passed
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_file_beside_the_controls(recipe, tmp_path):
     name = f"{recipe}:Autoencoder"
     found = bench.run(

@@ -37,7 +37,7 @@ class Asked:
     auxiliary: Texts | None = None
     incidents: str | None = None
     editions: Texts | None = None
-    """With the scenario `all-pairs`: the editions between which every transfer is run."""
+    """With the scenario `all2each`: the editions between which every transfer is run."""
 
     @property
     def says_something(self) -> bool:

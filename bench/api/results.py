@@ -99,20 +99,28 @@ class Results:
             raise BenchError("pandas is not installed: pip install pandas, or use to_polars()") from None
         return pd.DataFrame(self.to_polars(each_run=each_run).to_dict(as_series=False))
 
-    def compare(self, method: str | None = None, against: str = "controls", *, metric: str | None = None) -> Any:
+    def compare(self, method: str | None = None, against: str | None = None, *, metric: str | None = None) -> Any:
         """Paired differences on the same test sequences, as `bench compare`: a polars frame with a row for each.
 
-        method: a row of the tables; every one that is no control if not given
-        against: `controls`, `all`, or names separated by commas;  metric: such as `ap,f1`
+        method: a row of the tables, or `best-control`: that of each table; every row that is no control if not given
+        against: `controls` (what is taken if not given; with `best-control` it is all), `all`, or names separated by
+            commas;  metric: such as `ap,f1`
         """
         import polars as pl
 
-        from bench.reporting.comparisons.differences import compare_rows, comparison_requests, require_scores
+        from bench.reporting.comparisons.differences import (
+            against_of,
+            compare_rows,
+            comparison_requests,
+            require_scores,
+        )
         from bench.reporting.comparisons.kept import parse_metrics
 
         metrics = parse_metrics(metric)
         names = [method] if method is not None else self.methods
-        asked = [request for name in names for request in comparison_requests(self.tables, name, against)]
+        asked = [
+            request for name in names for request in comparison_requests(self.tables, name, against_of(name, against))
+        ]
         self._store.require_unchanged(self.records)
         require_scores(asked, self._store)
         found = [row for request in asked for row in _differences(compare_rows(request, self._store), metrics)]

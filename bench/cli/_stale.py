@@ -42,9 +42,14 @@ def _lines(rows: Sequence[StaleRow]) -> list[str]:
 def code_lines(record: Record, store: Store) -> list[str]:
     """What `bench results show` says of the code that made a record, and of a later check."""
     from bench.experiment.code import InstalledCode
+    from bench.records.record import ran_elsewhere
 
     made_by = record.get("code")
-    if not made_by:
+    if ran_elsewhere(record):
+        certified = record["detector"].get("certifies")
+        beside = f": {certified['code']}, for {certified['method']}" if certified else ""
+        lines = [f"code: none of this program, only its scores were imported{beside}"]
+    elif not made_by:
         lines = ["code: unknown, as the record was made before records named it"]
     else:
         of = InstalledCode(store.cache).standing(record)

@@ -31,8 +31,13 @@ def compare(
         ),
     ],
     against: Annotated[
-        str, typer.Option("--against", help="controls, all, or names separated by commas.")
-    ] = "controls",
+        str | None,
+        typer.Option(
+            "--against",
+            help="controls, all, or names separated by commas.",
+            show_default="controls; of best-control all",
+        ),
+    ] = None,
     scenario: Annotated[
         str | None, typer.Option("--scenario", "-s", help="Only this scenario (part of its name).")
     ] = None,
@@ -50,13 +55,14 @@ def compare(
     """Is a method better than others, worse, or not separable? Paired 95 % intervals on the same test sequences."""
     from bench.records.store import Store
     from bench.reporting.comparisons import kept
+    from bench.reporting.comparisons.differences import against_of
 
-    metrics, store = kept.parse_metrics(metric), Store(out)
+    metrics, store, others = kept.parse_metrics(metric), Store(out), against_of(method, against)
     if stored:
         found = _of_one_protocol(kept.stored(store, method, scenario=scenario, split=split), protocol)
     else:
-        found = _make(method, against, scenario, split, store, protocol)
-    shown = kept.chosen(found, against, metrics)
+        found = _make(method, others, scenario, split, store, protocol)
+    shown = kept.chosen(found, others, metrics)
     _tell_stale(shown, store)
     if as_json:
         say(json.dumps({"comparisons": shown, "totals": kept.totals(shown)}, indent=1))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.api.chat import LlmOptions
-from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out
+from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, say
 from bench.cli.llm import Llm, llm_service
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.experiment.again import Reproduction
-    from bench.experiment.restamp import Checked
+    from bench.experiment.restamp import Checked, Needing
 
 _SHOWN = 10
 """Differences that are printed; of more only the number."""
@@ -60,33 +60,60 @@ def restamp(
     scenario: Annotated[
         str | None, typer.Option("--scenario", "-s", help="Only records of this scenario (part of its name).")
     ] = None,
+    changed_methods: Annotated[
+        bool, typer.Option("--changed-methods", help="Check also methods whose own code changed, by one setting each.")
+    ] = False,
+    jobs: Annotated[str | None, typer.Option("--jobs", help="Runs at the same time, as of `bench run`.")] = None,
     data: Data = None,
     out: Out = RESULTS,
 ) -> None:
     """Run a cell of every method and kind of scenario with old and new code; note in the records where both agree.
 
-    Only for records that the installed code is not known to have made. Exit 1 when a cell differs or cannot be run.
+    Only for records that the installed code is not known to have made, because the engine's code changed. Exit 1 when a
+    cell differs or cannot be run, or where a method's own code changed: its records are to be run again.
     """
     from bench.experiment.code import InstalledCode
-    from bench.experiment.restamp import groups_of
+    from bench.experiment.restamp import expected_s, method_of, needing
     from bench.experiment.restamp import restamp as check
     from bench.records.store import Store
 
     store = Store(out)
     store.require_writable()
-    chosen = [record for record in store.records() if scenario is None or scenario in record["scenario"]]
+    chosen = list(store.table_records(lambda name, split: scenario is None or scenario in name))
     store.require_unchanged(chosen)
-    groups = groups_of(chosen, InstalledCode(store.cache), old)
-    groups = {group: records for group, records in groups.items() if method in (None, group.method)}
-    if not groups:
-        raise BenchError(f"no record in {out} needs it: each that fits is of the installed code, of a file, or not ok")
-    failed = 0
-    for checked in check(groups, store, data):
-        failed += not checked.agrees
+    of_method = [record for record in chosen if method is None or method_of(record) == method]
+    code = InstalledCode(store.cache)
+    found = needing(of_method, code, old, changed_methods=changed_methods)
+    if not any(found):
+        raise BenchError(f"no record in {out} needs it: each that fits is of the installed code, of a file, or gone")
+    _tell_left(found)
+    minutes = expected_s(found.groups) / 60
+    say(f"{len(found.groups)} cells, each with old and new code; about {minutes:.0f} min by their runs", err=True)
+    agreeing, stamped = 0, 0
+    means = [*(["--jobs", jobs] if jobs else []), *(["--data", str(data.resolve())] if data else [])]
+    for checked in check(found.groups, store, code, means):
+        agreeing += checked.agrees
+        stamped += checked.n_records if checked.agrees else 0
         typer.echo(_outcome(checked))
-    typer.echo(f"{len(groups) - failed} of {len(groups)} methods and kinds of scenario agree")
-    if failed:
+    if found.groups:
+        typer.echo(f"{agreeing} of {len(found.groups)} methods and kinds of scenario agree")
+    if stamped:
+        typer.echo(f"noted in {stamped} records, now in {store.inbox}: `bench results pack` archives them")
+    if agreeing < len(found.groups) or found.changed:
         raise typer.Exit(EXIT_GATE)
+
+
+def _tell_left(found: Needing) -> None:
+    """Say which records are not checked, and what makes them current."""
+    for method, n in found.changed.items():
+        typer.echo(
+            f"LEFT {method} ({n} records): the method's own code changed, and one cell does not speak for its "
+            "settings: run them again, or give --changed-methods"
+        )
+    if found.unfinished:
+        typer.echo(
+            f"left: {found.unfinished} records without numbers (skipped or failed): `bench run` makes them again"
+        )
 
 
 def _lines(found: Reproduction) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -43,6 +44,18 @@ from bench.cli._running import Request, execute_all
 from bench.cli.llm import Batch, DryRun, Llm, MaxCalls, MaxCost, Price
 from bench.cli.plan import PlanOption
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.experiment.suites import Suite as LoadedSuite
+
+
+class Source(NamedTuple):
+    """Where it stands what is run, beside the options that say it one by one."""
+
+    suite: str | None
+    freeze: Path | None
+    frozen: Path | None
+    allow_endpoint: bool
 
 
 def add_to(app: typer.Typer) -> None:
@@ -96,29 +109,42 @@ def run(
     """Run methods on scenarios and print the table; what is already recorded is not run again."""
     asked = Asked(methods, scenario, train, test, seeds, settings, split, profile, window_size, window_step, sample,
                   auxiliary, incidents, editions)  # fmt: skip
-    limit_threads(threads)
-    _require_one_source(asked, suite, freeze, frozen)
-    trusts = {"allow_endpoint": allow_endpoint}
-    chosen = frozen_suites(frozen, data, out, **trusts) if frozen else suites_of(suite, asked, data, **trusts)
-    if freeze:
-        write_plan(freeze, chosen, data, out)
-        return
+    source = Source(suite, freeze, frozen, allow_endpoint)
     means = Means(
         device, precision, compile_, threads, timeout, tuple(threshold or ()), data, out, pack, jobs, retry, fail_fast,
         executor, address, gpus_per_cell,
     )  # fmt: skip
-    _require(means)
     request = Request(means, as_json, dry_run, plan)
-    chosen = [together(chosen)] if plan and len(chosen) > 1 else chosen
-    execute_all(chosen, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
+    _run(asked, source, request, LlmOptions(llm, dry_run, price, max_cost, max_calls, batch))
 
 
-def _require_one_source(asked: Asked, suite: str | None, freeze: Path | None, frozen: Path | None) -> None:
+def _run(asked: Asked, source: Source, request: Request, llm: LlmOptions) -> None:
+    means = request.means
+    limit_threads(means.threads)
+    _require_one_source(asked, source)
+    chosen = _suites(asked, source, means)
+    if source.freeze:
+        write_plan(source.freeze, chosen, means.data, means.out)
+        return
+    _require(means)
+    chosen = [together(chosen)] if request.only_plan and len(chosen) > 1 else chosen
+    execute_all(chosen, request, llm)
+
+
+def _require_one_source(asked: Asked, source: Source) -> None:
     """What is run is named by options, by suites or by a plan."""
+    suite, freeze, frozen, _ = source
     if freeze and not suite:
         raise BenchError("--freeze writes down what suites run: name them with --suite")
     if frozen and (suite or freeze or asked.says_something):
         raise BenchError("--frozen names all that is run: leave out --suite, --freeze and what a suite names itself")
+
+
+def _suites(asked: Asked, source: Source, means: Means) -> list[LoadedSuite]:
+    trusts = {"allow_endpoint": source.allow_endpoint}
+    if source.frozen:
+        return frozen_suites(source.frozen, means.data, means.out, **trusts)
+    return suites_of(source.suite, asked, means.data, **trusts)
 
 
 def _require(means: Means) -> None:

@@ -22,7 +22,7 @@ from bench.experiment.runner import run
 from bench.experiment.scenario import Scenario
 from bench.experiment.spec import DEFAULT_PROFILE, Cell, Method
 from bench.isolation.lodging import describe
-from bench.records.record import SCORES_ONLY
+from bench.records.record import ran_elsewhere
 from bench.records.store import Record, Scores, Store
 
 _SECTIONS: Final = ("ranking", "rules")
@@ -126,7 +126,7 @@ def differing(before: Record, after: Record, tolerance: float) -> tuple[list[Dif
 
 def _method_of(record: Record, store: Store) -> Method:
     said, facts = record["spec"]["detector"], record["detector"]
-    if facts.get("division") == SCORES_ONLY:
+    if ran_elsewhere(record):
         raise BenchError(f"'{record['method']}' cannot be run again: it ran elsewhere, only its scores were imported")
     if not said["class"].partition(":")[0].endswith(".py"):
         ref = registry.find(said["name"])

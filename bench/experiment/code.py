@@ -23,6 +23,7 @@ from bench._files import replace_text
 from bench._sealed import recall, seal
 from bench.errors import BenchError
 from bench.experiment.syntax import Import, Source, read_source
+from bench.records.record import ran_elsewhere
 from bench.records.store import Record, Store
 from bench.registry import DetectorRef, file_below, module_file
 
@@ -64,14 +65,14 @@ _CACHE_VERSION: Final = 2
 class Standing:
     """How the code that made a record relates to the code that is installed now."""
 
-    state: Literal["current", "stale", "gone", "unknown"]
+    state: Literal["current", "stale", "gone", "unknown", "elsewhere"]
     why: str = ""
     """For `stale` and `gone`: what differs."""
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against the record; made before records named their code, it is not stale."""
-        return self.state in ("current", "unknown")
+        """Whether nothing speaks against the record; made elsewhere, or before records named code, it is not stale."""
+        return self.state not in ("stale", "gone")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class InstalledCode:
 
     def standing(self, record: Record) -> Standing:
         """Whether the code that made a record is the code installed."""
+        if ran_elsewhere(record):
+            return Standing("elsewhere")
         if not known_codes(record):
             return Standing("unknown")
         try:

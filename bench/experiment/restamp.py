@@ -1,7 +1,8 @@
 """One cell of every method and kind of scenario, old commit against the code installed, on this machine.
 
 Where both give the same numbers, the records of that method and kind say so in `verified_with`; what they were made
-with stays as it is.
+with stays as it is. A cell speaks for the engine, which treats all settings of a method alike; where the method's own
+code changed, that is not so, and its records are run again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +24,7 @@ from bench import registry
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.experiment.again import Difference, differing
-from bench.experiment.code import InstalledCode
+from bench.experiment.code import InstalledCode, known_codes
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import OLD_FOLDER, Record, Store
@@ -38,6 +39,17 @@ class Group(NamedTuple):
     method: str
     kind: str
     commit: str
+
+
+class Needing(NamedTuple):
+    """Records that the installed code is not known to have made, by what can be done about them."""
+
+    groups: Mapping[Group, list[Record]]
+    """To be checked, by what one cell can speak for."""
+    changed: Mapping[str, int]
+    """How many there are of each method whose own code changed, and which are not checked for that."""
+    unfinished: int
+    """Those that are not ok, and hold no number to compare: `bench run` makes them again."""
 
 
 @dataclass(frozen=True)
@@ -57,63 +69,141 @@ class Checked:
         return not self.problem and not self.differences
 
 
-def groups_of(records: Iterable[Record], code: InstalledCode, old: str | None) -> dict[Group, list[Record]]:
-    """Records of this protocol that the installed code is not known to have made, by what one cell can speak for.
+class _Cell(NamedTuple):
+    """The record whose cell is run for a group."""
+
+    group: Group
+    record: Record
+
+
+class _Made(NamedTuple):
+    """What code made of some cells."""
+
+    whose: str
+    records: dict[str, Record]
+    said: str
+    """Its last words, where it did not make all."""
+
+
+def needing(
+    records: Iterable[Record], code: InstalledCode, old: str | None, *, changed_methods: bool = False
+) -> Needing:
+    """Records of this protocol that the installed code is not known to have made.
 
     old: the commit to hold them against, whatever they name themselves
+    changed_methods: check also those whose method's own code changed
     """
     groups: dict[Group, list[Record]] = defaultdict(list)
+    changed: Counter[str] = Counter()
+    unfinished = 0
     for record in records:
         said = record["spec"]["detector"]
         is_other = bool(said["source_sha256"]) or record["spec"]["protocol_version"] != PROTOCOL_VERSION
-        if record["status"] == "ok" and not is_other and code.standing(record).state in ("stale", "unknown"):
-            variant = f"+{said['variant']['name']}" if said["variant"] else ""
-            commit = old or _commit_of(record)
-            groups[Group(said["name"] + variant, kind_of(record), commit)].append(record)
-    return dict(sorted(groups.items()))
+        if is_other or code.standing(record).state not in ("stale", "unknown"):
+            continue
+        if record["status"] != "ok":
+            unfinished += 1
+        elif not changed_methods and _has_changed_method(record, code):
+            changed[said["name"]] += 1
+        else:
+            groups[Group(method_of(record), kind_of(record), old or _commit_of(record))].append(record)
+    return Needing(dict(sorted(groups.items())), dict(sorted(changed.items())), unfinished)
+
+
+def _has_changed_method(record: Record, code: InstalledCode) -> bool:
+    """Whether its method's own code is another; of a record that names no code nobody knows."""
+    known = known_codes(record)
+    return bool(known) and code.of_record(record)["method"] not in [found.get("method") for found in known]
 
 
 def kind_of(record: Record) -> str:
-    """Simulated or real; one system, several, or a transfer."""
+    """Simulated or real; one system, several, or a transfer; how it is split; what the method reads beside log keys."""
     spec = record["spec"]
     single = "several systems" if len(spec["test"]) > 1 else "one system"
     shape = single if spec["train"] == spec["test"] else "transfer"
-    return f"{'simulated' if record['simulated'] else 'real'}, {shape}"
+    words = ["simulated" if record["simulated"] else "real", shape, spec["split"].partition(":")[0]]
+    words += ["texts"] if "encoder" in spec else []
+    words += ["asks a model"] if record["detector"].get("teacher") else []
+    return ", ".join(words)
 
 
-def restamp(groups: dict[Group, list[Record]], store: Store, data: Path | None) -> Iterator[Checked]:
-    """Check one cell of each group, the quickest, and stamp the records of each group that agrees."""
-    commits = sorted({group.commit for group in groups})
-    for commit in commits:
-        of_commit = {group: records for group, records in groups.items() if group.commit == commit}
+def restamp(
+    groups: Mapping[Group, list[Record]], store: Store, code: InstalledCode, means: Sequence[str] = ()
+) -> Iterator[Checked]:
+    """Check one cell of each group, on the smallest data, and stamp the records of each group that agrees.
+
+    Cells of different methods on the same data are run by one command.
+
+    means: further options of `bench run`, as --data and --jobs
+    """
+    cells = [_Cell(group, _smallest(records)) for group, records in groups.items()]
+    for commit in sorted({group.commit for group in groups}):
+        of_commit = [cell for cell in cells if cell.group.commit == commit]
         try:
             with _checkout(commit) as folder:
-                for group, records in of_commit.items():
-                    yield _check(group, records, store, data, folder)
+                for batch in _batches(of_commit):
+                    for checked in _check(batch, groups, means, folder):
+                        if checked.agrees:
+                            _stamp(groups[checked.group], store, code, commit, checked.run_id)
+                        yield checked
         except _NoCheckoutError as error:
-            for group, records in of_commit.items():
-                yield Checked(group, len(records), _quickest(records)["run_id"], str(error))
+            for group, record in of_commit:
+                yield Checked(group, len(groups[group]), record["run_id"], str(error))
+
+
+def expected_s(groups: Mapping[Group, list[Record]]) -> float:
+    """Seconds that the cells took in their runs, twice: what a check takes, beside reading and controls."""
+    return 2 * sum(sum(_smallest(records)["seconds"].values()) for records in groups.values())
 
 
 class _NoCheckoutError(Exception):
     pass
 
 
-def _check(group: Group, records: list[Record], store: Store, data: Path | None, folder: Path) -> Checked:
-    record = _quickest(records)
-    try:
-        before, after = (_run(record, root, data) for root in (folder, ROOT))
-    except BenchError as error:
-        return Checked(group, len(records), record["run_id"], str(error))
-    differences, _ = differing(before, after, _tolerance(record))
-    checked = Checked(group, len(records), record["run_id"], differences=tuple(differences))
-    if checked.agrees:
-        _stamp(records, store, group.commit, record["run_id"])
-    return checked
+def _batches(cells: Iterable[_Cell]) -> list[list[_Cell]]:
+    """Cells that one command can make: on the same data, each of another method."""
+    batches: dict[tuple[str, ...], list[dict[str, _Cell]]] = defaultdict(list)
+    for cell in cells:
+        name, same_data = cell.record["spec"]["detector"]["name"], batches[tuple(_place(cell.record))]
+        batch = next((batch for batch in same_data if name not in batch), None)
+        if batch is None:
+            batch = {}
+            same_data.append(batch)
+        batch[name] = cell
+    return [list(batch.values()) for same_data in batches.values() for batch in same_data]
 
 
-def _stamp(records: Iterable[Record], store: Store, commit: str, run_id: str) -> None:
-    code = InstalledCode(store.cache)
+def _check(
+    batch: Sequence[_Cell], groups: Mapping[Group, list[Record]], means: Sequence[str], folder: Path
+) -> Iterator[Checked]:
+    records = [cell.record for cell in batch]
+    old = _run(records, folder, means, "the old code")
+    new = _run(records, ROOT, means, "the installed code")
+    for group, record in batch:
+        is_alone = len(batch) == 1
+        if not is_alone and any(record["run_id"] not in made.records for made in (old, new)):
+            # One command refuses all of its cells for what is wrong with one.
+            yield from _check([_Cell(group, record)], groups, means, folder)
+            continue
+        checked = Checked(group, len(groups[group]), record["run_id"])
+        problem = _problem(record, old) or _problem(record, new)
+        if problem:
+            yield replace(checked, problem=problem)
+            continue
+        before, after = (made.records[record["run_id"]] for made in (old, new))
+        differences, _ = differing(before, after, _tolerance(record))
+        yield replace(checked, differences=tuple(differences))
+
+
+def _problem(record: Record, made: _Made) -> str:
+    """Why there are no numbers of it, or nothing."""
+    found = made.records.get(record["run_id"])
+    if found is None:
+        return f"{made.whose} does not make this run: {made.said}"
+    return "" if found["status"] == "ok" else f"{made.whose} does not run it ({found['status']}): {found['reason']}"
+
+
+def _stamp(records: Iterable[Record], store: Store, code: InstalledCode, commit: str, run_id: str) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for record in records:
         verified = {
@@ -131,8 +221,14 @@ def _commit_of(record: Record) -> str:
     return "" if environment.get("git_dirty") else environment.get("git_commit") or ""
 
 
-def _quickest(records: Iterable[Record]) -> Record:
-    return min(records, key=lambda record: (sum(record["seconds"].values()), record["run_id"]))
+def _smallest(records: Iterable[Record]) -> Record:
+    """That on the fewest sequences, so that the cells of many methods are on the same data."""
+
+    def size(record: Record) -> tuple[int, str, int, str]:
+        counts, spec = record["counts"], record["spec"]
+        return counts["n_train"] + counts["n_test"], record["scenario"], spec["seed"], record["run_id"]
+
+    return min(records, key=size)
 
 
 def _tolerance(record: Record) -> float:
@@ -166,19 +262,15 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
         raise BenchError(f"git cannot be run ({error.strerror}): install it, as old commits are needed") from None
 
 
-def _run(record: Record, root: Path, data: Path | None) -> Record:
-    """The record of this cell as the code below `root` makes it, in a process and a store of its own."""
+def _run(records: Sequence[Record], root: Path, means: Sequence[str], whose: str) -> _Made:
+    """The records of these cells as the code below `root` makes them, in a process and a store of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-restamp-") as out:
-        command = [sys.executable, "-m", "bench", "run", *typed(record), "--out", out]
-        command += ["--data", str(data.resolve())] if data else []
+        command = [sys.executable, "-m", "bench", "run", *typed(*records), *means, "--out", out]
         environment = {**os.environ, "PYTHONPATH": str(root)}
         done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
-        made = _made(Path(out), record["run_id"])
-        if made is None:
-            raise BenchError(f"{root.name} does not make this run: {_last_line(done.stderr)}")
-    if made["status"] != "ok":
-        raise BenchError(f"it did not run again ({made['status']}): {made['reason']}")
-    return made
+        found = {record["run_id"]: _made(Path(out), record["run_id"]) for record in records}
+    made = {run_id: record for run_id, record in found.items() if record is not None}
+    return _Made(whose, made, _last_line(done.stderr))
 
 
 def _made(out: Path, run_id: str) -> Record | None:
@@ -190,12 +282,29 @@ def _made(out: Path, run_id: str) -> Record | None:
     return Store(out).read(run_id)
 
 
-def typed(record: Record) -> list[str]:
-    """The options of `bench run` that make a record's cell, every setting said: defaults may have changed."""
+def typed(*records: Record) -> list[str]:
+    """The options of `bench run` that make the cells of records, every setting said: defaults may have changed.
+
+    They are on the same data, each of another method.
+    """
+    options = ["--methods", ",".join(map(method_of, records)), *_place(records[0])]
+    for record in records:
+        said = record["spec"]["detector"]
+        for key, value in said["config"].items():
+            options += ["--set", f"{said['name']}.{key}={_text(value)}"]
+    return options
+
+
+def method_of(record: Record) -> str:
+    """`deeplog+nearest`, as --methods takes it."""
+    said = record["spec"]["detector"]
+    return str(said["name"]) + (f"+{said['variant']['name']}" if said["variant"] else "")
+
+
+def _place(record: Record) -> list[str]:
+    """The options that a record's method shares with others."""
     spec, facts = record["spec"], record["detector"]
-    said = spec["detector"]
-    variant = f"+{said['variant']['name']}" if said["variant"] else ""
-    options = ["--methods", said["name"] + variant, "--scenario", record["scenario"], "--split", spec["split"]]
+    options = ["--scenario", record["scenario"], "--split", spec["split"]]
     options += ["--seeds", f"{spec['seed']},", "--threads", str(record["threads"])]
     options += ["--profile", facts["profile"]] if facts.get("profile", "paper") != "paper" else []
     if "grouping" in spec:
@@ -204,9 +313,7 @@ def typed(record: Record) -> list[str]:
     options += ["--sample", str(spec["sample"])] if spec.get("sample") else []
     options += ["--auxiliary", ",".join(part["edition"] for part in spec["auxiliary"])] if "auxiliary" in spec else []
     options += ["--incidents", spec["incidents"]] if isinstance(spec.get("incidents"), str) else []
-    for key, value in said["config"].items():
-        options += ["--set", f"{said['name']}.{key}={_text(value)}"]
-    return options
+    return [*options, "--llm", "replay"] if facts.get("teacher") else options
 
 
 def _text(value: Any) -> str:

@@ -122,6 +122,11 @@ def standing(record: Mapping[str, Any]) -> Standing:
     return next((name for name in WEAKEST_FIRST if name in found), "evaluation")
 
 
+def ran_elsewhere(record: Mapping[str, Any]) -> bool:
+    """Whether its method ran elsewhere and only its scores were given, so that no code of this program made them."""
+    return bool(record["detector"].get("division") == SCORES_ONLY)
+
+
 def own_seconds(record: Mapping[str, Any]) -> Mapping[str, float]:
     """What a run took by itself: CPU seconds where they are known, else wall seconds.
 

@@ -148,6 +148,7 @@ def test_without_probabilities_the_score_is_the_answer(stub):
     assert "logprobs" not in stub.bodies[0]
 
 
+@pytest.mark.slow_cases("ChatGPTCoT")
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_failures_that_pass_change_no_score(stub, detector):
     """Every question meets a fault first, each another one; a prompt that is too long is asked shorter."""

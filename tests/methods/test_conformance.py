@@ -30,6 +30,31 @@ def quick(cls):
     return replace(config, decoder="tiny") if "decoder" in names else config
 
 
+@pytest.mark.slow_cases(
+    "adlilog",
+    "cat",
+    "deeplog",
+    "freelog",
+    "fusionlog",
+    "generallog",
+    "glad",
+    "loganomaly",
+    "logbert",
+    "logformer",
+    "loglab",
+    "logllm",
+    "logrobust",
+    "logsy",
+    "logtad",
+    "metalog",
+    "mlad",
+    "neurallog",
+    "ott-plm",
+    "plelog",
+    "pull",
+    "source-only",
+    "zerolog",
+)
 @pytest.mark.usefixtures("chat_server")
 @pytest.mark.parametrize("name", OURS)
 def test_conformance(name):

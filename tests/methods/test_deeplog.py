@@ -457,6 +457,7 @@ def test_raw_lines_with_a_wrong_value_are_flagged_where_the_keys_look_normal(own
     assert flags[True].tolist() == data.test.labels.astype(bool).tolist()
 
 
+@pytest.mark.slow
 def test_the_parameter_model_passes_the_conformance_kit():
     results = check_detector(DeepLog, config=replace(QUICK, parameter_model=True, max_epochs=2))
     assert conforms(results), summarise(results)

@@ -457,6 +457,7 @@ def test_with_the_real_sentence_encoder(real_encoder):
     assert np.isfinite(detector.score(of([[0], [3], [2, 3]], texts))).all()
 
 
+@pytest.mark.slow
 def test_compiled_training_is_one_graph_and_changes_nothing(monkeypatch):
     """Traced as for a real translation but run as written: one graph for all shapes, no piece of it left out."""
     counters = torch._dynamo.utils.counters

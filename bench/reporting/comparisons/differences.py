@@ -107,6 +107,13 @@ def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonR
     return found
 
 
+def against_of(method: str, against: str | None) -> str:
+    """What is compared with a method where nobody says so: the controls; with best controls all that they stand for."""
+    if against is not None:
+        return against
+    return EVERYTHING if method == BEST_CONTROL else CONTROLS
+
+
 def is_asked(against: str, other: Row | dict[str, Any]) -> bool:
     """Whether `--against` means this row of a table, or of a kept comparison."""
     name, group = (other.method, other.group) if isinstance(other, Row) else (other["method"], other["told"])

@@ -20,14 +20,17 @@ from bench.experiment.grades import group_before, group_rank
 from bench.records.record import record_text, standing, standings
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import (
+    BEST_CONTROL,
     CONTROLS,
     EVERYTHING,
     VERSION,
     Comparison,
+    comparison_requests,
     facts,
     is_asked,
     paired_run_ids,
 )
+from bench.reporting.comparisons.verdicts import Paired
 from bench.reporting.tables.rows import NATIVE, Row, Table, TableKey, shown_rule
 from bench.reporting.tables.table import make_tables
 
@@ -71,23 +74,95 @@ def keep(comparison: Comparison, store: Store, tables: Sequence[Table]) -> Path:
 
 
 def stored(store: Store, method: str, *, scenario: str | None, split: str | None) -> list[Comparison]:
-    """The kept comparisons of a method, which must hold; BenchError where there is none or one is outdated."""
-    tables = make_tables(store.records())
-    found = []
+    """The kept comparisons that a name asks for, which must hold; BenchError where there is none or one is outdated.
+
+    method: a row, also where it stands in the comparison of another, which is then turned round;
+        `best-control`: the controls that methods are held against, each with these methods alone
+    """
+    tables, kept = make_tables(store.records()), {}
     for path in sorted((store.root / "comparisons").glob("*.json")):
         comparison = _load(path)
-        if comparison.get("method") != method or split not in (None, comparison.get("split")):
-            continue
-        if scenario is not None and scenario not in comparison["scenario"]:
-            continue
-        if wrong := _what_is_wrong(comparison, tables):
-            raise BenchError(f"{path} {wrong}")
-        found.append(comparison)
+        if split in (None, comparison.get("split")) and (scenario or "") in comparison.get("scenario", ""):
+            kept[path] = comparison
+    found = _of_best_controls(kept, tables) if method == BEST_CONTROL else _of_row(kept, method, tables)
     if not found:
         raise BenchError(
             f"no comparison of '{method}' that fits is kept in {store.root}: leave --stored out to make it"
         )
     return found
+
+
+def _of_best_controls(kept: Mapping[Path, Comparison], tables: Sequence[Table]) -> list[Comparison]:
+    """Those of the controls that methods are held against now: a file bears the name of the control."""
+    held = {
+        (request.table.key, request.row.method): {row.method for row in request.others}
+        for request in comparison_requests(tables, BEST_CONTROL, EVERYTHING)
+    }
+    found = []
+    for path, comparison in kept.items():
+        if comparison.get("version") != VERSION:
+            continue
+        methods = held.get((_key(comparison), comparison["method"]), set())
+        rows = [row for row in comparison["rows"] if row["method"] in methods]
+        if rows:
+            found.append(_require_holding(path, comparison | {"rows": rows}, tables))
+    return found
+
+
+def _of_row(kept: Mapping[Path, Comparison], method: str, tables: Sequence[Table]) -> list[Comparison]:
+    """A row's own comparisons, and what those of other rows say of it, as far as they hold, turned round."""
+    found: dict[TableKey, Comparison] = {}
+    for path, comparison in kept.items():
+        if comparison.get("method") == method:
+            found[_key(comparison)] = _require_holding(path, comparison, tables)
+    for comparison in kept.values():
+        turned = _turned_round(comparison, method, tables)
+        if turned is not None:
+            key = _key(turned)
+            found[key] = _with_rows(found[key], turned) if key in found else turned
+    return [found[key] for key in sorted(found)]
+
+
+def _require_holding(path: Path, comparison: Comparison, tables: Sequence[Table]) -> Comparison:
+    if wrong := _what_is_wrong(comparison, tables):
+        raise BenchError(f"{path} {wrong}")
+    return comparison
+
+
+def _turned_round(comparison: Comparison, method: str, tables: Sequence[Table]) -> Comparison | None:
+    """A comparison as that of one of its rows, with the one row that it then has; None where it says nothing of it."""
+    row = next((row for row in comparison["rows"] if row["method"] == method), None)
+    if row is None or comparison.get("version") != VERSION:
+        return None
+    if _row_checks(comparison | {"rows": [row]}, tables)[method]:
+        return None
+    first = next((pair[0] for pair in row["run_ids"]), None)
+    metrics = row["metrics"] and {name: values and _turned(values) for name, values in row["metrics"].items()}
+    other = row | {
+        "method": comparison["method"],
+        "told": comparison["told"],
+        "rule": row["rule"] if first is None else comparison["runs"][first]["rule"],
+        "run_ids": [pair[::-1] for pair in row["run_ids"]],
+        "metrics": metrics,
+    }
+    return comparison | {"method": method, "told": row["told"], "rows": [other]}
+
+
+def _turned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference as the other row has it."""
+    paired = Paired(*(values[name] for name in Paired._fields)).inverse
+    return {**values, "value": values["other_value"], "other_value": values["value"], **paired._asdict()}
+
+
+def _with_rows(one: Comparison, other: Comparison) -> Comparison:
+    """A comparison and the rows of another of the same method that it does not have."""
+    known = {row["method"] for row in one["rows"]}
+    rows = [*one["rows"], *(row for row in other["rows"] if row["method"] not in known)]
+    return one | {"rows": _in_order(rows), "runs": other["runs"] | one["runs"]}
+
+
+def _in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (group_rank(row["told"]), row["method"]))
 
 
 def every_kept(store: Store) -> list[Comparison]:
@@ -245,12 +320,18 @@ def _load(path: Path) -> Comparison:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise BenchError(f"the comparison {path} is damaged ({error}): delete it and compare again") from None
-    if not isinstance(found, dict) or "rows" not in found or "runs" not in found:
+    if not isinstance(found, dict) or not found.keys() >= _needed(found.get("version")):
         raise BenchError(f"the comparison {path} is damaged (not what is kept): delete it and compare again")
     for row in (found, *found["rows"]):
         if "supervision" in row:  # kept before contract 0.2
             row["told"] = group_before(row.pop("supervision"))
     return found
+
+
+def _needed(version: Any) -> set[str]:
+    """What a file holds; of other versions what all of them do."""
+    both = {"rows", "runs"}
+    return {*both, "method", "told", *TableKey._fields} if version == VERSION else both
 
 
 def _what_is_wrong(comparison: Comparison, tables: Sequence[Table]) -> str | None:
@@ -295,6 +376,6 @@ def _merged(new: Comparison, old: Comparison, checks: Mapping[str, str | None]) 
     made = {row["method"] for row in new["rows"]}
     kept = [row for row in old["rows"] if row["method"] not in made and checks[row["method"]] is None]
     used = {run_id for row in kept for pair in row["run_ids"] for run_id in pair}
-    rows = sorted([*kept, *new["rows"]], key=lambda row: (group_rank(row["told"]), row["method"]))
+    rows = _in_order([*kept, *new["rows"]])
     runs = {run_id: facts for run_id, facts in old["runs"].items() if run_id in used} | new["runs"]
     return new | {"rows": rows, "runs": dict(sorted(runs.items()))}

@@ -32,7 +32,7 @@ class Paired(NamedTuple):
 
 
 def _minus(value: float | None) -> float | None:
-    return None if value is None else -value
+    return None if value is None else 0.0 - value  # never -0.0, which prints as -0.000
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -182,6 +182,27 @@ def render_beside(tables: Sequence[Table], rule: str, systems: Collection[str], 
     return "\n\n".join([said, markdown.table(rows, headers), render_claims(judged, bounds)])
 
 
+def with_claimed_rows(
+    tables: Sequence[Table], stored: Iterable[Table], systems: Collection[str], path: Path | None = None
+) -> list[Table]:
+    """The tables, each with the stored rows of those claimed systems that it has no row of.
+
+    stored: the tables of all that is recorded
+    """
+    detectors = {claim.detector for claim in load_claims(path)[0] if claim.system in systems}
+    known = {table.key: table.rows for table in stored}
+    found = []
+    for table in tables:
+        missing = detectors - {_detector(row) for row in table.rows}
+        more = [row for row in known.get(table.key, ()) if _detector(row) in missing]
+        found.append(replace(table, rows=(*table.rows, *more)))
+    return found
+
+
+def _detector(row: Row) -> str:
+    return str(row.records[0]["spec"]["detector"]["name"])
+
+
 def _beside(judged: Judged, tables: Sequence[Table], rule: str) -> list[list[str]]:
     claim = judged.claim
     left = [claim.system, claim.version or "-", claim.says, judged.verdict]
@@ -190,7 +211,7 @@ def _beside(judged: Judged, tables: Sequence[Table], rule: str) -> list[list[str
         for table in tables
         if claim.scenario in ("", scenario_name(table))
         for row in table.rows
-        if claim.detector and row.records[0]["spec"]["detector"]["name"] == claim.detector
+        if claim.detector and _detector(row) == claim.detector
     ]
     return found or [[*left, *["-"] * 7]]
 

@@ -56,14 +56,46 @@ def render_published(
 
     only: published tables, by their numbers; all if empty
     """
-    papers = load_published() if papers is None else papers
-    if only:
-        papers = [replace(p, values=tuple(v for v in p.values if v.table in only)) for p in papers]
+    papers = _chosen(load_published() if papers is None else papers, only)
     found = beside_of(tables, rule, cache, papers)
     if not found:
         reported = ", ".join(sorted({value.scenario for paper in papers for value in paper.values}))
         raise BenchError(f"no paper reports a scenario of these records: reported are {reported}")
     return "\n".join(map(_page, found))
+
+
+def with_stored_rows(
+    tables: Sequence[Table],
+    stored: Iterable[Table],
+    cache: Path,
+    papers: Sequence[Paper] | None = None,
+    *,
+    only: Collection[str] = (),
+) -> list[Table]:
+    """The tables, each with the stored rows of those published methods that it has no row of.
+
+    stored: the tables of all that is recorded;  only: as of `render_published`
+    """
+    papers = _chosen(load_published() if papers is None else papers, only)
+    finder, known = _Finder(cache), {table.key: table.rows for table in stored}
+    return [
+        replace(table, rows=(*table.rows, *_not_among(table, known.get(table.key, ()), papers, finder)))
+        for table in tables
+    ]
+
+
+def _not_among(table: Table, stored: Sequence[Row], papers: Iterable[Paper], finder: _Finder) -> list[Row]:
+    values = [value for paper in papers for value in paper.values if value.scenario == scenario_name(table)]
+    missing = [value for value in values if finder.find(value, table.rows) is None]
+    found = [row for value in missing if (row := finder.find(value, stored)) is not None]
+    return list({row.method: row for row in found}.values())
+
+
+def _chosen(papers: Sequence[Paper], only: Collection[str]) -> Sequence[Paper]:
+    """The papers with the values of these tables alone; with all of them where none is named."""
+    if not only:
+        return papers
+    return [replace(p, values=tuple(v for v in p.values if v.table in only)) for p in papers]
 
 
 class Beside(NamedTuple):

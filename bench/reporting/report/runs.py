@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.experiment.measure import ALL
-from bench.records.record import Record
+from bench.records.record import Record, ran_elsewhere
 from bench.records.store import Store
 from bench.records.verify import record_problems
 from bench.reporting.report.boards import row_anchor, table_anchor, told_words
@@ -104,7 +104,8 @@ def _row(row: Row, ledger: Ledger) -> RowRuns:
 
 def _run(record: Record, rule: str, ledger: Ledger) -> RunLine:
     code, checked = record.get("code"), record.get("verified_with")
-    made_by = f"{code['method']}, {code['engine']}" if code else "unknown"
+    unnamed = "not of this program" if ran_elsewhere(record) else "unknown"
+    made_by = f"{code['method']}, {code['engine']}" if code else unnamed
     added = record["memory_mib"].get("added")
     cells = (
         str(record["spec"]["seed"]),

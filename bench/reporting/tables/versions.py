@@ -65,7 +65,7 @@ def older_records(row: Row) -> str:
 def standing(row: Row, code: InstalledCode) -> Standing:
     """The worst standing of a row's records: stale, then gone, then unknown."""
     found = [code.standing(record) for record in row.records]
-    order = ("current", "unknown", "gone", "stale")
+    order = ("current", "elsewhere", "unknown", "gone", "stale")
     return max(found, key=lambda one: order.index(one.state))
 
 

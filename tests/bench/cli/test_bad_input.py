@@ -243,6 +243,7 @@ def own_run(folder):
     return (*changed(scenario="mine"), "--data", folder)
 
 
+@pytest.mark.slow
 def test_own_data_run(call, tmp_path):
     code, out, err = call(*own_run(own_data(tmp_path / "data", log_lines())))
     assert code == 0

@@ -34,6 +34,7 @@ def answer(stub, requests, answers):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "settings", "rounds"),
     [
@@ -119,6 +120,7 @@ def row_of(out):
     return next(record for record in Store(out).records() if record["method"] == "chatgpt")
 
 
+@pytest.mark.slow
 def test_packed_answers_are_replayed_elsewhere(bench, stub, monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_LLM_STORE")
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)

@@ -59,6 +59,22 @@ def test_json_is_for_programs(ran):
     assert found["totals"]["differences"] == 2
 
 
+def test_best_control_is_found_among_what_is_kept(call):
+    assert call("run", "--methods", "ngram", "--scenario", "hdfs@simulated", "--seeds", "1", "--out", "results")[0] == 0
+    code, out, err = call("compare", "best-control")
+    assert code == 0, err
+    name = out.partition(" ")[0]
+    assert f"--{name}.json" in err
+    code, again, _ = call("compare", "best-control", "--stored")
+    assert (code, again) == (0, out)
+    code, turned, _ = call("compare", "ngram", "--stored")
+    assert code == 0
+    assert turned.startswith("ngram on hdfs@simulated")
+    assert [line.split()[0] for line in turned.splitlines() if "[" in line][1:] == [name] * 3
+    code, _, err = call("compare", "best-control", "--stored", "--against", "controls")
+    assert (code, "leaves no row: write all or names" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -52,6 +52,15 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow_cases(
+    "a.log-message a-message x-fit",
+    "a.log-message a-message x-info",
+    "a.log-message a-message x-prepare",
+    "a.log-message a-message x-range",
+    "l.csv-b1,ok-b1,od-info",
+    "l.csv-b1,ok-b1,od-range",
+    "l.csv-b1,ok-b1,od-run",
+)
 @pytest.mark.parametrize("command", [*ANSWERS.values()], ids=ANSWERS)
 @pytest.mark.parametrize(("name", "old", "new"), [("l.csv", "b1,ok", "b1,od"), ("a.log", "message a", "message x")])
 def test_labels_and_logs_that_changed_are_noticed(app, command, name, old, new):
@@ -98,6 +107,7 @@ def flip(path, at=0.5):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["session_labels.bin", "message_ids.bin", "session_codes.bin", "file_starts.bin"])
 def test_a_damaged_array_gives_the_numbers_of_an_undamaged_run(app, tmp_path, name):
     given = (*RUN, "--data", app.data)
@@ -167,6 +177,7 @@ def forge(tmp_path, *, sealed):
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True])
 def test_facts_of_a_detector_that_are_not_its_own_make_no_wrong_row(app, tmp_path, sealed):
     given = ("run", "-m", "pca", "-s", "app", "--seeds", "1", "--no-pack")

@@ -34,6 +34,7 @@ def results(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow_cases("command0")
 @pytest.mark.parametrize("command", [("table",), ("table", "--json"), ("list", "methods"), ("table", "--help")])
 def test_a_full_device_as_stdout_is_one_sentence(results, command):
     with FULL.open("w") as full:
@@ -54,6 +55,7 @@ LEFT = {
 }
 
 
+@pytest.mark.slow_cases("fit-process", "import-process", "import-thread")
 @pytest.mark.parametrize("what", LEFT)
 @pytest.mark.parametrize("place", ["import", "fit"])
 def test_what_a_plugin_leaves_running_is_not_waited_for(local, what, place):
@@ -84,6 +86,7 @@ def test_what_a_plugin_leaves_running_is_not_waited_for(local, what, place):
     assert len(local.records()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["import", "fit", "score"])
 @pytest.mark.parametrize("names", ["relative", "of the environment"])
 def test_a_plugin_that_changes_the_folder_moves_nothing(local, tmp_path, place, names):
@@ -121,6 +124,7 @@ def test_a_mistake_names_a_folder_as_it_was_typed(tmp_path):
     assert str(tmp_path) not in done.stderr
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_failing_import_reach_neither_record_nor_terminal(local):
     local.file.write_text("raise ValueError('\\x1b[2Jwiped\\x07 | `out`')\n")
     done = local.bench(*RUN, "-m", local.method)
@@ -132,6 +136,7 @@ def test_control_characters_of_a_failing_import_reach_neither_record_nor_termina
     assert not set("\x1b\x07") & set(done.stdout + done.stderr)
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_back_changes_no_number_and_no_resume(local, tmp_path):
     """Each look at the clock gives an earlier day than the one before."""
     back = """

@@ -45,6 +45,7 @@ def errors(call, results):
     return lambda *arguments: call("errors", *arguments, "--out", results)
 
 
+@pytest.mark.slow_cases("hdfs@simulated")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_mistakes_are_those_of_the_scores_at_the_stored_threshold(errors, results, scenario):
     code, out, _ = errors("pca", "-s", scenario, "--json", "--top", 1000, "--lines", 0)

@@ -47,6 +47,7 @@ def rows(out):
     return [json.loads(row) for row in out.splitlines()]
 
 
+@pytest.mark.slow_cases("deeplog")
 @pytest.mark.trains
 @pytest.mark.parametrize("method", ["ecvc", "new-event", "length", "deeplog"])
 def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method):
@@ -66,6 +67,7 @@ def test_new_lines_get_the_scores_of_the_run(saved, call, data, tmp_path, method
     assert provenance["run_id"] == row["run_ids"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_new_lines_get_the_scores_of_the_run_with_message_parameters(saved, call, data, tmp_path):
     settings = [part for text in ("parameter_model=true", "steps=20") for part in ("--set", f"deeplog.{text}")]

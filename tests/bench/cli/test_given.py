@@ -8,6 +8,7 @@ import pytest
 from bench.records.store import Store
 
 
+@pytest.mark.slow
 def test_a_run_has_an_oracle_but_no_estimated_threshold(own_system, call, tmp_path):
     """The frequencies of `1 2` and `1 2 3` differ by 2/3 in all; the closed form of the distance is 2d / (2 + d)."""
     files = {

@@ -87,6 +87,7 @@ def interrupted(request, tmp_path_factory):
     }
 
 
+@pytest.mark.slow_cases("SIGINT")
 def test_it_was_stopped_in_the_middle(interrupted):
     code, out, err = interrupted["first"]
     assert out == ""

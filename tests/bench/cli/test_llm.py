@@ -24,6 +24,7 @@ def chat_records(folder, out="results", method="chatgpt"):
     return [record for record in Store(folder / out).records() if record["method"] == method]
 
 
+@pytest.mark.slow
 def test_a_row_skipped_for_want_of_an_endpoint_runs_once_there_is_one(bench, stub, monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_LLM_STORE")
     code, _, err = bench(*RUN)
@@ -59,6 +60,7 @@ def test_a_recorded_run_is_replayed_without_server(bench, stub, monkeypatch, tmp
     assert re.search(r"\d+ calls of \d+ questions are not in", reason)
 
 
+@pytest.mark.slow_cases("half of it", "of another model")
 @pytest.mark.parametrize("store", ["none", "of another model", "half of it"])
 def test_a_replay_without_a_needed_answer_is_an_error_row(bench, stub, monkeypatch, tmp_path, store):
     """Never a row that was skipped, nor numbers from the answers that there are."""
@@ -102,6 +104,7 @@ def test_a_suite_does_not_loosen_the_command(bench, stub, monkeypatch, tmp_path,
     assert len(stub.prompts) == n_sent
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_what_would_be_asked(bench, stub, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
     monkeypatch.delenv("BENCH_LLM_STORE")
@@ -123,6 +126,7 @@ def test_the_limit_of_calls_holds_for_the_whole_command(bench, stub, monkeypatch
     assert (code, len(stub.prompts)) == (3, 7)
 
 
+@pytest.mark.slow
 def test_a_sample_is_counted_before_it_is_paid_and_a_larger_one_asks_only_for_more(bench, stub, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_BASE_URL", stub.url)
     monkeypatch.delenv("BENCH_LLM_STORE")
@@ -139,6 +143,7 @@ def test_a_sample_is_counted_before_it_is_paid_and_a_larger_one_asks_only_for_mo
     assert {record["sample"]["drawn"] for record in chat_records(tmp_path)} == {20, 30}
 
 
+@pytest.mark.slow
 def test_the_suite_of_table_4_is_replayed_from_shipped_answers(bench, monkeypatch, tmp_path):
     """End to end without server, key and network, in a folder that holds nothing."""
 
@@ -204,6 +209,7 @@ def fused(**settings):
     return ("run", *what, "--seeds", "1", *typed)
 
 
+@pytest.mark.slow
 def test_the_shipped_answers_replay_fusionlog_on_simulated_systems(bench, tmp_path):
     """The local model is near chance, so nothing but that is held; what is asked follows from no training."""
     code, _, err = bench(*fused(), "--llm", "replay")

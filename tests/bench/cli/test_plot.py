@@ -53,6 +53,7 @@ def shell(call, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_suite_with_a_map_runs_and_can_be_plotted_again(shell, tmp_path):
     (tmp_path / "mine.toml").write_text(MAP)
     code, out, err = shell("run", "--suite", "mine.toml")
@@ -127,6 +128,7 @@ def test_the_audit_of_published_values(shell):
     assert "versions of FusionLog claim different things" in out
 
 
+@pytest.mark.slow
 def test_published_values_beside_ours(shell):
     assert shell("run", "--scenario", "bgl@simulated", "--methods", "toy.py:Blind", "--seeds", "1")[0] == 0
     code, out, _ = shell("table", "--published")

@@ -97,6 +97,7 @@ def test_parts(app, options, edition, lines):
     assert facts(app(edition, "--json"))["status"] == "already prepared"
 
 
+@pytest.mark.slow
 def test_a_part_has_a_name_that_other_commands_know(app):
     found = facts(app.call("data", "info", "app@mine.lines-0-1500", "--data", app.data, "--json"))
     assert (found["edition"], found["lines"], found["sequences"]) == ("app@mine.lines-0-1500", 1500, 75)

@@ -325,6 +325,7 @@ def test_a_secret_in_an_address_is_refused_before_it_is_kept(bench, tmp_path, co
     assert [name for name, content in everything_kept(tmp_path).items() if b"hidden-word" in content] == []
 
 
+@pytest.mark.slow
 def test_labels_are_never_in_a_prompt(chat, stub, own_system, tmp_path):
     """The label column of a log of lines holds a canary on every abnormal line."""
     words = ("open door", "close door", "read meter", "send report", "sleep begins")

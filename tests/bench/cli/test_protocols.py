@@ -58,6 +58,7 @@ def test_comparisons_are_of_the_newest_unless_asked(both):
     assert both("table", "--check")[0] == 0
 
 
+@pytest.mark.slow
 def test_figures_take_no_record_of_an_older_version(both, tmp_path):
     suite = tmp_path / "mine.toml"
     suite.write_text(

@@ -40,12 +40,14 @@ def test_what_does_not_go_together_is_one_sentence(call, options, said):
     assert err.splitlines()[-1] == f"error: {said}"
 
 
+@pytest.mark.slow
 def test_a_plan_needs_no_cluster(call):
     code, out, _ = call(*RUN, "--executor", "ray", "--plan")
     assert code == 0
     assert out.splitlines()[-1] == "nothing was run"
 
 
+@pytest.mark.slow
 def test_a_cluster_of_the_command_ends_with_it_and_leaves_nothing(tmp_path):
     """The home folder is another one: there Ray would keep a token."""
     environment = {

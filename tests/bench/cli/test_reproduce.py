@@ -56,6 +56,7 @@ def test_a_record_is_reproduced(local):
     assert told["n_numbers"] > 20
 
 
+@pytest.mark.slow
 def test_what_is_not_reproduced_names_numbers_code_and_environment(local):
     local.run()
     (record,) = local.records()
@@ -74,6 +75,7 @@ def test_what_is_not_reproduced_names_numbers_code_and_environment(local):
     assert "2 of 27 numbers hold" in done.stdout
 
 
+@pytest.mark.slow
 def test_scores_are_compared_where_they_are_here(local):
     local.run()
     (record,) = local.records()
@@ -95,6 +97,7 @@ def test_scores_are_compared_where_they_are_here(local):
     assert "scores not here" in local.bench("results", "reproduce", record["run_id"]).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -115,6 +118,7 @@ def test_what_cannot_be_run_again_is_one_sentence(local, change, said):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_method_that_is_gone_is_one_sentence(plugin):
     plugin.run()
     (record,) = plugin.records()
@@ -124,24 +128,28 @@ def test_a_method_that_is_gone_is_one_sentence(plugin):
     assert "unknown method 'rarest-event'" in done.stderr
 
 
+@pytest.mark.slow
 def test_records_that_old_code_made_are_verified_with_the_new(repository):
     (before,) = repository.records()
     commit = git(repository.folder / "copy", "rev-parse", "HEAD")
     assert before["environment"] | {"git_commit": commit, "git_dirty": False} == before["environment"]
     repository.gate("--update")
-    repository.file.write_text(repository.file.read_text() + "\nUNUSED = 1\n")
+    measure = repository.folder / "copy" / "bench" / "experiment" / "measure.py"
+    measure.write_text(measure.read_text() + "\nUNUSED = 1\n")
     assert repository.gate().returncode == 1
     done = repository.bench("results", "restamp")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"agrees ngram, simulated, one system (1 records, run {before['run_id']})" in done.stdout
-    assert "1 of 1 methods and kinds of scenario agree" in done.stdout
+    kind = "ngram, simulated, one system, chronological"
+    assert f"agrees {kind} (1 records, run {before['run_id']})" in done.stdout
+    assert "8 of 8 methods and kinds of scenario agree\nnoted in 8 records" in done.stdout
+    assert "`bench results pack` archives them" in done.stdout
     (after,) = repository.records()
     verified = after.pop("verified_with")
     assert after.pop("digest") != before.pop("digest")  # it covers what was verified too
     assert after == before
     assert verified["against"] == {"commit": commit, "run_id": before["run_id"]}
-    assert verified["code"]["engine"] == before["code"]["engine"]
-    assert verified["code"]["method"] != before["code"]["method"]
+    assert verified["code"]["engine"] != before["code"]["engine"]
+    assert verified["code"]["method"] == before["code"]["method"]
     assert verified["environment"]["python"] == before["environment"]["python"]
     assert repository.gate().returncode == 0
     assert "resumed 8 of 8" in repository.run()
@@ -149,21 +157,37 @@ def test_records_that_old_code_made_are_verified_with_the_new(repository):
     assert git(repository.folder / "copy", "worktree", "list").count("\n") == 0
 
 
+@pytest.mark.slow
+def test_records_whose_methods_own_code_changed_are_left(repository):
+    (before,) = repository.records()
+    repository.file.write_text(repository.file.read_text() + "\nUNUSED = 1\n")
+    done = repository.bench("results", "restamp")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("LEFT ngram (1 records): the method's own code changed, and one cell does not speak for")
+    assert repository.records() == [before]
+    done = repository.bench("results", "restamp", "--changed-methods")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 methods and kinds of scenario agree" in done.stdout
+
+
+@pytest.mark.slow
 def test_records_that_old_and_new_code_disagree_on_stay_as_they_are(repository):
     (before,) = repository.records()
     repository.break_score()
-    done = repository.bench("results", "restamp", "--method", "ngram")
+    check = ("results", "restamp", "--changed-methods")
+    done = repository.bench(*check, "--method", "ngram")
     assert done.returncode == 1
     assert "DIFFERS ngram, simulated, one system" in done.stdout
     assert repository.records() == [before]
     dirty = before["environment"] | {"git_dirty": True}
     rewrite(repository, before, environment=dirty)
-    done = repository.bench("results", "restamp")
+    done = repository.bench(*check)
     assert done.returncode == 1
     assert "NOT CHECKED" in done.stdout
     assert "give --old REF" in done.stdout
-    assert "DIFFERS" in repository.bench("results", "restamp", "--old", "HEAD").stdout
-    unknown = repository.bench("results", "restamp", "--old", "nowhere")
+    assert "DIFFERS" in repository.bench(*check, "--old", "HEAD").stdout
+    unknown = repository.bench(*check, "--old", "nowhere")
     assert "the commit 'nowhere' is not in this checkout" in unknown.stdout
-    done = repository.bench("results", "restamp", "--method", "nobody")
+    done = repository.bench(*check, "--method", "nobody")
     assert done.returncode == 2

@@ -9,6 +9,7 @@ from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import record_digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plugin", "local", "shipped"])
 def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     place = request.getfixturevalue(kind)
@@ -52,6 +53,7 @@ def test_an_edited_score_never_passes_for_its_old_numbers(kind, request):
     assert "auroc 0.5000, baseline " in values
 
 
+@pytest.mark.slow
 def test_an_edited_engine_makes_every_row_stale(shipped):
     shipped.run()
     shipped.gate("--update")
@@ -67,6 +69,7 @@ def test_an_edited_engine_makes_every_row_stale(shipped):
     assert shipped.gate().returncode == 0
 
 
+@pytest.mark.slow
 def test_a_row_whose_code_is_gone_is_one_sentence(local, plugin):
     local.run()
     local.gate("--update")
@@ -87,6 +90,7 @@ def test_a_row_whose_code_is_gone_is_one_sentence(local, plugin):
     assert "the code of 'rarest_event.detector:RarestEvent' is not here any more" in plugin.bench("table").stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_is_changed_back_is_its_row_again(local):
     old = local.file.read_text()
     local.run()
@@ -103,6 +107,7 @@ def test_a_file_that_is_changed_back_is_its_row_again(local):
     assert row["run_ids"] == [first["run_id"]]
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_be_imported_is_a_row_until_a_later_one_ran(local):
     good = local.file.read_text().replace('"""Nothing to choose."""', "alpha: float = 1.0")
     local.file.write_text("import no_such_module\n")
@@ -127,6 +132,7 @@ def row_of(place):
     return row
 
 
+@pytest.mark.slow
 def test_a_module_beside_a_local_file_belongs_to_its_code(local):
     helper = local.folder / "helper.py"
     helper.write_text('"""Help."""\nFACTOR = 1.0\n')
@@ -138,6 +144,7 @@ def test_a_module_beside_a_local_file_belongs_to_its_code(local):
     assert "resumed 7 of 8" in local.run()
 
 
+@pytest.mark.slow
 def test_show_says_whose_code_a_record_is(local):
     local.run()
     (record,) = local.records()

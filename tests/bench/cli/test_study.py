@@ -101,6 +101,7 @@ def test_a_failure_that_ends_the_first_stage_begins_no_second(bench, tmp_path):
     assert not (tmp_path / "results" / "studies").exists()
 
 
+@pytest.mark.slow
 def test_several_suites_run_one_after_the_other(bench, tmp_path):
     code, out, err = bench("run", "--suite", "ngram.toml,pca.toml")
     assert code == 0, err

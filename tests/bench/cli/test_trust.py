@@ -153,6 +153,7 @@ def test_a_saved_detector_chooses_no_address(fitted, log, tmp_path, stub, other)
     assert (tmp_path / "answers").is_dir()
 
 
+@pytest.mark.slow
 def test_whoever_scores_may_type_an_address(fitted, log, tmp_path, stub):
     typed = ("--set", f"chatgpt.base_url={stub.url}")
     folder = fitted("chatgpt", *typed)
@@ -164,6 +165,7 @@ def test_whoever_scores_may_type_an_address(fitted, log, tmp_path, stub):
     assert "chatgpt.model belongs to what was fitted" in fixed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["base_url={url}", "store=planted"])
 def test_a_suite_file_needs_a_yes_for_an_address_or_a_folder(tmp_path, stub, other, setting):
     suite = tmp_path / "theirs.toml"
@@ -380,6 +382,7 @@ saved.save(fitted, place)
 """
 
 
+@pytest.mark.slow_cases("False")
 @pytest.mark.parametrize("is_new", [False, True])
 def test_a_kill_at_any_step_of_a_save_leaves_one_detector_or_the_other(fitted, log, call, tmp_path, is_new):
     import signal

@@ -10,9 +10,12 @@ from bench.data.cards.catalogue import catalogue
 from bench.errors import BenchError
 from bench.exchange.export import export
 from bench.exchange.scores import import_scores
+from bench.experiment.code import InstalledCode
 from bench.experiment.measure import are_scores_of
 from bench.records.store import Store
 from bench.records.verify import problems
+from bench.reporting.tables.table import make_tables
+from bench.reporting.tables.versions import standing
 
 
 @pytest.fixture
@@ -98,9 +101,34 @@ def test_what_is_imported_is_packed_checked_shown_and_not_reproduced(
         ["gate", "--update"],
     ):
         assert call(*command, "--out", out)[0] == 0, command
-    assert "told: scores only, told source normals" in call("results", "show", run_id, "--out", out)[1]
+    shown = call("results", "show", run_id, "--out", out)[1]
+    assert "told: scores only, told source normals" in shown
+    assert "code: none of this program, only its scores were imported" in shown
     code, _, error = call("results", "reproduce", run_id, "--out", out)
     assert (code, error) == (2, "error: 'mine' cannot be run again: it ran elsewhere, only its scores were imported\n")
+
+
+def test_a_certificate_is_never_stale_and_no_check_of_code_asks_for_it(
+    take, write_scores, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)  # the baseline is written here
+    found = take(write_scores(), certifies={"method": "ngram", "code": "other 1.0"})
+    (row,) = make_tables([found.record])[0].rows
+    assert standing(row, InstalledCode()).state == "elsewhere"
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["bench", *arguments, "--out", str(take.store.root)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return (stopped.value.code or 0, *capsys.readouterr())
+
+    assert "stale" not in call("table")[2]
+    assert call("gate", "--update")[0] == 0
+    code, _, told = call("gate")
+    assert (code, "named their code" in told) == (0, False)
+    code, _, error = call("results", "restamp")
+    assert (code, error.startswith("error: no record in ")) == (2, True)
+    assert "imported: other 1.0, for ngram" in call("results", "show", found.record["run_id"])[1]
 
 
 def test_seeds_of_the_methods_own_training_are_one_row(take, write_scores):

@@ -162,6 +162,7 @@ def test_two_jobs_give_the_records_of_one(cells, tmp_path):
     assert [[r.get(name) for name in same] for r in one] == [[r.get(name) for name in same] for r in two]
 
 
+@pytest.mark.slow
 def test_two_jobs_run_side_by_side_and_say_so(cells, spans, tmp_path):
     records = go(cells("Slow", seeds=(0, 1, 2, 3)), tmp_path / "out", executor=Local(2)).records
     found = spans()
@@ -174,6 +175,7 @@ def test_two_jobs_run_side_by_side_and_say_so(cells, spans, tmp_path):
     assert {r["beside"] for r in go(cells("Length"), tmp_path / "alone").records} == {0}
 
 
+@pytest.mark.slow
 def test_data_are_prepared_once_for_all_jobs(cells, tmp_path, monkeypatch):
     asked = []
     prepare = Loader.prepare
@@ -200,6 +202,7 @@ def test_cells_of_one_file_share_a_process_and_a_fitted_detector(cells, spans, t
     assert os.getpid() not in {pid for values in found.values() for _, pid in values.values()}
 
 
+@pytest.mark.slow
 def test_a_fit_is_not_made_beside_another_command_that_makes_it(cells, spans, tmp_path):
     made = cells("Length", "Length+nearest")
     with Claims(Store(tmp_path / "out").cache) as others:

@@ -114,6 +114,7 @@ def test_f_strings_are_equal_however_they_are_cut():
     assert digest("f'{x}' 'b'") != digest("f'{x}b{y}'")
 
 
+@pytest.mark.slow_cases("3.12", "3.13")
 @pytest.mark.parametrize("python", list(other_pythons()))
 def test_other_pythons_give_the_same_digests(python, tmp_path):
     odd = tmp_path / "odd.py"

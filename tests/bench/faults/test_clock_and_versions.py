@@ -23,6 +23,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--no-pack"], []], ids=["inbox", "archive"])
 def test_a_clock_that_goes_back_a_day_at_each_look(place, undisturbed, more):
     (place.folder / "backwards.py").write_text(BACKWARDS)
@@ -45,6 +46,7 @@ def raised(record):
     return record | {"schema_version": record["schema_version"] + 1, "from_the_future": {"a": 1}}
 
 
+@pytest.mark.slow_cases("archive")
 @pytest.mark.parametrize("where", ["inbox", "archive"])
 def test_a_record_of_a_newer_version_is_left_as_it_is(place, where):
     code, _, err = place.run(*(["--no-pack"] if where == "inbox" else []), methods="Quick", seeds=1)

@@ -60,6 +60,7 @@ head -c $((free - {but})) /dev/zero > "{place.out}/ballast"
 '''
 
 
+@pytest.mark.slow_cases("32768")
 @pytest.mark.parametrize(
     "but",
     [
@@ -84,6 +85,7 @@ def test_a_full_results_folder(place, undisturbed, but):
     place.check_tidy()
 
 
+@pytest.mark.slow
 def test_a_folder_that_fills_up_when_tables_are_written(place, undisturbed):
     assert place.run("--no-pack")[0] == 0
     kept = place.check_whole()
@@ -133,6 +135,7 @@ def test_a_results_folder_that_becomes_read_only(place, undisturbed):
     assert place.comparable() == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["remount,ro", "remount,size=4k"])
 def test_a_cache_that_cannot_be_written(place, options):
     """What only saves time is done without; what is needed is one sentence. Either way nothing is half."""
@@ -147,6 +150,7 @@ def test_a_cache_that_cannot_be_written(place, options):
     assert place.run(methods="Quick", seeds=1)[0] == 0
 
 
+@pytest.mark.slow
 def test_what_is_on_a_disk_is_json(place):
     """The disks of these tests hold what a folder holds."""
     code, err = run_on(place, place.out, more=["--no-pack"])

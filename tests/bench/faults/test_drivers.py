@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.bench.faults.conftest import ended
 
 
@@ -21,6 +23,7 @@ def test_four_equal_commands_do_each_cell_once(place):
     check_done_once(place, ("Quick", "Other"), 4)
 
 
+@pytest.mark.slow
 def test_overlapping_commands_do_each_cell_once(place):
     drivers = [
         place.start("--jobs", "2", fit_s=0.2, methods="Quick,Other", seeds=3),

@@ -27,6 +27,7 @@ def check_resumed(place, undisturbed, *more):
     place.check_nothing_runs()
 
 
+@pytest.mark.slow
 def test_the_process_of_a_method_is_killed_in_mid_fit(place, undisturbed):
     driver = place.start(methods="Quick,Waits,Other", seeds=1)
     kill(place.wait_for_note("Waits"))
@@ -39,6 +40,7 @@ def test_the_process_of_a_method_is_killed_in_mid_fit(place, undisturbed):
     place.check_nothing_runs()
 
 
+@pytest.mark.slow_cases("SIGKILL")
 @pytest.mark.parametrize(
     "number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)], ids=["SIGKILL", "SIGSTOP"]
 )
@@ -54,6 +56,7 @@ def test_the_guard_of_a_method_is_killed_or_stopped(place, undisturbed, number):
     check_resumed(place, undisturbed)
 
 
+@pytest.mark.slow_cases("2")
 @pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_nursery_is_killed_and_no_row_is_lost(place, undisturbed, jobs):
     driver = place.start("--jobs", str(jobs), fit_s=0.5)
@@ -66,6 +69,7 @@ def test_the_nursery_is_killed_and_no_row_is_lost(place, undisturbed, jobs):
     place.check_nothing_runs()
 
 
+@pytest.mark.slow_cases("2-driver and method", "2-driver and nursery")
 @pytest.mark.parametrize("who", ["driver", "driver and nursery", "driver and method"])
 @pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_driver_is_killed_and_all_end_with_it(place, undisturbed, who, jobs):
@@ -92,6 +96,7 @@ def test_sigterm_ends_a_run_as_a_kill_does(place, undisturbed):
     check_resumed(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_stopped_for_a_while_loses_no_claim(place, undisturbed):
     """On one machine a process that lives keeps what it has, however long it is silent."""
     driver = place.start("--no-pack", fit_s=0.3)

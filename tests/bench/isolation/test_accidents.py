@@ -89,6 +89,7 @@ def beside(request, tmp_path_factory):
     return records, said
 
 
+@pytest.mark.slow_cases("2-Exits", "2-OsExits")
 @pytest.mark.parametrize("name", ROWS)
 def test_an_accident_ends_in_its_own_row(beside, name):
     status, reason = ROWS[name]
@@ -145,6 +146,7 @@ def test_a_device_that_is_too_small_scores_in_parts_and_says_so(tmp_path):
     assert scores[0].tolist() == scores[1].tolist()
 
 
+@pytest.mark.slow_cases("segfaults")
 @pytest.mark.parametrize("name", IMPORTS)
 def test_an_import_costs_its_own_row(tmp_path, alone, name):
     file = tmp_path / f"{name}.py"
@@ -158,6 +160,7 @@ def test_an_import_costs_its_own_row(tmp_path, alone, name):
         assert comparable(records[honest]) == comparable(alone[honest])
 
 
+@pytest.mark.slow
 def test_tables_and_json_hold_nothing_that_a_method_prints(tmp_path):
     (tmp_path / "accidents.py").write_text(ACCIDENTS)
     for more in ([], ["--json"]):

@@ -112,6 +112,7 @@ main()
 """
 
 
+@pytest.mark.slow_cases("both", "nursery")
 @pytest.mark.parametrize("who", ["driver", "nursery", "both"])
 def test_nothing_outlives_those_that_are_killed(tmp_path, who):
     """Also what left its session: the guard outlives them for a moment."""
@@ -130,6 +131,7 @@ def test_nothing_outlives_those_that_are_killed(tmp_path, who):
     assert strays(tmp_path) == []
 
 
+@pytest.mark.slow_cases("0.5-timeout")
 @pytest.mark.parametrize(("timeout_s", "status"), [(None, "error"), (0.5, "timeout")])
 def test_an_import_that_never_ends_costs_its_own_row(tmp_path, monkeypatch, timeout_s, status):
     """With and without --timeout: when the method is looked up, and again in its cell."""
@@ -143,6 +145,7 @@ def test_an_import_that_never_ends_costs_its_own_row(tmp_path, monkeypatch, time
     assert records["new-event"]["status"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_torch_with_threads_and_loaders(tmp_path):
     records, _ = records_of(files_of(tmp_path, ["UsesTorch"]), tmp_path)

@@ -196,6 +196,7 @@ def test_a_passing_failure_is_tried_again(stub, fault):
     assert chat.facts()["calls"] == 2
 
 
+@pytest.mark.slow_cases("stall")
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_lasting_failure_is_named_and_the_other_answers_are_kept(stub, chat_environment, fault):
     stub.behave = lambda prompt, nth: fault if prompt == "bad" else "No"
@@ -921,6 +922,7 @@ with use_service(service):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{"max_calls": 9}, {"max_cost": 9 * 24e-6, "price": "1,1"}])
 def test_the_limits_of_a_command_hold_for_all_its_processes_together(stub, tmp_path, limits):
     service = Service(store=tmp_path / "llm", spent=tmp_path / "spent.json", **limits)

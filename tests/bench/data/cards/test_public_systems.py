@@ -235,6 +235,7 @@ def call(monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_hadoop_runs(hadoop, call):
     data, n_lines = hadoop()
     code, out, _ = call("data", "prepare", "hadoop", "--data", data)
@@ -244,6 +245,7 @@ def test_hadoop_runs(hadoop, call):
     assert "hadoop@full" in out
 
 
+@pytest.mark.slow
 def test_openstack_runs(openstack, call):
     data, _ = openstack
     code, out, err = call("run", "--scenario", "openstack", "--methods", "new-event", "--seeds", 1, "--data", data)

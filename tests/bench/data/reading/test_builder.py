@@ -388,6 +388,7 @@ def test_arrays_without_end(tmp_path):
         load_folder(card_file(tmp_path, files="[" * 5000 + "]" * 5000))
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(KEYS))
 @settings(max_examples=150, derandomize=True, deadline=None)
 def test_any_card_is_a_card_or_refused(tmp_path_factory, data, key):

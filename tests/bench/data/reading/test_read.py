@@ -250,6 +250,7 @@ FURTHER += ["openstack_ids@ait", "hadoop_ids@ait", "trainticket_deeptralog@dev",
 FURTHER += [f"iotdb_multilog@{name}" for name in ("export", "network3_multi", "shutdown_multi", "compaction_multi")]
 
 
+@pytest.mark.slow_cases("nezha_trainticket@d0129")
 @pytest.mark.parametrize("key", [*RAW, "bgl@stream-a", "hdfs@sessions-345k", "tbird@sampled2k", *FURTHER])
 def test_real_editions_hold_what_their_cards_say(real_loader, real_data, key):
     check_counts(catalogue(real_data).resolve(key), real_loader)

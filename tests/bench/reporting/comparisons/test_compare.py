@@ -1,6 +1,7 @@
 """Comparisons of a method with other rows, from records and scores on disk: what pairs, what is kept, what holds."""
 
 import json
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from bench.evaluation.thresholds import parse_rule
 from bench.experiment.measure import measure
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.store import Store
-from bench.reporting.comparisons.differences import VERSION, compare_rows, comparison_requests, require_scores
+from bench.reporting.comparisons.differences import (
+    VERSION,
+    against_of,
+    compare_rows,
+    comparison_requests,
+    require_scores,
+)
 from bench.reporting.comparisons.kept import (
     chosen,
     footer,
@@ -106,6 +113,8 @@ def test_best_control_stands_for_those_that_methods_are_held_against(store, add)
     add("strong", gain=1.5, supervision="control")
     requests = comparison_requests(make_tables(store.records()), "best-control", "all")
     assert [(r.row.method, [other.method for other in r.others]) for r in requests] == [("strong", ["other", "toy"])]
+    assert [against_of(name, None) for name in ("best-control", "strong")] == ["all", "controls"]
+    assert against_of("best-control", "toy") == "toy"
     (named,) = comparison_requests(make_tables(store.records()), "best-control", "toy")
     assert [other.method for other in named.others] == ["toy"]
     with pytest.raises(BenchError, match="no table has a control beside a method of --against controls"):
@@ -252,6 +261,74 @@ def test_what_is_kept_prints_again_without_scores(store, add):
             stored(store, "toy", scenario=scenario, split=split)
 
 
+def keep_all(store, method, against="all"):
+    tables = make_tables(store.records())
+    return [
+        keep(compare_rows(request, store), store, tables) for request in comparison_requests(tables, method, against)
+    ]
+
+
+def test_what_is_kept_of_the_best_control_is_found_by_that_word(store, add):
+    add(gain=1)
+    add("other", gain=2)
+    add("weak", gain=0.2, supervision="control")
+    add("strong", gain=1.5, supervision="control")
+    with pytest.raises(BenchError, match="no comparison of 'best-control' that fits is kept"):
+        stored(store, "best-control", scenario=None, split=None)
+    (path,) = keep_all(store, "best-control")
+    assert path.name.endswith("--strong.json")
+    (made,) = stored(store, "best-control", scenario=None, split=None)
+    (again,) = stored(store, "strong", scenario=None, split=None)
+    assert made == again
+    # What is kept of it beside other controls, and of what is not the best, is not meant.
+    keep_all(store, "strong")
+    keep_all(store, "weak")
+    assert stored(store, "best-control", scenario=None, split=None) == [made | {"runs": ANY}]
+    assert [row["method"] for row in made["rows"]] == ["other", "toy"]
+    with pytest.raises(BenchError, match="no comparison of 'best-control'"):
+        stored(store, "best-control", scenario=None, split="paper")
+    add("strongest", gain=4, supervision="control")
+    with pytest.raises(BenchError, match="no comparison of 'best-control'"):
+        stored(store, "best-control", scenario=None, split=None)
+
+
+def test_what_is_kept_of_a_best_control_must_hold_as_far_as_it_is_shown(store, add):
+    for name, options in {"toy": {}, "strong": {"supervision": "control"}, "weak": {"supervision": "control"}}.items():
+        add(name, gain=0.1 if name == "weak" else 2, **options)
+    keep_all(store, "strong")
+    add("weak", 1, gain=0.1, supervision="control")
+    assert len(stored(store, "best-control", scenario=None, split=None)) == 1
+    add("toy", 1)
+    with pytest.raises(BenchError, match=r"strong\.json differs from the records"):
+        stored(store, "best-control", scenario=None, split=None)
+
+
+def test_a_row_in_the_comparison_of_another_is_found_turned_round(store, add):
+    for seed in (0, 1):
+        add(seed=seed, gain=2, native=[-np.inf])
+        add("weak", seed, gain=0.5)
+        add("other", seed, gain=1)
+    keep_all(store, "toy")
+    (turned,) = stored(store, "weak", scenario=None, split=None)
+    made = compare_all(store, "weak", "toy")
+    assert turned["rows"] == made["rows"]
+    assert (heading(turned), lines(turned), notes(turned)) == (heading(made), lines(made), notes(made))
+    # Beside its own comparison it is a further row, and of two of the same pair its own stays.
+    keep_all(store, "weak", "other")
+    keep_all(store, "other", "weak")
+    (both,) = stored(store, "weak", scenario=None, split=None)
+    assert [row["method"] for row in both["rows"]] == ["other", "toy"]
+    assert set(both["runs"]) >= {run_id for row in both["rows"] for pair in row["run_ids"] for run_id in pair}
+    # As far as it holds.
+    add("toy", 2)
+    add("weak", 2)
+    (own,) = stored(store, "weak", scenario=None, split=None)
+    assert [row["method"] for row in own["rows"]] == ["other"]
+    add("other", 2)
+    with pytest.raises(BenchError, match=r"weak\.json differs from the records"):
+        stored(store, "weak", scenario=None, split=None)
+
+
 def test_a_new_seed_makes_a_comparison_outdated(store, add):
     for name in ("toy", "weak"):
         add(name)
@@ -287,6 +364,9 @@ def test_a_comparison_without_records_of_another_version_or_damaged_is_outdated(
     assert "damaged" in outdated_comparisons(store)[path]
     path.write_text(json.dumps({"rows": [], "runs": {}, "version": VERSION}))
     assert "damaged" in outdated_comparisons(store)[path]
+    for method in ("toy", "best-control"):
+        with pytest.raises(BenchError, match=f"the comparison {path} is damaged"):
+            stored(store, method, scenario=None, split=None)
 
 
 def test_rows_that_are_kept_and_still_hold_stay_beside_new_ones(store, add):

@@ -15,6 +15,7 @@ from bench.records.store import Store
 from bench.reporting.figures.figure import Figure, FigureRequest
 from bench.reporting.figures.kinds import KINDS
 from bench.reporting.figures.write import gather, write
+from bench.reporting.published.papers import load_published
 
 RULE = "conformal:0.01"
 OWN = f"{RULE}@own-system"
@@ -126,6 +127,44 @@ def test_what_is_wrong_with_a_figure_is_a_sentence(requested, make_record, optio
 def test_without_any_record_the_suite_is_named(requested, make_record):
     with pytest.raises(BenchError, match=r"none of the 1 runs of the suite 'fig' has a record.*bench run --suite fig"):
         gather(requested(SWEEP, [], absent=[(make_record("toy[alpha=1]"), {"alpha": 1})]))
+
+
+@pytest.fixture
+def one_value(tmp_path, monkeypatch):
+    """One published value on BGL, of what is a control here: no heavy method is imported."""
+    file = tmp_path / "published.toml"
+    file.write_text(
+        '[paper.toy]\ntitle = "A toy paper"\ntest_is_balanced = true\n[paper.toy.protocol]\ndata = "a full log"\n'
+        '[paper.toy.sizes]\n[[paper.toy.row]]\ntable = "1"\nmethod = "ECVC of the paper"\ndetector = "ecvc"\n'
+        "bgl = { precision = 0.90, recall = 0.90, f1 = 0.9000 }\n"
+    )
+    papers = load_published(file)
+    monkeypatch.setattr("bench.reporting.published.page.load_published", lambda: papers)
+
+
+@pytest.mark.usefixtures("one_value")
+def test_a_published_value_stands_beside_what_another_suite_ran(requested, make_record):
+    own, other = make_record("random", supervision="control"), make_record("ecvc", f1=0.5, supervision="control")
+    asked = requested({"kind": "published"}, [(own, {})])
+    for record in (other, make_record("mine"), make_record("ecvc", seed=1, split="paper", supervision="control")):
+        asked.store.write(record)
+    (figure,) = gather(asked)
+    (row,) = [line for line in figure.page.splitlines() if "ECVC of the paper" in line]
+    assert [cell.strip() for cell in row.split("|")[7:10]] == ["ecvc", "0.500", "0.500"]
+    assert "mine" not in figure.page
+    assert figure.run_ids == (own["run_id"], other["run_id"])
+    assert figure.notes == ("not run by this suite, but stored for the same data and split: ecvc",)
+    assert f"- {figure.notes[0]}" in figure.page
+
+
+def test_a_claim_stands_beside_what_another_suite_ran(requested, make_record):
+    own, other = make_record("zerolog"), make_record("fusionlog", f1=0.5)
+    asked = requested({"kind": "published", "claims": ["FusionLog", "ZeroLog"]}, [(own, {})])
+    asked.store.write(other)
+    (figure,) = gather(asked)
+    assert figure.run_ids == (own["run_id"], other["run_id"])
+    (row,) = [line for line in figure.page.splitlines() if "| FusionLog" in line and "chronological" in line][:1]
+    assert "0.500 [" in row
 
 
 def combined(make_record, method, shared, own, single, **options):

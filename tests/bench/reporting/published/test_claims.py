@@ -14,6 +14,7 @@ from bench.reporting.published.claims import (
     load_claims,
     render_beside,
     render_claims,
+    with_claimed_rows,
 )
 from bench.reporting.tables.table import make_tables
 
@@ -94,3 +95,13 @@ def test_a_claim_without_a_row_of_ours_is_still_shown():
     assert page.count("| FusionLog") == 4
     with pytest.raises(BenchError, match="no claim of 'Nobody' is known"):
         render_beside([], "conformal:0.01", ["Nobody"])
+
+
+def test_a_claimed_system_that_only_others_ran_has_its_row_from_there(make_record):
+    ours = [make_record("zerolog"), make_record("zerolog", split="paper")]
+    others = [make_record("fusionlog[teacher=embedding]"), make_record("zerolog[n=1]"), make_record("metalog")]
+    wide = with_claimed_rows(make_tables(ours), make_tables([*ours, *others]), ["FusionLog", "ZeroLog"])
+    assert [[row.method for row in table.rows] for table in wide] == [
+        ["zerolog", "fusionlog[teacher=embedding]"],
+        ["zerolog"],
+    ]

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.experiment.spec import PROTOCOL_VERSION
-from bench.reporting.published.page import render_published, scenario_name
+from bench.reporting.published.page import render_published, scenario_name, with_stored_rows
 from bench.reporting.published.papers import load_published, published_file
 from bench.reporting.tables.table import make_tables
 
@@ -184,3 +184,18 @@ def test_chat_rows_of_the_paper_have_a_detector():
     (paper,) = [one for one in load_published() if one.key == "mlad"]
     found = {(value.table, value.detector) for value in paper.values if "ChatGPT" in value.method}
     assert found == {("2", "chatgpt-cot"), ("4", "chatgpt-cot"), ("4", "chatgpt")}
+
+
+def test_a_published_method_that_only_others_ran_has_its_row_from_there(papers, tmp_path, ecvc, make_record):
+    ours = [make_record("random", supervision="control"), make_record("random", supervision="control", split="paper")]
+    others = [ecvc(f1=0.5), make_record("mine"), ecvc(f1=0.9, protocol=PROTOCOL_VERSION - 1)]
+    stored = make_tables([*ours, *others])
+    wide = with_stored_rows(make_tables(ours), stored, tmp_path, papers)
+    assert [(table.key.split, [row.method for row in table.rows]) for table in wide] == [
+        ("chronological", ["random", "ecvc"]),
+        ("paper", ["random"]),
+    ]
+    assert wide[0].rows[1].records == (others[0],)
+    # Neither a row of its own is doubled, nor are tables asked for that hold no value.
+    assert with_stored_rows(stored, stored, tmp_path, papers) == stored
+    assert with_stored_rows(make_tables(ours), stored, tmp_path, papers, only=["7"]) == make_tables(ours)
