@@ -38,6 +38,7 @@ SCRIPTS = {
     "networks": "bench_networks.py",
     "deeplog": "bench_deeplog.py --edition hdfs@blocks-a",
     "mlad": "bench_mlad.py",
+    "steps": "bench_steps.py --before 576ac93",
     "entmax": "bench_entmax.py",
     "ecvc": "bench_ecvc.py",
     "compare": "bench_compare.py",
