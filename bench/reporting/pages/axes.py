@@ -112,7 +112,7 @@ def drift(results: Results) -> str:
         headers = ["AUROC", "first", "last", "mean", "worst", series.unit]
         parts += [f"**{where}**", markdown.table(lines, headers)]
         if alone:
-            parts.append(f"{len(alone)} rows of one cut alone are left out.")
+            parts.append(f"Left out, as they ran under one cut alone: {len(alone)}.")
     return "\n\n".join(parts) or f"({NOTHING})"
 
 

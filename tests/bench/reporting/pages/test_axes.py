@@ -60,7 +60,7 @@ def test_what_ran_under_one_cut_alone_is_no_drift(make_record):
     records = [make_record("a", 0, 0.5, split=split) for split in ("chronological", "chronological:50,70")]
     text = axes.drift(results_of([*records, make_record("b", 0, 0.9, split="chronological")]))
     assert "| b" not in text
-    assert "1 rows of one cut alone are left out." in text
+    assert "Left out, as they ran under one cut alone: 1." in text
 
 
 def test_published_settings_stand_beside_the_common_ones(make_record):
