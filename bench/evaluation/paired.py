@@ -113,7 +113,8 @@ def difference(
     where its units are few. Pairs with test sets of their own are taken to err together (their draws are sorted), as in
     `stats.combine`: too wide, never too narrow. The error of the seeds is added as there, by `seeds.half_width`. Of one
     pair it cannot be seen. p is that of the interval that ends at 0; below 0.02 the test set's error is taken to go on
-    as a normal one, the wider of that of the quantile there and of the standard deviation. Deterministic. Raises
+    as a normal one, the wider of that of the quantile there and of the standard deviation. Where one unit alone is
+    abnormal (or normal) its error cannot be seen: the interval is all that a difference can be. Deterministic. Raises
     ValueError without pairs.
     """
     if not pairs:
@@ -125,6 +126,8 @@ def difference(
     seed_error = float(points.std(ddof=1) / np.sqrt(len(points))) if len(points) > 1 else 0.0
     known = [side.units for pair in pairs for side in pair if side.units is not None]
     units = min(known) if known else None
+    if units == 1:
+        return Difference(mean, -1.0, 1.0, 1.0, len(points))
     error = _Error(mean, np.sort(centre), float(centre.std(ddof=1)), seed_error, len(points), units)
     low, high = mean - error.width(1 - level, down=True), mean + error.width(1 - level, down=False)
     return Difference(mean, max(low, -1.0), min(high, 1.0), error.p(), len(points))

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.sequences.protocols import block_of
 from bench.errors import BenchError, choose_one
 from bench.evaluation.blocks import Resampling
 from bench.evaluation.measures import compared
@@ -25,6 +26,7 @@ from bench.records.record import scores_digest
 from bench.records.store import Record, Store
 from bench.reporting.tables.ranking import references_of
 from bench.reporting.tables.rows import Row, Table, shown_rule
+from bench.reporting.tables.series import series_key
 
 Comparison = dict[str, Any]
 
@@ -95,9 +97,14 @@ def comparison_requests(tables: Sequence[Table], method: str, against: str) -> l
 
 
 def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonRequest]:
-    """Of each table its best controls, with the methods that are held against them."""
+    """Of each table its best controls, with the methods that are held against them.
+
+    Blocks are no tables of their own, and other cuts than the usual one share most of its test: they are left out,
+    cuts only where there are others.
+    """
+    whole = [table for table in tables if block_of(table.key.split) is None]
     found = []
-    for table in tables:
+    for table in [table for table in whole if series_key(table.key) is None or is_usual(table)] or whole:
         for control, methods in references_of(table):
             asked = tuple(row for row in methods if is_asked(against, row))
             if control is not None and asked:
@@ -105,6 +112,11 @@ def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonR
     if not found:
         raise BenchError(f"no table has a control beside a method of --against {against}: name some, or write all")
     return found
+
+
+def is_usual(table: Table) -> bool:
+    """Whether a table is of the cut in time that is taken where none is named."""
+    return table.key.split == "chronological"
 
 
 def against_of(method: str, against: str | None) -> str:

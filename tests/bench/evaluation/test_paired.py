@@ -194,6 +194,15 @@ def test_few_units_are_known_to_vary_more_than_resamples_of_them():
     assert few.p > many.p
 
 
+def test_of_one_abnormal_sequence_nothing_can_be_said():
+    labels = np.array([0, 0, 0, 0, 0, 1])
+    first, second = (Scored(scores, None) for scores in (labels.astype(float), 1.0 - labels))
+    right, wrong = resample([first, second], labels, seed=0)
+    found = difference([(right["ap"], wrong["ap"])])
+    assert found.mean == pytest.approx(5 / 6)
+    assert (found.low, found.high, found.p, found.verdict) == (-1.0, 1.0, 1.0, "not separable")
+
+
 def bursts(seed, n=1500, length=15):
     """Two rankings of windows of which every run of so many is of one label; each errs by runs of its own."""
     rng, n_runs = np.random.default_rng(seed), n // length

@@ -121,6 +121,19 @@ def test_best_control_stands_for_those_that_methods_are_held_against(store, add)
         comparison_requests(make_tables(store.records()), "best-control", "controls")
 
 
+def test_best_control_leaves_out_blocks_and_cuts_beside_the_usual_one(store, add):
+    splits = ["chronological", "chronological:50,70", "paper", "prequential:5,1"]
+    for split in splits:
+        add(gain=1, split=split)
+        add("strong", gain=1.5, supervision="control", split=split)
+    tables = make_tables(store.records())
+    requests = comparison_requests(tables, "best-control", "all")
+    assert sorted(request.table.key.split for request in requests) == ["chronological", "paper"]
+    named = [table for table in tables if table.key.split == "chronological:50,70"]
+    (request,) = comparison_requests(named, "best-control", "all")
+    assert request.table.key.split == "chronological:50,70"
+
+
 def test_equal_seeds_pair_and_one_seed_stands_beside_all_of_the_other(store, add):
     for seed in (0, 1, 2):
         add(seed=seed)
