@@ -1,6 +1,8 @@
 """What the records say to the query of a claim: `METRIC METHOD SCENARIO SPLIT`, then any `name=value`.
 
-A name may be several, separated by commas: then there are as many answers, in that order.
+A name may be several, separated by commas: then there are as many answers, in that order. A split with a comma is
+written with a slash (`chronological:50/70`). `cuts` stands for all cuts in time and `prequential:50` for all its
+blocks: the answer is the mean over those that have one, or the least or the greatest (`of=min`).
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
+from bench.data.sequences.protocols import block_of, family_of, is_cut
 from bench.errors import BenchError, choose_one
 from bench.evaluation.measures import all_measures, measure_of
 from bench.evaluation.thresholds import DEFAULT_RULE
@@ -17,6 +21,7 @@ from bench.experiment.measure import ALL
 from bench.records.record import Record
 from bench.records.store import Store
 from bench.reporting.tables.rows import Row, Table, shown_rule
+from bench.reporting.tables.series import CUTS
 from bench.reporting.tables.table import make_tables
 
 COUNTS: Final = ("n_train", "n_train_abnormal", "n_validation", "n_validation_abnormal", "n_test", "n_test_abnormal")
@@ -39,6 +44,8 @@ _OVER_SEEDS: Final[Mapping[str, Any]] = {
     "range": lambda values: max(values) - min(values),
 }
 _COMMA: Final = re.compile(r",(?![^\[]*\])")
+_BLOCKS: Final = re.compile(r"prequential:\d+")
+"""All blocks of one number of them."""
 _SPACE: Final = re.compile(r"\s+")
 
 
@@ -70,7 +77,7 @@ def parse_queries(text: str) -> list[Query]:
     if unknown:
         raise BenchError(f"'{unknown[0]}' is no metric: {choose_one(unknown[0], sorted(known))}")
     return [
-        Query(metric, method, scenario, split, options)
+        Query(metric, method, scenario, split.replace("/", ","), options)
         for metric, method, scenario, split in itertools.product(*many)
         for options in itertools.product(*values)
     ]
@@ -86,7 +93,7 @@ class Lookup:
     def __init__(self, store: Store, queries: Collection[Query]) -> None:
         wanted = {(query.scenario, query.split) for query in queries}
         self._root = store.root
-        self._tables = make_tables(store.table_records(lambda *place: place in wanted)) if wanted else []
+        self._tables = make_tables(store.table_records(partial(_is_wanted, wanted))) if wanted else []
 
     def value(self, query: Query) -> float:
         """What the records say; a BenchError where they do not, or not with one voice."""
@@ -95,24 +102,28 @@ class Lookup:
         return found - self._value_of(query, options["minus"], options) if "minus" in options else found
 
     def _value_of(self, query: Query, method: str, options: Mapping[str, str]) -> float:
-        table = self._table(query, options)
-        if query.metric in COUNTS:
-            return _count(table.records, query.metric)
-        row = _row(table, method)
-        records = _of_seeds(row, options.get("seed"))
-        if query.metric == SEEDS:
-            return len(records)
-        values = _values(row, records, query.metric, options)
         over = options.get("of", "mean")
         if over not in _OVER_SEEDS:
             raise BenchError(f"of={over} is unknown: {choose_one(over, _OVER_SEEDS)}")
-        return float(_OVER_SEEDS[over](values))
+        tables = self._fitting(query, options)
+        if _is_series(query.split):
+            return float(_OVER_SEEDS[over](_means(tables, method, query, options)))
+        if len(tables) > 1:
+            raise BenchError(f"{len(tables)} tables fit, of other data or windows: name one by window= or sample=")
+        if query.metric in COUNTS:
+            return _count(tables[0].records, query.metric)
+        row = _row(tables[0], method)
+        records = _of_seeds(row, options.get("seed"))
+        if query.metric == SEEDS:
+            return len(records)
+        return float(_OVER_SEEDS[over](_values(row, records, query.metric, options)))
 
-    def _table(self, query: Query, options: Mapping[str, str]) -> Table:
+    def _fitting(self, query: Query, options: Mapping[str, str]) -> list[Table]:
         tables = [
             table
             for table in self._tables
-            if (table.key.scenario, table.key.split) == (query.scenario, query.split)
+            if table.key.scenario == query.scenario
+            and _is_of(table.key.split, query.split)
             and options.get("window") in (None, table.key.window)
             and options.get("sample") in (None, str(table.key.sample))
             and options.get("protocol") in (None, str(table.key.protocol_version))
@@ -122,9 +133,37 @@ class Lookup:
         protocols = sorted({table.key.protocol_version for table in tables})
         if len(protocols) > 1:
             raise BenchError(f"records of protocols {' and '.join(map(str, protocols))} fit: name one by protocol=")
-        if len(tables) > 1:
-            raise BenchError(f"{len(tables)} tables fit, of other data or windows: name one by window= or sample=")
-        return tables[0]
+        return tables
+
+
+def _is_wanted(wanted: Collection[tuple[str, str]], scenario: str, split: str) -> bool:
+    return any(scenario == other and _is_of(split, asked) for other, asked in wanted)
+
+
+def _is_of(split: str, asked: str) -> bool:
+    """Whether a split is the one that is asked for, or of its series."""
+    if block_of(split) is not None:
+        return asked in (split, family_of(split))
+    return split == asked or (asked == CUTS and is_cut(split))
+
+
+def _is_series(asked: str) -> bool:
+    return asked == CUTS or _BLOCKS.fullmatch(asked) is not None
+
+
+def _means(tables: list[Table], method: str, query: Query, options: Mapping[str, str]) -> list[float]:
+    """The mean over seeds in each table of a series where the row has finished records; some table must have one."""
+    rows = [row for table in tables for row in table.rows if method in (row.method, row.records[0]["method"])]
+    if not rows:
+        raise BenchError(f"no row of {query.scenario}, {query.split} is called '{method}': see its table")
+    found = []
+    for row in rows:
+        if row.finished:
+            values = _values(row, _of_seeds(row, options.get("seed")), query.metric, options)
+            found.append(sum(values) / len(values))
+    if not found:
+        raise BenchError(f"{method} has no finished record of {query.scenario}, {query.split}")
+    return found
 
 
 def _row(table: Table, method: str) -> Row:

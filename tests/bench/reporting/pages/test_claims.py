@@ -142,6 +142,30 @@ def test_what_the_records_do_not_say(store, query, what):
         Lookup(store, [parsed]).value(parsed)
 
 
+@pytest.mark.parametrize(
+    "query, value",
+    [
+        ("f1 mlad bgl@raw12k cuts", 0.6),
+        ("f1 mlad bgl@raw12k cuts of=min", 0.5),
+        ("f1 mlad bgl@raw12k chronological:50/70", 0.5),
+        ("f1 mlad bgl@raw12k prequential:3", 0.3),
+        ("f1 mlad bgl@raw12k prequential:3 of=max", 0.4),
+        ("f1 mlad bgl@raw12k prequential:3/2", 0.4),
+        ("f1 mlad bgl@raw12k prequential:3 minus=ecvc", 0.1),
+    ],
+)
+def test_several_cuts_or_blocks_are_one_mean(make_record, tmp_path, query, value):
+    skipped = {"status": "skipped", "reason": "no abnormal sequence"}
+    values = {"chronological": 0.7, "chronological:50,70": 0.5, "prequential:3,1": 0.2, "prequential:3,2": 0.4}
+    store = Store(tmp_path)
+    for split, f1 in values.items():
+        store.write(make_record("mlad", 0, f1, split=split))
+        store.write(make_record("ecvc", 0, 0.2, split=split))
+    store.write(make_record("mlad", 0, 0.0, split="prequential:3,3") | skipped)
+    (parsed,) = parse_queries(query)
+    assert Lookup(store, [parsed]).value(parsed) == pytest.approx(value)
+
+
 def test_two_protocols_are_never_mixed(store, make_record):
     store.write(make_record("mlad", 3, 0.9, protocol=PROTOCOL_VERSION + 1))
     (plain,) = parse_queries("f1 mlad bgl@raw12k chronological")
