@@ -10,6 +10,7 @@ Told: source labels + target unlabelled; asks a model, while it is fitted only. 
 without one, and its rows say so. It reads texts, never log keys.
 
 Works badly where both sides are wrong alike: pseudo-labels confirm themselves. A model near chance is near it here.
+Where they are of one class nothing is learned from them [R]: the small model stays as it is, and the row says so.
 
 Reconstructed [R]: the published abstract apart, all of it; its third version no longer says "without any labeled target
 logs" of the method, so a number needs its version. More: docs/methods/fusionlog.md
@@ -116,14 +117,30 @@ class FusionLog(SmallModelDetector):
         tutor = Tutor(config, None if evidence.teacher is None else evidence.teacher.ask, memory)
         asked = Distinct.of(train.select(proprietary))
         subject = _Subject(*small, asked, small.reading.inverse[proprietary[asked.first]])
-        rounds = [self._round(subject, tutor, number) for number in range(config.rounds)] if len(proprietary) else []
+        rounds = self._rounds(subject, tutor) if len(proprietary) else []
         share = 1 - len(proprietary) / len(target) if len(target) else 0.0
-        self.facts_ = {"tau": router.tau, "pool_general_share": share, "rounds": rounds, **tutor.facts()}
+        self.facts_ = {
+            "tau": router.tau,
+            "pool_general_share": share,
+            "rounds": rounds,
+            "rounds_learned": sum(found["learned"] for found in rounds),
+            "one_class_round": next((i for i, found in enumerate(rounds, 1) if found["one_class"]), 0),
+            **tutor.facts(),
+        }
         return self
 
     def monitor(self) -> dict[str, Any]:
         """Loss parts by steps, the router, what came of each round, what was asked and what had no answer."""
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
+
+    def _rounds(self, subject: _Subject, tutor: Tutor) -> list[dict[str, Any]]:
+        """What came of each; none follows one whose labels are of one class, and which taught nothing."""
+        rounds: list[dict[str, Any]] = []
+        for number in range(self.config.rounds):
+            rounds.append(self._round(subject, tutor, number))
+            if rounds[-1]["one_class"]:
+                break  # neither side has changed, so the next round would say the same
+        return rounds
 
     def _round(self, subject: _Subject, tutor: Tutor, number: int) -> dict[str, Any]:
         """Judge, agree, learn and remember once."""
@@ -131,10 +148,13 @@ class FusionLog(SmallModelDetector):
         said = tutor.judge(subject.asked, config.max_teacher_calls // config.rounds)
         logits = self._apply(self.net_, subject.reading, subject.bag)
         found = agree(said, expit(logits[:, 1] - logits[:, 0]), config.sure)
-        if (found.weight > 0).any():
-            self._learn(subject, found, number)
-        tutor.remember(subject.asked, found.p)
-        return found.facts(subject.asked.counts)
+        one_class, learned = found.has_one_class, False
+        if not one_class:
+            learned = bool((found.weight > 0).any())
+            if learned:
+                self._learn(subject, found, number)
+            tutor.remember(subject.asked, found.p)
+        return {**found.facts(subject.asked.counts), "learned": learned, "one_class": one_class}
 
     def _learn(self, subject: _Subject, found: Agreement, number: int) -> None:
         config: Config = self.config

@@ -34,6 +34,15 @@ class Agreement(NamedTuple):
     weight: Floats
     """(n,) 1 where they agree, DISPUTED where the surer side decides, 0 where nothing is kept."""
 
+    @property
+    def has_one_class(self) -> bool:
+        """Whether all that is kept, and there is some, is of one class.
+
+        The source beside it has both: what such labels tell apart is the systems, and the order within the target is
+        left to chance.
+        """
+        return len(np.unique(self.p[self.weight > 0] > 0.5)) == 1
+
     def facts(self, counts: Integers) -> dict[str, Any]:
         """Sequences agreed on, disputed and dropped, and how many of the kept ones are abnormal."""
         kept = self.weight > 0

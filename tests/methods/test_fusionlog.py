@@ -13,7 +13,7 @@ from methods.fusionlog import FusionLog
 from methods.generallog import GeneralLog
 from methods.shared import router, teachers, text_inputs
 from methods.shared.meta import Pool
-from methods.shared.pseudo_labels import DISPUTED, agree, lessons_of
+from methods.shared.pseudo_labels import DISPUTED, Agreement, agree, lessons_of
 from methods.shared.system_agnostic import SmallModelDetector
 
 pytestmark = pytest.mark.trains
@@ -45,6 +45,15 @@ class Model:
         return [self.answer] * len(prompts)
 
 
+class Discerning(Model):
+    """Says that what holds the text 7 is abnormal, and nothing else."""
+
+    def ask(self, prompts, *, leads=True):
+        self.prompts += prompts
+        asked = [prompt.rpartition("Is the following sequence")[2] for prompt in prompts]
+        return [f"Answer: {'Yes' if TEXTS[7] in question else 'No'}\nConfidence: 95" for question in asked]
+
+
 def log_of(seed=0):
     """A source of texts 0 to 5, 4 and 5 abnormal; half of the target's sequences have texts that it lacks."""
     rng = np.random.default_rng(seed)
@@ -58,6 +67,7 @@ def log_of(seed=0):
 TRAIN, LABELS = log_of()
 TEST = log_of(1)[0].select(np.arange(40, 80))
 HAS_NEW = np.array([(keys >= 6).any() for keys in np.split(TEST.text_ids, TEST.offsets[1:-1])])
+HAS_SEVEN = np.array([(keys == 7).any() for keys in np.split(TEST.text_ids, TEST.offsets[1:-1])])
 
 
 def rows_of(sequences):
@@ -88,7 +98,7 @@ def base(no_sentence_encoder):
 def test_zero_rounds_are_the_small_model(base):
     assert fused(rounds=0).score(TEST).tolist() == base.tolist()
     assert fused(tau=-1.0).score(TEST).tolist() == base.tolist()
-    assert fused(rounds=1).score(TEST).tolist() != base.tolist()
+    assert fused(Discerning(), rounds=1).score(TEST).tolist() != base.tolist()
     nobody = Model("I cannot say.")
     assert fused(nobody, rounds=2).score(TEST).tolist() == base.tolist()
 
@@ -131,14 +141,15 @@ def test_the_bound_of_the_router_comes_from_the_source_alone():
 
 def test_what_the_teacher_says_is_learned():
     """The small model ends by itself, and saved it needs no teacher."""
-    model = Model()
+    model = Discerning()
     settings = {"learning_rate": 0.02, "round_steps": 60}
     found, before = fused(model, **settings), fused(rounds=0, **settings)
     scores = found.score(TEST)
-    assert scores[HAS_NEW].min() > 0 > scores[~HAS_NEW].mean()
-    assert scores[HAS_NEW].mean() > before.score(TEST)[HAS_NEW].mean() + 1
+    assert scores[HAS_SEVEN].min() > 0 > scores[HAS_NEW & ~HAS_SEVEN].max()
+    assert scores[HAS_SEVEN].mean() > before.score(TEST)[HAS_SEVEN].mean() + 1
     facts = found.monitor()
     assert [part["abnormal"] > 0 for part in facts["rounds"]] == [True] * 3
+    assert (facts["rounds_learned"], facts["one_class_round"]) == (3, 0)
     assert facts["pool_general_share"] == 0.5
     json.dumps(facts)
     loaded = FusionLog(fusionlog.Config(**QUICK)).load_state(found.state())
@@ -146,11 +157,33 @@ def test_what_the_teacher_says_is_learned():
 
 
 def test_the_rounds_share_the_calls():
-    model = Model()
+    model = Discerning()
     facts = fused(model, rounds=3, max_teacher_calls=7).monitor()
     assert len(model.prompts) == facts["teacher_questions"] == 6
     assert facts["teacher_unasked"] > 0
     assert "max_teacher_calls 7" in facts["teacher_said"]
+
+
+@pytest.mark.parametrize("said", ["No", "Yes"])
+def test_labels_of_one_class_leave_the_small_model_as_it_is(said):
+    """They would teach which system a sequence is of; the round is told, and no further one asked."""
+    model = Model(f"Answer: {said}\nConfidence: 95")
+    found = fused(model)
+    facts = found.monitor()
+    assert facts["rounds"][0]["agreed"] + facts["rounds"][0]["disputed"] > 0
+    assert (facts["rounds_learned"], facts["one_class_round"]) == (0, 1)
+    assert len(model.prompts) == facts["teacher_distinct"] == facts["teacher_questions"]
+    assert len(facts["rounds"]) == 1
+    assert found.score(TEST).tolist() == fused(rounds=0).score(TEST).tolist()
+
+
+@pytest.mark.parametrize(
+    ("p", "has_one"),
+    [([0.1, 0.2, 0.9], False), ([0.1, 0.2, np.nan], True), ([0.8, 0.9, np.nan], True), ([np.nan] * 3, False)],
+)
+def test_one_class_is_that_of_what_is_kept(p, has_one):
+    found = Agreement(np.array(p), np.where(np.isnan(p), 0.0, 1.0))
+    assert found.has_one_class is has_one
 
 
 def test_a_refusing_teacher_leaves_nothing_to_learn():

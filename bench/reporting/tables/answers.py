@@ -116,7 +116,7 @@ def call_notes(row: Row) -> list[str]:
     if auroc is not None and auroc.low <= CHANCE:
         why = f"the interval of its AUROC does not lie above {CHANCE}"
         notes.append(f"- {row.label}: not shown to be better than chance, {why}")
-    return [*notes, *_router_notes(row), *_verdict_notes(row)]
+    return [*notes, *_router_notes(row), *_pseudo_label_notes(row), *_verdict_notes(row)]
 
 
 def _router_notes(row: Row) -> list[str]:
@@ -131,6 +131,20 @@ def _router_notes(row: Row) -> list[str]:
         told += ": next to all were left to the teacher"
     elif share >= ONE_SIDED:
         told += ": next to none were left to the teacher"
+    return [f"- {row.label}: {told}"]
+
+
+def _pseudo_label_notes(row: Row) -> list[str]:
+    """Runs whose pseudo-labels came to be of one class, which taught nothing; and those that never learned any."""
+    facts = [_monitored(record) for record in row.finished]
+    rounds = [fact.get("one_class_round") for fact in facts]
+    ended = [fact for fact, number in zip(facts, rounds, strict=True) if isinstance(number, int) and number > 0]
+    if not ended:
+        return []
+    told = f"in {len(ended)} of {len(facts)} runs its pseudo-labels were of one class, and its rounds ended there"
+    untaught = sum(fact.get("rounds_learned") == 0 for fact in ended)
+    if untaught:
+        told += f": {untaught} learned none at all, and the scores are those of its small model"
     return [f"- {row.label}: {told}"]
 
 
