@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 _PARTS: Final = ("validation", "test")
 _FIELD: Final = "steps"
+_FEW_TICKS: Final = 4
+"""So many numbers of steps all stand at the axis."""
 _COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _MARKERS: Final = ("o", "s", "^", "D", "v")
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -320,14 +322,15 @@ def _line(axes: Axes, curve: Mapping[str, Any], number: int) -> None:
 
 
 def _log_axis(axes: Axes, content: Mapping[str, Any]) -> None:
-    """Logarithmic, but for 0, which stands a decade's half before 1."""
+    """Logarithmic, but for 0, which stands a decade's half before 1; from the least steps on."""
     steps = sorted({p["x"] for panel in content["panels"] for curve in panel["curves"] for p in curve["points"]})
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ticks = [n for n in steps if n in (0, 1, 10, 100, 1000, content["budget"])] or steps
+    round_ones = [n for n in steps if n in (0, 1, 10, 100, 1000, content["budget"])]
+    ticks = steps if len(steps) <= _FEW_TICKS else round_ones or steps
     shown = list(dict.fromkeys([*ticks, steps[-1]]))
     axes.set_xticks(shown, [str(n) for n in shown])
     axes.minorticks_off()
-    axes.set(xlim=(-0.25, steps[-1] * 1.3), ylim=(-0.03, 1.03))
+    axes.set(xlim=(steps[0] / 1.3 if steps[0] else -0.25, steps[-1] * 1.3), ylim=(-0.03, 1.03))
 
 
 KIND: Final = Kind("steps", ("budget", "parts"), _gather, _draw)
