@@ -54,6 +54,14 @@ class Discerning(Model):
         return [f"Answer: {'Yes' if TEXTS[7] in question else 'No'}\nConfidence: 95" for question in asked]
 
 
+class Wavering(Model):
+    """Says in turn that a sequence is abnormal and that it is not, whatever it holds."""
+
+    def ask(self, prompts, *, leads=True):
+        self.prompts += prompts
+        return [f"Answer: {('Yes', 'No')[i % 2]}\nConfidence: 95" for i in range(len(prompts))]
+
+
 def log_of(seed=0):
     """A source of texts 0 to 5, 4 and 5 abnormal; half of the target's sequences have texts that it lacks."""
     rng = np.random.default_rng(seed)
@@ -157,7 +165,7 @@ def test_what_the_teacher_says_is_learned():
 
 
 def test_the_rounds_share_the_calls():
-    model = Discerning()
+    model = Wavering()
     facts = fused(model, rounds=3, max_teacher_calls=7).monitor()
     assert len(model.prompts) == facts["teacher_questions"] == 6
     assert facts["teacher_unasked"] > 0
