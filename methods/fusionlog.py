@@ -117,14 +117,14 @@ class FusionLog(SmallModelDetector):
         tutor = Tutor(config, None if evidence.teacher is None else evidence.teacher.ask, memory)
         asked = Distinct.of(train.select(proprietary))
         subject = _Subject(*small, asked, small.reading.inverse[proprietary[asked.first]])
-        rounds = self._rounds(subject, tutor) if len(proprietary) else []
+        rounds = [self._round(subject, tutor, number) for number in range(config.rounds)] if len(proprietary) else []
         share = 1 - len(proprietary) / len(target) if len(target) else 0.0
         self.facts_ = {
             "tau": router.tau,
             "pool_general_share": share,
             "rounds": rounds,
             "rounds_learned": sum(found["learned"] for found in rounds),
-            "one_class_round": next((i for i, found in enumerate(rounds, 1) if found["one_class"]), 0),
+            "rounds_of_one_class": sum(found["one_class"] for found in rounds),
             **tutor.facts(),
         }
         return self
@@ -133,27 +133,17 @@ class FusionLog(SmallModelDetector):
         """Loss parts by steps, the router, what came of each round, what was asked and what had no answer."""
         return {**super().monitor(), **self.facts_} if hasattr(self, "facts_") else {}
 
-    def _rounds(self, subject: _Subject, tutor: Tutor) -> list[dict[str, Any]]:
-        """What came of each; none follows one whose labels are of one class, and which taught nothing."""
-        rounds: list[dict[str, Any]] = []
-        for number in range(self.config.rounds):
-            rounds.append(self._round(subject, tutor, number))
-            if rounds[-1]["one_class"]:
-                break  # neither side has changed, so the next round would say the same
-        return rounds
-
     def _round(self, subject: _Subject, tutor: Tutor, number: int) -> dict[str, Any]:
-        """Judge, agree, learn and remember once."""
+        """Judge, agree, learn and remember once; labels of one class are remembered only."""
         config: Config = self.config
         said = tutor.judge(subject.asked, config.max_teacher_calls // config.rounds)
         logits = self._apply(self.net_, subject.reading, subject.bag)
         found = agree(said, expit(logits[:, 1] - logits[:, 0]), config.sure)
-        one_class, learned = found.has_one_class, False
-        if not one_class:
-            learned = bool((found.weight > 0).any())
-            if learned:
-                self._learn(subject, found, number)
-            tutor.remember(subject.asked, found.p)
+        one_class = found.has_one_class
+        learned = bool((found.weight > 0).any()) and not one_class
+        if learned:
+            self._learn(subject, found, number)
+        tutor.remember(subject.asked, found.p)
         return {**found.facts(subject.asked.counts), "learned": learned, "one_class": one_class}
 
     def _learn(self, subject: _Subject, found: Agreement, number: int) -> None:

@@ -54,14 +54,6 @@ class Discerning(Model):
         return [f"Answer: {'Yes' if TEXTS[7] in question else 'No'}\nConfidence: 95" for question in asked]
 
 
-class Wavering(Model):
-    """Says in turn that a sequence is abnormal and that it is not, whatever it holds."""
-
-    def ask(self, prompts, *, leads=True):
-        self.prompts += prompts
-        return [f"Answer: {('Yes', 'No')[i % 2]}\nConfidence: 95" for i in range(len(prompts))]
-
-
 def log_of(seed=0):
     """A source of texts 0 to 5, 4 and 5 abnormal; half of the target's sequences have texts that it lacks."""
     rng = np.random.default_rng(seed)
@@ -157,7 +149,7 @@ def test_what_the_teacher_says_is_learned():
     assert scores[HAS_SEVEN].mean() > before.score(TEST)[HAS_SEVEN].mean() + 1
     facts = found.monitor()
     assert [part["abnormal"] > 0 for part in facts["rounds"]] == [True] * 3
-    assert (facts["rounds_learned"], facts["one_class_round"]) == (3, 0)
+    assert (facts["rounds_learned"], facts["rounds_of_one_class"]) == (3, 0)
     assert facts["pool_general_share"] == 0.5
     json.dumps(facts)
     loaded = FusionLog(fusionlog.Config(**QUICK)).load_state(found.state())
@@ -165,7 +157,7 @@ def test_what_the_teacher_says_is_learned():
 
 
 def test_the_rounds_share_the_calls():
-    model = Wavering()
+    model = Model()
     facts = fused(model, rounds=3, max_teacher_calls=7).monitor()
     assert len(model.prompts) == facts["teacher_questions"] == 6
     assert facts["teacher_unasked"] > 0
@@ -174,14 +166,13 @@ def test_the_rounds_share_the_calls():
 
 @pytest.mark.parametrize("said", ["No", "Yes"])
 def test_labels_of_one_class_leave_the_small_model_as_it_is(said):
-    """They would teach which system a sequence is of; the round is told, and no further one asked."""
+    """They would teach which system a sequence is of; later questions retrieve them, so all rounds are asked."""
     model = Model(f"Answer: {said}\nConfidence: 95")
     found = fused(model)
     facts = found.monitor()
-    assert facts["rounds"][0]["agreed"] + facts["rounds"][0]["disputed"] > 0
-    assert (facts["rounds_learned"], facts["one_class_round"]) == (0, 1)
-    assert len(model.prompts) == facts["teacher_distinct"] == facts["teacher_questions"]
-    assert len(facts["rounds"]) == 1
+    assert [part["agreed"] + part["disputed"] > 0 for part in facts["rounds"]] == [True] * 3
+    assert (facts["rounds_learned"], facts["rounds_of_one_class"]) == (0, 3)
+    assert len(set(model.prompts)) > len(model.prompts) / 3
     assert found.score(TEST).tolist() == fused(rounds=0).score(TEST).tolist()
 
 

@@ -135,14 +135,14 @@ def _router_notes(row: Row) -> list[str]:
 
 
 def _pseudo_label_notes(row: Row) -> list[str]:
-    """Runs whose pseudo-labels came to be of one class, which taught nothing; and those that never learned any."""
+    """Runs with rounds whose pseudo-labels were of one class, which teach nothing; and those that never learned any."""
     facts = [_monitored(record) for record in row.finished]
-    rounds = [fact.get("one_class_round") for fact in facts]
-    ended = [fact for fact, number in zip(facts, rounds, strict=True) if isinstance(number, int) and number > 0]
-    if not ended:
+    counts = [fact.get("rounds_of_one_class") for fact in facts]
+    found = [fact for fact, count in zip(facts, counts, strict=True) if isinstance(count, int) and count > 0]
+    if not found:
         return []
-    told = f"in {len(ended)} of {len(facts)} runs its pseudo-labels were of one class, and its rounds ended there"
-    untaught = sum(fact.get("rounds_learned") == 0 for fact in ended)
+    told = f"in {len(found)} of {len(facts)} runs a round's pseudo-labels were of one class, and it taught nothing"
+    untaught = sum(fact.get("rounds_learned") == 0 for fact in found)
     if untaught:
         told += f": {untaught} learned none at all, and the scores are those of its small model"
     return [f"- {row.label}: {told}"]

@@ -593,18 +593,18 @@ def test_what_a_router_left_to_each_side_is_said(shares, told):
 @pytest.mark.parametrize(
     ("runs", "told"),
     [
-        (((1, 0), (2, 1), (0, 3)), "2 of 3 runs {ended}: 1 learned none at all, and the scores are those of its small"),
-        (((1, 0),), "1 of 1 runs {ended}: 1 learned none at all"),
-        (((3, 2),), "1 of 1 runs {ended}\n"),
+        (((1, 0), (2, 1), (0, 3)), "2 of 3 runs {taught}: 1 learned none at all, and the scores are those of its"),
+        (((1, 0),), "1 of 1 runs {taught}: 1 learned none at all"),
+        (((3, 2),), "1 of 1 runs {taught}\n"),
     ],
 )
 def test_pseudo_labels_of_one_class_are_said(runs, told):
     def made(pairs):
-        names = ("one_class_round", "rounds_learned")
+        names = ("rounds_of_one_class", "rounds_learned")
         return [record(seed=i) | {"monitor": dict(zip(names, pair, strict=True))} for i, pair in enumerate(pairs)]
 
-    ended = "its pseudo-labels were of one class, and its rounds ended there"
-    assert f"- toy: in {told.format(ended=ended)}" in rendered(*made(runs)) + "\n"
+    taught = "a round's pseudo-labels were of one class, and it taught nothing"
+    assert f"- toy: in {told.format(taught=taught)}" in rendered(*made(runs)) + "\n"
     assert "pseudo-labels" not in rendered(*made([(0, 3)]))
     assert "pseudo-labels" not in rendered(*made([("one", 0)]))
 
