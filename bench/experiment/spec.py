@@ -158,7 +158,8 @@ class Cell:
         """Cells with equal keys fit the same detector to the same data; a variant changes only what is scored."""
         config = json.dumps(dict(self.method.config), sort_keys=True)
         seed = self.seed if self.method.description.seeded else self.data_seed
-        return (*self.data_key, self.method.ref, config, seed)
+        incidents = self.incidents if self.method.description.incidents else ()
+        return (*self.data_key, self.method.ref, config, seed, incidents)
 
     @property
     def scores_key(self) -> tuple[object, ...]:
@@ -167,7 +168,7 @@ class Cell:
         A sample of the test sequences is drawn by the seed of its cell, whoever scores it.
         """
         drawn_by = self.seed if self.sample else None
-        return (*self.fit_key, self.method.variant, self.sample, drawn_by, self.incidents)
+        return (*self.fit_key, self.method.variant, self.sample, drawn_by)
 
     @property
     def run_id(self) -> str:

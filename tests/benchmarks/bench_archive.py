@@ -111,8 +111,8 @@ def main() -> None:
         size = sum(path.stat().st_size for path in target.archive.folder.iterdir())
         print(f"{options.records} records in {options.scenarios} scenarios: {size / 1e6:.0f} MB")  # noqa: T201
         out = ("--out", str(target.root))
-        print(f"show, no index: {time_command('show', run_id, *out)}")  # noqa: T201
-        print(f"show, index: {time_command('show', run_id, *out)}")  # noqa: T201
+        print(f"show, no index: {time_command('results', 'show', run_id, *out)}")  # noqa: T201
+        print(f"show, index: {time_command('results', 'show', run_id, *out)}")  # noqa: T201
         print(f"table --scenario: {time_command('table', '--scenario', scenario, *out)}")  # noqa: T201
         print(f"--help: {time_command('--help')}")  # noqa: T201
 

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 _PARTS: Final = ("validation", "test")
 _FIELD: Final = "steps"
+_FEW_TICKS: Final = 4
+"""So many numbers of steps all stand at the axis."""
 _COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _MARKERS: Final = ("o", "s", "^", "D", "v")
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -108,19 +110,22 @@ def _budget(request: FigureRequest, options: Options) -> int:
 def panel_of(
     place: tuple[str, str], rows: Mapping[tuple[str, str, str], Row], steps: Mapping[str, int | None], part: str
 ) -> dict[str, Any] | None:
-    """The curves of a scenario and split; None where no network has two points."""
+    """The curves of a scenario and split; None where no network has two points.
+
+    The points of a curve are means over the seeds that all of them have: more seeds at one would be another sample.
+    """
     here = {label: row for (scenario, split, label), row in rows.items() if (scenario, split) == place}
-    curves: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    curves: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
     told: dict[str, str] = {}
     for label, row in here.items():
-        number, values = steps[label], _values(row, part)
+        number, values = steps[label], _by_seed(row, part)
         if number is not None and values:
             told[curve_name(label)] = row.group
-            curves[curve_name(label)].append({"x": number, **spread(values)})
+            curves[curve_name(label)][number] = values
     found: list[dict[str, Any]] = [
-        {"method": name, "told": told[name], "points": sorted(points, key=lambda point: point["x"])}
-        for name, points in sorted(curves.items())
-        if len(points) > 1
+        {"method": name, "told": told[name], "points": points}
+        for name, curve in sorted(curves.items())
+        if len(points := _points(curve)) > 1
     ]
     if not found:
         return None
@@ -136,9 +141,20 @@ def curve_name(label: str) -> str:
     return f"{name}[{','.join(rest)}]" if rest else name
 
 
+def _points(curve: Mapping[int, Mapping[int, float]]) -> list[dict[str, Any]]:
+    common = set.intersection(*(set(values) for values in curve.values()))
+    return [
+        {"x": number, **spread([curve[number][seed] for seed in sorted(common)])} for number in sorted(curve) if common
+    ]
+
+
+def _by_seed(row: Row, part: str) -> dict[int, float]:
+    found = {record["spec"]["seed"]: _ranking(record, part).get("ap") for record in row.finished}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
 def _values(row: Row, part: str) -> list[float]:
-    found = [_ranking(record, part).get("ap") for record in row.finished]
-    return [value for value in found if value is not None]
+    return list(_by_seed(row, part).values())
 
 
 def _ranking(record: Record, part: str) -> Mapping[str, Any]:
@@ -306,14 +322,15 @@ def _line(axes: Axes, curve: Mapping[str, Any], number: int) -> None:
 
 
 def _log_axis(axes: Axes, content: Mapping[str, Any]) -> None:
-    """Logarithmic, but for 0, which stands a decade's half before 1."""
+    """Logarithmic, but for 0, which stands a decade's half before 1; from the least steps on."""
     steps = sorted({p["x"] for panel in content["panels"] for curve in panel["curves"] for p in curve["points"]})
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ticks = [n for n in steps if n in (0, 1, 10, 100, 1000, content["budget"])] or steps
+    round_ones = [n for n in steps if n in (0, 1, 10, 100, 1000, content["budget"])]
+    ticks = steps if len(steps) <= _FEW_TICKS else round_ones or steps
     shown = list(dict.fromkeys([*ticks, steps[-1]]))
     axes.set_xticks(shown, [str(n) for n in shown])
     axes.minorticks_off()
-    axes.set(xlim=(-0.25, steps[-1] * 1.3), ylim=(-0.03, 1.03))
+    axes.set(xlim=(steps[0] / 1.3 if steps[0] else -0.25, steps[-1] * 1.3), ylim=(-0.03, 1.03))
 
 
 KIND: Final = Kind("steps", ("budget", "parts"), _gather, _draw)

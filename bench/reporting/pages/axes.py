@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -56,12 +57,31 @@ def untrained(results: Results, name: str) -> str:
 
 
 def _curves(table: Table) -> dict[str, Curve]:
+    """Each method's rows by their steps, of the seeds that all of them have: one seed's luck is no curve."""
     found: dict[str, Curve] = defaultdict(dict)
     for row in table.rows:
         count = steps_of(row)
         if count is not None and kind_of(row) in ("plain", "steps") and row.finished:
             found[base_of(row)][count] = row
-    return dict(sorted(found.items()))
+    return {name: _of_common_seeds(curve) for name, curve in sorted(found.items())}
+
+
+def _of_common_seeds(curve: Curve) -> Curve:
+    seeds = [{record["spec"]["seed"] for record in row.finished} for row in curve.values()]
+    common = set.intersection(*seeds)
+    return {
+        count: dataclasses.replace(
+            row, records=tuple(record for record in row.finished if record["spec"]["seed"] in common)
+        )
+        for count, row in curve.items()
+        if common
+    }
+
+
+def _seeds_words(curves: dict[str, Curve]) -> str:
+    """How many seeds stand behind each value."""
+    counts = sorted({len(row.records) for curve in curves.values() for row in curve.values()})
+    return f"- Seeds behind a value, the same ones at all steps of a method: {' to '.join(map(str, counts))}."
 
 
 def _curve_table(curves: dict[str, Curve]) -> str:
@@ -75,7 +95,7 @@ def _curve_table(curves: dict[str, Curve]) -> str:
 
 def _curve_words(table: Table, curves: dict[str, Curve]) -> str:
     budgets = {count for curve in curves.values() for count, row in curve.items() if kind_of(row) == "plain"}
-    lines = []
+    lines = [_seeds_words(curves)]
     for budget in sorted(budgets):
         at = {factor: _at(curves, round(factor * budget)) for factor in FACTORS}
         for one, other in itertools.combinations(FACTORS, 2):
@@ -136,15 +156,18 @@ def _drift_line(name: str, values: list[float]) -> list[str]:
 
 
 def originals(results: Results) -> str:
-    """Methods under their published settings beside their rows under the common ones."""
+    """Methods under their published settings beside their rows under the common ones, of the same seeds."""
     lines = []
     for table in results.of("within", "paper", "transfers", "combined", "chat"):
         usual = {base_of(row): row for row in table.rows if kind_of(row) == "plain"}
         for row in table.rows:
             if kind_of(row) == "original" and row.finished:
-                lines.append([column(table), table.key.split, base_of(row), _cell(usual.get(base_of(row))), _cell(row)])
+                common = usual.get(base_of(row))
+                pair = {1: row} if common is None or not common.finished else _of_common_seeds({0: common, 1: row})
+                shown = (_cell(pair.get(0)), _cell(pair.get(1, row)))
+                lines.append([column(table), table.key.split, base_of(row), *shown])
     headers = ["edition", "split", "method", "common settings", "original"]
-    words = "F1 / AUROC / AP, means over seeds."
+    words = "F1 / AUROC / AP, means over the seeds that both have."
     return f"{markdown.table(lines, headers)}\n\n{words}" if lines else f"({NOTHING})"
 
 

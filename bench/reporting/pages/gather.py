@@ -58,8 +58,11 @@ def gather(store: Store) -> Results:
 
 
 def standing_of(table: Table) -> str:
-    """What its numbers are good for."""
-    return standing(table.records[0])
+    """What its numbers are good for; an auxiliary system of some rows is no matter of the table."""
+    record = table.records[0]
+    tested = {part["edition"] for part in (*record["spec"]["train"], *record["spec"]["test"])}
+    tiers = {edition: tier for edition, tier in record["tiers"].items() if edition in tested}
+    return standing({**record, "tiers": tiers or record["tiers"]})
 
 
 def family_of(table: Table) -> Family:

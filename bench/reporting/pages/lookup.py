@@ -119,6 +119,7 @@ class Lookup:
         return float(_OVER_SEEDS[over](_values(row, records, query.metric, options)))
 
     def _fitting(self, query: Query, options: Mapping[str, str]) -> list[Table]:
+        """Those of whole test parts, where no sample is asked for and there are such."""
         tables = [
             table
             for table in self._tables
@@ -128,6 +129,8 @@ class Lookup:
             and options.get("sample") in (None, str(table.key.sample))
             and options.get("protocol") in (None, str(table.key.protocol_version))
         ]
+        if "sample" not in options:
+            tables = [table for table in tables if not table.key.sample] or tables
         if not tables:
             raise BenchError(f"no record of {query.scenario}, {query.split} fits in {self._root}")
         protocols = sorted({table.key.protocol_version for table in tables})

@@ -42,10 +42,19 @@ def make_tables(records: Iterable[Record]) -> list[Table]:
 def table_key(record: Record) -> TableKey:
     """The table a record belongs to."""
     spec = record["spec"]
-    grouping = spec.get("grouping")
-    window = f"{grouping['window_size']}/{grouping['window_step']}" if grouping else "sessions"
     data = tuple(dict.fromkeys(f"{part['edition']} {_digest(part)}" for part in (*spec["train"], *spec["test"])))
-    return TableKey(record["scenario"], spec["split"], window, spec["protocol_version"], data, spec.get("sample", 0))
+    return TableKey(
+        record["scenario"], spec["split"], _window(spec), spec["protocol_version"], data, spec.get("sample", 0)
+    )
+
+
+def _window(spec: Mapping[str, Any]) -> str:
+    """`20/20`, or `sessions`: what an auxiliary system alone is cut by is no matter of the table."""
+    grouping = spec.get("grouping")
+    tested = (*spec["train"], *spec["test"])
+    if not grouping or (spec.get("auxiliary") and all(part["format"].get("session") for part in tested)):
+        return "sessions"
+    return f"{grouping['window_size']}/{grouping['window_step']}"
 
 
 def _digest(content: Any) -> str:
@@ -94,7 +103,7 @@ def _metrics(row: Row, rule: str, wanted: Collection[str] | None) -> dict[str, d
 def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> list[Row]:
     # The longest name, and of two the last, so that the row is called the same whatever the order of the records.
     names = {
-        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records) + _told_seconds(records[0])
+        key: answered_by(max((len(r["method"]), r["method"]) for r in records)[1], records) + _told_besides(records[0])
         for key, records in groups.items()
     }
     repeated = {name for name, times in Counter(names.values()).items() if times > 1}
@@ -110,10 +119,12 @@ def _rows(groups: Mapping[str, list[Record]], n_older: Mapping[str, int]) -> lis
     return sorted(rows, key=lambda row: (group_rank(row.group), row.method))
 
 
-def _told_seconds(record: Record) -> str:
-    """Rows that are told failures of so many seconds around abnormal lines say how many: `±35s` behind the name."""
-    given = record["spec"].get("incidents", ())
-    return f"±{given}" if isinstance(given, str) and given else ""
+def _told_besides(record: Record) -> str:
+    """What stands behind the name of a row: `+spirit@lines-a` of an auxiliary system, `±35s` around abnormal lines."""
+    spec = record["spec"]
+    helpers = "".join(f"+{part['edition']}" for part in spec.get("auxiliary", []))
+    given = spec.get("incidents", ())
+    return f"{helpers}±{given}" if isinstance(given, str) and given else helpers
 
 
 def require_rule(tables: Sequence[Table], rule: str) -> None:

@@ -351,6 +351,14 @@ def test_incidents_reach_the_methods_that_learn_from_them_as_far_as_training_goe
     assert bench.seen["incidents"] == [[1000.0, 1001.0, 0], [1150.0, 2199.0, 0]]
 
 
+def test_other_incidents_are_another_fit(bench):
+    given = [((1000.0, 1001.0),), ((1100.0, 1120.0),)]
+    cells = [cell for ranges in given for cell in bench.cells("Failures", scenario="sun", incidents=ranges)]
+    done = runner.run(cells, bench.store, bench.known, Settings(), lambda *seen: None)
+    assert len({record["run_id"] for record in done.records if record["status"] == "ok"}) >= 2
+    assert bench.seen["incidents"] == [[1100.0, 1120.0, 0]]
+
+
 def test_ranges_that_hold_nearly_all_of_training_skip_the_row_with_the_way_out(bench):
     record = bench.run("Failures", scenario="sun", incidents=((1010.0, 9e9),))
     assert (record["status"], record["reason"]) == (

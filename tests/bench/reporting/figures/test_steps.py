@@ -12,8 +12,9 @@ from bench.experiment.suites import Suite
 from bench.records.store import Store
 from bench.reporting.figures.budget import below_untrained, mean_curve, nearest, rule_of, spread
 from bench.reporting.figures.figure import FigureRequest
-from bench.reporting.figures.steps import curve_name
+from bench.reporting.figures.steps import curve_name, panel_of
 from bench.reporting.figures.write import gather, write
+from bench.reporting.tables.table import make_tables
 
 STEPS = (0, 10, 150, 600, 2400)
 CURVES = {
@@ -58,6 +59,15 @@ def requested(tmp_path, make_record):
         return FigureRequest(suite, Plan(tuple(cells), ()), store, None, "conformal:0.01")
 
     return make
+
+
+def test_the_points_of_a_curve_are_means_over_the_same_seeds(make_record):
+    made = [make_record("a", seed, f1, config={"steps": 600}) for seed, f1 in enumerate((0.7, 0.1))]
+    made.append(make_record("a[steps=0]", 0, 0.5, config={"steps": 0}))
+    (table,) = make_tables(made)
+    place = ("bgl@raw12k", "chronological")
+    panel = panel_of(place, {(*place, row.method): row for row in table.rows}, {"a": 600, "a[steps=0]": 0}, "test")
+    assert [(p["x"], p["mean"], p["n_seeds"]) for p in panel["curves"][0]["points"]] == [(0, 0.5, 1), (600, 0.7, 1)]
 
 
 def test_a_figure_of_each_part_holds_every_point_of_every_network(requested):

@@ -19,9 +19,9 @@ def results_of(records):
 def trained(make_record):
     """A record of a network with a budget of 600 steps, or another."""
 
-    def make(name, f1, steps=600, **changes):
+    def make(name, f1, steps=600, seed=0, **changes):
         label = name if steps == 600 else f"{name}[steps={steps}]"
-        return make_record(label, 0, f1, config={"steps": steps}, **changes)
+        return make_record(label, seed, f1, config={"steps": steps}, **changes)
 
     return make
 
@@ -42,6 +42,15 @@ def test_a_network_below_its_untrained_self_is_named_on_its_page(trained):
     assert axes.untrained(results, "a").endswith("- bgl@raw12k, chronological: .500 untrained, .600 trained")
     assert axes.untrained(results, "b").endswith(".650 untrained, .600 trained: **below its untrained self**")
     assert axes.untrained(results, "c") == ""
+
+
+def test_a_curve_is_of_the_seeds_that_all_its_steps_have(trained):
+    records = [trained("a", 0.5, 0), trained("a", 0.6), trained("a", 0.1, seed=1), trained("a", 0.2, seed=2)]
+    results = results_of(records)
+    text = " ".join(axes.steps(results).split())
+    assert "| a | .500 | .600 |" in text
+    assert "Seeds behind a value, the same ones at all steps of a method: 1." in text
+    assert axes.untrained(results, "a").endswith(".500 untrained, .600 trained")
 
 
 def test_one_budget_alone_is_no_curve(trained):
@@ -65,6 +74,7 @@ def test_what_ran_under_one_cut_alone_is_no_drift(make_record):
 
 def test_published_settings_stand_beside_the_common_ones(make_record):
     records = [make_record("mlad", 0, 0.4), make_record("mlad[profile=original]", 0, 0.9, config={"x": 2})]
+    records.append(make_record("mlad", 1, 0.1))
     text = " ".join(axes.originals(results_of(records)).split())
     assert "| mlad | .400 / .400 / .400 | .900 / .900 / .900 |" in text
     within = next(page for page in PAGES if page.name == "chronological").texts(results_of(records))["matrix"]

@@ -638,3 +638,25 @@ def test_a_name_from_elsewhere_stays_in_its_cell(status):
     assert r"m[text=a\|b" in row
     assert not re.search(r"(?<!\\)`", row)
     assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_rows_beside_an_auxiliary_system_stand_with_the_controls_and_are_named_by_it(make_record):
+    def of_sessions(record, auxiliary=()):
+        part = {"edition": "hdfs@a", "sha256": "00", "format": {"session": "blk"}}
+        helpers = [{"edition": name, "sha256": "00", "format": {}} for name in auxiliary]
+        spec = record["spec"] | {"train": [part], "test": [part]}
+        if helpers:
+            spec |= {"auxiliary": helpers}
+        else:
+            del spec["grouping"]  # windows are the auxiliary system's alone
+        return record | {"spec": spec, "scenario": "hdfs@a"}
+
+    control = of_sessions(make_record("ecvc", supervision="control"))
+    helped = [of_sessions(make_record("logsy"), [name]) for name in ("spirit@a", "bgl@a")]
+    (table,) = make_tables([control, of_sessions(make_record("logsy")), *helped])
+    assert table.key.window == "sessions"
+    assert sorted(row.method for row in table.rows) == ["ecvc", "logsy", "logsy+bgl@a", "logsy+spirit@a"]
+    windows = [
+        helped[0] | {"spec": helped[0]["spec"] | {side: [{"edition": "x", "format": {}}] for side in ("train", "test")}}
+    ]
+    assert make_tables(windows)[0].key.window == "20/20"
