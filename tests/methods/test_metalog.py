@@ -138,6 +138,24 @@ def test_sequences_of_the_target_without_a_label_are_left_out():
     assert all(np.array_equal(value, known.state()[name]) for name, value in whole.state().items())
 
 
+def told_the_opposite(target_weight):
+    """Scores of the target's known sequences, normal and abnormal, where its mark means what the source's does not."""
+    labels = TRUTH.copy()
+    labels[IS_TARGET] = 1 - TRUTH[IS_TARGET]
+    marked = replace(TRAIN, text_ids=np.where(TRAIN.text_ids == 31, 30, TRAIN.text_ids))
+    config = replace(QUICK, steps=60, learning_rate=1e-2, target_weight=target_weight, target_share=0.5)
+    labels[IS_TARGET] = reveal("target", "few", labels[IS_TARGET], config.target_share)[1]
+    scores = MetaLog(config).fit(marked, labels, evidence=BOTH).score(marked)
+    return scores[IS_TARGET & (labels == 0)], scores[IS_TARGET & (labels == 1)]
+
+
+def test_the_known_sequences_of_the_target_are_learned_where_the_source_says_the_opposite():
+    normal, abnormal = told_the_opposite(4.0)
+    assert normal.mean() < 0 < abnormal.mean()
+    normal, abnormal = told_the_opposite(0.0)
+    assert normal.mean() > abnormal.mean()
+
+
 def test_what_cannot_be_learned_from_is_refused():
     alone = TRAIN.select(~IS_TARGET)
     assert "sequences of 1 system" in MetaLog().skip(alone)
