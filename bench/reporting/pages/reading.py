@@ -39,7 +39,7 @@ def _of_table(results: Results, table: Table, held: Reference) -> str:
     groups = _by_verdict(results, table, held.methods, control)
     parts = [f"{words}: {_names(groups[verdict])}" for verdict, words in _WORDS.items() if groups[verdict]]
     value = short(value_of(control, RANKED_BY))
-    text = "; ".join(parts) or "no method was run"
+    text = "; ".join(parts) or "no method was run by its defaults"
     return f"- `{column(table)}`, {table.key.split}, against `{control.method}` (AP {value}): {text}."
 
 
