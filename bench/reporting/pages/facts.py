@@ -112,15 +112,19 @@ def _value(value: Any) -> str:
 
 
 def numbers(results: Results, name: str) -> str:
-    """What a method reaches on each edition that is no smoke test, beside its best control."""
-    tables = results.of("within", "paper", "combined", "transfers", "chat")
-    lines = [
-        _number_line(results, table, row)
-        for table in tables
+    """What a method reaches on each edition that is no smoke test, beside its best control.
+
+    Where it has no row by its defaults, as where a stand-in answers for weights or a model that are not here, those by
+    other settings, which bear their names.
+    """
+    rows = [
+        (table, row)
+        for table in results.of("within", "paper", "combined", "transfers", "chat")
         for row in table.rows
-        if base_of(row).partition("+")[0] == name and kind_of(row) in ("plain", "original") and row.finished
-        if standing_of(table) != "smoke"
+        if base_of(row).partition("+")[0] == name and row.finished and standing_of(table) != "smoke"
     ]
+    kinds = ("plain", "original") if any(kind_of(row) == "plain" for _, row in rows) else ("original", "setting")
+    lines = [_number_line(results, table, row) for table, row in rows if kind_of(row) in kinds]
     headers = ["edition", "split", "F1 / AUROC / AP (seeds)", "best control, AP", "by the paired test"]
     shown = markdown.table(lines, headers) if lines else f"({NOTHING})"
     return "\n\n".join(filter(None, [state(results, _INDEX), shown, untrained(results, name)]))

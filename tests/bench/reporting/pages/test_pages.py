@@ -7,6 +7,7 @@ from bench.evaluation.agreement import kendall_tau, ranks
 from bench.records.store import Store
 from bench.reporting.comparisons.differences import VERSION
 from bench.reporting.comparisons.verdicts import Verdicts
+from bench.reporting.pages.facts import numbers
 from bench.reporting.pages.gather import Results, gather, kind_of
 from bench.reporting.pages.matrix import headroom
 from bench.reporting.pages.reading import against_controls, protocols_agree
@@ -137,6 +138,16 @@ def no_methods(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_methods")
+def test_a_method_without_a_row_by_its_defaults_shows_those_that_bear_other_names(make_record):
+    stand_in = make_record("logllm[decoder=tiny]", 0, 0.7, config={"decoder": "tiny"})
+    bare = make_record("logllm", 0, 0.0) | {"status": "skipped", "reason": "its weights are the user's"}
+    results = Results(tuple(make_tables([stand_in, bare])), 1, (), Verdicts.of([]))
+    assert "logllm[decoder=tiny]: .700 / .700 / .700 (1)" in numbers(results, "logllm")
+    whole = Results(tuple(make_tables([stand_in, make_record("logllm", 0, 0.5)])), 1, (), Verdicts.of([]))
+    assert "| .500 / .500 / .500 (1) |" in " ".join(numbers(whole, "logllm").split())
+    assert "tiny" not in numbers(whole, "logllm")
+
+
 def test_pages_are_written_kept_and_found_outdated(tmp_path, make_record):
     store, docs = Store(tmp_path / "results"), tmp_path / "docs"
     store.write(make_record("mlad", 0, 0.75))
