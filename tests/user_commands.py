@@ -109,6 +109,9 @@ TABLE = {
         "bench results export flat.csv",
     ],
     "bench results reproduce RUN_ID": ["bench results reproduce {run_id}"],
+    "bench results restamp": ["bench results restamp --help"],
+    "bench audit data NAME": ["bench audit data bgl"],
+    "bench llm serve": ["bench llm serve --help"],
     "bench gate --baseline results/baseline.json": [
         "bench gate --baseline results/baseline.json --update",
         "bench gate --baseline results/baseline.json",

@@ -67,10 +67,19 @@ def test_conformance(name):
 def test_two_seeds_of_a_method_that_draws_nothing_give_the_same_scores(tmp_path):
     known = catalogue()
     loader = Loader(known)
-    made = plan(
-        [parse_scenario("hdfs@simulated", known)], resolve_methods(DRAW_NOTHING, [], tmp_path),
-        splits=["chronological"], seeds=[0, 7], grouping=Grouping(),
-    )  # fmt: skip
+    of_target = [name for name in DRAW_NOTHING if "source" not in FACTS[name].told]
+    of_source = [name for name in DRAW_NOTHING if name not in of_target]
+    made = [
+        cell
+        for names, scenario, split in (
+            (of_source, "hdfs@simulated", "chronological"),
+            (of_target, "hdfs@simulated2bgl@simulated", "transfer"),
+        )
+        for cell in plan(
+            [parse_scenario(scenario, known)], resolve_methods(names, [], tmp_path), splits=[split], seeds=[0, 7],
+            grouping=Grouping(),
+        )
+    ]  # fmt: skip
     scores = {}
     for cell in made:
         detector, visible = fit_again(cell, loader.prepare(cell.data), Settings())

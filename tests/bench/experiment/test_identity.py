@@ -54,8 +54,12 @@ def settings_of(name, values):
 def cell_of(record, method, known):
     spec = record["spec"]
     train, test = (tuple(known.find(side["edition"]) for side in spec[role]) for role in ("train", "test"))
+    helpers = tuple(known.find(side["edition"]) for side in spec.get("auxiliary", []))
+    given = spec.get("incidents", ())
+    incidents = given if isinstance(given, str) else tuple(map(tuple, given))
     grouping = Grouping(**spec.get("grouping", {"window_size": 20, "window_step": 20}))
-    return Cell(Scenario(train, test), method, spec["split"], grouping, spec["seed"], spec.get("sample", 0))
+    scenario = Scenario(train, test, helpers)
+    return Cell(scenario, method, spec["split"], grouping, spec["seed"], spec.get("sample", 0), incidents)
 
 
 def test_every_stored_record_of_this_protocol_has_the_run_id_of_what_was_typed(resolved):
