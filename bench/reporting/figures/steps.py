@@ -122,10 +122,9 @@ def panel_of(
         if number is not None and values:
             told[curve_name(label)] = row.group
             curves[curve_name(label)][number] = values
+    points = {name: _points(curve) for name, curve in sorted(curves.items())}
     found: list[dict[str, Any]] = [
-        {"method": name, "told": told[name], "points": points}
-        for name, curve in sorted(curves.items())
-        if len(points := _points(curve)) > 1
+        {"method": name, "told": told[name], "points": several} for name, several in points.items() if len(several) > 1
     ]
     if not found:
         return None

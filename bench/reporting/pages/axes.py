@@ -80,8 +80,10 @@ def _of_common_seeds(curve: Curve) -> Curve:
 
 def _seeds_words(curves: dict[str, Curve]) -> str:
     """How many seeds stand behind each value."""
-    counts = sorted({len(row.records) for curve in curves.values() for row in curve.values()})
-    return f"- Seeds behind a value, the same ones at all steps of a method: {' to '.join(map(str, counts))}."
+    counts = [len(row.records) for curve in curves.values() for row in curve.values()]
+    fewest, most = min(counts), max(counts)
+    shown = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"- Seeds behind a value, the same ones at all steps of a method: {shown}."
 
 
 def _curve_table(curves: dict[str, Curve]) -> str:

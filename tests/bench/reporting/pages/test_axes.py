@@ -51,6 +51,8 @@ def test_a_curve_is_of_the_seeds_that_all_its_steps_have(trained):
     assert "| a | .500 | .600 |" in text
     assert "Seeds behind a value, the same ones at all steps of a method: 1." in text
     assert axes.untrained(results, "a").endswith(".500 untrained, .600 trained")
+    others = [trained(name, 0.5, s, seed) for name, n in (("b", 2), ("c", 3)) for s in (0, 600) for seed in range(n)]
+    assert "at all steps of a method: 1 to 3." in axes.steps(results_of([*records, *others]))
 
 
 def test_one_budget_alone_is_no_curve(trained):
