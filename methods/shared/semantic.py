@@ -121,6 +121,25 @@ def away_from_zero(centre: Tensor, margin: float) -> Tensor:
     return torch.where(centre.abs() < margin, sign * margin, centre)
 
 
+class _Mirror(torch.autograd.Function):
+    """Exchange rows in pairs; autograd's own way back adds each entry by itself, which takes ten times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return x.flatten(0, 1).index_select(0, rows).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return gradients[0].flatten(0, 1).index_select(0, rows).view(gradients[0].shape), None
+
+
+def _mirrored(x: Tensor, rows: Tensor) -> Tensor:
+    """x: (B, L, width); rows: int64 (B * L,), its own inverse -> its rows in this order."""
+    return cast(Tensor, _Mirror.apply(x, rows))  # type: ignore[no-untyped-call]
+
+
 class BiRecurrent(nn.Module):
     """Stacked bidirectional LSTMs or GRUs; the backward ones start at a sequence's own last event, not at padding."""
 
@@ -134,11 +153,12 @@ class BiRecurrent(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x: (B, L, width); lengths: (B,) -> (B, L, 2 * hidden), dropout between the layers."""
         place = torch.arange(x.shape[1], device=x.device)
-        mirror = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)[:, :, None]
+        mirror = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
+        rows = (mirror + x.shape[1] * torch.arange(len(x), device=x.device)[:, None]).flatten()
         for layer, (ahead, behind) in enumerate(zip(self.ahead, self.behind, strict=True)):
             x = self.dropout(x) if layer else x
-            backwards = behind(x.gather(1, mirror.expand_as(x)))[0]
-            x = torch.cat([ahead(x)[0], backwards.gather(1, mirror.expand_as(backwards))], 2)
+            backwards = behind(_mirrored(x, rows))[0]
+            x = torch.cat([ahead(x)[0], _mirrored(backwards, rows)], 2)
         return x
 
 

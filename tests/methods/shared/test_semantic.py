@@ -117,3 +117,16 @@ def test_dropout_on_events_drops_whole_events_and_no_pooled_state():
     torch.testing.assert_close(logits, net.outlet(net.vectors(seen[0], lengths)))
     net.eval()
     torch.testing.assert_close(net(tokens, lengths), net.outlet(net.vectors(tokens, lengths)))
+
+
+def test_mirrored_rows_and_their_gradient_are_those_of_gather():
+    lengths = torch.tensor([4, 1, 3])[:, None]
+    place = torch.arange(4)
+    mirror = torch.where(place < lengths, lengths - 1 - place, place)
+    rows = (mirror + 4 * torch.arange(3)[:, None]).flatten()
+    x, gradient = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    x.requires_grad_()
+    found = semantic._mirrored(x, rows)
+    expected = x.gather(1, mirror[:, :, None].expand_as(x))
+    assert torch.equal(found, expected)
+    assert torch.equal(*(torch.autograd.grad(y, x, gradient)[0] for y in (found, expected)))
