@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -37,13 +37,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError, SequencePart
-from bench.types import Sequences, ranges
+from bench.types import Sequences
 from methods.shared import histories as _histories
 from methods.shared import layers
-from methods.shared.histories import FIRST_KEY, STRETCH, Integers, Pieces, Predictions, pieces_of, predictions_of
+from methods.shared.histories import FIRST_KEY, STRETCH, Integers, pieces_of, predictions_of
 from methods.shared.parameter_model import ParameterModel, has_numbers
 from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.stretches import Batch, Stretches
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 
 
@@ -145,8 +146,10 @@ class DeepLog(Detector):
         with seeded(self.seed, self.device):
             net = self._new_network()
 
+            histories = torch.as_tensor(lessons.predictions.histories, device=self.device)
+
             def loss(batch: Batch, weights: Tensor) -> dict[str, Tensor]:
-                return objective(net, batch, weights)
+                return objective(net, histories, batch, weights)
 
             def stage(batches: Iterable[Integers]) -> list[Batch]:
                 return [lessons.batch(items, self.device) for items in batches]
@@ -228,7 +231,7 @@ class DeepLog(Detector):
             return _histories.with_end_events(tokens, sequences.offsets, FIRST_KEY + len(self.keys_))
         return tokens, sequences.offsets
 
-    def _lessons(self, train: Sequences) -> tuple[Lessons, HeldOut]:
+    def _lessons(self, train: Sequences) -> tuple[Stretches, HeldOut]:
         """What is drawn: stretches of the distinct sequences, and how often each stands in both parts."""
         unique, counts, _ = train.unique()
         parts = hold_out(counts, self.config.validation_fraction, self.seed)
@@ -237,7 +240,7 @@ class DeepLog(Detector):
         known = predictions.targets[predictions.prediction_of] >= 0
         known_before = np.concatenate([[0], np.cumsum(known)])
         pieces = pieces_of(predictions.prediction_of[known], known_before[offsets], STRETCH)
-        return Lessons(predictions, pieces), HeldOut(*(part[pieces.sequence] for part in parts))
+        return Stretches(predictions, pieces), HeldOut(*(part[pieces.sequence] for part in parts))
 
     def _ranks(self, tokens: Integers, offsets: Integers) -> Integers:
         """int64 (n_events,): how many keys were more probable than the actual one; all of them for an unknown key."""
@@ -271,49 +274,10 @@ class DeepLog(Detector):
         return np.maximum(g * self.parameters_.excess(sequences) - 1, 0)
 
 
-class Batch(NamedTuple):
-    """The predictions of some stretches, on the device; equal ones are computed once."""
-
-    histories: Tensor
-    """int64 (n_histories, h)"""
-    history_of: Tensor
-    """int64 (n_predictions,)"""
-    targets: Tensor
-    """int64 (n_predictions,)"""
-    prediction_of: Tensor
-    """int64 (n_events,)"""
-    stretch_of: Tensor
-    """int64 (n_events,) which of the stretches each event stands in."""
-
-
-class Lessons(NamedTuple):
-    """Stretches of sequences as the predictions that their events are."""
-
-    predictions: Predictions
-    pieces: Pieces
-    """`tokens` are predictions."""
-
-    def batch(self, items: Integers, device: str) -> Batch:
-        """The predictions of these stretches."""
-        lengths = self.pieces.lengths[items]
-        found = self.pieces.tokens[ranges(self.pieces.offsets[items], lengths)]
-        distinct, prediction_of = np.unique(found, return_inverse=True)
-        rows, history_of = np.unique(self.predictions.history_of[distinct], return_inverse=True)
-        arrays = (
-            self.predictions.histories[rows],
-            history_of,
-            self.predictions.targets[distinct],
-            prediction_of,
-            np.repeat(np.arange(len(items)), lengths),
-        )
-        return Batch(*(torch.as_tensor(array, device=device) for array in arrays))
-
-
-def objective(net: Network, batch: Batch, weights: Tensor) -> dict[str, Tensor]:
-    """Mean cross-entropy of the predictions; weights: (n_stretches,) summing to 1."""
-    repeats = weights.new_zeros(len(batch.targets)).index_add(0, batch.prediction_of, weights[batch.stretch_of])
-    each = F.cross_entropy(net(batch.histories)[batch.history_of], batch.targets, reduction="none")
-    return {"loss": (repeats * each).sum() / repeats.sum().clamp_min(1e-12)}
+def objective(net: Network, histories: Tensor, batch: Batch, weights: Tensor) -> dict[str, Tensor]:
+    """Mean cross-entropy of the predictions; histories: (n, h), of all; weights: (n_stretches,) summing to 1."""
+    each = F.cross_entropy(net(histories[batch.rows])[batch.history_of], batch.targets, reduction="none")
+    return {"loss": batch.mean(each, weights)}
 
 
 class Network(nn.Module):

@@ -35,8 +35,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.detector import DetectorTags, Evidence, SequencePart
-from bench.types import ABNORMAL, NORMAL, Sequences
+from bench.types import Sequences
 from methods.shared import layers
+from methods.shared.classes import lacking_class
 from methods.shared.decoders import (
     TINY,
     FolderDecoder,
@@ -192,10 +193,7 @@ class LogLLM(TextNetworkDetector["Network"]):
     ) -> Self:
         """Learn in stages to answer by the labels of training; sequences without a label are left out."""
         labels = np.zeros(len(train), np.int8) if labels is None else labels
-        found = [label for label in (NORMAL, ABNORMAL) if (labels == label).any()]
-        if reason := self.skip(train) or (
-            None if len(found) == 2 else "training needs both normal and abnormal labels"
-        ):
+        if reason := self.skip(train) or lacking_class(labels):
             raise ValueError(f"LogLLM cannot be trained: {reason}")
         config: Config = self.config
         messages = messages_of(train.select(labels >= 0), config.lines, config.max_length)

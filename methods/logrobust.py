@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -36,10 +36,10 @@ from torch.nn import functional as F
 
 from bench.detector import DetectorTags, Evidence
 from bench.types import ABNORMAL, NORMAL, Sequences
+from methods.shared.classes import Lesson, lacking_class, lesson_of
 from methods.shared.draws import hold_out_of_each
-from methods.shared.layers import Bags, Integers
 from methods.shared.published import ADAM, LOGDEEP, Published, original, sources_of
-from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, batch_of, encode_batch
+from methods.shared.semantic import AttentiveClassifier, ClassifierDetector, encode_batch
 from methods.shared.text_inputs import TextSettings
 from methods.shared.training import TrainingSettings, seeded, train_network
 
@@ -102,10 +102,7 @@ class LogRobust(ClassifierDetector):
     ) -> Self:
         """Learn the labels of the training sequences; those without a label are left out."""
         labels = np.zeros(len(train), np.int8) if labels is None else labels
-        found = [label for label in (NORMAL, ABNORMAL) if (labels == label).any()]
-        if reason := self.skip(train) or (
-            None if len(found) == 2 else "training needs both normal and abnormal labels"
-        ):
+        if reason := self.skip(train) or lacking_class(labels):
             raise ValueError(f"LogRobust cannot be trained: {reason}")
         config: Config = self.config
         labelled = labels >= 0
@@ -134,23 +131,6 @@ class LogRobust(ClassifierDetector):
 
     def _new_network(self) -> AttentiveClassifier:
         return self._network_of(nn.LSTM)
-
-
-class Lesson(NamedTuple):
-    """Pairs of a sequence and a class, on the device; a sequence is computed once."""
-
-    batch: Batch
-    row_of: Tensor
-    """int64 (n,) place of each pair's sequence in the batch."""
-    classes: Tensor
-    """int64 (n,)"""
-
-
-def lesson_of(bags: Bags, bag_of: Integers, class_of: Integers, device: torch.device) -> Lesson:
-    """The pairs of the sequences `bag_of` and these classes."""
-    distinct, row_of = np.unique(bag_of, return_inverse=True)
-    moved = (torch.as_tensor(array, device=device) for array in (row_of, class_of))
-    return Lesson(batch_of(bags, distinct, device), *moved)
 
 
 def objective(logits: Tensor, classes: Tensor, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:

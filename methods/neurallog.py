@@ -24,8 +24,8 @@ mean. An empty sequence gets the score of no evidence. More: docs/methods/neural
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -35,13 +35,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.detector import DetectorTags, Evidence
-from bench.types import ABNORMAL, NORMAL, RawLines, Sequences, ranges
+from bench.types import NORMAL, RawLines, Sequences, ranges
 from methods.shared import layers
+from methods.shared.classes import Lesson, lacking_class, lesson_of
 from methods.shared.draws import hold_out_of_each
-from methods.shared.layers import Bags, Integers
+from methods.shared.layers import Integers
+from methods.shared.log_messages import with_messages
 from methods.shared.pretrained import EncoderSettings, inputs_from_state, inputs_of, missing_weights
 from methods.shared.published import ADAM, Published, original, sources_of
-from methods.shared.semantic import Batch, Reading, TextNetworkDetector, batch_of, chunks, encode_batch, read, real
+from methods.shared.semantic import LogOddsDetector, Reading, chunks, encode_batch, read, real
 from methods.shared.text_inputs import texts_of
 from methods.shared.training import TrainingSettings, seeded, train_network
 
@@ -105,7 +107,7 @@ ORIGINAL: Published = {
 }
 
 
-class NeuralLog(TextNetworkDetector["Network"]):
+class NeuralLog(LogOddsDetector["Network"]):
     """Log-odds of "abnormal" by a Transformer encoder over vectors of raw lines."""
 
     tags: ClassVar[DetectorTags] = DetectorTags(told={"source": "labels"}, uses=frozenset({"raw"}))
@@ -113,7 +115,6 @@ class NeuralLog(TextNetworkDetector["Network"]):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = original(ORIGINAL)
     """`original`: the authors' demo, for which the weights of BERT must be here."""
     sources: ClassVar[Mapping[str, Mapping[str, str]]] = sources_of(ORIGINAL)
-    native_threshold_: float | None = 0.0
 
     def skip(self, train: Sequences) -> str | None:
         """Without any training event there is nothing to learn from, and without its weights no encoder."""
@@ -128,10 +129,7 @@ class NeuralLog(TextNetworkDetector["Network"]):
     ) -> Self:
         """Learn the labels of the training sequences; those without a label are left out."""
         labels = np.zeros(len(train), np.int8) if labels is None else labels
-        found = [label for label in (NORMAL, ABNORMAL) if (labels == label).any()]
-        if reason := self.skip(train) or (
-            None if len(found) == 2 else "training needs both normal and abnormal labels"
-        ):
+        if reason := self.skip(train) or lacking_class(labels):
             raise ValueError(f"NeuralLog cannot be trained: {reason}")
         config: Config = self.config
         labelled = labels >= 0
@@ -159,15 +157,6 @@ class NeuralLog(TextNetworkDetector["Network"]):
             self.history_ = train_network(net, loss, parts, config, seed=self.seed, stage=stage)
         self.net_ = net.double().eval()
         return self
-
-    def score(self, sequences: Sequences) -> NDArray[np.float64]:
-        """Return float64 (n_sequences,): the log-odds of "abnormal"; above 0 it is the more probable class."""
-        net = self._fitted("score")
-        if not len(sequences):
-            return np.zeros(0)
-        reading = self._read(sequences)
-        logits = self._apply(net, reading)
-        return (logits[:, 1] - logits[:, 0])[reading.inverse]
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the attention that each line receives, float32 (n_events,): 0 before the last `max_length` lines."""
@@ -216,18 +205,7 @@ def messages_of(sequences: Sequences, longest: int) -> Sequences:
     kept = np.minimum(sequences.lengths, longest)
     events = ranges(sequences.offsets[1:] - kept, kept)
     messages = cleaned(sequences.raw.gather(events))
-    distinct = messages.unique().sort()
-    ids = messages.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
-    return replace(
-        sequences.without_parameters(),
-        log_keys=np.zeros(len(ids), np.int32),
-        text_ids=ids,
-        texts=tuple(distinct.to_list()),
-        offsets=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
-        elapsed_s=np.zeros(len(ids)),
-        lines=np.zeros(len(ids), np.int64),
-        raw=None,
-    )
+    return with_messages(sequences, messages, kept)
 
 
 def cleaned(lines: RawLines) -> pl.Series:
@@ -242,23 +220,6 @@ def cleaned(lines: RawLines) -> pl.Series:
         .str.replace_all(r"\s+", " ")
         .str.strip_chars()
     )
-
-
-class Lesson(NamedTuple):
-    """Pairs of a sequence and a class, on the device; a sequence is computed once."""
-
-    batch: Batch
-    row_of: Tensor
-    """int64 (n,) place of each pair's sequence in the batch."""
-    classes: Tensor
-    """int64 (n,)"""
-
-
-def lesson_of(bags: Bags, bag_of: Integers, class_of: Integers, device: torch.device) -> Lesson:
-    """The pairs of the sequences `bag_of` and these classes."""
-    distinct, row_of = np.unique(bag_of, return_inverse=True)
-    moved = (torch.as_tensor(array, device=device) for array in (row_of, class_of))
-    return Lesson(batch_of(bags, distinct, device), *moved)
 
 
 def objective(logits: Tensor, lesson: Lesson, weights: Tensor, balance: Tensor) -> dict[str, Tensor]:

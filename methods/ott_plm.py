@@ -37,10 +37,11 @@ from torch.nn import functional as F
 from bench.detector import Detector, DetectorTags, Evidence, NotFittedError
 from bench.types import Sequences, ranges
 from methods.shared import histories, layers
-from methods.shared.histories import FIRST_KEY, PAD, Integers, Pieces, Predictions
+from methods.shared.histories import FIRST_KEY, PAD, Integers, Predictions
 from methods.shared.pretrained import EncoderSettings, inputs_from_state, inputs_of, missing_weights
 from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.stepwise import Branch, StepwisePredictor
+from methods.shared.stretches import Batch, Stretches
 from methods.shared.text_inputs import texts_of
 from methods.shared.training import HeldOut, TrainingSettings, hold_out, seeded, train_network
 from methods.shared.whitening import whitened
@@ -141,14 +142,15 @@ class OttPLM(Detector):
             classes = self._classes(events.vectors).cpu().numpy()
             predictions = predictions._replace(targets=classes[predictions.targets])
         pieces = histories.pieces_of(predictions.prediction_of, unique.offsets, config.history)
-        lessons = Lessons(predictions, pieces)
+        lessons, rows = Stretches(predictions, pieces), predictions.histories
+        ways = Ways(*(torch.as_tensor(way, device=self.device) for way in (rows, backwards(rows))))
         in_pieces = HeldOut(*(part[pieces.sequence] for part in parts))
         vectors = events.vectors.float()
         with seeded(self.seed, self.device):
             net = self._new_network()
 
             def loss(batch: Batch, weights: Tensor) -> dict[str, Tensor]:
-                return objective(net, batch, vectors, weights)
+                return objective(net, ways, batch, vectors, weights)
 
             def stage(batches: Iterable[Integers]) -> list[Batch]:
                 return [lessons.batch(items, self.device) for items in batches]
@@ -256,56 +258,21 @@ def backwards(rows: Integers) -> Integers:
     return np.where(place >= 0, np.take_along_axis(rows, np.maximum(place, 0), 1), PAD)
 
 
-class Batch(NamedTuple):
-    """The predictions of some stretches, on the device; equal ones are computed once."""
+class Ways(NamedTuple):
+    """All histories, on the device."""
 
     ahead: Tensor
     """int64 (n_histories, 1 + w)"""
     behind: Tensor
     """The same, read backwards."""
-    history_of: Tensor
-    """int64 (n_predictions,)"""
-    targets: Tensor
-    """int64 (n_predictions,) row of the vectors."""
-    prediction_of: Tensor
-    """int64 (n_events,)"""
-    stretch_of: Tensor
-    """int64 (n_events,) which of the stretches each event stands in."""
 
 
-class Lessons(NamedTuple):
-    """Stretches of sequences as the predictions that their events are."""
-
-    predictions: Predictions
-    pieces: Pieces
-    """`tokens` are predictions."""
-
-    def batch(self, items: Integers, device: str) -> Batch:
-        """The predictions of these stretches."""
-        lengths = self.pieces.lengths[items]
-        found = self.pieces.tokens[ranges(self.pieces.offsets[items], lengths)]
-        distinct, prediction_of = np.unique(found, return_inverse=True)
-        rows, history_of = np.unique(self.predictions.history_of[distinct], return_inverse=True)
-        ahead = self.predictions.histories[rows]
-        arrays = (
-            ahead,
-            backwards(ahead),
-            history_of,
-            self.predictions.targets[distinct],
-            prediction_of,
-            np.repeat(np.arange(len(items)), lengths),
-        )
-        return Batch(*(torch.as_tensor(array, device=device) for array in arrays))
-
-
-def objective(net: Network, batch: Batch, vectors: Tensor, weights: Tensor) -> dict[str, Tensor]:
+def objective(net: Network, ways: Ways, batch: Batch, vectors: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """Mean error of the predictions of all events; weights: (n_stretches,) summing to 1."""
-    repeats = weights.new_zeros(len(batch.targets)).index_add(0, batch.prediction_of, weights[batch.stretch_of])
-    predicted = net(batch.ahead, batch.behind, vectors)[batch.history_of]
+    predicted = net(ways.ahead[batch.rows], ways.behind[batch.rows], vectors)[batch.history_of]
     error_of = surprises if net.n_classes else squared_errors
     wanted = batch.targets if net.n_classes else vectors[batch.targets]
-    each = error_of(predicted, wanted)
-    return {"loss": (repeats * each).sum() / repeats.sum().clamp_min(1e-12)}
+    return {"loss": batch.mean(error_of(predicted, wanted), weights)}
 
 
 def squared_errors(predicted: Tensor, vectors: Tensor) -> Tensor:

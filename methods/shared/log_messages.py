@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from bench.types import Sequences, ranges
 from methods.shared.line_tokens import Lines
@@ -59,6 +60,14 @@ def messages_of(sequences: Sequences, lines: Lines, most: int) -> Sequences:
     else:
         texts = masked(pl.Series(sequences.texts, dtype=pl.String))
         messages = texts.gather(sequences.text_ids[events])
+    return with_messages(sequences, messages, kept)
+
+
+def with_messages(sequences: Sequences, messages: pl.Series, lengths: NDArray[np.int64]) -> Sequences:
+    """The sequences with these messages as their events, one after another, whose distinct ones are the texts.
+
+    lengths: (n_sequences,) how many each has. Log keys, times and places have no meaning in it.
+    """
     distinct = messages.unique().sort()
     ids = messages.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
     return replace(
@@ -66,7 +75,7 @@ def messages_of(sequences: Sequences, lines: Lines, most: int) -> Sequences:
         log_keys=np.zeros(len(ids), np.int32),
         text_ids=ids,
         texts=tuple(distinct.to_list()),
-        offsets=np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         elapsed_s=np.zeros(len(ids)),
         lines=np.zeros(len(ids), np.int64),
         raw=None,

@@ -274,8 +274,8 @@ class TextNetworkDetector(Detector, Generic[Net]):
         return values.cpu().numpy()
 
 
-class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
-    """Detectors whose network is the attentive classifier; the score is log p(abnormal) - log p(normal)."""
+class LogOddsDetector(TextNetworkDetector[Net]):
+    """Detectors whose network gives the logits of two classes; the score is log p(abnormal) - log p(normal)."""
 
     native_threshold_: float | None = 0.0
 
@@ -287,6 +287,10 @@ class ClassifierDetector(TextNetworkDetector[AttentiveClassifier]):
         reading = self._read(sequences)
         logits = self._apply(net, reading)
         return (logits[:, 1] - logits[:, 0])[reading.inverse]
+
+
+class ClassifierDetector(LogOddsDetector[AttentiveClassifier]):
+    """Detectors whose network is the attentive classifier."""
 
     def explain(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the attention weight of each event, float32 (n_events,); they sum to 1 over a sequence."""

@@ -90,7 +90,7 @@ def trained(config, train, merge):
         found = lessons.pieces.tokens[ranges(lessons.pieces.offsets[items], lengths)]
         each = np.arange(len(found))
         arrays = (
-            lessons.predictions.histories[lessons.predictions.history_of[found]],
+            lessons.predictions.history_of[found],
             each,
             lessons.predictions.targets[found],
             each,
@@ -98,16 +98,16 @@ def trained(config, train, merge):
         )
         return module.Batch(*(torch.as_tensor(array, device=device) for array in arrays))
 
-    original = module.train_network, module.Lessons.batch
+    original = module.train_network, module.Stretches.batch
     try:
         if not merge:
-            module.train_network, module.Lessons.batch = every_stretch, every_window
+            module.train_network, module.Stretches.batch = every_stretch, every_window
         detector = DeepLog(config, seed=0)
         start = time.perf_counter()
         detector.fit(train)
         return detector, time.perf_counter() - start
     finally:
-        module.train_network, module.Lessons.batch = original
+        module.train_network, module.Stretches.batch = original
 
 
 class Package:

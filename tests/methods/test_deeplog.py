@@ -182,7 +182,7 @@ def test_a_batch_holds_all_predictions_of_its_sequences_once(fitted):
     batch = lessons.batch(np.array([0, 2]), "cpu")
     lists = [CYCLE[0], CYCLE[2]]
     found = [
-        (tuple(batch.histories[batch.history_of[p]].tolist()), int(batch.targets[p]), int(s))
+        (tuple(lessons.predictions.histories[batch.rows[batch.history_of[p]]]), int(batch.targets[p]), int(s))
         for p, s in zip(batch.prediction_of, batch.stretch_of, strict=True)
     ]
     h = fitted.config.history
@@ -192,13 +192,14 @@ def test_a_batch_holds_all_predictions_of_its_sequences_once(fitted):
         for i, key in enumerate(keys)
     ]
     assert len(batch.targets) == len({pair[:2] for pair in found})
+    assert len(batch.rows) == len({pair[0] for pair in found})
 
 
 def test_a_long_sequence_is_drawn_in_stretches_that_see_what_came_before(fitted):
     lessons, counts = fitted._lessons(of([[i % 3 for i in range(50)]] * 12))
     assert lessons.pieces.lengths.tolist() == [20, 20, 10]
     assert counts.train.tolist() == [12] * 3
-    histories = lessons.batch(np.array([1]), "cpu").histories
+    histories = lessons.predictions.histories[lessons.batch(np.array([1]), "cpu").rows]
     assert (histories != PAD).all()
 
 

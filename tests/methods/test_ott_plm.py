@@ -204,8 +204,8 @@ def test_network_and_objective_run_on_meta(kind):
         net = ott_plm.Network(replace(QUICK, objective=kind, dropout=0.3), 7)
         rows, vectors = torch.randint(1, 9, (5, 5)), torch.randn(7, 20)
         one, many = torch.randint(5, (4,)), torch.randint(4, (9,))
-        batch = ott_plm.Batch(rows, rows, one, torch.randint(7, (4,)), many, torch.randint(3, (9,)))
-        loss = ott_plm.objective(net, batch, vectors, torch.rand(3))["loss"]
+        batch = ott_plm.Batch(torch.arange(5), one, torch.randint(7, (4,)), many, torch.randint(3, (9,)))
+        loss = ott_plm.objective(net, ott_plm.Ways(rows, rows), batch, vectors, torch.rand(3))["loss"]
         loss.backward()
     assert loss.is_meta
     assert all(parameter.grad.is_meta for parameter in net.parameters())
