@@ -39,18 +39,20 @@ from bench.types import Sequences
 from methods.shared.layers import Integers
 from methods.shared.meta import (
     Pool,
-    adapted,
     class_errors,
     differentiable_twice,
     draws_beside,
     forward_with,
+    gradients_of,
     kinds_of,
     labelled_pool,
     mean_of,
+    moved,
     of_role,
     parts_of,
     require_watched,
     weights_of,
+    with_gradients,
 )
 from methods.shared.published import ADAM, Published, original, sources_of
 from methods.shared.semantic import AttentiveClassifier, Batch, ClassifierDetector, Reading, batch_of, encode_batch
@@ -221,8 +223,10 @@ def objective(net: nn.Module, vectors: Tensor, config: Config) -> Loss:
             source = of(lesson.source, draws, weights)
             if not net.training or config.target_weight == 0:
                 return {"loss": source}
-            moved = adapted(weights, source, config.inner_rate, second_order=config.second_order, keep=True)
-            target = of(lesson.target, lesson.beside, moved)
+            slope = gradients_of(source, weights, second_order=config.second_order)
+            target = of(lesson.target, lesson.beside, moved(weights, slope, config.inner_rate))
+            if not config.second_order:
+                source = with_gradients(source, weights, slope)
         return {"loss": source + config.target_weight * target, "source": source, "target": target}
 
     return loss

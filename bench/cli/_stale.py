@@ -57,5 +57,7 @@ def code_lines(record: Record, store: Store) -> list[str]:
         lines = [f"code: method {made_by['method']}, engine {made_by['engine']} ({words[of.state]})"]
     if checked := record.get("verified_with"):
         code = checked["code"]
-        lines.append(f"verified {checked['date']} with method {code['method']}, engine {code['engine']}")
+        steps = checked.get("against", {}).get("steps")
+        how = "" if steps is None else f", trained for {steps} steps at most"
+        lines.append(f"verified {checked['date']} with method {code['method']}, engine {code['engine']}{how}")
     return lines

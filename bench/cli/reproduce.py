@@ -63,6 +63,10 @@ def restamp(
     changed_methods: Annotated[
         bool, typer.Option("--changed-methods", help="Check also methods whose own code changed, by one setting each.")
     ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Train networks for so many optimiser steps at most; the records say so."),
+    ] = None,
     jobs: Annotated[str | None, typer.Option("--jobs", help="Runs at the same time, as of `bench run`.")] = None,
     data: Data = None,
     out: Out = RESULTS,
@@ -82,16 +86,19 @@ def restamp(
     chosen = list(store.table_records(lambda name, split: scenario is None or scenario in name))
     store.require_unchanged(chosen)
     of_method = [record for record in chosen if method is None or method_of(record) == method]
+    if not of_method:
+        raise BenchError(f"no record in {out} is of what --method and --scenario name: `bench results` lists them")
     code = InstalledCode(store.cache)
     found = needing(of_method, code, old, changed_methods=changed_methods)
     if not any(found):
-        raise BenchError(f"no record in {out} needs it: each that fits is of the installed code, of a file, or gone")
+        typer.echo(f"no record in {out} needs it: each is of the installed code, of a file, imported, or gone")
+        return
     _tell_left(found)
-    minutes = expected_s(found.groups) / 60
+    minutes = expected_s(found.groups, steps) / 60
     say(f"{len(found.groups)} cells, each with old and new code; about {minutes:.0f} min by their runs", err=True)
     agreeing, stamped = 0, 0
     means = [*(["--jobs", jobs] if jobs else []), *(["--data", str(data.resolve())] if data else [])]
-    for checked in check(found.groups, store, code, means):
+    for checked in check(found.groups, store, code, means, steps):
         agreeing += checked.agrees
         stamped += checked.n_records if checked.agrees else 0
         typer.echo(_outcome(checked))

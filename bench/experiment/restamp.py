@@ -27,6 +27,7 @@ from bench.experiment.again import Difference, differing
 from bench.experiment.code import InstalledCode, known_codes
 from bench.experiment.environment import describe_environment
 from bench.experiment.spec import PROTOCOL_VERSION
+from bench.records.record import run_id_of
 from bench.records.store import OLD_FOLDER, Record, Store
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -128,15 +129,20 @@ def kind_of(record: Record) -> str:
 
 
 def restamp(
-    groups: Mapping[Group, list[Record]], store: Store, code: InstalledCode, means: Sequence[str] = ()
+    groups: Mapping[Group, list[Record]],
+    store: Store,
+    code: InstalledCode,
+    means: Sequence[str] = (),
+    steps: int | None = None,
 ) -> Iterator[Checked]:
     """Check one cell of each group, on the smallest data, and stamp the records of each group that agrees.
 
     Cells of different methods on the same data are run by one command.
 
     means: further options of `bench run`, as --data and --jobs
+    steps: the largest number of optimiser steps that a network is trained for; None as in its record
     """
-    cells = [_Cell(group, _smallest(records)) for group, records in groups.items()]
+    cells = [_Cell(group, _shortened(_smallest(records), steps)) for group, records in groups.items()]
     for commit in sorted({group.commit for group in groups}):
         of_commit = [cell for cell in cells if cell.group.commit == commit]
         try:
@@ -144,16 +150,41 @@ def restamp(
                 for batch in _batches(of_commit):
                     for checked in _check(batch, groups, means, folder):
                         if checked.agrees:
-                            _stamp(groups[checked.group], store, code, commit, checked.run_id)
+                            against: dict[str, Any] = {"commit": commit, "run_id": checked.run_id}
+                            against |= {} if steps is None else {"steps": steps}
+                            _stamp(groups[checked.group], store, code, against)
                         yield checked
         except _NoCheckoutError as error:
             for group, record in of_commit:
                 yield Checked(group, len(groups[group]), record["run_id"], str(error))
 
 
-def expected_s(groups: Mapping[Group, list[Record]]) -> float:
+def expected_s(groups: Mapping[Group, list[Record]], steps: int | None = None) -> float:
     """Seconds that the cells took in their runs, twice: what a check takes, beside reading and controls."""
-    return 2 * sum(sum(_smallest(records)["seconds"].values()) for records in groups.values())
+    return 2 * sum(_seconds(_smallest(records), steps) for records in groups.values())
+
+
+def _seconds(record: Record, steps: int | None) -> float:
+    had = _steps_of(record)
+    share = 1.0 if steps is None or had is None else min(1.0, steps / max(1, had))
+    return sum(s * (share if stage == "fit" else 1.0) for stage, s in record["seconds"].items())
+
+
+def _steps_of(record: Record) -> int | None:
+    """Optimiser steps of its training; None where they are not counted so."""
+    found: int | None = record["spec"]["detector"]["config"].get("steps")
+    return found
+
+
+def _shortened(record: Record, steps: int | None) -> Record:
+    """The record of the cell with no more steps than these, as far as it says which run it is."""
+    had = _steps_of(record)
+    if steps is None or had is None or had <= steps:
+        return record
+    spec = record["spec"]
+    detector = spec["detector"] | {"config": spec["detector"]["config"] | {"steps": steps}}
+    shorter = spec | {"detector": detector}
+    return record | {"spec": shorter, "run_id": run_id_of(shorter)}
 
 
 class _NoCheckoutError(Exception):
@@ -203,14 +234,14 @@ def _problem(record: Record, made: _Made) -> str:
     return "" if found["status"] == "ok" else f"{made.whose} does not run it ({found['status']}): {found['reason']}"
 
 
-def _stamp(records: Iterable[Record], store: Store, code: InstalledCode, commit: str, run_id: str) -> None:
+def _stamp(records: Iterable[Record], store: Store, code: InstalledCode, against: Mapping[str, Any]) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     for record in records:
         verified = {
             "code": code.of_record(record),
             "environment": describe_environment(),
             "date": today,
-            "against": {"commit": commit, "run_id": run_id},
+            "against": dict(against),
         }
         store.write(record | {"verified_with": verified})
 

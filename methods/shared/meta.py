@@ -133,21 +133,30 @@ def forward_with(net: nn.Module, weights: Weights) -> Forward:
     return forward
 
 
-def adapted(weights: Weights, loss: Tensor, rate: float, *, second_order: bool, keep: bool = False) -> Weights:
+def adapted(weights: Weights, loss: Tensor, rate: float, *, second_order: bool) -> Weights:
     """Weights after a step of gradient descent on the loss, w - rate * gradient; the given ones stay as they are.
 
     In first order the gradient is a constant, so that the step back is the identity; in second order
-    it is differentiated too. keep: the loss will be differentiated once more.
+    it is differentiated too. The loss cannot be differentiated once more in first order.
     """
-    gradients = torch.autograd.grad(
-        loss,
-        list(weights.values()),
-        create_graph=second_order,
-        retain_graph=keep or second_order,
-        allow_unused=True,
-    )
-    moved = zip(weights.items(), gradients, strict=True)
-    return {name: value if g is None else value - rate * g for (name, value), g in moved}
+    return moved(weights, gradients_of(loss, weights, second_order=second_order), rate)
+
+
+def gradients_of(loss: Tensor, weights: Weights, *, second_order: bool) -> Weights:
+    """The gradient of the loss by weights it depends on; in first order a constant, and the loss's graph is freed."""
+    found = torch.autograd.grad(loss, list(weights.values()), create_graph=second_order, allow_unused=True)
+    return {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+
+
+def moved(weights: Weights, gradients: Weights, rate: float) -> Weights:
+    """Weights after a step of descent along these gradients."""
+    return {name: value - rate * gradients[name] if name in gradients else value for name, value in weights.items()}
+
+
+def with_gradients(loss: Tensor, weights: Weights, gradients: Weights) -> Tensor:
+    """The loss's value, whose gradient is the one that is known already: its graph is not gone through again."""
+    slopes = [((weights[name] - weights[name].detach()) * g).sum() for name, g in gradients.items()]
+    return loss.detach() + torch.stack(slopes).sum()
 
 
 @contextmanager

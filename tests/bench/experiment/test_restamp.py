@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import bench
 from bench.experiment import restamp as made_by
 from bench.experiment.code import InstalledCode
 from bench.experiment.measure import are_scores_of
@@ -80,6 +81,33 @@ def test_one_command_makes_the_cells_of_many_methods():
     options = typed(record("a", config={"k": 2}), record("b", config={"x": None}))
     assert options[:4] == ["--methods", "a,b", "--scenario", "bgl@raw12k"]
     assert options[-4:] == ["--set", "a.k=2", "--set", "b.x=none"]
+
+
+def test_networks_are_checked_with_fewer_steps_where_that_is_asked(commands, tmp_path):
+    store = Store(tmp_path / "results")
+    long = record("long", config={"steps": 600})
+    for each in (long, record("short", config={"steps": 5}), record("none"), record("epochs", config={"steps": None})):
+        store.write(each, scores_of())
+    groups = needing(store.records(), Now(), None).groups
+    outcomes = {checked.group.method: checked for checked in restamp(groups, store, Now(), steps=60)}
+    assert commands == [["epochs", "long", "none", "short"]] * 2
+    assert all(checked.agrees for checked in outcomes.values())
+    stamps = {each["method"]: each["verified_with"]["against"] for each in store.records()}
+    assert {against["steps"] for against in stamps.values()} == {60}
+    assert stamps["long"]["run_id"] != long["run_id"]
+    assert store.read(long["run_id"])["spec"] == long["spec"]
+    assert typed(made_by._shortened(long, 60))[-2:] == ["--set", "long.steps=60"]
+    seconds = {name: expected_s(groups, n) for name, n in (("whole", None), ("short", 60))}
+    assert seconds["whole"] - seconds["short"] == pytest.approx(2 * 0.9 * long["seconds"]["fit"])
+
+
+def test_a_cell_of_fewer_steps_is_the_run_that_they_give(tmp_path):
+    def run(steps):
+        out = tmp_path / str(steps)
+        bench.run("dagmm", "bgl@simulated", seeds=[0], settings={"dagmm.steps": steps}, out=out, progress=False)
+        return next(each for each in Store(out).records() if each["spec"]["detector"]["name"] == "dagmm")
+
+    assert made_by._shortened(run(9), 3)["run_id"] == run(3)["run_id"]
 
 
 @pytest.fixture

@@ -53,6 +53,17 @@ def test_a_parameter_that_the_loss_does_not_use_stays():
     assert not torch.equal(moved["0.weight"], weights["0.weight"])
 
 
+def test_a_known_gradient_stands_for_the_losss_own():
+    net = nn.Linear(2, 1)
+    weights = meta.weights_of(net)
+    loss = net(torch.ones(1, 2)).square().sum()
+    known = meta.gradients_of(loss, weights, second_order=False)
+    again = 3 * meta.with_gradients(loss, weights, known)
+    assert float(again.detach()) == pytest.approx(3 * float(loss.detach()))
+    again.backward()
+    assert all(torch.equal(value.grad, 3 * known[name]) for name, value in net.named_parameters())
+
+
 def test_second_order_leaves_cudnn():
     was = torch.backends.cudnn.enabled
     with meta.differentiable_twice(False):
