@@ -124,7 +124,9 @@ class Estimates:
             own = [taken for taken in best if taken.run_id == run_id]
             is_own = own and (best[0].is_cpu or own == best)
             return self._of(own, "own record") if is_own else self._of(best, "same edition")
-        known = [taken for taken in self._past.all if taken.setting.name == setting.name]
+        named = [taken for taken in self._past.all if taken.setting.name == setting.name]
+        # What was not trained tells nothing of training.
+        known = [taken.trained_for(setting.steps) for taken in named if taken.setting.steps or not setting.steps]
         same = [taken for taken in known if taken.setting == setting]
         return self._elsewhere(_of_newest_protocol(same or known), place, self._past.lines_of(cell.scenario))
 

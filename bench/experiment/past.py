@@ -6,7 +6,7 @@ import functools
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bench.data.cards.card import Card
@@ -32,6 +32,9 @@ class Setting(NamedTuple):
     name: str
     variant: str
     config: str
+    """All but the optimiser steps."""
+    steps: int | None = None
+    """Optimiser steps of its training; None where they are not counted."""
 
 
 class Machine(NamedTuple):
@@ -58,6 +61,14 @@ class Taken:
     """Of the editions that were trained on."""
     protocol: int = PROTOCOL_VERSION
     """Version of the protocol it ran under."""
+
+    def trained_for(self, steps: int | None) -> Taken:
+        """The same with so many optimiser steps: a fit takes in proportion to them."""
+        if steps is None or not self.setting.steps:
+            return self
+        fit = self.seconds.get("fit", 0.0) * steps / self.setting.steps
+        setting = self.setting._replace(steps=steps)
+        return replace(self, setting=setting, seconds={**self.seconds, "fit": fit})
 
 
 class Past:
@@ -144,7 +155,9 @@ def setting_of(detector: Mapping[str, Any]) -> Setting:
     variant = json.dumps(detector.get("variant"), sort_keys=True)
     # A local file is called by its stem, whichever of its classes is meant.
     name = detector["class"] if detector.get("source_sha256") else detector["name"]
-    return Setting(name, variant, json.dumps(detector["config"], sort_keys=True))
+    config = dict(detector["config"])
+    steps = config.pop("steps", None)
+    return Setting(name, variant, json.dumps(config, sort_keys=True), steps)
 
 
 def _place_of(scenario: str, spec: Mapping[str, Any]) -> Place:

@@ -156,6 +156,18 @@ def test_other_settings_count_where_these_never_ran(store, cell_of):
     assert Estimates(store).seconds(swept)[::3] == (8.0, "same edition")
 
 
+def test_a_fit_takes_in_proportion_to_its_steps(store, cell_of):
+    keep(store, cell_of("mlad", settings=["mlad.steps=0"]), 0.1)
+    keep(store, cell_of("mlad", settings=["mlad.steps=600"]), 60.0, score=3.0)
+    keep(store, cell_of("mlad", settings=["mlad.steps=600", "mlad.alpha=1.1"]), 900.0)
+    keep(store, cell_of("mlad", settings=["mlad.steps=600"], scenario="bgl@simulated"), 400.0)
+    for steps, fit in ((2400, 240.0), (150, 15.0)):
+        found = Estimates(store).seconds(cell_of("mlad", settings=[f"mlad.steps={steps}"]))
+        assert (found.fit, found.score, found.source) == (pytest.approx(fit), 3.0, "same edition")
+    assert Estimates(store).seconds(cell_of("mlad", seed=1, settings=["mlad.steps=0"])).fit == pytest.approx(0.1)
+    assert Estimates(store).seconds(cell_of("mlad", seed=1, settings=["mlad.steps=0", "mlad.alpha=2"])).fit == 0
+
+
 def test_a_store_behind_the_first_tells_what_that_does_not_know(store, cell_of, tmp_path):
     other = Store(tmp_path / "other")
     keep(other, cell_of("deeplog"), 10.0)
