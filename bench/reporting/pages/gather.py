@@ -82,12 +82,17 @@ def family_of(table: Table) -> Family:
 
 def kind_of(row: Row) -> Kind:
     """What is special about a row: its name says what it does not share with the plain one."""
-    settings = _SETTINGS.search(row.records[0]["method"])
-    names = {part.partition("=")[0] for part in settings[1].split(",")} if settings else set()
+    names = {part.partition("=")[0] for part in settings_of(row)}
     if not names:
         return "plain"
     alone: dict[str, Kind] = {_PROFILE: "original", _STEPS: "steps"}
     return alone.get(next(iter(names)), "setting") if len(names) == 1 else "setting"
+
+
+def settings_of(row: Row) -> tuple[str, ...]:
+    """What its name says that it does not share with the plain one: `steps=75`."""
+    found = _SETTINGS.search(row.records[0]["method"])
+    return tuple(found[1].split(",")) if found else ()
 
 
 def steps_of(row: Row) -> int | None:

@@ -13,7 +13,10 @@ from bench.reporting.tables.headroom import headroom_of
 from bench.reporting.tables.matrix import column, matrix_grids, usual_seeds
 from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
 from bench.reporting.tables.rows import Row, Table
+from bench.reporting.tables.view import Grid
 
+_WIDE: Final = 9
+"""Columns of a table that a page still shows side by side."""
 NOTHING: Final = "no record"
 """What a block says that has nothing to show."""
 
@@ -23,10 +26,20 @@ def matrices(tables: Sequence[Table], wanted: Callable[[Row], bool]) -> str:
     parts = []
     for split in sorted({table.key.split for table in tables}):
         same = [table for table in tables if table.key.split == split]
-        grids = [grid_markdown(grid) for grid in matrix_grids(same, wanted)]
+        grids = [grid_markdown(_narrow(grid)) for grid in matrix_grids(same, wanted)]
         if grids:
             parts += [f"**{split}**", *grids]
     return "\n\n".join([*parts, *_legend(tables)]) if parts else f"({NOTHING})"
+
+
+def _narrow(grid: Grid) -> Grid:
+    """The grid turned round where it has many editions and fewer methods: a page is read from the top to its foot."""
+    if len(grid.headers) <= _WIDE or len(grid.rows) >= len(grid.headers):
+        return grid
+    group, *editions = grid.headers
+    columns = zip(*grid.rows, strict=True)
+    names = [markdown.plain(name) for name in next(columns)]
+    return Grid((group, *names), tuple((edition, *cells) for edition, cells in zip(editions, columns, strict=True)))
 
 
 def _legend(tables: Sequence[Table]) -> list[str]:

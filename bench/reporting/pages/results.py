@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.reporting import markdown
-from bench.reporting.pages import axes
+from bench.reporting.pages import axes, zero_label
 from bench.reporting.pages.blocks import block
 from bench.reporting.pages.gather import Family, Results, kind_of
 from bench.reporting.pages.matrix import NOTHING, headroom, matrices
@@ -131,6 +131,16 @@ PAGES: Final = (
         "From one system to another",
         "Trained on one system, tested on another. The threshold comes from the source.",
         _family("transfers"),
+    ),
+    Page(
+        "zero-label",
+        "Another system without labels",
+        "A system with labels teaches, one without is tested. Pair by pair, against controls that are told as much.",
+        {
+            "gains": ("What gains anything", zero_label.gains),
+            "parts": ("What the parts are worth", zero_label.parts),
+            "router": ("What the router leaves to whom", zero_label.router),
+        },
     ),
     Page(
         "combined",

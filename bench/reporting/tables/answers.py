@@ -119,13 +119,18 @@ def call_notes(row: Row) -> list[str]:
     return [*notes, *_router_notes(row), *_pseudo_label_notes(row), *_verdict_notes(row)]
 
 
-def _router_notes(row: Row) -> list[str]:
-    """How much of the target a router left to the small model; where it is next to nothing or all, one part decides."""
+def general_share(row: Row) -> float | None:
+    """Share of the target's training sequences that a router calls general, the mean over seeds; None without one."""
     shares = [_monitored(record).get("pool_general_share") for record in row.finished]
     found = [share for share in shares if isinstance(share, int | float)]
-    if not found:
+    return sum(found) / len(found) if found else None
+
+
+def _router_notes(row: Row) -> list[str]:
+    """How much of the target a router left to the small model; where it is next to nothing or all, one part decides."""
+    share = general_share(row)
+    if share is None:
         return []
-    share = sum(found) / len(found)
     told = f"its router calls {100 * share:.1f} % of the target's training sequences general"
     if share <= 1 - ONE_SIDED:
         told += ": next to all were left to the teacher"
