@@ -8,36 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.data import embedding
+from tests.networks import NETWORKS
 
 _SPEC = importlib.util.spec_from_file_location("gpu_check", Path(__file__).parent / "benchmarks" / "gpu_check.py")
 gpu_check = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(gpu_check)
-NETWORKS = {
-    "adlilog",
-    "cat",
-    "dagmm",
-    "deeplog",
-    "freelog",
-    "fusionlog",
-    "generallog",
-    "glad",
-    "loganomaly",
-    "logbert",
-    "logformer",
-    "loglab",
-    "logllm",
-    "logrobust",
-    "logsy",
-    "logtad",
-    "metalog",
-    "mlad",
-    "neurallog",
-    "ott-plm",
-    "plelog",
-    "pull",
-    "source-only",
-    "zerolog",
-}
 
 
 @pytest.fixture

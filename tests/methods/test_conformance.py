@@ -14,6 +14,7 @@ from bench.experiment.scenario import parse_scenario
 from bench.experiment.scoring import score_parts
 from bench.experiment.spec import plan, resolve_methods
 from bench.testing import check_detector, conforms, summarise
+from tests.networks import NETWORKS
 
 pytestmark = pytest.mark.trains
 OURS = [ref.name for ref in registry.available().values() if ref.distribution == "mlad-bench"]
@@ -30,31 +31,7 @@ def quick(cls):
     return replace(config, decoder="tiny") if "decoder" in names else config
 
 
-@pytest.mark.slow_cases(
-    "adlilog",
-    "cat",
-    "deeplog",
-    "freelog",
-    "fusionlog",
-    "generallog",
-    "glad",
-    "loganomaly",
-    "logbert",
-    "logformer",
-    "loglab",
-    "logllm",
-    "logrobust",
-    "logsy",
-    "logtad",
-    "metalog",
-    "mlad",
-    "neurallog",
-    "ott-plm",
-    "plelog",
-    "pull",
-    "source-only",
-    "zerolog",
-)
+@pytest.mark.slow_cases(*sorted(NETWORKS - {"dagmm"}))
 @pytest.mark.usefixtures("chat_server")
 @pytest.mark.parametrize("name", OURS)
 def test_conformance(name):

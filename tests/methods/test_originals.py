@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from bench import registry
+from tests.networks import NETWORKS
 
 CLASSES = {
     ref.name: registry.load(ref)
@@ -19,31 +20,7 @@ WITHOUT = {"knn-embedding", "random-forest", "source-only"}
 ELSEWHERE = {"chatgpt", "chatgpt-cot", "logprompt"}
 """Their published setting is a prompt, which is their default; tests of chat methods hold it to its words."""
 TABLES = [name for name in CLASSES if name not in WITHOUT | ELSEWHERE]
-NETWORKS = {
-    "adlilog",
-    "cat",
-    "dagmm",
-    "deeplog",
-    "freelog",
-    "fusionlog",
-    "generallog",
-    "glad",
-    "loganomaly",
-    "logbert",
-    "logformer",
-    "loglab",
-    "logllm",
-    "logrobust",
-    "logsy",
-    "logtad",
-    "metalog",
-    "mlad",
-    "neurallog",
-    "ott-plm",
-    "plelog",
-    "pull",
-    "zerolog",
-}
+PUBLISHED_NETWORKS = NETWORKS - {"source-only"}
 SOURCE = re.compile(r"^(section|sections|paper|code|published)\b|^\[R\] ")
 
 
@@ -83,7 +60,7 @@ def test_a_field_that_is_left_out_is_found():
     assert unset(type("Bare", (CLASSES["mlad"],), {"profiles": {}})) == identity_fields(CLASSES["mlad"].Config)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(PUBLISHED_NETWORKS))
 def test_no_network_inherits_the_common_budget(name):
     values = CLASSES[name].profiles["original"]
     assert values["steps"] is None
