@@ -24,6 +24,10 @@ from bench.reporting.tables.series import Series, make_series
 
 FACTORS: Final = (0.25, 1, 4)
 """Of the budget, at which rankings are compared."""
+NEAR: Final = 0.01
+"""AP below the best of a curve that is as good as it."""
+_SHORT: Final = 4
+"""So few points of steps are no curve of a budget."""
 _DRIFT_METRIC: Final = "auroc"
 
 Curve = dict[int, Row]
@@ -38,6 +42,49 @@ def steps(results: Results) -> str:
         if curves:
             parts += [f"**{column(table)}, {table.key.split}** (AP)", _curve_table(curves), _curve_words(table, curves)]
     return "\n\n".join(parts) or f"({NOTHING})"
+
+
+def budget_rule(results: Results) -> str:
+    """At which steps how many networks are as good as they get, over the systems on which settings are chosen."""
+    values: dict[str, dict[str, dict[int, float]]] = defaultdict(dict)
+    for table in results.of("within", "combined", simulated=True):
+        if standing_of(table) in ("development", "simulated") and table.key.split == "chronological":
+            for name, curve in _curves(table).items():
+                known = {count: value for count, row in curve.items() if (value := _validation_ap(row)) is not None}
+                if known.get(0) is not None and len(known) > _SHORT:
+                    values[name][table.key.scenario] = known
+    if not values:
+        return f"({NOTHING})"
+    means = {name: _mean_curve(list(curves.values())) for name, curves in sorted(values.items())}
+    counts = sorted(set.intersection(*(set(curve) for curve in means.values())))
+    lines = [
+        [name, str(len(values[name])), *(short(means[name][count]) for count in counts), _best_at(means[name], counts)]
+        for name in means
+    ]
+    within = [sum(_is_near_best(curve, count, counts) for curve in means.values()) for count in counts]
+    last = [f"within {NEAR} of its best", "", *(f"{n} of {len(means)}" for n in within), ""]
+    headers = ["validation AP", "systems", *(f"{count:,}" for count in counts), "best at"]
+    return markdown.table([*lines, last], headers)
+
+
+def _validation_ap(row: Row) -> float | None:
+    found = [record.get("validation", {}).get("ranking", {}).get("ap") for record in row.finished]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _mean_curve(curves: Sequence[dict[int, float]]) -> dict[int, float]:
+    """The mean over systems, at the steps that all of them have."""
+    counts = set.intersection(*(set(curve) for curve in curves))
+    return {count: float(np.mean([curve[count] for curve in curves])) for count in sorted(counts)}
+
+
+def _is_near_best(curve: dict[int, float], count: int, counts: Sequence[int]) -> bool:
+    return curve[count] >= max(curve[other] for other in counts) - NEAR
+
+
+def _best_at(curve: dict[int, float], counts: Sequence[int]) -> str:
+    return f"{max(counts, key=lambda count: curve[count]):,}"
 
 
 def untrained(results: Results, name: str) -> str:

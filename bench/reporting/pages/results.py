@@ -158,7 +158,7 @@ PAGES: Final = (
         "steps",
         "Budget: optimiser steps",
         "The ranking against the steps that networks are trained for. Elsewhere all have the same budget and batch.",
-        {"steps": ("Curves", axes.steps)},
+        {"steps": ("Curves", axes.steps), "budget": ("What a budget would be fixed by", axes.budget_rule)},
     ),
     Page(
         "drift",

@@ -55,6 +55,26 @@ def test_a_curve_is_of_the_seeds_that_all_its_steps_have(trained):
     assert "at all steps of a method: 1 to 3." in axes.steps(results_of([*records, *others]))
 
 
+def test_a_budget_is_judged_by_validation_over_the_systems_where_settings_are_chosen(trained):
+    at = {"a": (0.1, 0.2, 0.3, 0.4, 0.5), "b": (0.5, 0.4, 0.495, 0.2, 0.1)}
+    steps = (0, 75, 150, 300, 600)
+
+    def of(edition, name, shift, tier="development"):
+        return [
+            trained(name, 0.9, count, edition=edition, tiers={edition: tier})
+            | {"validation": {"ranking": {"ap": value + shift}}}
+            for count, value in zip(steps, at[name], strict=True)
+        ]
+
+    records = [*of("hdfs@a", "a", 0.0), *of("bgl@b", "a", 0.2), *of("hdfs@a", "b", 0.0)]
+    text = axes.budget_rule(results_of([*records, *of("bgl@c", "a", 0.4, "evaluation")]))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "| a | 2 | .200 | .300 | .400 | .500 | .600 | 600 |" in lines
+    assert "| b | 1 | .500 | .400 | .495 | .200 | .100 | 0 |" in lines
+    assert "| within 0.01 of its best | | 1 of 2 | 0 of 2 | 1 of 2 | 0 of 2 | 1 of 2 | |" in lines
+    assert axes.budget_rule(results_of([trained("a", 0.5)])) == "(no record)"
+
+
 def test_one_budget_alone_is_no_curve(trained):
     assert axes.steps(results_of([trained("a", 0.5)])) == "(no record)"
 
