@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from bench.cli._options import RESULTS, AsJson, Data, Out, Protocol, complete_methods, say
+from bench.cli._wrapping import WIDTH
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.records.record import Scores
     from bench.reporting.tables.choose import Chosen
-
-WIDTH: Final = 80
 
 
 class Files(NamedTuple):

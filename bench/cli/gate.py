@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bench.cli._options import EXIT_GATE, RESULTS, AsJson, Data, Out, Suite, complete_methods, say
+from bench.cli._wrapping import wrapped
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bench.reporting.gate_part import Part
     from bench.reporting.gate_report import Verdict
 
-WIDTH: Final = 80
 SUMMARY: Final = "GITHUB_STEP_SUMMARY"
 """The variable by which GitHub names the file of a step's page."""
 MAX_NAMED: Final = 10
@@ -182,7 +181,7 @@ def _name(what: str, rows: Sequence[str]) -> None:
     if rows:
         say(f"{what}:", err=True)
     for name in rows[:MAX_NAMED]:
-        say(_wrapped(f"  {name}"), err=True)
+        say(wrapped(f"  {name}"), err=True)
     if len(rows) > MAX_NAMED:
         say(f"  and {len(rows) - MAX_NAMED} more (--json names all)", err=True)
 
@@ -191,27 +190,15 @@ def _print(verdict: Verdict) -> None:
     """What is wrong, a row at a time."""
     for row, word, said in verdict.wrong_rows():
         if word == "worse":
-            say(_wrapped(f"FAILED {row}"))
+            say(wrapped(f"FAILED {row}"))
             for sentence in said:
-                say(_wrapped(f"  {sentence}"))
+                say(wrapped(f"  {sentence}"))
         else:
             text = f"{word.upper()} {row}: {said[0]}"
-            say(text if word == "stale" else _wrapped(text))
+            say(text if word == "stale" else wrapped(text))
     say(verdict.sentence)
     if verdict.stale:
         say(f"{len(verdict.stale)} rows are stale: run them again, or give --accept-stale")
-
-
-def _wrapped(line: str) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(
-        line.strip(),
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _for_programs(verdict: Verdict, new: Sequence[str]) -> dict[str, Any]:

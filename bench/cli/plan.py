@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli._options import say
+from bench.cli._wrapping import WIDTH, wrapped
 
 if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
@@ -26,7 +26,6 @@ PlanOption = Annotated[
     typer.Option("--plan", help="Show cells, time and memory by past records, and what cannot run; start nothing."),
 ]
 _HEADERS = ("method", "cells", "CPU s", "MiB", "from")
-_WIDTH = 80
 _METHOD_WIDTH = 35
 _SOURCES = {
     "no record": "no record",
@@ -85,14 +84,8 @@ def _plain(found: Preview) -> dict[str, Any]:
 
 def _lines(found: Preview) -> Iterator[str]:
     for line in _unwrapped(found):
-        wraps = len(line) > _WIDTH and "\n" not in line
+        wraps = len(line) > WIDTH and "\n" not in line
         yield wrapped(line) if wraps else line
-
-
-def wrapped(line: str) -> str:
-    """A sentence in lines that fit a terminal; no word is cut."""
-    parts = textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(parts)
 
 
 def _unwrapped(found: Preview) -> Iterator[str]:

@@ -104,7 +104,7 @@ def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonR
     """
     whole = [table for table in tables if block_of(table.key.split) is None]
     found = []
-    for table in [table for table in whole if series_key(table.key) is None or is_usual(table)] or whole:
+    for table in [table for table in whole if series_key(table.key) is None or _is_usual(table)] or whole:
         for control, methods in references_of(table):
             asked = tuple(row for row in methods if is_asked(against, row))
             if control is not None and asked:
@@ -114,7 +114,7 @@ def _of_best_controls(tables: Sequence[Table], against: str) -> list[ComparisonR
     return found
 
 
-def is_usual(table: Table) -> bool:
+def _is_usual(table: Table) -> bool:
     """Whether a table is of the cut in time that is taken where none is named."""
     return table.key.split == "chronological"
 
