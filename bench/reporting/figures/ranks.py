@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 LEVEL: Final = 0.05
+_LEFT_OUT: Final = "left out "
 _FEWEST: Final = 3
 """Methods, and editions, that a diagram needs."""
 _Rows = Mapping[str, Mapping[str, Row]]
@@ -69,11 +70,18 @@ def _gather(request: FigureRequest, options: Options) -> list[Figure]:
         else:
             panels.append({"split": split, "told": told, **panel})
     if not panels:
-        reasons = "; ".join(notes) or "its suite names no method"
+        reasons = "; ".join(_shortened(notes, request.suite.name)) or "its suite names no method"
         raise BenchError(f"no ranking of '{request.suite.name}' has {_FEWEST} methods on {_FEWEST} editions: {reasons}")
     content = {"metric": metric.key, "title": metric.title, "rule": request.rule, "level": LEVEL, "panels": panels}
     page = _page(request.suite.name, content, notes)
     return [Figure(request.suite.name, "ranks", content, run_ids(rows.values()), tuple(notes), page)]
+
+
+def _shortened(notes: Sequence[str], suite: str) -> list[str]:
+    """The notes, those of what was left out as one: each of its reasons names files and where to have them."""
+    out = [note.removeprefix(_LEFT_OUT).partition(":")[0] for note in notes if note.startswith(_LEFT_OUT)]
+    said = [f"{_LEFT_OUT}{', '.join(out)} (`bench run --suite {suite} --plan` says why)"] if out else []
+    return [*said, *(note for note in notes if not note.startswith(_LEFT_OUT))]
 
 
 def _metric(name: str) -> Measure:

@@ -115,6 +115,14 @@ def test_bad_input_is_one_sentence(shell, arguments, words):
     assert "Traceback" not in err
 
 
+def test_what_all_of_a_figure_was_left_out_for_is_one_short_sentence(shell):
+    code, _, err = shell("plot", "ranks")
+    (line,) = err.strip().splitlines()
+    assert code == 2
+    assert "left out bgl@text-stream-a, bgl@stream-a, hdfs@blocks-a" in line
+    assert line.endswith("(`bench run --suite ranks --plan` says why)")
+
+
 def test_the_audit_of_published_values(shell):
     code, out, _ = shell("audit", "published")
     assert code == 0
