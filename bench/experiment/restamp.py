@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.experiment.again import Difference, differing
 from bench.experiment.code import InstalledCode, known_codes
 from bench.experiment.environment import describe_environment
+from bench.experiment.settings import quoted
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import run_id_of
 from bench.records.store import OLD_FOLDER, Record, Store
@@ -348,7 +349,7 @@ def _place(record: Record) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return "none" if value is None else quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _last_line(text: str) -> str:

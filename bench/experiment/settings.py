@@ -119,7 +119,25 @@ def _by_kind(info: FieldInfo, text: str) -> Any:
         return _finite(text)
     if info.kind == "any":
         return _json_or_text(text)
-    return json.loads(text) if info.kind == "json" else text
+    if info.kind == "json":
+        return json.loads(text)
+    return unquoted(text) if info.kind == "str" else text
+
+
+def quoted(text: str) -> str:
+    """A text as `--set` takes it for one value: in quotation marks where it would be several values, or lose some."""
+    is_several = "," in text or text.count(":") == 2
+    return json.dumps(text) if is_several or text.startswith('"') else text
+
+
+def unquoted(text: str) -> str:
+    """A text that stands in quotation marks, as JSON has it; any other as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
 
 
 def _json_or_text(text: str) -> Any:

@@ -11,7 +11,7 @@ from bench.data.cards.catalogue import catalogue
 from bench.data.sequences.grouping import Grouping
 from bench.errors import BenchError
 from bench.experiment.scenario import parse_scenario
-from bench.experiment.settings import parse_seeds, parse_settings
+from bench.experiment.settings import parse_seeds, parse_settings, quoted
 from bench.experiment.spec import plan, resolve_methods, run_id
 
 TOY = '''
@@ -295,6 +295,9 @@ def test_a_setting_that_is_none(text):
         ("most=7", 7),
         ("shape=[3]", [3]),
         ("word=a b=c", "a b=c"),
+        ('word="a, b: c"', "a, b: c"),
+        ('word="', '"'),
+        ('word="a" and "b"', '"a" and "b"'),
     ],
 )
 def test_values_get_the_type_of_their_field(tmp_path, toy, setting, value):
@@ -325,6 +328,12 @@ def test_values_of_the_wrong_type_and_unknown_keys(tmp_path, toy, setting, words
 def test_a_setting_of_a_method_that_does_not_run(tmp_path, toy):
     with pytest.raises(BenchError, match="'mlad', which is not among the methods of this run"):
         resolve_methods([toy], ["mlad.alpha=1"], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a", "a, b", "1:0:1", '"a"', "is it, or not?", "http://host:80/x", "[1", ""])
+def test_any_text_can_be_written_so_that_it_is_one_value(tmp_path, toy, text):
+    found = resolve_methods([toy], [f"{toy}.word={quoted(text)}"], tmp_path)[0]
+    assert found.config["word"] == text
 
 
 def test_a_sweep_gives_a_method_for_each_combination(tmp_path, toy):
