@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from bench.experiment.code import InstalledCode, Standing, is_described, without_version
@@ -70,7 +71,15 @@ def standing(row: Row, code: InstalledCode) -> Standing:
 
 
 def stale_rows(tables: Iterable[Table], code: InstalledCode) -> list[StaleRow]:
-    """All rows that the installed code did not make, or whose code is not installed."""
-    rows = [(table.key, row.method, standing(row, code)) for table in tables for row in table.rows]
+    """All rows with numbers that the installed code did not make, or whose code is not installed.
+
+    A row that was skipped holds nothing that could be wrong; `bench run` makes it again.
+    """
+    rows = [
+        (table.key, row.method, standing(replace(row, records=tuple(row.finished)), code))
+        for table in tables
+        for row in table.rows
+        if row.finished
+    ]
     found = [(key, method, of) for key, method, of in rows if not of.holds]
     return [StaleRow(key.scenario, key.split, method, of.why, of.state == "gone") for key, method, of in found]
