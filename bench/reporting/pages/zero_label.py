@@ -154,13 +154,13 @@ def _sum(results: Results, tables: Sequence[Table], name: str) -> str:
         kinds[kind].append(column(table))
         n_chance += _is_at_chance(row)
     n_evaluation = sum(standing_of(table) == "evaluation" for table, _ in having)
-    parts = [
+    said = [
         f"{words} of its controls on {len(kinds[words])}" + (f" ({', '.join(kinds[words])})" if kinds[words] else "")
         for words in ("better than each", "worse than one")
     ]
     return (
-        f"- **{markdown.plain(name)}**, {len(having)} pairs ({n_evaluation} of evaluation editions): {parts[0]}; "
-        f"{parts[1]}; not shown to be better than chance on {n_chance}."
+        f"- **{markdown.plain(name)}**, {len(having)} pairs ({n_evaluation} of evaluation editions): {said[0]}; "
+        f"{said[1]}; not shown to be better than chance on {n_chance}."
     )
 
 
