@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -46,11 +45,10 @@ def parts(results: Results) -> str:
 
 def router(results: Results) -> str:
     """How much of each target a router calls general, by method."""
-    lines, names = (
-        [],
-        sorted({row.method for table in _pairs(results) for row in table.rows if general_share(row) is not None}),
-    )
-    for table in _pairs(results):
+    tables = _pairs(results)
+    names = sorted({row.method for table in tables for row in table.rows if general_share(row) is not None})
+    lines = []
+    for table in tables:
         rows = {row.method: row for row in table.rows}
         shares = [general_share(rows[name]) if name in rows else None for name in names]
         if any(share is not None for share in shares):
@@ -145,23 +143,22 @@ def _sums(results: Results, tables: Sequence[Table]) -> list[str]:
 
 
 def _sum(results: Results, tables: Sequence[Table], name: str) -> str:
-    kinds: dict[str, list[str]] = defaultdict(list)
-    n_chance = 0
     having = [(table, rows[name]) for table in tables if name in (rows := _of_track(table))]
-    for table, row in having:
-        verdicts = _verdicts(results, table, row)
-        kind = "better than each" if set(verdicts) == {"better"} else "worse than one" if "worse" in verdicts else ""
-        kinds[kind].append(column(table))
-        n_chance += _is_at_chance(row)
+    verdicts = [(column(table), _verdicts(results, table, row)) for table, row in having]
+    better = [pair for pair, found in verdicts if set(found) == {"better"}]
+    worse = [pair for pair, found in verdicts if "worse" in found]
     n_evaluation = sum(standing_of(table) == "evaluation" for table, _ in having)
-    said = [
-        f"{words} of its controls on {len(kinds[words])}" + (f" ({', '.join(kinds[words])})" if kinds[words] else "")
-        for words in ("better than each", "worse than one")
-    ]
+    n_chance = sum(_is_at_chance(row) for _, row in having)
     return (
-        f"- **{markdown.plain(name)}**, {len(having)} pairs ({n_evaluation} of evaluation editions): {said[0]}; "
-        f"{said[1]}; not shown to be better than chance on {n_chance}."
+        f"- **{markdown.plain(name)}**, {len(having)} pairs ({n_evaluation} of evaluation editions): "
+        f"better than each of its controls on {_listed(better)}; worse than one of its controls on {_listed(worse)}; "
+        f"not shown to be better than chance on {n_chance}."
     )
+
+
+def _listed(pairs: Sequence[str]) -> str:
+    """`2 (hdfs2bgl, bgl2hdfs)`."""
+    return f"{len(pairs)} ({', '.join(pairs)})" if pairs else "0"
 
 
 def _part_lines(results: Results, base: str) -> tuple[list[list[str]], list[str]]:
@@ -169,12 +166,11 @@ def _part_lines(results: Results, base: str) -> tuple[list[list[str]], list[str]
     found: list[tuple[Table, Row, dict[str, Row]]] = []
     for table in _pairs(results):
         whole = _of_track(table).get(base)
-        changed = {
-            ", ".join(_changes(row)): row
-            for row in table.rows
-            if row.finished and base_of(row) == base and _changes(row) and _told(row) == _told(whole or row)
-        }
-        if whole is not None and changed:
+        if whole is None:
+            continue
+        of_base = [row for row in table.rows if row.finished and base_of(row) == base and _told(row) == _told(whole)]
+        changed = {", ".join(_changes(row)): row for row in of_base if _changes(row)}
+        if changed:
             found.append((table, whole, changed))
     names = sorted({name for _, _, changed in found for name in changed})
     lines = []
