@@ -22,7 +22,7 @@ _ON_THE_LEFT: Final = ("place", "scenario", "by", "rises")
 
 
 def show_probes(records: Sequence[dict[str, Any]]) -> None:
-    """Every record, and behind those of the shortcut and of the router one table of all."""
+    """Every record, and behind those of the shortcut, of the router and of words what all say together."""
     for record in records:
         _show(record)
     graded = [record for record in records if record["probe"] == "shortcut"]
@@ -33,6 +33,11 @@ def show_probes(records: Sequence[dict[str, Any]]) -> None:
         from bench.cli._probed_router import sum_up_router
 
         sum_up_router(routed)
+    worded = [record for record in records if record["probe"] == "words"]
+    if worded:
+        from bench.cli._probed_words import sum_up_words
+
+        sum_up_words(worded)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -49,6 +54,7 @@ def _show(record: dict[str, Any]) -> None:
         f"{population['n'] - population['n_abnormal']:,}; flagged above {plain(value)} ({record['threshold']['rule']})"
     )
     from bench.cli._probed_router import show_router
+    from bench.cli._probed_words import show_words
 
     shows = {
         "injection": _show_injection,
@@ -56,6 +62,7 @@ def _show(record: dict[str, Any]) -> None:
         "shortcut": _show_shortcut,
         "router": show_router,
         "permuted-labels": _show_labels,
+        "words": show_words,
     }
     shows[record["probe"]](found)
 

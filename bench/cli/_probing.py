@@ -71,10 +71,10 @@ def requests_of(what: What, where: Where, known: Catalogue) -> list[ProbeRequest
     chosen = [cell for cell in cells if not cell.method.ref.is_control or cell.method.ref.name in names]
     requests = [ProbeRequest(what.kind, cell, what.sample, what.rule, what.altered) for cell in chosen]
     for request in requests:
-        if what.kind == "permuted-labels":
-            require_told_labels(request.cell)
-        else:
+        if what.kind != "permuted-labels":
             require_reads(what.kind, request.cell)
+        if what.kind in ("permuted-labels", "words"):
+            require_told_labels(what.kind, request.cell)
         request.spec()
     return requests
 
@@ -94,6 +94,7 @@ class Prober:
         from bench.probes.router import measure_router
         from bench.probes.shortcut import measure_shortcut
         from bench.probes.shuffled import measure_labels
+        from bench.probes.words import measure_words, require_words
 
         measures = {
             "injection": measure_injection,
@@ -101,10 +102,14 @@ class Prober:
             "shortcut": measure_shortcut,
             "router": measure_router,
             "permuted-labels": measure_labels(self.settings),
+            "words": measure_words(self.settings),
         }
         measure = measures[request.kind]
         with Steps():
-            return run_probe(request, self.loader.prepare(request.cell.data), self.settings, measure)
+            prepared = self.loader.prepare(request.cell.data)
+            if request.kind == "words":
+                require_words(request, prepared, self.settings)
+            return run_probe(request, prepared, self.settings, measure)
 
     def record(self, request: ProbeRequest) -> ProbeRecord | None:
         """The stored record; None, with a line that says why, where the probe failed."""

@@ -37,6 +37,7 @@ class ProbeKind(StrEnum):
     shortcut = "shortcut"
     router = "router"
     permuted_labels = "permuted-labels"
+    words = "words"
 
 
 KindArgument = Annotated[
@@ -47,7 +48,8 @@ KindArgument = Annotated[
         "memorisation: score twins that say the same in other words; is the public wording easier? "
         "shortcut: make normal sequences anomalous by grades; does the score rise with the grade? "
         "router: how much of a target does the source know, and how good is a method on either side? "
-        "permuted-labels: fit again on permuted labels of the source; what keeps its score learned nothing from them.",
+        "permuted-labels: fit again on permuted labels of the source; what keeps its score learned nothing from them. "
+        "words: fit again with one word taken out of the source's texts; which word does the ranking hang on?",
     ),
 ]
 Methods = Annotated[
@@ -66,7 +68,7 @@ Sample = Annotated[
         "--limit",
         min=2,
         help="Test sequences: half abnormal where there are, for shortcut normal ones.",
-        show_default="100, for router all",
+        show_default="100, for router and words all",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of the detector and of the draw.")]
@@ -81,6 +83,14 @@ Phrasings = Annotated[
 ]
 Positions = Annotated[
     str | None, typer.Option("--positions", help="first, middle, last, for injection.", show_default="all")
+]
+Words = Annotated[
+    str | None,
+    typer.Option(
+        "--words",
+        help="Words that are taken out, or how many of those that tell most of a source's label.",
+        show_default="5",
+    ),
 ]
 WindowSize = Annotated[int, typer.Option("--window-size", help="Lines per window, where a log has no sessions.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps")]
@@ -99,6 +109,7 @@ def probe(
     sample: Sample = None,
     phrasings: Phrasings = None,
     positions: Positions = None,
+    words: Words = None,
     settings: Set = None,
     seed: Seed = 0,
     seeds: Seeds = None,
@@ -117,13 +128,15 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Alter the texts of test sequences and see what a detector makes of them, or what a router does."""
-    drawn = sample or (0 if kind is ProbeKind.router else 100)
-    what = What(kind.value, _altered(kind, phrasings, positions), drawn, threshold or "")
+    drawn = sample or (0 if kind in (ProbeKind.router, ProbeKind.words) else 100)
+    what = What(kind.value, _altered(kind, phrasings, positions, words), drawn, threshold or "")
     where = Where(methods, scenario, settings, seeds or f"{seed},", split, window_size, device, threads, data, out)
     _run(what, where, LlmOptions(llm, dry_run, price, max_cost, max_calls), as_json)
 
 
-def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> dict[str, Any]:
+def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None, words: str | None) -> dict[str, Any]:
+    if words is not None and kind is not ProbeKind.words:
+        raise BenchError("--words belongs to `bench probe words`: leave it out")
     if kind is ProbeKind.injection:
         from bench.probes.injection import injection_options
 
@@ -135,6 +148,10 @@ def _altered(kind: ProbeKind, phrasings: str | None, positions: str | None) -> d
 
     if phrasings is not None or positions is not None:
         raise BenchError("--phrasings and --positions belong to `bench probe injection`: leave them out")
+    if kind is ProbeKind.words:
+        from bench.probes.words import word_options
+
+        return word_options(items_of(words))
     options: dict[str, Callable[[], dict[str, Any]]] = {
         "memorisation": memory_options,
         "shortcut": shortcut_options,

@@ -26,17 +26,18 @@ from bench.data.sequences.loader import Prepared
 from bench.detector import Detector
 from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate
-from bench.experiment.cell import CannotFitError, Settings, fit_again
+from bench.experiment.cell import CannotFitError, Fitter, Settings, fit_again
 from bench.experiment.environment import describe_environment
 from bench.experiment.settings import read_rule
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
+from bench.experiment.told import Handout, hand_out
 from bench.records.record import SCHEMA_VERSION, record_text
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
-Kind = Literal["injection", "memorisation", "shortcut", "router", "permuted-labels"]
+Kind = Literal["injection", "memorisation", "shortcut", "router", "permuted-labels", "words"]
 ProbeRecord = dict[str, Any]
 """What a probe found, as plain JSON."""
 
@@ -195,6 +196,15 @@ def subject(request: ProbeRequest, prepared: Prepared, settings: Settings) -> Su
     except CannotFitError as error:
         raise NotProbedError(f"'{label}' cannot be probed: {error.reason}") from None
     return Subject(detector, visible, cell.method.variant)
+
+
+def fit_altered(cell: Cell, fitted: Subject, settings: Settings, alter: Callable[[Handout], Handout]) -> Subject:
+    """Another detector, fitted on what `alter` makes of what the first was told; the test part stays."""
+    detector = Fitter(settings).new(cell)
+    given = hand_out(cell, fitted.prepared, detector)
+    told = alter(given)
+    detector.fit(told.train, told.labels, evidence=told.evidence)
+    return Subject(detector, given.data, cell.method.variant)
 
 
 def draw(strata: NDArray[np.int64], n: int, eligible: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:

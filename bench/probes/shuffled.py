@@ -7,6 +7,8 @@ source's sequences, so their number stays. The file of labels is left alone: see
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,11 +17,11 @@ from numpy.typing import NDArray
 from bench.detector import Role
 from bench.errors import BenchError
 from bench.evaluation.thresholds import Threshold
-from bench.experiment.cell import Fitter, Settings
+from bench.experiment.cell import Settings
 from bench.experiment.grades import grade_of
 from bench.experiment.spec import Cell
-from bench.experiment.told import Handout, hand_out
-from bench.probes.probe import Measure, ProbeRequest, Subject, draw
+from bench.experiment.told import Handout
+from bench.probes.probe import Kind, Measure, ProbeRequest, Subject, draw, fit_altered
 from bench.types import ABNORMAL, UNLABELLED, Sequences
 
 PERMUTATIONS: Final = 5
@@ -28,6 +30,10 @@ SAME: Final = 0.1
 N_DRAWS: Final = 1000
 """Resamples of the test sequences, normal and abnormal ones by themselves."""
 _HAS_LABELS: Final = ("labels", "few")
+_NEEDED: Final[Mapping[Kind, str]] = {
+    "permuted-labels": "labels to permute",
+    "words": "labels that a word could carry",
+}
 
 Floats = NDArray[np.float64]
 
@@ -37,13 +43,13 @@ def label_options() -> dict[str, Any]:
     return {"permutations": PERMUTATIONS, "draws": N_DRAWS}
 
 
-def require_told_labels(cell: Cell) -> None:
+def require_told_labels(kind: Kind, cell: Cell) -> None:
     """Refuse a method that is told no labels of its source."""
     grade = grade_of(cell.told.get("source", ""))
     if grade not in _HAS_LABELS:
         raise BenchError(
             f"'{cell.method.label}' is told {f'source {grade}' if grade else 'nothing of the source'}, so there are no "
-            "labels to permute: choose a method that is told source labels, such as mean-difference"
+            f"{_NEEDED[kind]}: choose a method that is told source labels, such as mean-difference"
         )
 
 
@@ -67,25 +73,19 @@ def measure_labels(settings: Settings) -> Measure:
         every = np.ones(len(fitted.labels), np.bool_)
         drawn = draw(fitted.strata, request.sample, every, seed=request.cell.seed)
         sequences, labels = fitted.test.select(drawn), fitted.labels[drawn]
-        permuted = [
-            _refitted(request.cell, fitted, settings, number).score(sequences) for number in range(PERMUTATIONS)
-        ]
+        permuted = []
+        for number in range(PERMUTATIONS):
+            rng = np.random.default_rng([request.cell.seed, number])
+
+            def alter(given: Handout, rng: np.random.Generator = rng) -> Handout:
+                assert given.labels is not None
+                return replace(given, labels=permute_sources(given.labels, given.train, given.evidence.roles, rng))
+
+            permuted.append(fit_altered(request.cell, fitted, settings, alter).score(sequences))
         facts = compared(fitted.score(sequences), permuted, labels, seed=request.cell.seed)
         return {"n": len(drawn), "n_abnormal": int((labels == ABNORMAL).sum()), **facts}
 
     return measure
-
-
-def _refitted(cell: Cell, fitted: Subject, settings: Settings, number: int) -> Subject:
-    """The detector fitted on labels of which the number names the permutation."""
-    fitter = Fitter(settings)
-    detector = fitter.new(cell)
-    given: Handout = hand_out(cell, fitted.prepared, detector)
-    assert given.labels is not None
-    rng = np.random.default_rng([cell.seed, number])
-    labels = permute_sources(given.labels, given.train, given.evidence.roles, rng)
-    detector.fit(given.train, labels, evidence=given.evidence)
-    return Subject(detector, given.data, cell.method.variant)
 
 
 def compared(scores: Floats, permuted: list[Floats], labels: NDArray[np.int8], *, seed: int) -> dict[str, Any]:

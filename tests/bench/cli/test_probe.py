@@ -360,3 +360,59 @@ def test_labels_of_the_source_are_permuted(bench, tmp_path):
     assert "with the source's labels permuted" in out
     code, _, err = bench(*asked, "--methods", "pca")
     assert (code, "so there are no labels to permute" in " ".join(err.split())) == (2, True), err
+
+
+WORDS = ("probe", "words", "--scenario", "bgl@simulated2tbird@simulated", "--split", "transfer")
+ONE_WORD = """
+from dataclasses import dataclass
+import numpy as np
+from bench.detector import Detector, DetectorTags
+
+@dataclass(frozen=True)
+class Config:
+    word: str = "fan"
+
+class Reads(Detector):
+    tags = DetectorTags(told={"source": "labels"}, uses=frozenset({"texts"}))
+    Config = Config
+    def fit(self, train, labels=None, *, evidence=None):
+        texts = [train.texts[i].split() for i in np.unique(train.text_ids)]
+        self.known_ = any(self.config.word in text for text in texts)
+        return self
+    def score(self, sequences):
+        holds = np.array([self.known_ and self.config.word in text.split() for text in sequences.texts])
+        return -np.add.reduceat(holds[sequences.text_ids], sequences.offsets[:-1]).astype(np.float64)
+"""
+
+
+def test_the_word_that_a_ranking_hangs_on_is_found(bench, tmp_path):
+    (tmp_path / "one.py").write_text(ONE_WORD)
+    code, out, err = bench(*WORDS, "--methods", "one.py:Reads", "--seeds", "2")
+    assert code == 0, err
+    for record in probes(tmp_path):
+        found = record["results"]
+        assert (found["n"], record["population"]["n"]) == (400, 400)
+        assert len(found["rows"]) == 5
+        assert abs(found["auroc"] - 0.5) > 0.05
+        for row in found["rows"]:
+            assert row["auroc"] == (0.5 if row["word"] == "fan" else found["auroc"])
+    assert "without fan" in out
+    assert max(len(line) for line in out.splitlines() if not line.startswith("words of")) <= 80
+    code, out, err = bench(*WORDS, "--methods", "one.py:Reads", "--words", "rpm", "--sample", "40")
+    assert (code, "fan" in out, "of 40" in out) == (0, False, False), err
+
+
+def test_words_that_are_not_there_are_refused_before_anything_is_fitted(bench, tmp_path):
+    (tmp_path / "one.py").write_text(ONE_WORD.replace("self.known_ = any", 'raise SystemExit("fitted")'))
+    code, _, err = bench(*WORDS, "--methods", "one.py:Reads", "--words", "fann")
+    told = " ".join(err.split())
+    assert (code, probes(tmp_path)) == (2, [])
+    assert "no text of the source has the word 'fann'" in told
+    assert "did you mean fan?" in told
+    for asked, said in (
+        ((*WORDS, "--methods", "mlad"), "no labels that a word could carry"),
+        ((*WORDS, "--methods", "logistic-regression"), "reads no texts"),
+        ((*SHORTCUT, "--methods", "gaussian", "--words", "fan"), "--words belongs to `bench probe words`"),
+    ):
+        code, _, err = bench(*asked)
+        assert (code, said in " ".join(err.split())) == (2, True), err
