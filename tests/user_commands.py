@@ -129,7 +129,9 @@ TABLE = {
     ],
     "bench probe shortcut": ["bench probe shortcut --methods gaussian --scenario bgl --sample 8 --seeds 1"],
     "bench probe permuted-labels": [],
-    "bench probe words": ["bench probe words --methods mean-difference --scenario bgl2tbird --split transfer --words 2"],
+    "bench probe words": [
+        "bench probe words --methods mean-difference --scenario bgl2tbird --split transfer --words 2"
+    ],
     "bench probe router": ["bench probe router --methods mean-difference --scenario bgl2tbird --split transfer"],
     "bench llm pack|verify FOLDER": ["bench llm pack given", "bench llm verify given"],
     "bench llm batch write|read": [

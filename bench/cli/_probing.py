@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bench.data.cards.catalogue import Catalogue
     from bench.data.sequences.loader import Loader
     from bench.experiment.cell import Settings
-    from bench.probes.probe import Kind, ProbeRecord, ProbeRequest
+    from bench.probes.probe import Kind, ProbeRequest
+    from bench.records.probes import ProbeRecord
 
 _CALLS: Final = {"recorded": "replayed", "calls": "calls", "tokens in": "tokens_in", "tokens out": "tokens_out"}
 
@@ -113,7 +114,8 @@ class Prober:
 
     def record(self, request: ProbeRequest) -> ProbeRecord | None:
         """The stored record; None, with a line that says why, where the probe failed."""
-        from bench.probes.probe import NotProbedError, read_probe, write_probe
+        from bench.probes.probe import NotProbedError
+        from bench.records.probes import read_probe, write_probe
 
         kept = None if self.calls.mode == "live" else read_probe(self.out, request.probe_id)
         if kept is not None:

@@ -7,18 +7,15 @@ go, and keeps the comparison as a record `probes/<probe_id>.json`. Any detector 
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import registry
-from bench._files import replace_text
 from bench._plain import jsonable
 from bench.contract import require_monitor
 from bench.data.embedding import nearest_keys
@@ -31,15 +28,14 @@ from bench.experiment.environment import describe_environment
 from bench.experiment.settings import read_rule
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.experiment.told import Handout, hand_out
-from bench.records.record import SCHEMA_VERSION, record_text
+from bench.records.probes import ProbeRecord
+from bench.records.record import SCHEMA_VERSION
 from bench.types import ABNORMAL, NORMAL, UNKNOWN_KEY, Sequences
 
 PROBE_VERSION: Final = 1
 """Raised whenever a probe alters texts, draws or measures otherwise."""
 
 Kind = Literal["injection", "memorisation", "shortcut", "router", "permuted-labels", "words"]
-ProbeRecord = dict[str, Any]
-"""What a probe found, as plain JSON."""
 
 
 class NotProbedError(BenchError):
@@ -276,24 +272,3 @@ def run_probe(request: ProbeRequest, prepared: Prepared, settings: Settings, mea
     threshold = fitted.threshold(request.threshold_rule)
     results = measure(request, fitted, threshold)
     return make_record(request, fitted, results, threshold, time.perf_counter() - start)
-
-
-def read_probe(root: Path, probe_id: str) -> ProbeRecord | None:
-    """The stored record of a probe, or None."""
-    path = root / "probes" / f"{probe_id}.json"
-    if not path.is_file():
-        return None
-    try:
-        record: ProbeRecord = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"the record {path} is damaged ({error}): delete it and run again") from None
-    return record
-
-
-def write_probe(root: Path, record: ProbeRecord) -> tuple[Path, ProbeRecord]:
-    """Keep the record of a probe; returns where, and the record as it reads back."""
-    path = root / "probes" / f"{record['probe_id']}.json"
-    text = record_text(record)
-    replace_text(path, text)
-    stored: ProbeRecord = json.loads(text)
-    return path, stored

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from bench.data.sequences.protocols import block_of, is_cut
 from bench.experiment.grades import asks_a_model
 from bench.experiment.groups import is_control
+from bench.records.probes import ProbeRecord, every_probe
 from bench.records.record import standing
 from bench.records.store import Store
 from bench.reporting.comparisons.kept import every_kept
@@ -34,6 +35,7 @@ class Results:
     older: tuple[int, ...]
     """Earlier protocols whose records are here, and on no page."""
     verdicts: Verdicts
+    probes: tuple[ProbeRecord, ...] = ()
 
     def of(self, *families: Family, simulated: bool = False) -> list[Table]:
         """The tables of these families, the most telling editions first."""
@@ -54,7 +56,8 @@ def gather(store: Store) -> Results:
     protocols = sorted({table.key.protocol_version for table in tables})
     newest = protocols[-1] if protocols else 0
     chosen = tuple(table for table in tables if table.key.protocol_version == newest)
-    return Results(chosen, newest, tuple(protocols[:-1]), Verdicts.of(every_kept(store)))
+    verdicts, probes = Verdicts.of(every_kept(store)), tuple(every_probe(store.root))
+    return Results(chosen, newest, tuple(protocols[:-1]), verdicts, probes)
 
 
 def standing_of(table: Table) -> str:

@@ -14,6 +14,7 @@ from bench.reporting.pages.blocks import block
 from bench.reporting.pages.gather import Family, Results, kind_of
 from bench.reporting.pages.matrix import NOTHING, headroom, matrices
 from bench.reporting.pages.reading import against_controls, conclusions, protocols_agree
+from bench.reporting.pages.words import words
 from bench.reporting.tables.rows import Row
 
 Make = Callable[[Results], str]
@@ -140,6 +141,7 @@ PAGES: Final = (
             "gains": ("What gains anything", zero_label.gains),
             "parts": ("What the parts are worth", zero_label.parts),
             "router": ("What the router leaves to whom", zero_label.router),
+            "words": ("On which word it hangs", words),
         },
     ),
     Page(
