@@ -11,13 +11,13 @@ from bench import registry
 from bench.experiment.grades import Told
 from bench.registry import Description, DetectorRef
 from bench.reporting import markdown
-from bench.reporting.pages.axes import untrained
 from bench.reporting.pages.blocks import block
 from bench.reporting.pages.gather import Results, kind_of, standing_of
 from bench.reporting.pages.matrix import NOTHING
 from bench.reporting.pages.reading import NOT_COMPARED
 from bench.reporting.pages.results import state
 from bench.reporting.pages.sources import module_words, profile_words, setting_words
+from bench.reporting.pages.steps import untrained
 from bench.reporting.tables.matrix import METRICS, column
 from bench.reporting.tables.ranking import RANKED_BY, best_of, controls_of, short, value_of
 from bench.reporting.tables.rows import Row, Table, base_of

@@ -9,11 +9,15 @@ from typing import Final
 
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.reporting import markdown
-from bench.reporting.pages import axes, zero_label
+from bench.reporting.pages import zero_label
 from bench.reporting.pages.blocks import block
+from bench.reporting.pages.drift import drift
 from bench.reporting.pages.gather import Family, Results, kind_of
 from bench.reporting.pages.matrix import NOTHING, headroom, matrices
+from bench.reporting.pages.originals import originals
+from bench.reporting.pages.places import mean_ranks
 from bench.reporting.pages.reading import against_controls, conclusions, protocols_agree
+from bench.reporting.pages.steps import budget_rule, steps
 from bench.reporting.pages.words import words
 from bench.reporting.tables.rows import Row
 
@@ -160,19 +164,19 @@ PAGES: Final = (
         "steps",
         "Budget: optimiser steps",
         "The ranking against the steps that networks are trained for. Elsewhere all have the same budget and batch.",
-        {"steps": ("Curves", axes.steps), "budget": ("What a budget would be fixed by", axes.budget_rule)},
+        {"steps": ("Curves", steps), "budget": ("What a budget would be fixed by", budget_rule)},
     ),
     Page(
         "drift",
         "Drift: other cuts, and refits block by block",
         "What happens when the cut moves, and when a detector is refitted as time goes on.",
-        {"drift": ("Cuts and blocks", axes.drift)},
+        {"drift": ("Cuts and blocks", drift)},
     ),
     Page(
         "original",
         "Published settings",
         "Methods under the settings that their authors published. Elsewhere all share budget and inputs.",
-        {"original": ("Both side by side", axes.originals)},
+        {"original": ("Both side by side", originals)},
     ),
     Page(
         "settings",
@@ -184,7 +188,7 @@ PAGES: Final = (
         "ranks",
         "Ranks over editions",
         "The mean place of each method over the editions. A critical difference stands in the figures.",
-        {"ranks": ("Places", axes.mean_ranks)},
+        {"ranks": ("Places", mean_ranks)},
     ),
 )
 

@@ -3,10 +3,13 @@
 import pytest
 
 from bench.reporting.comparisons.verdicts import Verdicts
-from bench.reporting.pages import axes
+from bench.reporting.pages.drift import drift
 from bench.reporting.pages.gather import Results, family_of
 from bench.reporting.pages.matrix import matrices
+from bench.reporting.pages.originals import originals
+from bench.reporting.pages.places import mean_ranks
 from bench.reporting.pages.results import PAGES
+from bench.reporting.pages.steps import budget_rule, steps, untrained
 from bench.reporting.tables.ranking import short
 from bench.reporting.tables.table import make_tables
 
@@ -29,7 +32,7 @@ def trained(make_record):
 def test_curves_have_a_column_for_each_budget_and_say_how_rankings_agree(trained):
     at = {"a": (0.5, 0.6, 0.7, 0.9), "b": (0.65, 0.5, 0.6, 0.8), "c": (0.1, 0.4, 0.5, 0.95)}
     records = [trained(name, f1, s) for name, row in at.items() for s, f1 in zip((0, 150, 600, 2400), row, strict=True)]
-    text = " ".join(axes.steps(results_of(records)).split())
+    text = " ".join(steps(results_of(records)).split())
     assert "| steps | 0 | 150 | 600 | 2,400 |" in text
     assert "| b | .650 | .500 | .600 | .800 |" in text
     assert "at 0.25 and 1 times the budget of 600 steps: Kendall's tau +1.00 (3 methods)" in text
@@ -39,20 +42,20 @@ def test_curves_have_a_column_for_each_budget_and_say_how_rankings_agree(trained
 
 def test_a_network_below_its_untrained_self_is_named_on_its_page(trained):
     results = results_of([trained("a", 0.5, 0), trained("a", 0.6), trained("b", 0.65, 0), trained("b", 0.6)])
-    assert axes.untrained(results, "a").endswith("- bgl@raw12k, chronological: .500 untrained, .600 trained")
-    assert axes.untrained(results, "b").endswith(".650 untrained, .600 trained: **below its untrained self**")
-    assert axes.untrained(results, "c") == ""
+    assert untrained(results, "a").endswith("- bgl@raw12k, chronological: .500 untrained, .600 trained")
+    assert untrained(results, "b").endswith(".650 untrained, .600 trained: **below its untrained self**")
+    assert untrained(results, "c") == ""
 
 
 def test_a_curve_is_of_the_seeds_that_all_its_steps_have(trained):
     records = [trained("a", 0.5, 0), trained("a", 0.6), trained("a", 0.1, seed=1), trained("a", 0.2, seed=2)]
     results = results_of(records)
-    text = " ".join(axes.steps(results).split())
+    text = " ".join(steps(results).split())
     assert "| a | .500 | .600 |" in text
     assert "Seeds behind a value, the same ones at all steps of a method: 1." in text
-    assert axes.untrained(results, "a").endswith(".500 untrained, .600 trained")
+    assert untrained(results, "a").endswith(".500 untrained, .600 trained")
     others = [trained(name, 0.5, s, seed) for name, n in (("b", 2), ("c", 3)) for s in (0, 600) for seed in range(n)]
-    assert "at all steps of a method: 1 to 3." in axes.steps(results_of([*records, *others]))
+    assert "at all steps of a method: 1 to 3." in steps(results_of([*records, *others]))
 
 
 def test_a_budget_is_judged_by_validation_over_the_systems_where_settings_are_chosen(trained):
@@ -67,29 +70,29 @@ def test_a_budget_is_judged_by_validation_over_the_systems_where_settings_are_ch
         ]
 
     records = [*of("hdfs@a", "a", 0.0), *of("bgl@b", "a", 0.2), *of("hdfs@a", "b", 0.0)]
-    text = axes.budget_rule(results_of([*records, *of("bgl@c", "a", 0.4, "evaluation")]))
+    text = budget_rule(results_of([*records, *of("bgl@c", "a", 0.4, "evaluation")]))
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "| a | 2 | .200 | .300 | .400 | .500 | .600 | 600 |" in lines
     assert "| b | 1 | .500 | .400 | .495 | .200 | .100 | 0 |" in lines
     assert "| within 0.01 of its best | | 1 of 2 | 0 of 2 | 1 of 2 | 0 of 2 | 1 of 2 | |" in lines
-    assert axes.budget_rule(results_of([trained("a", 0.5)])) == "(no record)"
+    assert budget_rule(results_of([trained("a", 0.5)])) == "(no record)"
 
 
 def test_one_budget_alone_is_no_curve(trained):
-    assert axes.steps(results_of([trained("a", 0.5)])) == "(no record)"
+    assert steps(results_of([trained("a", 0.5)])) == "(no record)"
 
 
 def test_drift_is_the_mean_and_the_worst_over_cuts(make_record):
     splits = {"chronological:50,70": 0.5, "chronological": 0.9, "chronological:70,90": 0.7}
     records = [make_record("a", 0, f1, split=split) for split, f1 in splits.items()]
-    text = " ".join(axes.drift(results_of(records)).split())
+    text = " ".join(drift(results_of(records)).split())
     assert "**bgl@raw12k, cuts (3 cuts)**" in text
     assert "| a | .500 | .700 | .700 | .500 | 3 |" in text
 
 
 def test_what_ran_under_one_cut_alone_is_no_drift(make_record):
     records = [make_record("a", 0, 0.5, split=split) for split in ("chronological", "chronological:50,70")]
-    text = axes.drift(results_of([*records, make_record("b", 0, 0.9, split="chronological")]))
+    text = drift(results_of([*records, make_record("b", 0, 0.9, split="chronological")]))
     assert "| b" not in text
     assert "Left out, as they ran under one cut alone: 1." in text
 
@@ -97,7 +100,7 @@ def test_what_ran_under_one_cut_alone_is_no_drift(make_record):
 def test_published_settings_stand_beside_the_common_ones(make_record):
     records = [make_record("mlad", 0, 0.4), make_record("mlad[profile=original]", 0, 0.9, config={"x": 2})]
     records.append(make_record("mlad", 1, 0.1))
-    text = " ".join(axes.originals(results_of(records)).split())
+    text = " ".join(originals(results_of(records)).split())
     assert "| mlad | .400 / .400 / .400 | .900 / .900 / .900 |" in text
     within = next(page for page in PAGES if page.name == "chronological").texts(results_of(records))["matrix"]
     assert "profile=original" not in within
@@ -106,7 +109,7 @@ def test_published_settings_stand_beside_the_common_ones(make_record):
 def test_mean_places_over_editions_of_rows_that_all_have(make_record):
     at = {"hdfs@a": {"a": 0.9, "b": 0.8, "c": 0.1}, "bgl@b": {"a": 0.7, "b": 0.8}}
     records = [make_record(name, 0, f1, edition=e) for e, row in at.items() for name, f1 in row.items()]
-    text = axes.mean_ranks(results_of(records))
+    text = mean_ranks(results_of(records))
     assert "2 rows, 2 editions; Kendall's tau of two editions' rankings is -1.00 in the mean" in text
     assert "| a | 1.50" in " ".join(text.split())
     assert "| c" not in text

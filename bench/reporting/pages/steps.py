@@ -1,4 +1,4 @@
-"""Blocks along other axes than editions: budget in steps, drift in time, published settings, mean ranks."""
+"""Blocks on the budget in optimiser steps: curves, what a budget would be fixed by, and untrained selves."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from bench.data.sequences.protocols import block_of
-from bench.evaluation.agreement import kendall_tau, ranks
-from bench.evaluation.measures import measure_of
-from bench.experiment.grades import CONTROL
+from bench.evaluation.agreement import kendall_tau
 from bench.reporting import markdown
-from bench.reporting.pages.gather import Results, kind_of, methods_of, standing_of, steps_of
+from bench.reporting.pages.gather import Results, kind_of, standing_of, steps_of
 from bench.reporting.pages.matrix import NOTHING
-from bench.reporting.tables.matrix import METRICS, column
+from bench.reporting.tables.matrix import column
 from bench.reporting.tables.ranking import RANKED_BY, short, value_of
 from bench.reporting.tables.rows import Row, Table, base_of
-from bench.reporting.tables.series import Series, make_series
 
 FACTORS: Final = (0.25, 1, 4)
 """Of the budget, at which rankings are compared."""
@@ -28,7 +24,6 @@ NEAR: Final = 0.01
 """AP below the best of a curve that is as good as it."""
 _SHORT: Final = 4
 """So few points of steps are no curve of a budget."""
-_DRIFT_METRIC: Final = "auroc"
 
 Curve = dict[int, Row]
 """Rows of one method by their steps."""
@@ -110,10 +105,11 @@ def _curves(table: Table) -> dict[str, Curve]:
         count = steps_of(row)
         if count is not None and kind_of(row) in ("plain", "steps") and row.finished:
             found[base_of(row)][count] = row
-    return {name: _of_common_seeds(curve) for name, curve in sorted(found.items())}
+    return {name: of_common_seeds(curve) for name, curve in sorted(found.items())}
 
 
-def _of_common_seeds(curve: Curve) -> Curve:
+def of_common_seeds(curve: Curve) -> Curve:
+    """The rows with no other seeds than all of them have."""
     seeds = [{record["spec"]["seed"] for record in row.finished} for row in curve.values()]
     common = set.intersection(*seeds)
     return {
@@ -163,102 +159,4 @@ def _curve_words(table: Table, curves: dict[str, Curve]) -> str:
 
 def _at(curves: dict[str, Curve], count: int) -> dict[str, float]:
     values = {name: value_of(curve[count], RANKED_BY) for name, curve in curves.items() if count in curve}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def drift(results: Results) -> str:
-    """AUROC over several cuts, and block by block after refits: the mean and the worst of each method.
-
-    A row that ran under one cut alone says nothing of drift and is left out, counted below.
-    """
-    parts = []
-    for series in make_series(_with_chronological(results)):
-        names = sorted({row.method for table in series.tables for row in table.rows})
-        values = {name: found for name in names if (found := _drift_values(series, name))}
-        alone = [name for name in values if len(values[name]) == 1 and not series.is_blocks]
-        lines = [_drift_line(name, values[name]) for name in values if name not in alone]
-        where = f"{column(series.tables[0])}, {series.key.split} ({len(series.tables)} {series.unit})"
-        headers = ["AUROC", "first", "last", "mean", "worst", series.unit]
-        parts += [f"**{where}**", markdown.table(lines, headers)]
-        if alone:
-            parts.append(f"Left out, as they ran under one cut alone: {len(alone)}.")
-    return "\n\n".join(parts) or f"({NOTHING})"
-
-
-def _with_chronological(results: Results) -> list[Table]:
-    """The tables of the drift, and the default cut where there are others of the scenario."""
-    found = results.of("drift", simulated=True)
-    scenarios = {table.key.scenario for table in found if block_of(table.key.split) is None}
-    usual = results.of("within", "combined", simulated=True)
-    return found + [t for t in usual if t.key.split == "chronological" and t.key.scenario in scenarios]
-
-
-def _drift_values(series: Series, name: str) -> list[float]:
-    """Those of a row in each table that has one, in the order of time."""
-    rows = [row for table in series.tables for row in table.rows if row.method == name]
-    return [value for row in rows if (value := value_of(row, _DRIFT_METRIC)) is not None]
-
-
-def _drift_line(name: str, values: list[float]) -> list[str]:
-    shown = (values[0], values[-1], sum(values) / len(values), min(values))
-    return [markdown.plain(name), *map(short, shown), str(len(values))]
-
-
-def originals(results: Results) -> str:
-    """Methods under their published settings beside their rows under the common ones, of the same seeds."""
-    lines = []
-    for table in results.of("within", "paper", "transfers", "combined", "chat"):
-        usual = {base_of(row): row for row in table.rows if kind_of(row) == "plain"}
-        for row in table.rows:
-            if kind_of(row) == "original" and row.finished:
-                common = usual.get(base_of(row))
-                pair = {1: row} if common is None or not common.finished else _of_common_seeds({0: common, 1: row})
-                shown = (_cell(pair.get(0)), _cell(pair.get(1, row)))
-                lines.append([column(table), table.key.split, base_of(row), *shown])
-    headers = ["edition", "split", "method", "common settings", "original"]
-    words = "F1 / AUROC / AP, means over the seeds that both have."
-    return f"{markdown.table(lines, headers)}\n\n{words}" if lines else f"({NOTHING})"
-
-
-def _cell(row: Row | None) -> str:
-    return "" if row is None else " / ".join(short(value_of(row, metric)) for metric in METRICS)
-
-
-def mean_ranks(results: Results) -> str:
-    """The mean place by AP over the editions that are good for a finding, for methods told the same."""
-    parts = []
-    for family, split in (("within", "chronological"), ("paper", "paper")):
-        tables = [
-            t
-            for t in results.of(family)  # type: ignore[arg-type]  # both are families
-            if t.key.split == split and standing_of(t) in ("evaluation", "development")
-        ]
-        for group in sorted({row.group for table in tables for row in methods_of(table)}):
-            parts += _rank_parts(tables, group, split)
-    return "\n\n".join(parts) or f"({NOTHING})"
-
-
-def _rank_parts(tables: Sequence[Table], group: str, split: str) -> list[str]:
-    """A table of places; only rows that every one of the editions has are ranked."""
-    per_table = [_ranked_rows(table, group) for table in tables]
-    names = sorted(set.intersection(*(set(found) for found in per_table))) if per_table else []
-    if len(names) < 2 or len(tables) < 2:
-        return []
-    places = np.array([ranks([found[name] for name in names]) for found in per_table])
-    order = np.argsort(places.mean(axis=0), kind="stable")
-    lines = [
-        [markdown.plain(names[i]), f"{places[:, i].mean():.2f}", *(f"{place:g}" for place in places[:, i])]
-        for i in order
-    ]
-    pairs = [kendall_tau(-places[i], -places[j]) for i, j in itertools.combinations(range(len(tables)), 2)]
-    known = [tau for tau in pairs if tau is not None]
-    words = f"{len(names)} rows, {len(tables)} editions; Kendall's tau of two editions' rankings is "
-    words += f"{np.mean(known):+.2f} in the mean, {min(known):+.2f} at the least." if known else "not defined."
-    title = f"**{split}, {group}, controls beside them** (places by {measure_of(RANKED_BY).title}, 1 is the best)"
-    return [title, markdown.table(lines, ["", "mean place", *(column(table) for table in tables)]), words]
-
-
-def _ranked_rows(table: Table, group: str) -> dict[str, float]:
-    rows = [row for row in table.rows if row.group in (group, CONTROL) and kind_of(row) == "plain"]
-    values = {row.method: value_of(row, RANKED_BY) for row in rows}
     return {name: value for name, value in values.items() if value is not None}
