@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,14 +22,18 @@ _PACKAGES: Final = (
     "polars",
 )
 
+VECTOR_INSTRUCTIONS: Final = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+"""As Linux names them, the widest first."""
+
 
 @cache
 def describe_environment() -> dict[str, Any]:
-    """Python, platform, processor, cores, package versions, and the commit of this checkout."""
+    """Python, platform, processor, its vector instructions, cores, package versions, and this checkout's commit."""
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "cpu": _cpu(),
+        "instructions": instructions(_cpu_info()),
         "cores": os.cpu_count(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         **_commit(),
@@ -43,11 +48,27 @@ def _version(package: str) -> str:
 
 
 def _cpu() -> str:
+    return _cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def _cpu_info() -> dict[str, str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return first_processor(Path("/proc/cpuinfo").read_text())
     except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return {}
+
+
+def first_processor(text: str) -> dict[str, str]:
+    """What Linux says of the first processor, by name."""
+    pairs = (line.partition(":") for line in text.strip().partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def instructions(processor: Mapping[str, str]) -> str:
+    """The vector instructions by which libraries choose how to sum, so that last digits differ; empty: not known."""
+    flags = (processor.get("flags") or processor.get("Features") or "").split()
+    return " ".join(name for name in VECTOR_INSTRUCTIONS if name in flags)
 
 
 def _commit() -> dict[str, Any]:
