@@ -66,9 +66,18 @@ class Taken:
         """The same with so many optimiser steps: a fit takes in proportion to them."""
         if steps is None or not self.setting.steps:
             return self
-        fit = self.seconds.get("fit", 0.0) * steps / self.setting.steps
         setting = self.setting._replace(steps=steps)
-        return replace(self, setting=setting, seconds={**self.seconds, "fit": fit})
+        return replace(self, setting=setting, seconds=for_steps(self.seconds, self.setting.steps, steps))
+
+
+def for_steps(seconds: Mapping[str, float], had: int | None, steps: int | None) -> dict[str, float]:
+    """The seconds of each stage, had it trained for so many optimiser steps: a fit takes in proportion to them.
+
+    had: the steps it trained for; as they are where either is not known, or none were made
+    """
+    if steps is None or not had:
+        return dict(seconds)
+    return {**seconds, "fit": seconds.get("fit", 0.0) * steps / had}
 
 
 class Past:

@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.experiment.again import Difference, differing
 from bench.experiment.code import InstalledCode, known_codes
 from bench.experiment.environment import describe_environment
+from bench.experiment.past import for_steps
 from bench.experiment.settings import quoted
 from bench.experiment.spec import PROTOCOL_VERSION
 from bench.records.record import run_id_of
@@ -167,8 +168,8 @@ def expected_s(groups: Mapping[Group, list[Record]], steps: int | None = None) -
 
 def _seconds(record: Record, steps: int | None) -> float:
     had = _steps_of(record)
-    share = 1.0 if steps is None or had is None else min(1.0, steps / max(1, had))
-    return sum(s * (share if stage == "fit" else 1.0) for stage, s in record["seconds"].items())
+    fewer = None if steps is None or had is None else min(steps, had)
+    return sum(for_steps(record["seconds"], had, fewer).values())
 
 
 def _steps_of(record: Record) -> int | None:
