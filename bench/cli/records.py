@@ -39,12 +39,15 @@ def merge(
     folder: Annotated[Path, typer.Argument(help="Another results folder, as of another machine.")],
     out: Out = RESULTS,
 ) -> None:
-    """Take the records of another results folder in; where two differ, nothing changes."""
+    """Take the records and probes of another results folder in; where two records differ, nothing changes."""
     from bench.records import upkeep
+    from bench.records.probes import take_probes
     from bench.records.store import Store
 
     done = upkeep.merge(Store(out), Store(folder))
-    say(f"{done.new} new records, {done.newer} newer ones, {done.kept} were here already")
+    n_probes = take_probes(out, folder)
+    probes = f"; {n_probes} new probes" if n_probes else ""
+    say(f"{done.new} new records, {done.newer} newer ones, {done.kept} were here already{probes}")
 
 
 @app.command()

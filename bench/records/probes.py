@@ -36,6 +36,14 @@ def write_probe(root: Path, record: ProbeRecord) -> tuple[Path, ProbeRecord]:
     return path, stored
 
 
+def take_probes(root: Path, other: Path) -> int:
+    """Copy the probes of another results folder that are not here; returns how many. One that is here stays."""
+    new = [record for record in every_probe(other) if not _path_of(root, record["probe_id"]).is_file()]
+    for record in new:
+        write_probe(root, record)
+    return len(new)
+
+
 def _path_of(root: Path, probe_id: str) -> Path:
     return root / "probes" / f"{probe_id}.json"
 

@@ -6,6 +6,7 @@ import shutil
 import polars as pl
 import pytest
 
+from bench.records.probes import write_probe
 from bench.records.store import Store
 
 RUN = ("run", "--methods", "random", "--scenario", "bgl@simulated", "--seeds", "2")
@@ -59,7 +60,11 @@ def test_pack_merge_and_prune(call, tmp_path):
     call(*RUN, "--no-pack")
     assert call("results", "pack")[1] == "14 records moved into results/records\n"
     call("run", "--methods", "random", "--scenario", "bgl@simulated", "--seeds", "3", "--out", "other")
-    assert call("results", "merge", "other")[1].startswith("7 new records, ")
+    write_probe(tmp_path / "other", {"probe_id": "a1"})
+    out = call("results", "merge", "other")[1]
+    assert out.startswith("7 new records, ")
+    assert out.endswith("; 1 new probes\n")
+    assert (tmp_path / "results" / "probes" / "a1.json").is_file()
     assert len(stored(tmp_path)) == 21
     call("table", "--write")
     assert call("table", "--check")[0] == 0
