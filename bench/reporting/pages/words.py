@@ -17,6 +17,9 @@ from bench.reporting.tables.ranking import short
 FAR: Final = 0.1
 """A change of AUROC that is counted as far."""
 
+WIDEST: Final = 24
+"""Characters of a word that are shown."""
+
 
 class _Moved(NamedTuple):
     """A ranking as fitted, and without the word that moves it most."""
@@ -78,7 +81,8 @@ def _most_moving(probes: Sequence[ProbeRecord]) -> Mapping[tuple[str, str], _Mov
 def _cells(moved: _Moved | None) -> tuple[str, str, str]:
     if moved is None:
         return "", "", ""
-    word = harmless(moved.word).replace("|", r"\|").replace("`", "'")
+    said = moved.word if len(moved.word) <= WIDEST else f"{moved.word[: WIDEST - 3]}..."
+    word = harmless(said).replace("|", r"\|").replace("`", "'")
     return short(moved.fitted), f"`{word}`", f"{short(moved.without)}{'' if moved.is_clear else ' ~'}"
 
 

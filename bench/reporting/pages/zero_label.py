@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +18,8 @@ from bench.reporting.tables.rows import Row, Table, aggregate, base_of
 
 CONTROLS: Final = ("mean-difference", "knn-labelled")
 """What is told the source's labels and trains nothing."""
+LEAST_PAIRS: Final = 3
+"""On which a method ran, to have a column of its own."""
 _FEW: Final = "knn-few"
 """Beside methods that are told a few labels of the target."""
 _SIGNS: Final = {"better": "+", "worse": "-", "not separable": "="}
@@ -62,7 +65,7 @@ _LEGEND: Final = (
     "AP, means over the seeds. Behind it the paired test against `mean-difference` and `knn-labelled` (of methods told "
     "a few labels of the target also `knn-few`): `+` better, `-` worse, `=` not separable, `?` not compared. `~`: the "
     f"95 % interval of its AUROC does not lie above {CHANCE}, so it is not shown to be better than chance. AP of "
-    "`all-positive` is the share of abnormal sequences."
+    f"`all-positive` is the share of abnormal sequences. What ran on fewer than {LEAST_PAIRS} pairs stands below alone."
 )
 
 
@@ -121,7 +124,8 @@ def _is_at_chance(row: Row) -> bool:
 
 
 def _grid(results: Results, tables: Sequence[Table]) -> str:
-    names = _bases(tables)
+    counts = Counter(name for table in tables for name in _of_track(table))
+    names = sorted(name for name, n in counts.items() if n >= min(LEAST_PAIRS, len(tables)))
     beside = (*CONTROLS, _FEW, "all-positive")
     lines = []
     for table in tables:

@@ -56,11 +56,14 @@ def test_the_word_that_moves_most_is_shown_for_each_pair_and_method(results):
         results,
         probe("knn", 0.5, ("a|b", 0.45, 0.01), ("b", 0.52, 0.01), source="spirit@c"),
         probe("means", 0.4, ("b", 0.35, 0.01), ("c", 0.6, 0.05)),
-        probe("means", 0.7, ("c", 0.75, 0.06), source="spirit@c"),
+        probe("means", 0.7, ("c" * 30, 0.75, 0.06), source="spirit@c"),
     )
     assert line_of(text, "| pair") == "| pair | knn | word | without it | means | word | without it |"
     assert line_of(text, "| hdfs@a2bgl@b") == "| hdfs@a2bgl@b | | | | .400 | `c` | .600 |"
-    assert line_of(text, "| spirit@c2bgl@b") == r"| spirit@c2bgl@b | .500 | `a\|b` | .450 | .700 | `c` | .750 ~ |"
+    assert (
+        line_of(text, "| spirit@c2bgl@b")
+        == r"| spirit@c2bgl@b | .500 | `a\|b` | .450 | .700 | `ccccccccccccccccccccc...` | .750 ~ |"
+    )
 
 
 def test_far_and_across_chance_are_counted_where_the_interval_leaves_out_none(results):

@@ -69,6 +69,16 @@ def test_each_method_is_held_against_the_controls_that_are_told_as_much(transfer
     assert f"- **metalog**, {start} 0; worse than one of its controls on 1 (hdfs@a2bgl@b); " in text
 
 
+def test_what_ran_on_few_pairs_has_no_column_and_its_sum_all_the_same(transfer):
+    sources = ("hdfs@a", "spirit@c", "iotdb@d")
+    records = [transfer("zerolog", 0.5, UNLABELLED, source=source) for source in sources]
+    records += [transfer("freelog", 0.5, UNLABELLED, source=source) for source in sources[:2]]
+    text = zero_label.gains(results_of(records))
+    assert "| zerolog |" in line_of(text, "| pair")
+    assert "freelog" not in line_of(text, "| pair")
+    assert "- **freelog**, 2 pairs" in text
+
+
 def test_a_pair_without_a_method_that_sees_the_target_is_elsewhere(transfer):
     assert zero_label.gains(results_of([transfer("source-only", 0.5, LABELS)])) == "(no record)"
 
