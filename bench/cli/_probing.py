@@ -53,8 +53,7 @@ def requests_of(what: What, where: Where, known: Catalogue) -> list[ProbeRequest
     """A request for each method and scenario; whatever cannot be probed is a BenchError before anything is fitted."""
     from bench.experiment.planning import plan_parts
     from bench.experiment.suites import SuitePart
-    from bench.probes.probe import ProbeRequest, require_reads
-    from bench.probes.shuffled import require_told_labels
+    from bench.probes.probe import ProbeRequest, require_reads, require_told_labels
     from bench.records.store import Store
 
     names, scenarios = items_of(where.methods), items_of(where.scenario)

@@ -25,6 +25,7 @@ from bench.errors import BenchError
 from bench.evaluation.thresholds import DEFAULT_RULE, Threshold, ThresholdRule, estimate
 from bench.experiment.cell import CannotFitError, Fitter, Settings, fit_again
 from bench.experiment.environment import describe_environment
+from bench.experiment.grades import grade_of
 from bench.experiment.settings import read_rule
 from bench.experiment.spec import NEAREST, NEAREST_MIN_COSINE, Cell, run_id
 from bench.experiment.told import Handout, hand_out
@@ -176,6 +177,17 @@ def require_reads(kind: Kind, cell: Cell) -> None:
         raise BenchError(
             f"'{method.label}' is shown lines as they were written (lines={lines}), and a probe alters texts: leave "
             "'lines' out"
+        )
+
+
+def require_told_labels(kind: Kind, cell: Cell) -> None:
+    """Refuse a method that is told no labels of its source."""
+    grade = grade_of(cell.told.get("source", ""))
+    if grade not in ("labels", "few"):
+        needed = "labels to permute" if kind == "permuted-labels" else "labels that a word could carry"
+        raise BenchError(
+            f"'{cell.method.label}' is told {f'source {grade}' if grade else 'nothing of the source'}, so there are no "
+            f"{needed}: choose a method that is told source labels, such as mean-difference"
         )
 
 

@@ -7,7 +7,6 @@ source's sequences, so their number stays. The file of labels is left alone: see
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detector import Role
-from bench.errors import BenchError
 from bench.evaluation.thresholds import Threshold
 from bench.experiment.cell import Settings
-from bench.experiment.grades import grade_of
-from bench.experiment.spec import Cell
 from bench.experiment.told import Handout
-from bench.probes.probe import Kind, Measure, ProbeRequest, Subject, draw, fit_altered
+from bench.probes.probe import Measure, ProbeRequest, Subject, draw, fit_altered
 from bench.types import ABNORMAL, UNLABELLED, Sequences
 
 PERMUTATIONS: Final = 5
@@ -29,11 +25,6 @@ SAME: Final = 0.1
 """Difference of AUROC within which a score counts as kept."""
 N_DRAWS: Final = 1000
 """Resamples of the test sequences, normal and abnormal ones by themselves."""
-_HAS_LABELS: Final = ("labels", "few")
-_NEEDED: Final[Mapping[Kind, str]] = {
-    "permuted-labels": "labels to permute",
-    "words": "labels that a word could carry",
-}
 
 Floats = NDArray[np.float64]
 
@@ -41,16 +32,6 @@ Floats = NDArray[np.float64]
 def label_options() -> dict[str, Any]:
     """The part of a request's identity that says what is done."""
     return {"permutations": PERMUTATIONS, "draws": N_DRAWS}
-
-
-def require_told_labels(kind: Kind, cell: Cell) -> None:
-    """Refuse a method that is told no labels of its source."""
-    grade = grade_of(cell.told.get("source", ""))
-    if grade not in _HAS_LABELS:
-        raise BenchError(
-            f"'{cell.method.label}' is told {f'source {grade}' if grade else 'nothing of the source'}, so there are no "
-            f"{_NEEDED[kind]}: choose a method that is told source labels, such as mean-difference"
-        )
 
 
 def permute_sources(

@@ -85,14 +85,17 @@ def source_words(given: Handout) -> SourceWords:
     in_text = _present(rows, columns, (len(held), len(words)))
     in_sequence = _present(part.sequence_of_event, where, (len(part), len(held))) @ in_text
     in_sequence.data[:] = 1
-    shares = [
-        np.asarray(in_sequence[kinds == kind].mean(axis=0)).ravel()
-        if (kinds == kind).any()
-        else np.full(len(words), np.nan)
-        for kind in (ABNORMAL, NORMAL)
-    ]
+    abnormal, normal = (_share_with(in_sequence, kinds == kind) for kind in (ABNORMAL, NORMAL))
+    n_texts = np.asarray(in_text.sum(axis=0)).ravel()
     n_events = in_text.T @ np.bincount(where, minlength=len(held))
-    return SourceWords(words, np.asarray(in_text.sum(axis=0)).ravel(), n_events, *shares)
+    return SourceWords(words, n_texts, n_events, abnormal, normal)
+
+
+def _share_with(in_sequence: sparse.csr_array, which: NDArray[np.bool_]) -> Floats:
+    """float64 (n_words,): in how many of these sequences each word stands; NaN where there is none of them."""
+    if not which.any():
+        return np.full(in_sequence.shape[1], np.nan)
+    return np.asarray(in_sequence[which].mean(axis=0), np.float64).ravel()
 
 
 def _present(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> sparse.csr_array:
@@ -139,6 +142,8 @@ def measure_words(settings: Settings) -> Measure:
         found, sources = source_words(given), _sources(given)
         named = request.options["words"]
         words = found.most_telling(named) if isinstance(named, int) else list(named)
+        if not words:
+            raise BenchError("no text of the source has a word with a letter, so there is none to take out")
         scores = [fitted.score(test)]
         for word in words:
 
